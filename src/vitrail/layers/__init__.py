@@ -1,0 +1,20 @@
+"""Blocks that two or more methods share."""
+
+from timm.layers import ConvNormAct
+
+from vitrail.layers.aspp import ASPP, default_dilations
+from vitrail.layers.attention import ObjectAttention
+from vitrail.layers.convolution import DepthwiseSeparableConv
+from vitrail.layers.pyramid_pooling import PyramidPooling
+from vitrail.layers.resize import resize, resize_logits
+
+__all__ = [
+    "ASPP",
+    "ConvNormAct",
+    "DepthwiseSeparableConv",
+    "ObjectAttention",
+    "PyramidPooling",
+    "default_dilations",
+    "resize",
+    "resize_logits",
+]

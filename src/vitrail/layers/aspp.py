@@ -1,0 +1,62 @@
+"""Atrous spatial pyramid pooling: context from convolutions of several dilations and the image's average."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from timm.layers import ConvNormAct
+from torch import Tensor, nn
+
+from vitrail.layers.convolution import DepthwiseSeparableConv
+
+
+class ASPP(nn.Module):
+    """Parallel convolutions of several dilations and an average over the image, fused by a convolution.
+
+    Parameters
+    ----------
+    in_channels : int
+        Channels of the input.
+    channels : int
+        Channels of each branch and of the result.
+    dilations : sequence of int
+        One branch each: a 1 x 1 convolution for 1, a dilated 3 x 3 one otherwise.
+    separable : bool
+        Whether the dilated convolutions are depthwise separable.
+
+    References
+    ----------
+    Chen et al., "Rethinking Atrous Convolution for Semantic Image Segmentation", arXiv:1706.05587.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        channels: int,
+        dilations: Sequence[int],
+        *,
+        separable: bool = False,
+    ) -> None:
+        super().__init__()
+        self.branches = nn.ModuleList()
+        for dilation in dilations:
+            if dilation == 1:
+                self.branches.append(ConvNormAct(in_channels, channels, 1))
+            elif separable:
+                self.branches.append(DepthwiseSeparableConv(in_channels, channels, dilation=dilation))
+            else:
+                self.branches.append(ConvNormAct(in_channels, channels, 3, dilation=dilation))
+        self.pool = nn.Sequential(nn.AdaptiveAvgPool2d(1), ConvNormAct(in_channels, channels, 1))
+        self.fuse = ConvNormAct(channels * (len(dilations) + 1), channels, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map [B, C, h, w] to [B, channels, h, w]."""
+        context = self.pool(x).expand(-1, -1, *x.shape[-2:])
+        return self.fuse(torch.cat([*(branch(x) for branch in self.branches), context], dim=1))
+
+
+def default_dilations(stride: int) -> tuple[int, ...]:
+    """Return the published dilations for a feature map of this stride: 6, 12 and 18 at 16, twice as much at 8."""
+    factor = max(1, 16 // stride)
+    return (1, 6 * factor, 12 * factor, 18 * factor)

@@ -1,0 +1,83 @@
+"""A memory of what each class looks like across the training set."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from vitrail.layers.processes import sum_over_processes
+from vitrail.layers.resize import resize
+
+_IGNORED = 255
+
+
+class ClassMemory(nn.Module):
+    """One feature vector per class, moved towards the features of the class in every training batch.
+
+    Pixels count by how unlike the memory they are: one minus the cosine similarity. A class that is seen for the first
+    time is remembered as the mean of its pixels. With several processes each sees the pixels of all.
+
+    Parameters
+    ----------
+    num_classes : int
+        K.
+    channels : int
+        C.
+
+    Attributes
+    ----------
+    features : Tensor
+        [K, C], a buffer, so it is saved with the model; zero for classes that were never seen.
+
+    References
+    ----------
+    Jin et al., "Mining Contextual Information Beyond Image for Semantic Segmentation", ICCV 2021, arXiv:2108.11819.
+    """
+
+    features: Tensor
+
+    def __init__(self, num_classes: int, channels: int) -> None:
+        super().__init__()
+        self.register_buffer("features", torch.zeros(num_classes, channels))
+
+    def forward(self, probabilities: Tensor) -> Tensor:
+        """Return the mean of the classes' vectors [B, C, h, w] under class probabilities [B, K, h, w]."""
+        memory = self.features.clone().to(probabilities.dtype)  # the update comes before the backward pass
+        return torch.einsum("kc,bkhw->bchw", memory, probabilities)
+
+    @torch.no_grad()
+    def update(self, features: Tensor, targets: Tensor, momentum: Tensor, *, align_corners: bool = False) -> None:
+        """Move the memory towards the features of a batch.
+
+        Parameters
+        ----------
+        features : Tensor
+            [B, C, h, w], resized to the targets one image at a time.
+        targets : Tensor
+            Class indices [B, H, W], 255 ignored.
+        momentum : Tensor
+            Scalar: the share of the new vector in the sum of both.
+        align_corners : bool
+            How the features are resized.
+        """
+        memory = self.features
+        sums = memory.new_zeros(memory.shape[0], memory.shape[1] + 1)
+        with torch.autocast(memory.device.type, enabled=False):
+            for feature, target in zip(features, targets, strict=True):
+                pixels = resize(feature[None].to(memory.dtype), target.shape, align_corners=align_corners)
+                sums += self._sums(pixels[0].flatten(1), target.flatten())
+        sums = sum_over_processes(sums)
+        total, weight = sums[:, :-1], sums[:, -1:]
+        found = total / torch.where(weight > 0, weight, 1.0)
+        share = torch.where(memory.any(dim=1, keepdim=True), momentum.to(memory.dtype), 1.0)
+        memory.copy_(torch.where(weight > 0, (1 - share) * memory + share * found, memory))
+
+    def _sums(self, pixels: Tensor, labels: Tensor) -> Tensor:
+        """Return the weighted sums of features and the sums of weights, [K, C + 1], for pixels [C, P]."""
+        valid = labels != _IGNORED
+        labels = labels.masked_fill(~valid, 0).long()[None]  # [1, P]
+        norms = self.features.norm(dim=1).clamp(min=1e-8)
+        similarity = (self.features @ pixels).gather(0, labels) / (norms[labels] * pixels.norm(dim=0).clamp(min=1e-8))
+        weight = (1 - similarity) * valid
+        by_class = pixels.new_zeros(len(self.features), pixels.shape[1]).scatter_(0, labels, weight)  # [K, P]
+        return torch.cat([by_class @ pixels.T, by_class.sum(dim=1, keepdim=True)], dim=1)

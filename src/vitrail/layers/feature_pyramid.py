@@ -1,0 +1,95 @@
+"""Feature pyramid network: every level of an encoder with the meaning of the deepest."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+from timm.layers import ConvNormAct
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from vitrail.layers.resize import resize
+
+
+class FeaturePyramid(nn.Module):
+    """Sums each level with the coarser ones, upsampled, and smooths the sums.
+
+    Parameters
+    ----------
+    in_channels : sequence of int
+        Channels of the encoder's maps, finest first.
+    channels : int
+        Channels of the pyramid.
+    norm : bool
+        Whether batch norm and ReLU follow each convolution (SSSegmentation) or a bias alone (the paper,
+        MMSegmentation).
+
+    References
+    ----------
+    Lin et al., "Feature Pyramid Networks for Object Detection", CVPR 2017, arXiv:1612.03144.
+    """
+
+    def __init__(self, in_channels: Sequence[int], channels: int, *, norm: bool = False) -> None:
+        super().__init__()
+        self.laterals = nn.ModuleList(_convolution(width, channels, 1, norm=norm) for width in in_channels)
+        self.smooth = nn.ModuleList(_convolution(channels, channels, 3, norm=norm) for _ in in_channels)
+
+    def forward(self, features: Sequence[Tensor]) -> list[Tensor]:
+        """Return one map of `channels` per map given, of the same size."""
+        sums = [lateral(x) for lateral, x in zip(self.laterals, features, strict=True)]
+        for index in range(len(sums) - 1, 0, -1):
+            finer = sums[index - 1]
+            sums[index - 1] = finer + F.interpolate(sums[index], size=finer.shape[-2:], mode="nearest")
+        return [smooth(x) for smooth, x in zip(self.smooth, sums, strict=True)]
+
+
+def _convolution(in_channels: int, channels: int, kernel_size: int, *, norm: bool) -> nn.Module:
+    if norm:
+        return ConvNormAct(in_channels, channels, kernel_size)
+    conv = nn.Conv2d(in_channels, channels, kernel_size, padding=kernel_size // 2)
+    nn.init.xavier_uniform_(conv.weight)
+    return conv
+
+
+class PyramidSum(nn.Module):
+    """Brings every level of a pyramid to the finest one by convolutions and doublings, and sums them.
+
+    Parameters
+    ----------
+    in_channels : int
+        Channels of the pyramid.
+    channels : int
+        Channels of the sum.
+    strides : sequence of int
+        Of the levels, finest first, each a power of two times the first.
+    align_corners : bool
+        How maps are resized.
+
+    References
+    ----------
+    Kirillov et al., "Panoptic Feature Pyramid Networks", CVPR 2019, arXiv:1901.02446.
+    """
+
+    def __init__(self, in_channels: int, channels: int, strides: Sequence[int], *, align_corners: bool = False) -> None:
+        super().__init__()
+        self.levels = nn.ModuleList()
+        for stride in strides:
+            doublings = round(math.log2(stride / strides[0]))
+            convs = [ConvNormAct(in_channels if i == 0 else channels, channels, 3) for i in range(max(1, doublings))]
+            self.levels.append(nn.ModuleList(convs))
+        self.strides = tuple(strides)
+        self.align_corners = align_corners
+
+    def forward(self, pyramid: Sequence[Tensor]) -> Tensor:
+        """Map levels [B, in_channels, h_i, w_i] to [B, channels, h_0, w_0]."""
+        size = pyramid[0].shape[-2:]
+        brought = []
+        for convs, stride, x in zip(self.levels, self.strides, pyramid, strict=True):
+            for conv in convs:  # type: ignore[attr-defined]
+                x = conv(x)
+                if stride != self.strides[0]:
+                    x = F.interpolate(x, scale_factor=2.0, mode="bilinear", align_corners=self.align_corners)
+            brought.append(resize(x, size, align_corners=self.align_corners))
+        return torch.stack(brought).sum(0)

@@ -1,0 +1,60 @@
+"""Pyramid pooling: context from averages over a grid of regions."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from timm.layers import ConvNormAct
+from torch import Tensor, nn
+
+from vitrail.layers.resize import resize
+
+
+class PyramidPooling(nn.Module):
+    """Averages over grids of several sizes, each brought to `channels`, joined to the input.
+
+    Parameters
+    ----------
+    in_channels : int
+        Channels of the input.
+    channels : int
+        Channels of each pooled map.
+    pool_sizes : sequence of int
+        Sides of the grids.
+    align_corners : bool
+        How the pooled maps are resized back (the meaning of `torch.nn.functional.interpolate`).
+    act_layer : type of nn.Module
+        The activation.
+
+    Attributes
+    ----------
+    out_channels : int
+        Channels of the result: `in_channels + channels * len(pool_sizes)`.
+
+    References
+    ----------
+    Zhao et al., "Pyramid Scene Parsing Network", CVPR 2017, arXiv:1612.01105.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        channels: int,
+        pool_sizes: Sequence[int] = (1, 2, 3, 6),
+        *,
+        align_corners: bool = False,
+        act_layer: type[nn.Module] = nn.ReLU,
+    ) -> None:
+        super().__init__()
+        self.stages = nn.ModuleList(
+            nn.Sequential(nn.AdaptiveAvgPool2d(size), ConvNormAct(in_channels, channels, 1, act_layer=act_layer))
+            for size in pool_sizes
+        )
+        self.out_channels = in_channels + channels * len(pool_sizes)
+        self.align_corners = align_corners
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map [B, C, h, w] to [B, out_channels, h, w]: the input, then the pooled maps."""
+        pooled = [resize(stage(x), x.shape[-2:], align_corners=self.align_corners) for stage in self.stages]
+        return torch.cat([x, *pooled], dim=1)

@@ -1,0 +1,100 @@
+"""Transformer decoder of DETR: learned queries that look at each other and at a feature map."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from vitrail.layers.position_encoding import sine_position_encoding
+
+
+class QueryDecoderLayer(nn.Module):
+    """Self-attention among queries, attention to the feature map, and an MLP; each added, then normalised.
+
+    Parameters
+    ----------
+    channels : int
+        Channels of queries and map.
+    num_heads : int
+        Attention heads.
+    feedforward_channels : int
+        Width of the MLP.
+    dropout : float
+        Probability of dropping an attention weight, and an entry of each of the three updates.
+    """
+
+    def __init__(self, channels: int, num_heads: int, feedforward_channels: int, dropout: float) -> None:
+        super().__init__()
+        self.self_attn = nn.MultiheadAttention(channels, num_heads, dropout, batch_first=True)
+        self.cross_attn = nn.MultiheadAttention(channels, num_heads, dropout, batch_first=True)
+        self.fc1 = nn.Linear(channels, feedforward_channels)
+        self.fc2 = nn.Linear(feedforward_channels, channels)
+        self.norm1 = nn.LayerNorm(channels)
+        self.norm2 = nn.LayerNorm(channels)
+        self.norm3 = nn.LayerNorm(channels)
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, x: Tensor, query_position: Tensor, memory: Tensor, memory_key: Tensor) -> Tensor:
+        """Update queries [B, Q, C] from the map [B, h·w, C]; `memory_key` is the map with its positions added."""
+        placed = x + query_position
+        x = self.norm1(x + self.dropout(self.self_attn(placed, placed, x, need_weights=False)[0]))
+        seen = self.cross_attn(x + query_position, memory_key, memory, need_weights=False)[0]
+        x = self.norm2(x + self.dropout(seen))
+        return self.norm3(x + self.dropout(self.fc2(self.dropout(self.fc1(x).relu()))))
+
+
+class QueryDecoder(nn.Module):
+    """A stack of decoder layers over one feature map.
+
+    Parameters
+    ----------
+    in_channels : int
+        Channels of the feature map; projected when they are not `channels`.
+    channels : int
+        Channels of the queries.
+    num_queries : int
+        Q.
+    num_layers, num_heads, feedforward_channels, dropout
+        See `QueryDecoderLayer`.
+
+    References
+    ----------
+    Carion et al., "End-to-End Object Detection with Transformers", ECCV 2020, arXiv:2005.12872.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        channels: int,
+        num_queries: int,
+        *,
+        num_layers: int = 6,
+        num_heads: int = 8,
+        feedforward_channels: int = 2048,
+        dropout: float = 0.1,
+    ) -> None:
+        super().__init__()
+        self.project = nn.Conv2d(in_channels, channels, 1) if in_channels != channels else nn.Identity()
+        self.queries = nn.Embedding(num_queries, channels)
+        self.layers = nn.ModuleList(
+            QueryDecoderLayer(channels, num_heads, feedforward_channels, dropout) for _ in range(num_layers)
+        )
+        self.norm = nn.LayerNorm(channels)
+        for parameter in self.parameters():
+            if parameter.dim() > 1 and parameter is not self.queries.weight:
+                nn.init.xavier_uniform_(parameter)
+
+    def forward(self, x: Tensor) -> list[Tensor]:
+        """Return the normalised queries [B, Q, C] after every layer, for a map [B, in_channels, h, w]."""
+        x = self.project(x)
+        _, channels, height, width = x.shape
+        position = sine_position_encoding(height, width, channels, like=x)
+        memory = x.flatten(2).transpose(1, 2)
+        memory_key = (x + position).flatten(2).transpose(1, 2)
+        query_position = self.queries.weight.expand(len(x), -1, -1)
+        queries = torch.zeros_like(query_position)
+        states = []
+        for layer in self.layers:
+            queries = layer(queries, query_position, memory, memory_key)
+            states.append(self.norm(queries))
+        return states

@@ -1,0 +1,82 @@
+"""The registry of losses, and the weighted sum that a recipe makes of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor, nn
+
+from vitrail.errors import ModelError
+from vitrail.registry import Registry, check_arguments
+
+LOSSES: Registry[Callable[..., nn.Module]] = Registry("loss", ModelError)
+Loss = TypeVar("Loss", bound=Callable[..., nn.Module])
+
+
+def register_loss(name: str) -> Callable[[Loss], Loss]:
+    """Register a module `(logits [B, K, H, W], targets [B, H, W]) -> scalar` under `name`."""
+
+    def decorator(loss: Loss) -> Loss:
+        LOSSES.add(name, loss)
+        return loss
+
+    return decorator
+
+
+class WeightedSum(nn.Module):
+    """A weighted sum of losses of the same logits and targets.
+
+    Parameters
+    ----------
+    terms : sequence of (nn.Module, float)
+        The losses, each with its weight.
+    """
+
+    def __init__(self, terms: Sequence[tuple[nn.Module, float]]) -> None:
+        super().__init__()
+        self.terms = nn.ModuleList(term for term, _ in terms)
+        self.weights = tuple(weight for _, weight in terms)
+
+    def forward(self, logits: Tensor, targets: Tensor) -> Tensor:
+        """Return the weighted sum for logits [B, K, H, W] and targets [B, H, W], 255 ignored."""
+        values = [weight * term(logits, targets) for weight, term in zip(self.weights, self.terms, strict=True)]
+        return torch.stack(values).sum()
+
+
+def list_losses() -> list[str]:
+    """Return the names that `create_criterion` takes."""
+    return list(LOSSES)
+
+
+def create_criterion(terms: Sequence[tuple[str, float, Mapping[str, Any]]]) -> nn.Module:
+    """Build a criterion from named losses.
+
+    Parameters
+    ----------
+    terms : sequence of (str, float, mapping)
+        For each loss its name (one of `list_losses()`), its weight, and its keyword arguments.
+
+    Returns
+    -------
+    nn.Module
+        `(logits [B, K, H, W], targets [B, H, W], 255 ignored) -> scalar`, the weighted sum of the losses.
+
+    Raises
+    ------
+    ModelError
+        For an unknown name or argument (the message names the nearest known one), and when there is no term.
+
+    Examples
+    --------
+    >>> criterion = create_criterion([("cross_entropy", 1.0, {}), ("dice", 3.0, {"sigmoid": True})])
+    """
+    if not terms:
+        raise ModelError("a criterion needs at least one loss")
+    losses = []
+    for name, weight, options in terms:
+        loss = LOSSES[name]
+        check_arguments(loss, options, f"loss {name!r}", ModelError)
+        losses.append((loss(**options), weight))
+    return WeightedSum(losses)

@@ -1,0 +1,78 @@
+"""Cross entropy over the softmax of the classes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from vitrail.losses.criterion import register_loss
+from vitrail.losses.pixels import (
+    IGNORED,
+    check_class_weights,
+    class_weight_tensor,
+    flatten_pixels,
+    in_full_precision,
+    split_ignored,
+)
+
+
+@register_loss("cross_entropy")
+class CrossEntropyLoss(nn.Module):
+    """Cross entropy, averaged over the pixels that are not ignored.
+
+    Parameters
+    ----------
+    class_weights : sequence of float, optional
+        One factor per class.
+    label_smoothing : float
+        Share of the target spread evenly over all classes.
+    ignored_in_mean : bool
+        Whether ignored pixels count in the divisor (never in the sum). False is the mean of PyTorch and
+        SSSegmentation; True is MMSegmentation's default (`avg_non_ignore=False`), whose gradients shrink with the
+        share of ignored pixels.
+    weights_in_mean : bool
+        Whether the divisor is the sum of the pixels' class weights (PyTorch, MMSegmentation and SSSegmentation)
+        rather than their number (SSSegmentation's `norm_loss_with_class_weight=False`).
+    """
+
+    class_weights: Tensor | None
+
+    def __init__(
+        self,
+        *,
+        class_weights: Sequence[float] | None = None,
+        label_smoothing: float = 0.0,
+        ignored_in_mean: bool = False,
+        weights_in_mean: bool = True,
+    ) -> None:
+        super().__init__()
+        self.register_buffer("class_weights", class_weight_tensor(class_weights), persistent=False)
+        self.label_smoothing = label_smoothing
+        self.ignored_in_mean = ignored_in_mean
+        self.weights_in_mean = weights_in_mean
+
+    def forward(self, logits: Tensor, targets: Tensor) -> Tensor:
+        """Return the loss of logits [B, K, H, W] for targets [B, H, W]; 0 when every pixel is ignored."""
+        check_class_weights(self.class_weights, logits)
+        logits, targets = flatten_pixels(in_full_precision(logits), targets)
+        total = F.cross_entropy(
+            logits,
+            targets.long(),
+            weight=None if self.class_weights is None else self.class_weights.to(logits.dtype),
+            ignore_index=IGNORED,
+            reduction="sum",
+            label_smoothing=self.label_smoothing,
+        )
+        return total / self._divisor(targets).to(logits.dtype)
+
+    def _divisor(self, targets: Tensor) -> Tensor:
+        if self.class_weights is not None and self.weights_in_mean:
+            classes, valid = split_ignored(targets)
+            weight = (self.class_weights[classes] * valid).sum()
+            return torch.where(weight > 0, weight, 1.0)
+        if self.ignored_in_mean:
+            return torch.tensor(targets.numel(), device=targets.device)
+        return (targets != IGNORED).sum().clamp(min=1)

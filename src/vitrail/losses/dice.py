@@ -1,0 +1,64 @@
+"""Dice loss: one minus the overlap of prediction and target."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from vitrail.losses.criterion import register_loss
+from vitrail.losses.pixels import in_full_precision, split_ignored
+
+
+@register_loss("dice")
+class DiceLoss(nn.Module):
+    """Soft Dice loss.
+
+    Parameters
+    ----------
+    sigmoid : bool
+        Whether each class has a probability of its own (sigmoid) rather than a share of one (softmax).
+    per_class : bool
+        True takes one Dice coefficient per class over the batch and averages over the classes in the targets, so that
+        rare classes weigh as much as common ones; False takes one per image over all classes together and averages over
+        images, as MMSegmentation and SSSegmentation do.
+    squared : bool
+        Whether the denominator sums squares (V-Net; the default of MMSegmentation and SSSegmentation).
+    eps : float
+        Added to the denominator, and with `squared=False` to the numerator too.
+
+    References
+    ----------
+    Milletari, Navab and Ahmadi, "V-Net: Fully Convolutional Neural Networks for Volumetric Medical Image
+    Segmentation", 3DV 2016, arXiv:1606.04797.
+    """
+
+    def __init__(
+        self, *, sigmoid: bool = False, per_class: bool = True, squared: bool = False, eps: float = 1e-3
+    ) -> None:
+        super().__init__()
+        self.sigmoid = sigmoid
+        self.per_class = per_class
+        self.squared = squared
+        self.eps = eps
+
+    def forward(self, logits: Tensor, targets: Tensor) -> Tensor:
+        """Return the loss of logits [B, K, H, W] for targets [B, H, W]; 0 when every pixel is ignored."""
+        logits = in_full_precision(logits)
+        classes, valid = split_ignored(targets)
+        scores = logits.sigmoid() if self.sigmoid else logits.softmax(dim=1)
+        scores = scores * valid.unsqueeze(1)
+        own = scores.gather(1, classes.unsqueeze(1)).squeeze(1)  # [B, H, W]: 0 where ignored
+        mass = scores.square() if self.squared else scores
+        if not self.per_class:
+            return self._coefficient_loss(own.sum((1, 2)), mass.sum((1, 2, 3)), valid.sum((1, 2)), valid.any())
+        index = classes.flatten()
+        zeros = logits.new_zeros(logits.shape[1])
+        overlap = zeros.index_add(0, index, own.flatten())
+        pixels = zeros.index_add(0, index, valid.flatten().to(logits.dtype))
+        return self._coefficient_loss(overlap, mass.sum((0, 2, 3)), pixels, pixels > 0)
+
+    def _coefficient_loss(self, overlap: Tensor, mass: Tensor, pixels: Tensor, counts: Tensor) -> Tensor:
+        """Return one minus the Dice coefficient, averaged over the entries that count."""
+        numerator = 2 * overlap if self.squared else 2 * overlap + self.eps
+        denominator = mass + pixels + (2 * self.eps if self.squared else self.eps)
+        loss = (1 - numerator / denominator) * counts
+        return loss.sum() / counts.expand_as(loss).sum().clamp(min=1)

@@ -1,0 +1,85 @@
+"""Focal loss: cross entropy that fades for pixels which are predicted well."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from vitrail.losses.criterion import register_loss
+from vitrail.losses.pixels import (
+    IGNORED,
+    check_class_weights,
+    class_weight_tensor,
+    in_full_precision,
+    split_ignored,
+)
+
+
+@register_loss("focal")
+class FocalLoss(nn.Module):
+    """Focal loss, averaged over the pixels that are not ignored (and over classes with `sigmoid=True`).
+
+    Parameters
+    ----------
+    gamma : float
+        How fast the loss fades with the probability of the right answer; 0 gives (binary) cross entropy.
+    alpha : float, optional
+        Factor of the loss. With `sigmoid=True` it applies where the class is present, and `1 - alpha` where it is not.
+    class_weights : sequence of float, optional
+        One factor per class. The mean stays one over pixels.
+    sigmoid : bool
+        Whether each class is a binary problem of its own, as in the paper and as MMSegmentation and SSSegmentation
+        default to; False takes the softmax over classes.
+
+    References
+    ----------
+    Lin et al., "Focal Loss for Dense Object Detection", ICCV 2017, arXiv:1708.02002.
+    """
+
+    class_weights: Tensor | None
+
+    def __init__(
+        self,
+        *,
+        gamma: float = 2.0,
+        alpha: float | None = None,
+        class_weights: Sequence[float] | None = None,
+        sigmoid: bool = False,
+    ) -> None:
+        super().__init__()
+        self.register_buffer("class_weights", class_weight_tensor(class_weights), persistent=False)
+        self.gamma = gamma
+        self.alpha = alpha
+        self.sigmoid = sigmoid
+
+    def forward(self, logits: Tensor, targets: Tensor) -> Tensor:
+        """Return the loss of logits [B, K, H, W] for targets [B, H, W]; 0 when every pixel is ignored."""
+        check_class_weights(self.class_weights, logits)
+        logits = in_full_precision(logits)
+        classes, valid = split_ignored(targets)
+        if self.sigmoid:
+            loss, terms = self._binary(logits, classes), logits.shape[1]
+        else:
+            loss, terms = self._softmax(logits, targets, classes), 1
+        return torch.where(valid, loss, 0.0).sum() / (valid.sum().clamp(min=1) * terms)
+
+    def _softmax(self, logits: Tensor, targets: Tensor, classes: Tensor) -> Tensor:
+        entropy = F.cross_entropy(logits, targets.long(), ignore_index=IGNORED, reduction="none")  # [B, H, W]
+        # -expm1(-x) is 1 - p without the cancellation that would make the gradient NaN for gamma < 1
+        loss = (-torch.expm1(-entropy)).clamp(min=1e-12).pow(self.gamma) * entropy
+        if self.alpha is not None:
+            loss = self.alpha * loss
+        return loss if self.class_weights is None else loss * self.class_weights.to(loss.dtype)[classes]
+
+    def _binary(self, logits: Tensor, classes: Tensor) -> Tensor:
+        present = torch.zeros_like(logits, dtype=torch.bool).scatter_(1, classes.unsqueeze(1), True)
+        wrong = torch.where(present, -logits, logits)  # the logit of the wrong answer, [B, K, H, W]
+        loss = wrong.sigmoid().pow(self.gamma) * F.softplus(wrong)
+        if self.alpha is not None:
+            loss = loss * torch.where(present, self.alpha, 1 - self.alpha)
+        if self.class_weights is not None:
+            loss = loss * self.class_weights.to(loss.dtype)[:, None, None]
+        return loss.sum(dim=1)

@@ -1,0 +1,168 @@
+"""The set loss of mask classification: queries are matched with the classes of an image, then taught class and mask."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from vitrail.layers.assignment import assign
+from vitrail.layers.processes import mean_over_processes
+from vitrail.losses.pixels import in_full_precision
+
+_ALPHA, _GAMMA = 0.25, 2.0  # of the focal loss (Lin et al., ICCV 2017), as DETR and MaskFormer take it
+
+
+@dataclass(frozen=True)
+class QueryPrediction:
+    """What the queries of one decoder layer say.
+
+    Attributes
+    ----------
+    classes : Tensor
+        Logits [B, Q, K + 1]; the last entry is "no object".
+    masks : Tensor
+        Logits [B, Q, h, w].
+    """
+
+    classes: Tensor
+    masks: Tensor
+
+
+@dataclass(frozen=True)
+class Matches:
+    """Which query stands for which class: N entries each of the image in the batch, the query, and the class."""
+
+    image: Tensor
+    query: Tensor
+    label: Tensor
+
+
+class MaskClassificationLoss(nn.Module):
+    """Class, mask and Dice loss after matching queries with the classes that an image holds.
+
+    Parameters
+    ----------
+    class_weight, mask_weight, dice_weight : float
+        Of the cross entropy, the focal loss and the Dice loss, and of the same terms in the matching cost.
+    no_object_weight : float
+        Weight of "no object" in the cross entropy.
+
+    Notes
+    -----
+    An ignored pixel belongs to no mask, so masks are taught to leave it out; the references do the same.
+
+    References
+    ----------
+    Cheng, Schwing and Kirillov, "Per-Pixel Classification is Not All You Need for Semantic Segmentation", NeurIPS 2021,
+    arXiv:2107.06278.
+    """
+
+    def __init__(
+        self,
+        *,
+        class_weight: float = 1.0,
+        mask_weight: float = 20.0,
+        dice_weight: float = 1.0,
+        no_object_weight: float = 0.1,
+    ) -> None:
+        super().__init__()
+        self.class_weight = class_weight
+        self.mask_weight = mask_weight
+        self.dice_weight = dice_weight
+        self.no_object_weight = no_object_weight
+
+    def forward(self, layers: Sequence[QueryPrediction], targets: Tensor) -> list[dict[str, Tensor]]:
+        """Return the weighted losses `class`, `mask` and `dice` of every layer, for targets [B, H, W], 255 ignored."""
+        layers = [QueryPrediction(in_full_precision(x.classes), in_full_precision(x.masks)) for x in layers]
+        num_classes = layers[0].classes.shape[-1] - 1
+        present = classes_present(targets, num_classes)
+        num_masks = mean_over_processes(present.sum().float()).clamp(min=1)
+        matches = self.match(layers, targets, present)
+        return [self._losses(x, found, targets, num_masks) for x, found in zip(layers, matches, strict=True)]
+
+    @torch.no_grad()
+    def match(self, layers: Sequence[QueryPrediction], targets: Tensor, present: Tensor) -> list[Matches]:
+        """Return the cheapest assignment of the classes `present` [B, K] to queries, for every layer.
+
+        Costs of all layers and images travel to the processor together: one synchronisation a step.
+        """
+        size = layers[0].masks.shape[-2:]
+        small = F.interpolate(targets[:, None].float(), size, mode="nearest")  # [B, 1, h, w]
+        labels = torch.arange(present.shape[1], device=targets.device)[:, None, None]
+        one_hot = (small == labels).flatten(2).to(layers[0].masks.dtype)  # [B, K, h·w]
+        costs = torch.stack([self._cost(x, one_hot) for x in layers])  # [L, B, Q, K]
+        counted = costs.nan_to_num(nan=1e6, posinf=1e6, neginf=-1e6).cpu().double().numpy()
+        labels_of = [row.nonzero()[0] for row in present.cpu().numpy()]
+        found = []
+        for layer in counted:
+            image, query, label = [], [], []
+            for index, (cost, own) in enumerate(zip(layer, labels_of, strict=True)):
+                rows, columns = assign(cost[:, own])
+                image += [index] * len(rows)
+                query += rows.tolist()
+                label += own[columns].tolist()
+            found.append(Matches(*torch.tensor([image, query, label], dtype=torch.long, device=targets.device)))
+        return found
+
+    def _cost(self, prediction: QueryPrediction, one_hot: Tensor) -> Tensor:
+        """Return the cost [B, Q, K] of giving a query a class."""
+        masks = prediction.masks.flatten(2)  # [B, Q, h·w]
+        probability = masks.sigmoid()
+        if_inside = _ALPHA * (1 - probability) ** _GAMMA * F.softplus(-masks)
+        if_outside = (1 - _ALPHA) * probability**_GAMMA * F.softplus(masks)
+        columns = one_hot.transpose(1, 2)  # [B, h·w, K]
+        focal = (if_inside - if_outside) @ columns + if_outside.sum(-1, keepdim=True)
+        area = probability.sum(-1)[:, :, None] + one_hot.sum(-1)[:, None]
+        dice = 1 - (2 * probability @ columns + 1) / (area + 1)
+        belief = prediction.classes.softmax(-1)[..., :-1]
+        return self.mask_weight * focal / masks.shape[-1] + self.dice_weight * dice - self.class_weight * belief
+
+    def _losses(
+        self, prediction: QueryPrediction, matches: Matches, targets: Tensor, num_masks: Tensor
+    ) -> dict[str, Tensor]:
+        masks = prediction.masks[matches.image, matches.query]  # [N, h, w]
+        if len(masks):
+            masks = F.interpolate(masks[:, None], targets.shape[-2:], mode="bilinear")[:, 0]
+            wanted = (targets[matches.image] == matches.label[:, None, None]).to(masks.dtype)  # [N, H, W]
+        else:
+            wanted = masks
+        return {
+            "class": self.class_weight * self._class_loss(prediction.classes, matches),
+            "mask": self.mask_weight * _focal_loss(masks.flatten(1), wanted.flatten(1)) / num_masks,
+            "dice": self.dice_weight * _dice_loss(masks.flatten(1), wanted.flatten(1)) / num_masks,
+        }
+
+    def _class_loss(self, logits: Tensor, matches: Matches) -> Tensor:
+        no_object = logits.shape[-1] - 1
+        labels = torch.full(logits.shape[:2], no_object, device=logits.device)
+        labels[matches.image, matches.query] = matches.label
+        weights = torch.ones(no_object + 1, device=logits.device, dtype=logits.dtype)
+        weights[no_object] = self.no_object_weight
+        return F.cross_entropy(logits.flatten(0, 1), labels.flatten(), weights)
+
+
+def classes_present(targets: Tensor, num_classes: int) -> Tensor:
+    """Return bool [B, K]: which classes each of the targets [B, H, W] holds."""
+    labels = targets.flatten(1).long().clamp(max=num_classes)
+    return torch.zeros(len(labels), num_classes + 1, dtype=torch.bool, device=labels.device).scatter(1, labels, True)[
+        :, :num_classes
+    ]
+
+
+def _focal_loss(logits: Tensor, wanted: Tensor) -> Tensor:
+    """Return the sum over masks [N, P] of the focal loss' mean over pixels."""
+    wrong = logits.sigmoid() * (1 - 2 * wanted) + wanted  # the probability of the wrong answer
+    entropy = F.binary_cross_entropy_with_logits(logits, wanted, reduction="none")
+    alpha = _ALPHA * wanted + (1 - _ALPHA) * (1 - wanted)
+    return (alpha * wrong**_GAMMA * entropy).sum() / max(logits.shape[1], 1)
+
+
+def _dice_loss(logits: Tensor, wanted: Tensor) -> Tensor:
+    """Return the sum over masks [N, P] of one minus the Dice coefficient, each count one larger than it is."""
+    probability = logits.sigmoid()
+    overlap = 2 * (probability * wanted).sum(-1) + 1
+    return (1 - overlap / (probability.sum(-1) + wanted.sum(-1) + 1)).sum()

@@ -1,0 +1,85 @@
+"""Online hard example mining."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from vitrail.errors import ModelError
+from vitrail.losses.criterion import register_loss
+from vitrail.losses.pixels import (
+    IGNORED,
+    check_class_weights,
+    class_weight_tensor,
+    in_full_precision,
+    split_ignored,
+)
+
+
+@register_loss("ohem")
+class OHEMCrossEntropyLoss(nn.Module):
+    """Cross entropy over the hard pixels: those whose class is predicted with a low probability.
+
+    Parameters
+    ----------
+    threshold : float or None
+        A pixel is hard when the probability of its class is below this. None takes the `min_kept` pixels of the
+        largest loss instead, however confident they are.
+    min_kept : int
+        How many pixels to keep at least, per image of the batch (the threshold rises until as many are kept).
+    class_weights : sequence of float, optional
+        One factor per class. The mean stays one over pixels.
+    mean_over_all : bool
+        Whether the sum is divided by the number of all pixels rather than by the number of those kept. False is
+        SSSegmentation (and MMSegmentation's `OhemCrossEntropy`, whose `min_kept` counts the whole batch); True is
+        MMSegmentation's `OHEMPixelSampler` with its default cross entropy.
+
+    References
+    ----------
+    Shrivastava et al., "Training Region-based Object Detectors with Online Hard Example Mining", CVPR 2016,
+    arXiv:1604.03540.
+    """
+
+    class_weights: Tensor | None
+
+    def __init__(
+        self,
+        *,
+        threshold: float | None = 0.7,
+        min_kept: int = 100_000,
+        class_weights: Sequence[float] | None = None,
+        mean_over_all: bool = False,
+    ) -> None:
+        super().__init__()
+        if min_kept < 1:
+            raise ModelError(f"min_kept of loss 'ohem' must be at least 1, not {min_kept}")
+        self.register_buffer("class_weights", class_weight_tensor(class_weights), persistent=False)
+        self.threshold = threshold
+        self.min_kept = min_kept
+        self.mean_over_all = mean_over_all
+
+    def forward(self, logits: Tensor, targets: Tensor) -> Tensor:
+        """Return the loss of logits [B, K, H, W] for targets [B, H, W]; 0 when every pixel is ignored."""
+        check_class_weights(self.class_weights, logits)
+        logits = in_full_precision(logits)
+        classes, valid = split_ignored(targets)
+        loss = F.cross_entropy(logits, targets.long(), ignore_index=IGNORED, reduction="none")  # [B, H, W]
+        weighted = loss if self.class_weights is None else loss * self.class_weights.to(loss.dtype)[classes]
+        hard = self._hard(loss.detach(), weighted.detach(), valid)
+        kept = torch.tensor(hard.numel(), device=hard.device) if self.mean_over_all else hard.sum().clamp(min=1)
+        return (weighted * hard).sum() / kept
+
+    def _hard(self, loss: Tensor, weighted: Tensor, valid: Tensor) -> Tensor:
+        """Return the mask [B, H, W] of the pixels to learn from."""
+        budget = self.min_kept * len(valid)
+        if self.threshold is None:
+            ranked = torch.where(valid, weighted, -1.0).flatten()
+            chosen = ranked.topk(min(budget, ranked.numel()), sorted=False).indices
+            return torch.zeros_like(ranked, dtype=torch.bool).index_fill(0, chosen, True).view_as(valid) & valid
+        probability = torch.where(valid, torch.exp(-loss), 2.0)
+        enough = probability.flatten().kthvalue(min(budget + 1, probability.numel())).values
+        easiest = torch.where(valid, probability, 0.0).amax()
+        return (probability < torch.minimum(enough, easiest).clamp(min=self.threshold)) & valid
