@@ -1,0 +1,151 @@
+"""The contract that every encoder keeps, and the registry of encoders."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from vitrail.errors import ModelError
+from vitrail.registry import Registry, check_arguments
+
+
+class Backbone(nn.Module):
+    """An encoder: images to feature maps, finest first.
+
+    Attributes
+    ----------
+    channels : tuple of int
+        Channels of each feature map.
+    strides : tuple of int
+        How many pixels of the image one cell of each feature map stands for.
+    stage_prefixes : tuple of tuple of str
+        Beginnings of the names of each stage's parameters, the stem first.
+    """
+
+    channels: tuple[int, ...]
+    strides: tuple[int, ...]
+    stage_prefixes: tuple[tuple[str, ...], ...] = ()
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.grad_checkpointing = False
+        self._frozen_modules: set[str] = set()
+
+    def forward(self, images: Tensor) -> list[Tensor]:
+        """Encode images [B, 3, H, W] (any H, W >= 32, odd sizes included) into one map per entry of `channels`."""
+        raise NotImplementedError
+
+    def parameter_stages(self) -> dict[str, int]:
+        """Return the stage of each parameter by name: 0 is the stem, 1 the first stage; what freezing needs."""
+        stages = {}
+        for name, _ in self.named_parameters():
+            stage = next((i for i, prefixes in enumerate(self.stage_prefixes) if name.startswith(prefixes)), None)
+            if stage is None:
+                raise ModelError(f"backbone {type(self).__name__} does not say which stage {name!r} belongs to")
+            stages[name] = stage
+        return stages
+
+    def parameter_depths(self) -> dict[str, int]:
+        """Return the depth of each parameter by name, 0 nearest to the image: what layer-wise learning rates need."""
+        return self.parameter_stages()
+
+    def set_grad_checkpointing(self, enable: bool = True) -> None:
+        """Trade time for memory: keep few activations, compute the others again in the backward pass.
+
+        Batch norms see such activations twice, so their running statistics move faster.
+        """
+        self.grad_checkpointing = enable
+
+    def _through(self, blocks: Iterable[Callable[[Tensor], Tensor]], x: Tensor) -> Tensor:
+        """Send `x` through the blocks in turn, without keeping what happens inside them when checkpointing is on."""
+        for block in blocks:
+            if self.grad_checkpointing and torch.is_grad_enabled():
+                x = checkpoint(block, x, use_reentrant=False)
+            else:
+                x = block(x)
+        return x
+
+    def freeze_stages(self, count: int) -> None:
+        """Freeze the stem and the first `count` stages: their parameters stay, and their norms keep their statistics.
+
+        Parameters
+        ----------
+        count : int
+            0 freezes the stem alone.
+        """
+        frozen = {name for name, stage in self.parameter_stages().items() if stage <= count}
+        for name, parameter in self.named_parameters():
+            parameter.requires_grad_(name not in frozen)
+        self._frozen_modules = {name.rpartition(".")[0] for name in frozen}
+        self.train(self.training)
+
+    def train(self, mode: bool = True) -> Backbone:
+        """Set training mode, except for norms and other modules in frozen stages."""
+        super().train(mode)
+        for name in self._frozen_modules:
+            self.get_submodule(name).training = False
+        return self
+
+
+BackboneBuilder = Callable[..., Backbone]
+BACKBONES: Registry[BackboneBuilder] = Registry("backbone", ModelError)
+
+
+def register_backbone(name: str) -> Callable[[BackboneBuilder], BackboneBuilder]:
+    """Register a builder `(*, in_channels=3, …) -> Backbone` under `name`.
+
+    A builder that can be dilated takes `output_stride`; one that has published weights takes `pretrained`.
+    """
+
+    def decorator(builder: BackboneBuilder) -> BackboneBuilder:
+        BACKBONES.add(name, builder)
+        return builder
+
+    return decorator
+
+
+def create_backbone(
+    name: str,
+    *,
+    pretrained: bool | str | Path = False,
+    output_stride: int | None = None,
+    in_channels: int = 3,
+    **options: Any,
+) -> Backbone:
+    """Build an encoder by name: one of vitrail's own, or any of timm's.
+
+    Parameters
+    ----------
+    name : str
+        A name of `list_backbones()`; timm's names are kept where timm has the encoder.
+    pretrained : bool or path
+        True for the published ImageNet weights, a path for a local file.
+    output_stride : int, optional
+        The stride of the last map. None keeps the encoder's own; 8 or 16 dilates convolutional encoders instead.
+    in_channels : int
+        Channels of the images.
+    **options
+        Keyword arguments of the encoder's builder.
+
+    Raises
+    ------
+    ModelError
+        For an unknown name, or an argument that the encoder does not take; the message names the nearest one.
+    """
+    from vitrail.backbones import timm as timm_bridge
+
+    given: dict[str, Any] = {"in_channels": in_channels, **options}
+    if pretrained:
+        given["pretrained"] = pretrained
+    if output_stride is not None:
+        given["output_stride"] = output_stride
+    if name in BACKBONES:
+        builder = BACKBONES[name]
+        check_arguments(builder, given, f"backbone {name!r}", ModelError)
+        return builder(**given)
+    return timm_bridge.create(name, known=tuple(BACKBONES), **given)

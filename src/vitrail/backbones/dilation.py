@@ -1,0 +1,100 @@
+"""Dilation as the published segmentation weights want it.
+
+timm, MMSegmentation and SSSegmentation remove strides at the same places but put the dilation on different
+convolutions. Weights trained with one do not work with the other, so the functions here turn timm's dilated encoders
+into those that the published weights were trained with:
+
+- ResNets of basic blocks: only the first convolution of a block is dilated (timm dilates both);
+- average-pooled shortcuts ("d" variants, ResNeSt): no pooling where the stride is gone (timm pools a dilated window);
+- MobileNetV2: only the first block of a stage is dilated, by the stage's own rate;
+- MobileNetV3: every block of a stage is dilated by the stage's rate, the first included.
+
+Bottleneck ResNets agree already: the first block of a stage has the rate of the stage before.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from itertools import accumulate
+from typing import Any
+
+from timm.models.resnet import BasicBlock, ResNet
+from torch import nn
+
+_STEM_STRIDE = 2
+_MOBILENET_V2 = (1, 2, 2, 2, 1, 2, 1)
+_MOBILENET_V3_LARGE = (1, 2, 2, 2, 1, 2, 1)
+_MOBILENET_V3_SMALL = (2, 2, 2, 1, 2, 1)
+
+
+def dilate_as_published(name: str, model: nn.Module, output_stride: int) -> None:
+    """Move the dilation of a timm model, built with `output_stride`, to where published weights have it; in place.
+
+    Models without published segmentation weights of their own kind are left as timm has them.
+    MobileNetV3, which timm does not dilate at all, also has its strides removed here.
+    """
+    if isinstance(model, ResNet):
+        _residual(model)
+    elif name.startswith("mobilenetv2"):
+        _mobilenet(model, _rates(_MOBILENET_V2, output_stride), later_blocks=False)
+    elif name.startswith(("mobilenetv3_large", "tf_mobilenetv3_large")):
+        _remove_strides(model, _MOBILENET_V3_LARGE, output_stride)
+        _mobilenet(model, _rates(_MOBILENET_V3_LARGE, output_stride), later_blocks=True)
+    elif name.startswith(("mobilenetv3_small", "tf_mobilenetv3_small")):
+        _remove_strides(model, _MOBILENET_V3_SMALL, output_stride)
+        _mobilenet(model, _rates(_MOBILENET_V3_SMALL, output_stride), later_blocks=True)
+
+
+def _rates(strides: Sequence[int], output_stride: int) -> list[int]:
+    """Return each stage's dilation when strides beyond `output_stride` are removed."""
+    return [max(1, reached // output_stride) for reached in _reached(strides)]
+
+
+def _reached(strides: Sequence[int]) -> list[int]:
+    return list(accumulate(strides, int.__mul__, initial=_STEM_STRIDE))[1:]
+
+
+def _residual(model: ResNet) -> None:
+    stages: list[Any] = [model.layer1, model.layer2, model.layer3, model.layer4]
+    for stage in stages:
+        for block in stage:
+            if isinstance(block, BasicBlock):
+                _set_dilation(block.conv2, 1)
+        shortcut = getattr(stage[0], "downsample", None)
+        if shortcut is not None and _stride(shortcut[0]) == 1 and not isinstance(shortcut[0], nn.Conv2d):
+            shortcut[0] = nn.Identity()
+
+
+def _stride(module: nn.Module) -> int | None:
+    stride = getattr(module, "stride", None)
+    return stride[0] if isinstance(stride, tuple) else stride
+
+
+def _remove_strides(model: nn.Module, strides: Sequence[int], output_stride: int) -> None:
+    """Do what timm does for other encoders when asked for an output stride, but not for MobileNetV3."""
+    stages: nn.Sequential = model.blocks  # type: ignore[assignment]
+    for stage, reached in zip(stages, _reached(strides), strict=False):
+        first = next(_depthwise(stage), None)
+        if first is not None and reached > output_stride:
+            first.stride = (1, 1)
+    for level in model.feature_info:  # type: ignore[union-attr]
+        level["reduction"] = min(level["reduction"], output_stride)
+
+
+def _mobilenet(model: nn.Module, rates: Sequence[int], *, later_blocks: bool) -> None:
+    stages: nn.Sequential = model.blocks  # type: ignore[assignment]
+    for stage, rate in zip(stages, rates, strict=False):  # a last stage of 1×1 convolutions has no dilation
+        for index, convolution in enumerate(_depthwise(stage)):
+            _set_dilation(convolution, rate if index == 0 or later_blocks else 1)
+
+
+def _depthwise(stage: nn.Module) -> Iterator[nn.Conv2d]:
+    for block in stage.children():
+        if isinstance(getattr(block, "conv_dw", None), nn.Conv2d):
+            yield block.conv_dw  # type: ignore[misc]
+
+
+def _set_dilation(convolution: nn.Conv2d, rate: int) -> None:
+    convolution.dilation = (rate, rate)
+    if convolution.padding != (0, 0):  # "same" padding, worked out from the image, stands as zero
+        convolution.padding = tuple(rate * (k - 1) // 2 for k in convolution.kernel_size)

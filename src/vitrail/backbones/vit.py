@@ -1,0 +1,195 @@
+"""Vision transformers: plain encoders of patches, at any image size.
+
+timm's modules and weights, computed as the published segmentation models do: the image is padded at the bottom and the
+right to whole patches, and position embeddings are interpolated to its grid.
+
+References
+----------
+A. Dosovitskiy et al., "An Image is Worth 16x16 Words: Transformers for Image Recognition at Scale", ICLR 2021,
+arXiv:2010.11929.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from timm.models.vision_transformer import VisionTransformer
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from vitrail.backbones.backbone import Backbone
+from vitrail.backbones.pyramid import FeaturePyramid, MultiLevelNeck
+from vitrail.backbones.timm import TimmBackbone, build_model, chosen_levels, register_family
+from vitrail.errors import ModelError
+
+
+class PlainTransformer(TimmBackbone):
+    """A plain transformer of timm's, with a neck that makes a pyramid where one is wanted."""
+
+    def __init__(self, model: Any, indices: Sequence[int], neck: FeaturePyramid | MultiLevelNeck | None) -> None:
+        super().__init__(model, indices)
+        self.neck = neck
+        if neck is not None:
+            self.strides = tuple(int(stride / scale) for stride, scale in zip(self.strides, neck.scales, strict=True))
+            self.channels = (neck.channels,) * len(neck.scales)
+
+    def forward(self, images: Tensor) -> list[Tensor]:
+        """Encode images [B, 3, H, W] as timm does, then make the pyramid."""
+        return self._finish(super().forward(images))
+
+    def _to_map(self, tokens: Tensor, grid: tuple[int, int]) -> Tensor:
+        """Turn tokens [B, prefix + h w, C] into a map [B, C, h, w]."""
+        patches = tokens[:, -grid[0] * grid[1] :]
+        return patches.transpose(1, 2).unflatten(2, grid)
+
+    def _finish(self, maps: list[Tensor]) -> list[Tensor]:
+        return maps if self.neck is None else self.neck(maps)
+
+
+class ViT(PlainTransformer):
+    """Vision transformer; see `vit`."""
+
+    def __init__(
+        self,
+        model: Any,
+        indices: Sequence[int],
+        neck: FeaturePyramid | MultiLevelNeck | None,
+        *,
+        interpolation: str,
+        final_norm: nn.Module | None,
+    ) -> None:
+        super().__init__(model, indices, neck)
+        self.interpolation = interpolation
+        self.final_norm = final_norm
+
+    def forward(self, images: Tensor) -> list[Tensor]:
+        """Encode images [B, 3, H, W] into maps at the patch stride (or at strides 4, 8, 16, 32 with a neck)."""
+        net = self.encoder
+        x = net.patch_embed(images)  # [B, h, w, C], images padded to whole patches
+        grid = (x.shape[1], x.shape[2])
+        x = net.norm_pre(net.patch_drop(net.pos_drop(self._with_positions(x.flatten(1, 2), grid))))
+        maps = []
+        for index, block in enumerate(net.blocks):
+            x = self._through([block], x)
+            if self.final_norm is not None and index == len(net.blocks) - 1:
+                x = self.final_norm(x)
+            if index in self.indices:
+                maps.append(self._to_map(x, grid))
+        return self._finish(maps)
+
+    def set_grad_checkpointing(self, enable: bool = True) -> None:
+        """Trade time for memory: keep what passes between blocks only, compute the rest again going backward."""
+        self.grad_checkpointing = enable
+
+    def _with_positions(self, x: Tensor, grid: tuple[int, int]) -> Tensor:
+        """Put prefix tokens in front of [B, h w, C] and add position embeddings."""
+        net = self.encoder
+        prefix = [token.expand(len(x), -1, -1) for token in (net.cls_token, net.reg_token) if token is not None]
+        if net.pos_embed is None:
+            return torch.cat([*prefix, x], dim=1)
+        if net.no_embed_class:
+            return torch.cat([*prefix, x + self._positions(net.pos_embed, grid)], dim=1)
+        count = net.num_prefix_tokens
+        positions = torch.cat([net.pos_embed[:, :count], self._positions(net.pos_embed[:, count:], grid)], dim=1)
+        return torch.cat([*prefix, x], dim=1) + positions
+
+    def _positions(self, table: Tensor, grid: tuple[int, int]) -> Tensor:
+        laid_out = tuple(self.encoder.patch_embed.grid_size)
+        return interpolate_positions(table, laid_out, grid, mode=self.interpolation)
+
+
+def interpolate_positions(
+    table: Tensor, laid_out: tuple[int, ...], grid: tuple[int, int], *, mode: str = "bicubic"
+) -> Tensor:
+    """Interpolate position embeddings [1, n, C] from the grid they are laid out for to another."""
+    if laid_out == grid:
+        return table
+    as_map = table.transpose(1, 2).unflatten(2, laid_out)
+    resized = F.interpolate(as_map, size=grid, mode=mode, align_corners=False)
+    return resized.flatten(2).transpose(1, 2)
+
+
+def make_neck(
+    name: str, model: Any, indices: Sequence[int], *, pyramid: bool, neck_channels: int | None
+) -> FeaturePyramid | MultiLevelNeck | None:
+    """Build the neck that turns four maps at the patch stride into maps at four strides, or None.
+
+    Raises
+    ------
+    ModelError
+        When both kinds are asked for, or there are not four maps.
+    """
+    if not pyramid and neck_channels is None:
+        return None
+    if pyramid and neck_channels is not None:
+        raise ModelError(f"backbone {name!r} takes pyramid or neck_channels, not both")
+    if len(indices) != len(FeaturePyramid.scales):
+        raise ModelError(f"backbone {name!r} needs four out_indices for a pyramid, not {len(indices)}")
+    if neck_channels is None:
+        return FeaturePyramid(model.embed_dim)
+    return MultiLevelNeck(model.embed_dim, neck_channels)
+
+
+@register_family("deit")
+@register_family("eva")
+@register_family("vision_transformer")
+def vit(
+    name: str,
+    *,
+    pretrained: bool | str | Path = False,
+    in_channels: int = 3,
+    out_indices: Sequence[int] | None = None,
+    img_size: int | tuple[int, int] | None = None,
+    drop_path_rate: float | None = None,
+    interpolation: str = "bicubic",
+    final_norm: bool = False,
+    pyramid: bool = False,
+    neck_channels: int | None = None,
+) -> Backbone:
+    """Build a vision transformer (arXiv:2010.11929): four maps at the patch stride.
+
+    Parameters
+    ----------
+    name : str
+        timm's name, such as "vit_base_patch16_224".
+    pretrained : bool or path
+        True downloads the published weights, a path reads a local file of timm's parameter names.
+    in_channels : int
+        Channels of the images.
+    out_indices : sequence of int, optional
+        Blocks whose outputs are returned; None takes four evenly spaced ones. SETR takes (9, 14, 19, 23) of ViT-Large.
+    img_size : int or (int, int), optional
+        The size that position embeddings are laid out for; any other size still works.
+    drop_path_rate : float, optional
+        Stochastic depth: the probability that the last block is skipped; earlier blocks have proportionally less.
+    interpolation : str
+        How position embeddings are interpolated: "bicubic", or "bilinear" for SETR and for SSSegmentation.
+    final_norm : bool
+        Whether the transformer's last norm is applied to the last block's output (Segmenter).
+    pyramid : bool
+        Turn the maps into strides 4, 8, 16 and 32 (for patches of 16) with transposed convolutions, as for BEiT.
+    neck_channels : int, optional
+        Do so by projecting to this many channels and resizing instead, as MMSegmentation's UPerNet on ViT does.
+    """
+    if interpolation not in ("bicubic", "bilinear"):
+        raise ModelError(f"interpolation of position embeddings is 'bicubic' or 'bilinear', not {interpolation!r}")
+    model = build_model(
+        name,
+        pretrained=pretrained,
+        in_chans=in_channels,
+        img_size=img_size,
+        drop_path_rate=drop_path_rate,
+        dynamic_img_size=True,
+        dynamic_img_pad=True,
+    )
+    indices = chosen_levels(name, model, out_indices)
+    neck = make_neck(name, model, indices, pyramid=pyramid, neck_channels=neck_channels)
+    if type(model) is VisionTransformer:
+        norm = model.norm if final_norm else None
+        return ViT(model, indices, neck, interpolation=interpolation, final_norm=norm)
+    if final_norm or interpolation != "bicubic":  # such as EVA, whose tokens timm computes in another way
+        raise ModelError(f"backbone {name!r} takes neither final_norm nor interpolation")
+    return PlainTransformer(model, indices, neck)
