@@ -1,0 +1,184 @@
+"""EncNet: channels weighted by how the image's features spread over a dictionary (Zhang et al., CVPR 2018)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from vitrail.backbones import Backbone
+from vitrail.layers import ConvNormAct, resize, resize_logits
+from vitrail.segmentors.fcn import auxiliary_fcn
+from vitrail.segmentors.segmentor import Criterion, Head, Segmentor, register_segmentor
+
+
+class Encoding(nn.Module):
+    """Residuals of the pixels to learned codewords, summed with soft assignments.
+
+    Parameters
+    ----------
+    channels : int
+        Channels of pixels and codewords.
+    num_codes : int
+        How many codewords.
+
+    References
+    ----------
+    Zhang, Xue and Dana, "Deep TEN: Texture Encoding Network", CVPR 2017, arXiv:1612.02844.
+    """
+
+    def __init__(self, channels: int, num_codes: int) -> None:
+        super().__init__()
+        bound = (num_codes * channels) ** -0.5
+        self.codewords = nn.Parameter(torch.empty(num_codes, channels).uniform_(-bound, bound))
+        self.scale = nn.Parameter(torch.empty(num_codes).uniform_(-1, 0))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map [B, C, h, w] to [B, num_codes, C]."""
+        # in full precision, as distances are small differences of large squares
+        with torch.autocast(x.device.type, enabled=False):
+            pixels = x.flatten(2).transpose(1, 2).to(self.codewords.dtype)  # [B, N, C]
+            squares = pixels.square().sum(dim=2, keepdim=True) + self.codewords.square().sum(dim=1)
+            distances = squares - 2 * pixels @ self.codewords.T  # [B, N, num_codes]
+            assignment = (self.scale * distances).softmax(dim=2)
+            # the sum of residuals without the [B, N, num_codes, C] of all residuals
+            return assignment.transpose(1, 2) @ pixels - assignment.sum(dim=1).unsqueeze(2) * self.codewords
+
+
+class EncHead(Head):
+    """A code of the whole image weights the channels of each pixel and predicts which classes are in the image.
+
+    Parameters
+    ----------
+    in_channels : sequence of int
+        Channels of the last three feature maps; only the last counts without `lateral`.
+    num_classes : int
+        K, the number of classes.
+    channels : int
+        Channels inside the head.
+    num_codes : int
+        How many codewords.
+    presence_weight : float
+        Weight of the loss on class presence; 0 leaves it out.
+    lateral : bool
+        Whether the two maps before the last are joined to it.
+    dropout : float
+        Probability of dropping a channel before the classifier.
+    align_corners : bool
+        How maps and logits are resized.
+    """
+
+    def __init__(
+        self,
+        in_channels: Sequence[int],
+        num_classes: int,
+        *,
+        channels: int = 512,
+        num_codes: int = 32,
+        presence_weight: float = 0.2,
+        lateral: bool = False,
+        dropout: float = 0.1,
+        align_corners: bool = False,
+    ) -> None:
+        super().__init__(num_classes, align_corners=align_corners)
+        self.presence_weight = presence_weight
+        self.reduce = ConvNormAct(in_channels[-1], channels, 3)
+        self.laterals = nn.ModuleList(ConvNormAct(width, channels, 1) for width in in_channels[:-1] if lateral)
+        self.lateral_fuse = ConvNormAct(channels * len(in_channels), channels, 3) if lateral else None
+        self.project = ConvNormAct(channels, channels, 1)
+        self.encode = nn.Sequential(Encoding(channels, num_codes), nn.BatchNorm1d(num_codes), nn.ReLU(inplace=True))
+        self.gate = nn.Linear(channels, channels)
+        self.presence = nn.Linear(channels, num_classes) if presence_weight else None
+        self.dropout = nn.Dropout2d(dropout)
+        self.classifier = nn.Conv2d(channels, num_classes, 1)
+
+    def forward(self, features: Sequence[Tensor]) -> Tensor:
+        """Decode the backbone's maps into logits [B, K, h, w]."""
+        return self._decode(features)[0]
+
+    def losses(self, features: Sequence[Tensor], targets: Tensor, criterion: Criterion) -> dict[str, Tensor]:
+        """Return the loss of the segmentation, and that on which classes are in each image."""
+        logits, code = self._decode(features)
+        logits = resize_logits(logits, targets.shape[-2:], align_corners=self.align_corners)
+        losses = {"seg": criterion(logits, targets)}
+        if self.presence is not None:
+            present = class_presence(targets, self.num_classes)
+            predicted = self.presence(code)
+            losses["presence"] = self.presence_weight * F.binary_cross_entropy_with_logits(
+                predicted, present.to(predicted.dtype)
+            )
+        return losses
+
+    def _decode(self, features: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+        """Return logits [B, K, h, w] and the images' codes [B, C]."""
+        x = self.reduce(features[-1])
+        if self.lateral_fuse is not None:
+            maps = [lateral(f) for lateral, f in zip(self.laterals, features[-3:-1], strict=True)]
+            maps = [resize(m, x.shape[-2:], align_corners=self.align_corners) for m in maps]
+            x = self.lateral_fuse(torch.cat([x, *maps], dim=1))
+        code = self.encode(self.project(x)).mean(dim=1)
+        gate = self.gate(code).sigmoid()[:, :, None, None]
+        return self.classifier(self.dropout(F.relu(x + x * gate))), code
+
+
+def class_presence(targets: Tensor, num_classes: int) -> Tensor:
+    """Return bool [B, K]: which classes occur in each of the targets [B, H, W], 255 ignored."""
+    marks = torch.zeros(len(targets), 256, dtype=torch.bool, device=targets.device)
+    return marks.scatter_(1, targets.flatten(1).long(), True)[:, :num_classes]
+
+
+@register_segmentor("encnet", output_stride=8)
+def encnet(
+    backbone: Backbone,
+    num_classes: int,
+    *,
+    channels: int = 512,
+    num_codes: int = 32,
+    presence_weight: float = 0.2,
+    lateral: bool = False,
+    dropout: float = 0.1,
+    aux_weight: float = 0.4,
+    aux_channels: int = 512,
+    align_corners: bool = False,
+) -> Segmentor:
+    """Build EncNet (Zhang, Dana, Shi, Zhang, Wang, Tyagi and Agrawal, CVPR 2018, arXiv:1803.08904).
+
+    Parameters
+    ----------
+    backbone : Backbone
+        The encoder.
+    num_classes : int
+        K, the number of classes.
+    channels : int
+        Channels inside the head.
+    num_codes : int
+        How many codewords.
+    presence_weight : float
+        Weight of the loss on which classes are in the image; 0 leaves it out.
+    lateral : bool
+        Whether the two maps before the last are joined to it.
+    dropout : float
+        Probability of dropping a channel before the classifiers.
+    aux_weight : float
+        Weight of the auxiliary head's loss; 0 leaves the head out.
+    aux_channels : int
+        Channels of the auxiliary head: 512 in SSSegmentation, 256 in MMSegmentation.
+    align_corners : bool
+        How maps and logits are resized.
+    """
+    head = EncHead(
+        backbone.channels[-3:],
+        num_classes,
+        channels=channels,
+        num_codes=num_codes,
+        presence_weight=presence_weight,
+        lateral=lateral,
+        dropout=dropout,
+        align_corners=align_corners,
+    )
+    auxiliary = auxiliary_fcn(
+        backbone, num_classes, aux_weight, channels=aux_channels, dropout=dropout, align_corners=align_corners
+    )
+    return Segmentor(backbone, head, auxiliary)

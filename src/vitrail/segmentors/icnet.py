@@ -1,0 +1,257 @@
+"""ICNet: the deep layers see the image small, the shallow ones large (Zhao et al., ECCV 2018, arXiv:1704.08545)."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from typing import Any
+
+from timm.layers import ConvNormAct
+from timm.models.resnet import ResNet
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from vitrail.backbones import Backbone
+from vitrail.errors import ModelError
+from vitrail.layers import PyramidPooling, resize
+from vitrail.segmentors.fcn import FCNHead
+from vitrail.segmentors.segmentor import Criterion, Head, Segmentor, register_segmentor
+
+
+class ICNetEncoder(Backbone):
+    """Three branches: strided convolutions on the image, a ResNet's first half on half of it, the rest on a quarter.
+
+    Parameters
+    ----------
+    backbone : Backbone
+        A ResNet of timm's.
+    in_channels : int
+        Channels of the images.
+    channels : (int, int, int)
+        Channels of the three maps, finest first.
+    light_channels : int
+        Channels inside the branch that sees the whole image.
+    pool_channels : int
+        Channels of the pyramid pooling at the end of the ResNet.
+    pool_sizes : sequence of int
+        Sides of its grids.
+    align_corners : bool
+        How images and maps are resized.
+
+    Raises
+    ------
+    ModelError
+        When the backbone is not a ResNet with its four stages: it has to be cut in two.
+    """
+
+    def __init__(
+        self,
+        backbone: Backbone,
+        *,
+        channels: tuple[int, int, int] = (64, 256, 256),
+        light_channels: int = 32,
+        pool_channels: int = 512,
+        pool_sizes: Sequence[int] = (1, 2, 3, 6),
+        align_corners: bool = False,
+    ) -> None:
+        super().__init__()
+        net: Any = getattr(backbone, "encoder", None)
+        if not isinstance(net, ResNet) or len(backbone.channels) != 4:
+            raise ModelError("icnet runs the stages of its backbone apart and needs a ResNet, such as 'resnet50c'")
+        self.trunk = backbone
+        for pool in net.maxpool.modules():
+            if isinstance(pool, nn.MaxPool2d):
+                pool.ceil_mode = True  # as in the published weights: keeps what lies in the last row and column
+        in_channels = next(net.conv1.parameters()).shape[1]
+        widths = (in_channels, light_channels, light_channels, channels[0])
+        self.branch_full = nn.Sequential(*(ConvNormAct(a, b, 3, stride=2) for a, b in itertools.pairwise(widths)))
+        self.branch_half = ConvNormAct(backbone.channels[1], channels[1], 1)
+        self.pyramid = PyramidPooling(backbone.channels[3], pool_channels, pool_sizes, align_corners=align_corners)
+        self.fuse = ConvNormAct(self.pyramid.out_channels, pool_channels, 3)
+        self.branch_quarter = ConvNormAct(pool_channels, channels[2], 1)
+        self.channels = tuple(channels)
+        self.strides = (8, 2 * backbone.strides[1], 4 * backbone.strides[3])
+        self.align_corners = align_corners
+
+    def forward(self, images: Tensor) -> list[Tensor]:
+        """Encode images [B, 3, H, W] into maps at strides 8, 16 and 32."""
+        net: Any = self.trunk.encoder
+        x = self._halve(images)
+        x = net.maxpool(net.act1(net.bn1(net.conv1(x))))
+        middle = self._through([*net.layer1, *net.layer2], x)
+        deep = self._through([*net.layer3, *net.layer4], self._halve(middle))
+        context = self.fuse(self.pyramid(deep))
+        return [self.branch_full(images), self.branch_half(middle), self.branch_quarter(context)]
+
+    def parameter_stages(self) -> dict[str, int]:
+        """Return the stage of each parameter by name: the ResNet's own, and one beyond for all that is added to it."""
+        return self._beyond(self.trunk.parameter_stages())
+
+    def parameter_depths(self) -> dict[str, int]:
+        """Return the depth of each parameter by name: the ResNet's own, and one beyond for all that is added to it."""
+        return self._beyond(self.trunk.parameter_depths())
+
+    def _beyond(self, trunk: dict[str, int]) -> dict[str, int]:
+        last = max(trunk.values()) + 1
+        own = {f"trunk.{name}": value for name, value in trunk.items()}
+        return {name: own.get(name, last) for name, _ in self.named_parameters()}
+
+    def _halve(self, x: Tensor) -> Tensor:
+        return F.interpolate(x, scale_factor=0.5, mode="bilinear", align_corners=self.align_corners)
+
+
+class CascadeFusion(nn.Module):
+    """Adds a coarse map, brought to the size of a fine one, to it.
+
+    Parameters
+    ----------
+    low_channels, high_channels : int
+        Channels of the coarse and of the fine map.
+    channels : int
+        Channels of the sum.
+    align_corners : bool
+        How the coarse map is resized.
+    """
+
+    def __init__(self, low_channels: int, high_channels: int, channels: int, *, align_corners: bool = False) -> None:
+        super().__init__()
+        self.low = ConvNormAct(low_channels, channels, 3, dilation=2)
+        self.high = ConvNormAct(high_channels, channels, 1)
+        self.align_corners = align_corners
+
+    def forward(self, low: Tensor, high: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the sum, and the coarse map as it enters it; both [B, channels, h, w] of the fine map's size."""
+        low = self.low(resize(low, high.shape[-2:], align_corners=self.align_corners))
+        return (low + self.high(high)).relu(), low
+
+
+class ICNetHead(Head):
+    """Fuses the branches from coarse to fine; in training each branch is taught (the cascade of labels).
+
+    Parameters
+    ----------
+    in_channels : (int, int, int)
+        Channels of the branches, finest first.
+    num_classes : int
+        K, the number of classes.
+    channels : int
+        Channels of the fused maps and of the convolutions before the classifiers.
+    dropout : float
+        Probability of dropping a channel before the classifiers.
+    early_weight : float
+        Weight of the losses of the coarse and the middle branch; 0 leaves their classifiers out.
+    align_corners : bool
+        How maps and logits are resized.
+    """
+
+    def __init__(
+        self,
+        in_channels: Sequence[int],
+        num_classes: int,
+        *,
+        channels: int = 128,
+        dropout: float = 0.1,
+        early_weight: float = 0.4,
+        align_corners: bool = False,
+    ) -> None:
+        super().__init__(num_classes, align_corners=align_corners)
+        full, half, quarter = in_channels
+        self.fuse_half = CascadeFusion(quarter, half, channels, align_corners=align_corners)
+        self.fuse_full = CascadeFusion(channels, full, channels, align_corners=align_corners)
+
+        def decoder(index: int) -> FCNHead:
+            return FCNHead(
+                channels,
+                num_classes,
+                index=index,
+                channels=channels,
+                num_convs=1,
+                dropout=dropout,
+                align_corners=align_corners,
+            )
+
+        self.decoder = decoder(2)
+        self.early = nn.ModuleList([decoder(0), decoder(1)] if early_weight else [])
+        self.early_weight = early_weight
+
+    def forward(self, features: Sequence[Tensor]) -> Tensor:
+        """Decode the three branches into logits [B, K, h, w] at stride 8."""
+        return self.decoder(self._fuse(features))
+
+    def losses(self, features: Sequence[Tensor], targets: Tensor, criterion: Criterion) -> dict[str, Tensor]:
+        """Return the loss `seg` of the prediction, and `quarter` and `half` of the coarser branches."""
+        maps = self._fuse(features)
+        losses = self.decoder.losses(maps, targets, criterion)
+        for name, decoder in zip(("quarter", "half"), self.early, strict=False):
+            (term,) = decoder.losses(maps, targets, criterion).values()  # type: ignore[operator]
+            losses[name] = self.early_weight * term
+        return losses
+
+    def _fuse(self, features: Sequence[Tensor]) -> list[Tensor]:
+        """Return the coarse branch, the middle one, and all three together."""
+        full, half, quarter = features
+        fused, at_half = self.fuse_half(quarter, half)
+        fused, at_full = self.fuse_full(fused, full)
+        return [at_half, at_full, fused]
+
+
+@register_segmentor("icnet", output_stride=8)
+def icnet(
+    backbone: Backbone,
+    num_classes: int,
+    *,
+    channels: int = 128,
+    branch_channels: Sequence[int] = (64, 256, 256),
+    light_channels: int = 32,
+    pool_channels: int = 512,
+    pool_sizes: Sequence[int] = (1, 2, 3, 6),
+    dropout: float = 0.1,
+    early_weight: float = 0.4,
+    align_corners: bool = False,
+) -> Segmentor:
+    """Build an image cascade network (Zhao et al., ECCV 2018, arXiv:1704.08545).
+
+    As in MMSegmentation and SSSegmentation the middle and the coarse branch are taught with the labels at full size
+    (the paper shrinks them), through a convolution and a classifier each.
+
+    Parameters
+    ----------
+    backbone : Backbone
+        A ResNet, which becomes the two coarser branches of the model's encoder.
+    num_classes : int
+        K, the number of classes.
+    channels : int
+        Channels of the fused maps.
+    branch_channels : (int, int, int)
+        Channels of the branches that see the whole image, a half and a quarter of it.
+    light_channels : int
+        Channels inside the branch that sees the whole image.
+    pool_channels : int
+        Channels of the pyramid pooling in the branch that sees a quarter.
+    pool_sizes : sequence of int
+        Sides of the grids that it averages over.
+    dropout : float
+        Probability of dropping a channel before the classifiers; MMSegmentation drops none before the last one.
+    early_weight : float
+        Weight of the losses of the two coarser branches; 0 leaves them out.
+    align_corners : bool
+        How images, maps and logits are resized.
+    """
+    full, half, quarter = branch_channels
+    encoder = ICNetEncoder(
+        backbone,
+        channels=(full, half, quarter),
+        light_channels=light_channels,
+        pool_channels=pool_channels,
+        pool_sizes=pool_sizes,
+        align_corners=align_corners,
+    )
+    head = ICNetHead(
+        encoder.channels,
+        num_classes,
+        channels=channels,
+        dropout=dropout,
+        early_weight=early_weight,
+        align_corners=align_corners,
+    )
+    return Segmentor(encoder, head)

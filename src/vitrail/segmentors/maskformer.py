@@ -1,0 +1,295 @@
+"""MaskFormer: queries that each predict a class and a mask (Cheng et al., NeurIPS 2021, arXiv:2107.06278)."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable, Sequence
+
+import torch
+from timm.layers import ConvNormAct
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from vitrail.backbones import Backbone
+from vitrail.layers import PyramidPooling, resize
+from vitrail.layers.query_decoder import QueryDecoder
+from vitrail.losses.mask_classification import MaskClassificationLoss, QueryPrediction
+from vitrail.segmentors.segmentor import Criterion, Head, Segmentor, register_segmentor
+
+
+class PixelDecoder(nn.Module):
+    """From the coarsest map to the finest: each is brought in by a lateral block and smoothed after it is added.
+
+    Parameters
+    ----------
+    deepest : nn.Module
+        What the coarsest map goes through.
+    laterals, smooth : iterable of nn.Module
+        One each for every other map, coarsest first.
+    project : nn.Module
+        What the result goes through.
+    """
+
+    def __init__(
+        self, deepest: nn.Module, laterals: Iterable[nn.Module], smooth: Iterable[nn.Module], project: nn.Module
+    ) -> None:
+        super().__init__()
+        self.deepest = deepest
+        self.laterals = nn.ModuleList(laterals)
+        self.smooth = nn.ModuleList(smooth)
+        self.project = project
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d):
+                nn.init.kaiming_uniform_(module.weight, a=1)
+                if module.bias is not None:
+                    nn.init.zeros_(module.bias)
+
+    def forward(self, features: Sequence[Tensor]) -> Tensor:
+        """Decode the backbone's maps, finest first, into one map [B, C, h, w] of the finest one's size."""
+        x = self.deepest(features[-1])
+        for lateral, smooth, feature in zip(self.laterals, self.smooth, reversed(features[:-1]), strict=True):
+            side = lateral(feature)
+            x = smooth(side + self.upsample(x, side.shape[-2:]))
+        return self.project(x)
+
+    def upsample(self, x: Tensor, size: Sequence[int]) -> Tensor:
+        """Bring a map [B, C, h, w] to `size`."""
+        return F.interpolate(x, size=tuple(size), mode="nearest")
+
+
+class FPNPixelDecoder(PixelDecoder):
+    """The pixel decoder of the paper: a feature pyramid with group norm and nearest upsampling.
+
+    Parameters
+    ----------
+    in_channels : sequence of int
+        Channels of the backbone's maps, finest first.
+    channels : int
+        Channels inside; a multiple of 32.
+    out_channels : int
+        Channels of the result.
+    """
+
+    def __init__(self, in_channels: Sequence[int], channels: int, out_channels: int) -> None:
+        *finer, last = in_channels
+        super().__init__(
+            deepest=_conv_group_norm(last, channels, 3),
+            laterals=[_conv_group_norm(width, channels, 1, act=False) for width in reversed(finer)],
+            smooth=[_conv_group_norm(channels, channels, 3) for _ in finer],
+            project=nn.Conv2d(channels, out_channels, 3, padding=1),
+        )
+
+
+class PooledPixelDecoder(PixelDecoder):
+    """SSSegmentation's pixel decoder, that of UPerNet: pyramid pooling, batch norm, bilinear upsampling.
+
+    Parameters
+    ----------
+    in_channels, channels, out_channels
+        See `FPNPixelDecoder`.
+    pool_sizes : sequence of int
+        Sides of the grids that the coarsest map is averaged over.
+    align_corners : bool
+        How maps are resized.
+    """
+
+    def __init__(
+        self,
+        in_channels: Sequence[int],
+        channels: int,
+        out_channels: int,
+        *,
+        pool_sizes: Sequence[int],
+        align_corners: bool,
+    ) -> None:
+        *finer, last = in_channels
+        pyramid = PyramidPooling(last, channels, pool_sizes, align_corners=align_corners)
+        super().__init__(
+            deepest=nn.Sequential(pyramid, ConvNormAct(pyramid.out_channels, channels, 3)),
+            laterals=[ConvNormAct(width, channels, 1) for width in reversed(finer)],
+            smooth=[ConvNormAct(channels, channels, 3) for _ in finer],
+            project=nn.Conv2d(channels, out_channels, 3, padding=1),
+        )
+        self.align_corners = align_corners
+
+    def upsample(self, x: Tensor, size: Sequence[int]) -> Tensor:
+        """Bring a map [B, C, h, w] to `size`."""
+        return resize(x, size, align_corners=self.align_corners)
+
+
+class MaskFormerHead(Head):
+    """Queries that look at the coarsest map; each gives a class and, against a fine map of all pixels, a mask.
+
+    Parameters
+    ----------
+    pixel_decoder : PixelDecoder
+        From the backbone's maps to [B, mask_channels, h, w].
+    query_decoder : QueryDecoder
+        From the coarsest map to the queries after each layer.
+    num_classes : int
+        K, the number of classes.
+    channels : int
+        Channels of the queries.
+    mask_channels : int
+        Channels of the pixel decoder's result.
+    loss : MaskClassificationLoss
+        What queries are taught with, in place of the segmentor's criterion.
+    deep_supervision : bool
+        Whether the queries after every layer are taught, rather than the last ones alone.
+    align_corners : bool
+        How the masks are resized to the image.
+    """
+
+    def __init__(
+        self,
+        pixel_decoder: PixelDecoder,
+        query_decoder: QueryDecoder,
+        num_classes: int,
+        *,
+        channels: int,
+        mask_channels: int,
+        loss: MaskClassificationLoss,
+        deep_supervision: bool = True,
+        align_corners: bool = False,
+    ) -> None:
+        super().__init__(num_classes, align_corners=align_corners)
+        self.pixel_decoder = pixel_decoder
+        self.query_decoder = query_decoder
+        self.classifier = nn.Linear(channels, num_classes + 1)
+        widths = (channels, channels, channels, mask_channels)
+        self.mask_mlp = nn.ModuleList(nn.Linear(a, b) for a, b in itertools.pairwise(widths))
+        self.loss = loss
+        self.deep_supervision = deep_supervision
+
+    def forward(self, features: Sequence[Tensor]) -> Tensor:
+        """Decode the backbone's maps into scores [B, K, h, w] at the size of the finest map."""
+        last = self._queries(features)[-1]
+        return semantic_scores(last.classes, last.masks)
+
+    def losses(self, features: Sequence[Tensor], targets: Tensor, criterion: Criterion) -> dict[str, Tensor]:
+        """Return the losses of the last layer, and those of the ones before under `layer0_…`, `layer1_…`."""
+        predictions = self._queries(features)
+        *early, last = self.loss(predictions if self.deep_supervision else predictions[-1:], targets)
+        return {
+            **last,
+            **{f"layer{i}_{name}": value for i, terms in enumerate(early) for name, value in terms.items()},
+        }
+
+    def predict(self, features: Sequence[Tensor], size: Sequence[int]) -> Tensor:
+        """Return scores [B, K, H, W] at `size`: the queries' masks, resized as logits, weighted by their classes."""
+        last = self._queries(features)[-1]
+        return semantic_scores(last.classes, resize(last.masks, size, align_corners=self.align_corners))
+
+    def _queries(self, features: Sequence[Tensor]) -> list[QueryPrediction]:
+        """Return what the queries say after each layer (the last one alone unless training)."""
+        pixels = self.pixel_decoder(features)  # [B, C, h, w]
+        states = self.query_decoder(features[-1])
+        return [
+            QueryPrediction(self.classifier(x), torch.einsum("bqc,bchw->bqhw", self._mask_embedding(x), pixels))
+            for x in (states if self.training else states[-1:])
+        ]
+
+    def _mask_embedding(self, queries: Tensor) -> Tensor:
+        *hidden, last = self.mask_mlp
+        for layer in hidden:
+            queries = layer(queries).relu()
+        return last(queries)
+
+
+def semantic_scores(classes: Tensor, masks: Tensor) -> Tensor:
+    """Return per-pixel class scores [B, K, H, W] of queries with class logits [B, Q, K + 1] and masks [B, Q, H, W]."""
+    return torch.einsum("bqk,bqhw->bkhw", classes.softmax(-1)[..., :-1], masks.sigmoid())
+
+
+def _conv_group_norm(in_channels: int, out_channels: int, kernel_size: int, *, act: bool = True) -> nn.Sequential:
+    conv = nn.Conv2d(in_channels, out_channels, kernel_size, padding=kernel_size // 2, bias=False)
+    return nn.Sequential(conv, nn.GroupNorm(32, out_channels), nn.ReLU(inplace=True) if act else nn.Identity())
+
+
+@register_segmentor("maskformer", backbone="resnet50")
+def maskformer(
+    backbone: Backbone,
+    num_classes: int,
+    *,
+    channels: int = 256,
+    mask_channels: int = 256,
+    pool_sizes: Sequence[int] | None = None,
+    query_channels: int = 256,
+    num_queries: int = 100,
+    num_layers: int = 6,
+    num_heads: int = 8,
+    feedforward_channels: int = 2048,
+    dropout: float = 0.1,
+    class_weight: float = 1.0,
+    mask_weight: float = 20.0,
+    dice_weight: float = 1.0,
+    no_object_weight: float = 0.1,
+    deep_supervision: bool = True,
+    align_corners: bool = False,
+) -> Segmentor:
+    """Build MaskFormer (Cheng, Schwing and Kirillov, NeurIPS 2021, arXiv:2107.06278).
+
+    It brings its own loss: the segmentor's criterion is not used.
+
+    Parameters
+    ----------
+    backbone : Backbone
+        The encoder; the pixel decoder reads all its maps, the queries the last.
+    num_classes : int
+        K, the number of classes.
+    channels : int
+        Channels of the pixel decoder: 256 in the paper, 512 in SSSegmentation.
+    mask_channels : int
+        Channels in which masks are the product of queries and pixels.
+    pool_sizes : sequence of int, optional
+        None is the pixel decoder of the paper, MMSegmentation and transformers: a feature pyramid with group norm and
+        nearest upsampling. Grid sizes, (1, 2, 3, 6), make it SSSegmentation's: pyramid pooling on the last map, batch
+        norm, bilinear upsampling.
+    query_channels : int
+        Channels of the queries.
+    num_queries : int
+        How many.
+    num_layers, num_heads, feedforward_channels, dropout
+        Of the transformer decoder.
+    class_weight, mask_weight, dice_weight : float
+        Of the three losses, and of the same terms when queries are matched with classes.
+    no_object_weight : float
+        Weight of the queries that are matched with nothing in the class loss.
+    deep_supervision : bool
+        Whether every layer of the transformer decoder is taught, or the last alone.
+    align_corners : bool
+        How masks (and with `pool_sizes` the maps of the pixel decoder) are resized.
+    """
+    pixel_decoder: PixelDecoder = (
+        FPNPixelDecoder(backbone.channels, channels, mask_channels)
+        if pool_sizes is None
+        else PooledPixelDecoder(
+            backbone.channels, channels, mask_channels, pool_sizes=pool_sizes, align_corners=align_corners
+        )
+    )
+    query_decoder = QueryDecoder(
+        backbone.channels[-1],
+        query_channels,
+        num_queries,
+        num_layers=num_layers,
+        num_heads=num_heads,
+        feedforward_channels=feedforward_channels,
+        dropout=dropout,
+    )
+    loss = MaskClassificationLoss(
+        class_weight=class_weight,
+        mask_weight=mask_weight,
+        dice_weight=dice_weight,
+        no_object_weight=no_object_weight,
+    )
+    head = MaskFormerHead(
+        pixel_decoder,
+        query_decoder,
+        num_classes,
+        channels=query_channels,
+        mask_channels=mask_channels,
+        loss=loss,
+        deep_supervision=deep_supervision,
+        align_corners=align_corners,
+    )
+    return Segmentor(backbone, head)

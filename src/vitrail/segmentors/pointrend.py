@@ -1,0 +1,231 @@
+"""PointRend: a coarse prediction, refined point by point where it is unsure (Kirillov et al., CVPR 2020)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from vitrail.backbones import Backbone
+from vitrail.layers import resize_logits
+from vitrail.layers.feature_pyramid import FeaturePyramid, PyramidSum
+from vitrail.layers.points import sample_points, uncertain_cells, uncertain_points
+from vitrail.segmentors.segmentor import Criterion, Head, Segmentor, register_segmentor
+
+
+class PointMLP(nn.Module):
+    """Classifies points by their fine features, seeing the coarse prediction before every layer.
+
+    Parameters
+    ----------
+    in_channels : int
+        Channels of the fine features.
+    num_classes : int
+        K, the number of classes.
+    channels : int
+        Width of the layers.
+    num_layers : int
+        How many stand before the classifier.
+    norm : bool
+        Whether batch norm follows each.
+    dropout : float
+        Probability of dropping an entry before the classifier.
+    """
+
+    def __init__(
+        self, in_channels: int, num_classes: int, *, channels: int, num_layers: int, norm: bool, dropout: float
+    ) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList()
+        for _ in range(num_layers):
+            conv = nn.Conv1d(in_channels + num_classes, channels, 1, bias=not norm)
+            bn = nn.BatchNorm1d(channels) if norm else nn.Identity()
+            self.layers.append(nn.Sequential(conv, bn, nn.ReLU(inplace=True)))
+            in_channels = channels
+        self.dropout = nn.Dropout(dropout)
+        self.classifier = nn.Conv1d(in_channels + num_classes, num_classes, 1)
+        nn.init.normal_(self.classifier.weight, std=0.01)
+
+    def forward(self, fine: Tensor, coarse: Tensor) -> Tensor:
+        """Map features [B, C, N] and coarse logits [B, K, N] to logits [B, K, N]."""
+        x = torch.cat([fine, coarse], dim=1)
+        for layer in self.layers:
+            x = torch.cat([layer(x), coarse], dim=1)
+        return self.classifier(self.dropout(x))
+
+
+class PointRendHead(Head):
+    """A semantic feature pyramid, and an MLP that decides again at points.
+
+    Parameters
+    ----------
+    in_channels : sequence of int
+        Channels of the backbone's maps, finest first.
+    strides : sequence of int
+        Their strides.
+    num_classes : int
+        K, the number of classes.
+    channels : int
+        Channels of the pyramid and of the MLP.
+    coarse_channels : int
+        Channels of the coarse prediction's convolutions.
+    num_layers : int
+        Layers of the MLP before its classifier.
+    norm : bool
+        Whether batch norm follows the convolutions of the pyramid and the layers of the MLP.
+    num_points, oversample, important
+        Training points of an image; see `vitrail.layers.points.uncertain_points`.
+    steps : int
+        How many times the prediction is doubled and refined.
+    points_per_step : int
+        How many points each refinement decides again.
+    coarse_weight : float
+        Weight of the coarse prediction's loss.
+    dropout : float
+        Probability of dropping a channel before the classifiers.
+    align_corners : bool
+        How maps and logits are resized and sampled.
+    """
+
+    def __init__(
+        self,
+        in_channels: Sequence[int],
+        strides: Sequence[int],
+        num_classes: int,
+        *,
+        channels: int = 256,
+        coarse_channels: int = 128,
+        num_layers: int = 3,
+        norm: bool = True,
+        num_points: int = 2048,
+        oversample: float = 3.0,
+        important: float = 0.75,
+        steps: int = 2,
+        points_per_step: int = 8196,
+        coarse_weight: float = 0.4,
+        dropout: float = 0.0,
+        align_corners: bool = False,
+    ) -> None:
+        super().__init__(num_classes, align_corners=align_corners)
+        self.pyramid = FeaturePyramid(in_channels, channels, norm=norm)
+        self.fuse = PyramidSum(channels, coarse_channels, strides, align_corners=align_corners)
+        self.dropout = nn.Dropout2d(dropout)
+        self.classifier = nn.Conv2d(coarse_channels, num_classes, 1)
+        self.points = PointMLP(
+            channels, num_classes, channels=channels, num_layers=num_layers, norm=norm, dropout=dropout
+        )
+        self.num_points = num_points
+        self.oversample = oversample
+        self.important = important
+        self.steps = steps
+        self.points_per_step = points_per_step
+        self.coarse_weight = coarse_weight
+
+    def forward(self, features: Sequence[Tensor]) -> Tensor:
+        """Decode the backbone's maps into logits [B, K, h, w], refined to `2 ** steps` times the finest map's size."""
+        fine, coarse = self._decode(features)
+        logits = coarse
+        for _ in range(self.steps):
+            logits = F.interpolate(logits, scale_factor=2.0, mode="bilinear", align_corners=self.align_corners)
+            cells, points = uncertain_cells(logits, self.points_per_step)
+            decided = self._at_points(fine, coarse, points).to(logits.dtype)
+            index = cells.unsqueeze(1).expand_as(decided)
+            logits = logits.flatten(2).scatter(2, index, decided).view_as(logits)
+        return logits
+
+    def losses(self, features: Sequence[Tensor], targets: Tensor, criterion: Criterion) -> dict[str, Tensor]:
+        """Return the loss `point` at sampled points, and `seg` of the coarse prediction."""
+        fine, coarse = self._decode(features)
+        with torch.no_grad():
+            points = uncertain_points(coarse, self.num_points, oversample=self.oversample, important=self.important)
+        logits = self._at_points(fine, coarse, points)  # [B, K, N]
+        labels = sample_points(
+            targets.unsqueeze(1).float(), points, mode="nearest", align_corners=self.align_corners
+        ).to(targets.dtype)  # [B, 1, N]
+        resized = resize_logits(coarse, targets.shape[-2:], align_corners=self.align_corners)
+        return {
+            "point": criterion(logits.unsqueeze(2), labels),
+            "seg": self.coarse_weight * criterion(resized, targets),
+        }
+
+    def _decode(self, features: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+        """Return the finest level of the pyramid, and coarse logits of its size."""
+        levels = self.pyramid(features)
+        return levels[0], self.classifier(self.dropout(self.fuse(levels)))
+
+    def _at_points(self, fine: Tensor, coarse: Tensor, points: Tensor) -> Tensor:
+        """Return new logits [B, K, N] at `points` [B, N, 2]."""
+        fine, coarse = (sample_points(x, points, align_corners=self.align_corners) for x in (fine, coarse))
+        return self.points(fine, coarse)
+
+
+@register_segmentor("pointrend")
+def pointrend(
+    backbone: Backbone,
+    num_classes: int,
+    *,
+    channels: int = 256,
+    coarse_channels: int = 128,
+    num_layers: int = 3,
+    norm: bool = True,
+    num_points: int = 2048,
+    oversample: float = 3.0,
+    important: float = 0.75,
+    steps: int = 2,
+    points_per_step: int = 8196,
+    coarse_weight: float = 0.4,
+    dropout: float = 0.0,
+    align_corners: bool = False,
+) -> Segmentor:
+    """Build PointRend on a semantic feature pyramid (Kirillov et al., CVPR 2020, arXiv:1912.08193).
+
+    Parameters
+    ----------
+    backbone : Backbone
+        The encoder; the head reads all its maps.
+    num_classes : int
+        K, the number of classes.
+    channels : int
+        Channels of the feature pyramid and of the MLP that decides at points.
+    coarse_channels : int
+        Channels of the convolutions that make the coarse prediction.
+    num_layers : int
+        Layers of the MLP before its classifier.
+    norm : bool
+        Whether batch norm follows the convolutions of the pyramid (with ReLU) and the layers of the MLP: True in
+        SSSegmentation, False in the paper and MMSegmentation.
+    num_points : int
+        Points of an image that the MLP learns from in a training step.
+    oversample, important : float
+        A share `important` of them are the least sure of `oversample` times as many; the others lie anywhere.
+    steps : int
+        How many times a prediction is doubled in size and refined.
+    points_per_step : int
+        How many points each refinement decides again.
+    coarse_weight : float
+        Weight of the coarse prediction's loss: 0.4 in SSSegmentation, 1 in MMSegmentation.
+    dropout : float
+        Probability of dropping a channel before the classifiers.
+    align_corners : bool
+        How maps and logits are resized and sampled.
+    """
+    head = PointRendHead(
+        backbone.channels,
+        backbone.strides,
+        num_classes,
+        channels=channels,
+        coarse_channels=coarse_channels,
+        num_layers=num_layers,
+        norm=norm,
+        num_points=num_points,
+        oversample=oversample,
+        important=important,
+        steps=steps,
+        points_per_step=points_per_step,
+        coarse_weight=coarse_weight,
+        dropout=dropout,
+        align_corners=align_corners,
+    )
+    return Segmentor(backbone, head)

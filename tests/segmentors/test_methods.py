@@ -1,0 +1,57 @@
+"""What single methods do besides the contract."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch.nn import functional as F
+
+from vitrail import create_model
+from vitrail.errors import ModelError
+from vitrail.segmentors.emanet import EMAttention
+from vitrail.segmentors.encnet import Encoding, class_presence
+from vitrail.segmentors.segformer import SegFormerHead
+
+
+def test_bases_move_in_training_only_and_stay_on_the_unit_sphere_without_momentum() -> None:
+    attention = EMAttention(6, num_bases=3, num_stages=2, momentum=1.0)
+    start = attention.bases.clone()
+    attention.eval()(torch.randn(2, 6, 5, 5))
+    torch.testing.assert_close(attention.bases, start, rtol=0, atol=0)
+    attention.train()(torch.randn(2, 6, 5, 5))
+    assert not torch.equal(attention.bases, start)
+    torch.testing.assert_close(attention.bases.norm(dim=0), torch.ones(3))
+
+
+def test_codes_are_sums_of_weighted_residuals() -> None:
+    encoding = Encoding(4, 3)
+    x = torch.randn(2, 4, 5, 6)
+    pixels = x.flatten(2).transpose(1, 2).unsqueeze(2)  # [B, N, 1, C]
+    residuals = pixels - encoding.codewords  # [B, N, num_codes, C]
+    weights = (encoding.scale * residuals.square().sum(dim=3)).softmax(dim=2)
+    torch.testing.assert_close(encoding(x), (weights.unsqueeze(3) * residuals).sum(dim=1), rtol=1e-4, atol=1e-5)
+
+
+def test_presence_counts_neither_absent_nor_ignored_classes() -> None:
+    targets = torch.tensor([[[0, 255], [3, 3]], [[255, 255], [255, 255]]])
+    assert class_presence(targets, 4).tolist() == [[True, False, False, True], [False] * 4]
+
+
+def test_fusing_before_resizing_is_fusing_after() -> None:
+    head = SegFormerHead([8, 16], 3, channels=12).eval()
+    features = [torch.randn(2, 8, 9, 11), torch.randn(2, 16, 5, 6)]
+    maps = [project(f) for project, f in zip(head.projections, features, strict=True)]
+    joined = torch.cat([maps[0], F.interpolate(maps[1], (9, 11), mode="bilinear")], dim=1)
+    torch.testing.assert_close(head(features), head.classifier(head.fuse(joined)), rtol=1e-4, atol=1e-5)
+
+
+def test_bisenetv2_wants_one_width_for_each_auxiliary_head() -> None:
+    with pytest.raises(ModelError, match=r"2 entries.* 4 maps"):
+        create_model("bisenetv2", None, 5, aux_channels=(16, 16))
+
+
+@pytest.mark.parametrize("name", ["fcn", "pspnet", "deeplabv3", "upernet", "encnet", "emanet", "bisenetv2", "fastscnn"])
+def test_no_weight_no_auxiliary_head(name: str) -> None:
+    backbone = name if name in ("bisenetv2", "fastscnn") else "test_resnet"
+    assert len(create_model(name, backbone, 5).auxiliary) > 0
+    assert len(create_model(name, backbone, 5, aux_weight=0.0).auxiliary) == 0

@@ -1,0 +1,39 @@
+"""Two processes with half of the batch each are one process with all of it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from segmentors.two_processes import joint_batch, run, step
+from torch import multiprocessing
+
+from vitrail import list_segmentors
+
+# Terms that draw from the random state, which each process has its own of.
+RANDOM: dict[str, set[str]] = {"pointrend": {"point"}}
+
+
+@pytest.fixture(scope="module")
+def together(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
+    """What each of two processes got for every method."""
+    folder = tmp_path_factory.mktemp("two")
+    multiprocessing.spawn(run, args=(list_segmentors(), str(folder)), nprocs=2)
+    return [torch.load(folder / f"{rank}.pt") for rank in range(2)]
+
+
+@pytest.mark.parametrize("name", list_segmentors())
+def test_two_processes_train_as_one(name: str, together: list[dict[str, Any]]) -> None:
+    losses, gradients, buffers = step(name, *joint_batch())
+    for rank in range(2):
+        their_losses, their_gradients, their_buffers = together[rank][name]
+        for term in losses.keys() - RANDOM.get(name, set()):
+            torch.testing.assert_close(their_losses[term], losses[term], rtol=1e-8, atol=1e-10, msg=term)
+        for key, buffer in buffers.items():
+            torch.testing.assert_close(their_buffers[key], buffer, rtol=1e-8, atol=1e-10, msg=key)
+        if name in RANDOM:
+            continue
+        for key, gradient in gradients.items():
+            scale = gradient.abs().max().item()
+            torch.testing.assert_close(their_gradients[key], gradient, rtol=1e-6, atol=1e-8 * scale + 1e-12, msg=key)
