@@ -1,0 +1,221 @@
+"""A user's own images and masks.
+
+Layouts, below the root:
+
+- `images/` and `masks/`, where the split is made from a seed, or listed in `train.txt` and `val.txt`;
+- `images/train/`, `images/val/`, `masks/train/`, `masks/val/`;
+- `train/images/`, `train/masks/`, `val/images/`, `val/masks/`.
+
+An image and its mask share the path below these folders, up to the suffix. Classes stand in `classes.yaml` or
+`classes.txt` (see `class_file.ClassFile`); without either they are inferred from the masks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path, PurePosixPath
+
+import torch
+
+from vitrail.datasets.benchmark import Benchmark
+from vitrail.datasets.class_file import ClassFile, find_class_file
+from vitrail.datasets.dataset import register_dataset
+from vitrail.datasets.files import Pair, PairedFiles
+from vitrail.datasets.infer_classes import infer_classes, is_coloured
+from vitrail.datasets.mask_files import ColourMasks, IndexMasks, MaskReader
+from vitrail.datasets.palette import distinct_colours
+from vitrail.datasets.storage import Folder
+from vitrail.errors import DatasetError, nearest
+
+_IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".gif", ".ppm", ".pgm", ".jp2")
+_LISTED = 3
+
+
+@register_dataset("folder")
+def folder(
+    root: Path | None,
+    split: str,
+    *,
+    images: str = "images",
+    masks: str = "masks",
+    image_suffix: str = "",
+    mask_suffix: str = "",
+    coloured: bool | None = None,
+    val_fraction: float = 0.2,
+    split_seed: int = 0,
+) -> tuple[Benchmark, PairedFiles]:
+    """Open a folder of images and masks.
+
+    Parameters
+    ----------
+    root : Path
+        The folder.
+    split : str
+        "train", "val" or any other that the folder has; "all" takes every image.
+    images, masks : str
+        Names of the folders of images and of masks.
+    image_suffix, mask_suffix : str
+        What follows the common stem in file names, before the extension, such as "_mask".
+    coloured : bool, optional
+        Whether colours in the masks stand for classes, as listed under `palette` in classes.yaml, rather than values.
+        The default looks at the first mask.
+    val_fraction : float
+        Share of the images that become "val", if the folder itself has no splits.
+    split_seed : int
+        Seed of that choice.
+
+    Raises
+    ------
+    DatasetError
+        When the root is missing or empty, images have no masks, or the classes file disagrees.
+    """
+    if root is None:
+        raise DatasetError("the dataset 'folder' needs data.root, a folder with images and masks")
+    if not root.is_dir():
+        what = "is not a folder" if root.exists() else "does not exist"
+        raise DatasetError(f"the data root {root} {what}: set data.root to a folder with images and masks")
+    files = Folder(root)
+    pairing = _Pairing(files, images, masks, image_suffix, mask_suffix)
+    splits = _splits(pairing, root, val_fraction, split_seed)
+    if split not in splits:
+        raise DatasetError(f"{root} has no split {split!r}.{nearest(split, splits)} It has: {', '.join(splits)}.")
+    pairs = splits[split]
+    if not pairs:
+        raise DatasetError(f"the split {split!r} of {root} is empty: {len(splits['all'])} images are too few to split")
+    if coloured is None:
+        coloured = is_coloured(files, splits["all"][0].mask)
+    classes = _classes(files, splits["all"], find_class_file(root), coloured)
+    return _describe(root, classes), PairedFiles(files, pairs, _reader(root, classes, coloured))
+
+
+def _classes(files: Folder, pairs: Sequence[Pair], given: ClassFile | None, coloured: bool) -> ClassFile:
+    if given is not None:
+        return given
+    return infer_classes(files, [pair.mask for pair in pairs], coloured)
+
+
+def _reader(root: Path, classes: ClassFile, coloured: bool) -> MaskReader:
+    if not coloured:
+        return IndexMasks(classes.labels())
+    if classes.palette is None:
+        raise DatasetError(
+            f"the masks in {root} are coloured, but no colours are known: "
+            "list one per class as 'palette' in classes.yaml"
+        )
+    return ColourMasks(classes.colours())
+
+
+def _describe(root: Path, classes: ClassFile) -> Benchmark:
+    return Benchmark(
+        name="folder",
+        title=root.resolve().name,
+        classes=classes.classes,
+        palette=classes.palette or distinct_colours(len(classes.classes)),
+        splits={},
+    )
+
+
+class _Pairing:
+    """Finds what belongs together below one root."""
+
+    def __init__(self, files: Folder, images: str, masks: str, image_suffix: str, mask_suffix: str) -> None:
+        self.files = files
+        self.images = images
+        self.masks = masks
+        self.image_suffix = image_suffix
+        self.mask_suffix = mask_suffix
+
+    def pairs(self, images: str, masks: str) -> list[Pair]:
+        """Pair the files of two folders."""
+        image_of = self._by_stem(images, self.image_suffix)
+        mask_of = self._by_stem(masks, self.mask_suffix)
+        missing = [image for stem, image in image_of.items() if stem not in mask_of]
+        if missing:
+            self._explain(missing, len(image_of), masks, mask_of)
+        return [Pair(stem, image, mask_of[stem]) for stem, image in image_of.items()]
+
+    def _by_stem(self, folder: str, suffix: str) -> dict[str, str]:
+        found: dict[str, str] = {}
+        for name in self.files.below(folder):
+            path = PurePosixPath(name)
+            if path.suffix.lower() not in _IMAGE_SUFFIXES or not path.stem.endswith(suffix):
+                continue
+            inside = path.relative_to(folder)
+            stem = str(inside.with_name(inside.stem[: len(inside.stem) - len(suffix)]))
+            if stem in found:
+                raise DatasetError(
+                    f"{self.files.locate(found[stem])} and {self.files.locate(name)} have the same name up to the "
+                    "extension: keep one of them"
+                )
+            found[stem] = name
+        return found
+
+    def _explain(self, missing: Sequence[str], count: int, masks: str, mask_of: Mapping[str, str]) -> None:
+        listed = ", ".join(self.files.locate(name) for name in missing[:_LISTED])
+        stem = PurePosixPath(missing[0]).stem.removesuffix(self.image_suffix)
+        similar = [other for other in mask_of if PurePosixPath(other).name.startswith(stem)]
+        hint = ""
+        if similar:
+            suffix = PurePosixPath(similar[0]).name.removeprefix(stem) + self.mask_suffix
+            hint = f" Is it {self.files.locate(mask_of[similar[0]])}? Then set data.options.mask_suffix={suffix}"
+        raise DatasetError(
+            f"{len(missing)} of {count} images have no mask of the same name in {self.files.locate(masks)}: {listed}"
+            f"{', …' if len(missing) > _LISTED else ''}.{hint or ' Add the masks or remove the images.'}"
+        )
+
+
+def _splits(pairing: _Pairing, root: Path, val_fraction: float, seed: int) -> dict[str, list[Pair]]:
+    images, masks = root / pairing.images, root / pairing.masks
+    if not images.is_dir():
+        names = [child.name for child in sorted(root.iterdir()) if (child / pairing.images).is_dir()]
+        splits = {name: pairing.pairs(f"{name}/{pairing.images}", f"{name}/{pairing.masks}") for name in names}
+        return _with_all(splits, root, pairing)
+    if not masks.is_dir():
+        raise DatasetError(f"{root} has no folder {pairing.masks!r}: name it with data.options.masks")
+    names = [child.name for child in sorted(images.iterdir()) if child.is_dir() and (masks / child.name).is_dir()]
+    if "train" in names:
+        splits = {name: pairing.pairs(f"{pairing.images}/{name}", f"{pairing.masks}/{name}") for name in names}
+        return _with_all(splits, root, pairing)
+    pairs = pairing.pairs(pairing.images, pairing.masks)
+    lists = sorted(path for path in root.glob("*.txt") if path.stem != "classes")
+    splits = {path.stem: _listed(pairs, path) for path in lists} if lists else _drawn(pairs, val_fraction, seed)
+    return _with_all({**splits, "all": pairs}, root, pairing)
+
+
+def _with_all(splits: dict[str, list[Pair]], root: Path, pairing: _Pairing) -> dict[str, list[Pair]]:
+    everything = splits.get("all") or [pair for pairs in splits.values() for pair in pairs]
+    if not everything:
+        raise DatasetError(
+            f"{root} holds no images: it should have the folders {pairing.images!r} and {pairing.masks!r} "
+            f"(or name them with data.options.images and data.options.masks), with files such as .jpg and .png"
+        )
+    return {**splits, "all": everything}
+
+
+def _listed(pairs: Sequence[Pair], path: Path) -> list[Pair]:
+    by_id = {pair.id: pair for pair in pairs}
+    found = []
+    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+        if not line.strip():
+            continue
+        entry = line.split()[0]
+        pair = by_id.get(entry) or by_id.get(entry.rpartition(".")[0])
+        if pair is None:
+            raise DatasetError(
+                f"{path}, line {number}: no image is called {entry!r}.{nearest(entry, by_id)} "
+                "The list should hold names below the images folder, with or without extension"
+            )
+        found.append(pair)
+    return found
+
+
+def _drawn(pairs: Sequence[Pair], val_fraction: float, seed: int) -> dict[str, list[Pair]]:
+    if not 0 < val_fraction < 1:
+        raise DatasetError(f"data.options.val_fraction={val_fraction} should lie between 0 and 1")
+    order = torch.randperm(len(pairs), generator=torch.Generator().manual_seed(seed)).tolist()
+    count = min(max(1, round(len(pairs) * val_fraction)), len(pairs) - 1)
+    held_out = set(order[:count])
+    return {
+        "train": [pair for index, pair in enumerate(pairs) if index not in held_out],
+        "val": [pair for index, pair in enumerate(pairs) if index in held_out],
+    }

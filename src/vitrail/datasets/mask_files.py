@@ -1,0 +1,189 @@
+"""Mask files as class indices, with every value checked."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from PIL import Image
+from torchvision import tv_tensors
+
+from vitrail.datasets.benchmark import IGNORE, Benchmark
+from vitrail.datasets.image_files import load_pixels, open_image
+from vitrail.errors import DatasetError
+
+Array = npt.NDArray[Any]
+_UNKNOWN = 254
+
+
+class MaskReader(Protocol):
+    """Turns the content of a mask file into class indices."""
+
+    def __call__(self, data: bytes, where: str) -> tv_tensors.Mask:
+        """Return uint8 [H, W]; `where` names the file in errors."""
+
+
+def read_mask(path: str | Path) -> tv_tensors.Mask:
+    """Read an index mask: a grey, palette or two-colour image whose values are class indices.
+
+    Parameters
+    ----------
+    path : str or Path
+        An image file without loss, such as PNG.
+
+    Returns
+    -------
+    tv_tensors.Mask
+        uint8 [H, W], the values as they stand in the file.
+
+    Raises
+    ------
+    DatasetError
+        When the file is missing, truncated, not a mask, or holds values above 255.
+    """
+    try:
+        data = Path(path).read_bytes()
+    except OSError as error:
+        raise DatasetError(f"cannot read the mask {path}: {error.strerror or error}") from error
+    values = decode_values(data, str(path))
+    if values.dtype != np.uint8:
+        if values.min() < 0 or values.max() > IGNORE:
+            raise DatasetError(f"the mask {path} holds the value {values.max()}: 8-bit indices end at {IGNORE}")
+        values = values.astype(np.uint8)
+    return tv_tensors.Mask(torch.from_numpy(np.array(values)))
+
+
+def decode_values(data: bytes, where: str) -> Array:
+    """Decode an index mask.
+
+    Returns
+    -------
+    ndarray
+        [H, W], uint8 or a wider integer type.
+    """
+    image = _open_mask(data, where)
+    if image.mode in ("RGB", "RGBA"):
+        red, green, blue = np.moveaxis(np.asarray(image)[..., :3], -1, 0)
+        if not (np.array_equal(red, green) and np.array_equal(red, blue)):
+            raise DatasetError(
+                f"the mask {where} is coloured, but class indices are expected. "
+                "If colours stand for classes, use the dataset 'folder' and list them as 'palette' in classes.yaml"
+            )
+        return red
+    if image.mode == "LA":
+        image = image.getchannel("L")
+    if image.mode not in ("1", "L", "P") and not image.mode.startswith("I"):
+        raise DatasetError(
+            f"the mask {where} is an image of mode {image.mode}: save it as an 8-bit grey or palette PNG"
+        )
+    values = np.asarray(image)
+    return values.astype(np.uint8) if values.dtype == np.bool_ else values
+
+
+def decode_colours(data: bytes, where: str) -> Array:
+    """Decode a coloured mask.
+
+    Returns
+    -------
+    ndarray
+        [H, W] int32, 65536·red + 256·green + blue.
+    """
+    rgb = np.asarray(_open_mask(data, where).convert("RGB")).astype(np.int32)
+    return (rgb[..., 0] << 16) | (rgb[..., 1] << 8) | rgb[..., 2]
+
+
+class IndexMasks:
+    """Reads masks whose values stand for classes.
+
+    Parameters
+    ----------
+    labels : mapping from int to int
+        Raw value to class index or 255; all other values are errors.
+    """
+
+    def __init__(self, labels: Mapping[int, int]) -> None:
+        self.labels = dict(labels)
+        self.table = bytes(self.labels.get(value, _UNKNOWN) for value in range(256))
+
+    def __call__(self, data: bytes, where: str) -> tv_tensors.Mask:
+        """Return the class indices, uint8 [H, W]."""
+        values = decode_values(data, where)
+        indices: Array
+        if values.dtype == np.uint8:
+            # bytes.translate beats numpy's indexing more than twofold
+            indices = np.frombuffer(bytearray(values.tobytes().translate(self.table)), np.uint8).reshape(values.shape)
+        else:
+            indices = self._wide(values)
+        if (indices == _UNKNOWN).any():
+            value = values[indices == _UNKNOWN][0]
+            raise DatasetError(
+                f"the mask {where} holds the value {value}, which is no class: "
+                f"the known values are {_ranges(self.labels)}. Mend the mask, or describe the value as ignored"
+            )
+        return tv_tensors.Mask(torch.from_numpy(indices))
+
+    def _wide(self, values: Array) -> Array:
+        found, inverse = np.unique(values, return_inverse=True)
+        indices = np.array([self.labels.get(int(value), _UNKNOWN) for value in found], np.uint8)
+        return indices[inverse].reshape(values.shape)
+
+
+class ColourMasks:
+    """Reads masks whose colours stand for classes.
+
+    Parameters
+    ----------
+    colours : mapping from (int, int, int) to int
+        RGB colour to class index or 255; all other colours are errors.
+    """
+
+    def __init__(self, colours: Mapping[tuple[int, int, int], int]) -> None:
+        self.colours = dict(colours)
+
+    def __call__(self, data: bytes, where: str) -> tv_tensors.Mask:
+        """Return the class indices, uint8 [H, W]."""
+        codes = decode_colours(data, where)
+        indices = self._table[codes]
+        if (indices == _UNKNOWN).any():
+            code = int(codes[indices == _UNKNOWN][0])
+            colour = (code >> 16, code >> 8 & 255, code & 255)
+            raise DatasetError(f"the mask {where} holds the colour {colour}, which is no class: add it to classes.yaml")
+        return tv_tensors.Mask(torch.from_numpy(indices))
+
+    @cached_property
+    def _table(self) -> Array:
+        table = np.full(1 << 24, _UNKNOWN, np.uint8)
+        for (red, green, blue), index in self.colours.items():
+            table[red << 16 | green << 8 | blue] = index
+        return table
+
+
+def mask_reader(benchmark: Benchmark) -> MaskReader:
+    """Return the reader for a benchmark's index masks."""
+    if benchmark.labels is not None:
+        return IndexMasks(benchmark.labels)
+    return IndexMasks({**{index: index for index in range(len(benchmark.classes))}, IGNORE: IGNORE})
+
+
+def _open_mask(data: bytes, where: str) -> Image.Image:
+    image = open_image(data, where)
+    if image.format == "JPEG":
+        raise DatasetError(f"the mask {where} is a JPEG, whose compression changes values: save masks as PNG")
+    load_pixels(image, where)
+    return image
+
+
+def _ranges(labels: Mapping[int, int]) -> str:
+    """Known values in short: "0–10, 255"."""
+    runs: list[list[int]] = []
+    for value in sorted(labels):
+        if runs and value == runs[-1][1] + 1:
+            runs[-1][1] = value
+        else:
+            runs.append([value, value])
+    return ", ".join(str(first) if first == last else f"{first}–{last}" for first, last in runs)

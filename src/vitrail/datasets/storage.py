@@ -1,0 +1,282 @@
+"""Where files come from: a folder, a .zip or a .tar, read in place and safe to share with worker processes."""
+
+from __future__ import annotations
+
+import os
+import tarfile
+import zipfile
+import zlib
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+from vitrail.errors import DatasetError
+
+
+class Files(Protocol):
+    """Read-only files by relative path, with forward slashes."""
+
+    def below(self, folder: str) -> list[str]:
+        """Return the paths of all files in `folder` and its subfolders, sorted; "" is the root."""
+
+    def has(self, name: str) -> bool:
+        """Return whether a file exists."""
+
+    def read(self, name: str) -> bytes:
+        """Return the content of a file; a DatasetError when it cannot be read."""
+
+    def locate(self, name: str) -> str:
+        """Return where the file lies, as a user would look for it."""
+
+
+class Folder:
+    """A folder on disk."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    def below(self, folder: str) -> list[str]:
+        """Return the files in `folder` and its subfolders; hidden ones are left out."""
+        found: list[str] = []
+        for current, subfolders, names in os.walk(self.root / folder, followlinks=True):
+            subfolders[:] = [name for name in subfolders if not name.startswith(".")]
+            here = Path(current).relative_to(self.root).as_posix()
+            prefix = "" if here == "." else f"{here}/"
+            found.extend(prefix + name for name in names if not name.startswith("."))
+        return sorted(found)
+
+    def has(self, name: str) -> bool:
+        """Return whether a file exists."""
+        return (self.root / name).is_file()
+
+    def read(self, name: str) -> bytes:
+        """Return the content of a file."""
+        try:
+            return (self.root / name).read_bytes()
+        except OSError as error:
+            raise DatasetError(f"cannot read {self.root / name}: {error.strerror or error}") from error
+
+    def locate(self, name: str) -> str:
+        """Return the path on disk."""
+        return str(self.root / name)
+
+
+class Archive(ABC):
+    """What archives share: the list of their files, in memory."""
+
+    def __init__(self, path: Path, names: Iterable[str]) -> None:
+        self.path = path
+        self.names = {name.removeprefix("./"): name for name in names}
+
+    def below(self, folder: str) -> list[str]:
+        """Return the files in `folder` and its subfolders."""
+        prefix = f"{folder.rstrip('/')}/" if folder else ""
+        return sorted(name for name in self.names if name.startswith(prefix))
+
+    def has(self, name: str) -> bool:
+        """Return whether a file exists."""
+        return name in self.names
+
+    def locate(self, name: str) -> str:
+        """Return archive and path inside it."""
+        return f"{self.path}:{name}"
+
+    @abstractmethod
+    def read(self, name: str) -> bytes:
+        """Return the content of a file."""
+
+    def _missing(self, name: str) -> DatasetError:
+        return DatasetError(f"cannot read {self.locate(name)}: no such file in the archive")
+
+
+class Zip(Archive):
+    """A .zip archive; every process that reads from it opens it for itself."""
+
+    def __init__(self, path: Path) -> None:
+        self._zip: zipfile.ZipFile | None = None
+        self._process = 0
+        super().__init__(path, (entry.filename for entry in self._open(path).infolist() if not entry.is_dir()))
+
+    def read(self, name: str) -> bytes:
+        """Return the content of a file."""
+        if name not in self.names:
+            raise self._missing(name)
+        try:
+            return self._open(self.path).read(self.names[name])
+        except (OSError, EOFError, RuntimeError, NotImplementedError, zipfile.BadZipFile, zlib.error) as error:
+            raise DatasetError(f"cannot read {self.locate(name)}: {error}; is the download complete?") from error
+
+    def _open(self, path: Path) -> zipfile.ZipFile:
+        # A handle inherited through fork shares its file position with the parent, so reads would get mixed up.
+        if self._zip is None or self._process != os.getpid():
+            try:
+                self._zip = zipfile.ZipFile(path)
+            except (OSError, zipfile.BadZipFile) as error:
+                raise DatasetError(f"cannot open {path}: {error}; is the download complete?") from error
+            self._process = os.getpid()
+        return self._zip
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_zip": None}
+
+
+class Tar(Archive):
+    """An uncompressed .tar archive, whose files are read by their offsets."""
+
+    def __init__(self, path: Path) -> None:
+        try:
+            with tarfile.open(path, "r:") as archive:
+                members = [member for member in archive if member.isfile()]
+        except (OSError, tarfile.TarError) as error:
+            raise DatasetError(
+                f"cannot open {path}: {error}. Only uncompressed .tar archives can be read in place: "
+                "unpack any other, and check that the download is complete"
+            ) from error
+        super().__init__(path, (member.name for member in members))
+        self.places = {member.name: (member.offset_data, member.size) for member in members}
+
+    def read(self, name: str) -> bytes:
+        """Return the content of a file."""
+        if name not in self.names:
+            raise self._missing(name)
+        offset, size = self.places[self.names[name]]
+        try:
+            with self.path.open("rb") as file:
+                file.seek(offset)
+                data = file.read(size)
+        except OSError as error:
+            raise DatasetError(f"cannot read {self.locate(name)}: {error.strerror or error}") from error
+        if len(data) < size:
+            raise DatasetError(f"cannot read {self.locate(name)}: the archive ends early; is the download complete?")
+        return data
+
+
+class Below:
+    """The part of other files that lies below a folder."""
+
+    def __init__(self, files: Files, folder: str) -> None:
+        self.files = files
+        self.prefix = f"{folder}/" if folder else ""
+
+    def below(self, folder: str) -> list[str]:
+        """Return the files in `folder` and its subfolders."""
+        return [name.removeprefix(self.prefix) for name in self.files.below(f"{self.prefix}{folder}".rstrip("/"))]
+
+    def has(self, name: str) -> bool:
+        """Return whether a file exists."""
+        return self.files.has(self.prefix + name)
+
+    def read(self, name: str) -> bytes:
+        """Return the content of a file."""
+        return self.files.read(self.prefix + name)
+
+    def locate(self, name: str) -> str:
+        """Return where the file lies."""
+        return self.files.locate(self.prefix + name)
+
+
+class Together:
+    """Several sources as one, such as the two archives of Cityscapes; the first that has a file gives it."""
+
+    def __init__(self, parts: Sequence[Files]) -> None:
+        self.parts = parts
+
+    def below(self, folder: str) -> list[str]:
+        """Return the files in `folder` and its subfolders."""
+        return sorted({name for part in self.parts for name in part.below(folder)})
+
+    def has(self, name: str) -> bool:
+        """Return whether a file exists."""
+        return any(part.has(name) for part in self.parts)
+
+    def read(self, name: str) -> bytes:
+        """Return the content of a file."""
+        return self._part(name).read(name)
+
+    def locate(self, name: str) -> str:
+        """Return where the file lies, or would lie in the first part."""
+        return self._part(name).locate(name)
+
+    def _part(self, name: str) -> Files:
+        return next((part for part in self.parts if part.has(name)), self.parts[0])
+
+
+def open_files(root: Path, landmarks: Sequence[str]) -> Files:
+    """Open a folder, an archive, or a folder of archives.
+
+    The data may lie one or two folders deeper, as they do in most official archives.
+
+    Parameters
+    ----------
+    root : Path
+        A folder, or a .zip or uncompressed .tar file.
+    landmarks : sequence of str
+        Relative paths of files or folders that the data must hold; they tell how deep the data lie, and whether
+        archives inside the folder are needed.
+
+    Returns
+    -------
+    Files
+        With paths as in `landmarks`.
+
+    Raises
+    ------
+    DatasetError
+        When the root does not exist, is empty, or lacks a landmark.
+    """
+    if not root.exists():
+        raise DatasetError(f"the data root {root} does not exist: set data.root to the dataset's folder or archive")
+    if root.is_dir():
+        folder = Folder(root)
+        depth = _folder_depth(root, landmarks)
+        if depth is not None:
+            return Below(folder, depth)
+        sources = [_open_archive(path) for path in sorted(root.iterdir()) if path.suffix.lower() in (".zip", ".tar")]
+        if not sources and not any(root.iterdir()):
+            raise DatasetError(f"the data root {root} is empty: it should hold {_listed(landmarks)}")
+        parts: list[Files] = [folder, *(_at_landmark(source, landmarks) for source in sources)]
+        together = Together(parts)
+        missing = [mark for mark in landmarks if not together.has(mark) and not together.below(mark)]
+        if missing:
+            raise DatasetError(f"the data root {root} lacks {_listed(missing)}: is it the dataset's top folder?")
+        return together
+    archive = _at_landmark(_open_archive(root), landmarks)
+    missing = [mark for mark in landmarks if not archive.has(mark) and not archive.below(mark)]
+    if missing:
+        raise DatasetError(f"the archive {root} lacks {_listed(missing)}: is it the dataset's official archive?")
+    return archive
+
+
+def _listed(names: Sequence[str]) -> str:
+    return " and ".join(repr(name) for name in names)
+
+
+def _open_archive(path: Path) -> Archive:
+    if path.suffix.lower() == ".zip":
+        return Zip(path)
+    if path.suffix.lower() == ".tar":
+        return Tar(path)
+    raise DatasetError(f"the data root {path} is neither a folder nor a .zip or .tar archive")
+
+
+def _folder_depth(root: Path, landmarks: Sequence[str]) -> str | None:
+    level = [root]
+    for _ in range(3):
+        for folder in level:
+            if all((folder / mark).exists() for mark in landmarks):
+                return "" if folder == root else folder.relative_to(root).as_posix()
+        level = [child for folder in level for child in sorted(folder.iterdir()) if child.is_dir()]
+        if len(level) > 100:  # the folders of the data themselves, not a wrapper around them
+            break
+    return None
+
+
+def _at_landmark(archive: Archive, landmarks: Sequence[str]) -> Files:
+    for name in archive.names:
+        padded = f"/{name}/"
+        for mark in landmarks:
+            at = padded.find(f"/{mark}/")
+            if at >= 0 and name[:at].count("/") <= 2:
+                return Below(archive, name[: max(at - 1, 0)])
+    return archive

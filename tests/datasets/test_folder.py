@@ -1,0 +1,242 @@
+"""A user's own files: layouts, classes, splits, and what goes wrong with them."""
+
+import logging
+
+import numpy as np
+import pytest
+from image_makers import make_folder, mask, picture, save
+from PIL import Image
+
+from vitrail.datasets import create_dataset
+from vitrail.errors import DatasetError
+
+
+def message(call):
+    with pytest.raises(DatasetError) as caught:
+        call()
+    return str(caught.value)
+
+
+def test_a_split_is_made_once_and_for_all(tmp_path):
+    make_folder(tmp_path, names=[f"n{i}" for i in range(20)])
+    train, val = (create_dataset("folder", tmp_path, split) for split in ("train", "val"))
+    assert len(val) == 4
+    assert sorted(train.ids + val.ids) == sorted(f"n{i}" for i in range(20))
+    assert create_dataset("folder", tmp_path, "val").ids == val.ids
+    assert create_dataset("folder", tmp_path, "val", split_seed=1).ids != val.ids
+    assert len(create_dataset("folder", tmp_path, "val", val_fraction=0.5)) == 10
+    assert len(create_dataset("folder", tmp_path, "all")) == 20
+
+
+def test_two_images_can_be_split_and_one_cannot(tmp_path):
+    make_folder(tmp_path, names=["a", "b"])
+    assert len(create_dataset("folder", tmp_path, "train")) == len(create_dataset("folder", tmp_path, "val")) == 1
+    make_folder(tmp_path / "one", names=["a"])
+    assert "too few to split" in message(lambda: create_dataset("folder", tmp_path / "one", "val"))
+    assert "val_fraction=1.5" in message(lambda: create_dataset("folder", tmp_path, "val", val_fraction=1.5))
+
+
+@pytest.mark.parametrize("nested", [False, True])
+def test_given_splits_are_kept(tmp_path, nested):
+    for split, names in (("train", ["a", "b"]), ("val", ["c"])):
+        if nested:
+            make_folder(tmp_path / split, names=names)
+        else:
+            make_folder(tmp_path, names=names, split=split)
+    assert create_dataset("folder", tmp_path, "train").ids == ["a", "b"]
+    assert create_dataset("folder", tmp_path, "val").ids == ["c"]
+    assert "It has: train, val, all" in message(lambda: create_dataset("folder", tmp_path, "test"))
+
+
+def test_lists_of_names_are_splits(tmp_path):
+    make_folder(tmp_path)
+    (tmp_path / "train.txt").write_text("b.jpg\n\na\n")
+    (tmp_path / "val.txt").write_text("e\n")
+    (tmp_path / "classes.txt").write_text("x\ny\nz\n")
+    assert create_dataset("folder", tmp_path, "train").ids == ["b", "a"]
+    assert create_dataset("folder", tmp_path, "val").ids == ["e"]
+    (tmp_path / "val.txt").write_text("e\nf\n")
+    assert "line 2: no image is called 'f'" in message(lambda: create_dataset("folder", tmp_path, "val"))
+
+
+def test_subfolders_are_part_of_the_name(tmp_path):
+    for name in ("paris/1", "rome/1"):
+        save(tmp_path / "images" / f"{name}.png", picture())
+        save(tmp_path / "masks" / f"{name}.png", mask())
+    assert create_dataset("folder", tmp_path, "all").ids == ["paris/1", "rome/1"]
+
+
+def test_suffixes_and_folder_names_can_be_told(tmp_path):
+    save(tmp_path / "rgb" / "a_img.jpg", picture())
+    save(tmp_path / "rgb" / "notes.png", picture())
+    save(tmp_path / "gt" / "a_mask.png", mask())
+    options = {"images": "rgb", "masks": "gt", "image_suffix": "_img", "mask_suffix": "_mask"}
+    assert create_dataset("folder", tmp_path, "all", **options).ids == ["a"]
+
+
+def test_images_without_masks_are_counted_and_the_suffix_is_guessed(tmp_path):
+    make_folder(tmp_path)
+    for path in sorted((tmp_path / "masks").iterdir()):
+        path.rename(path.with_name(f"{path.stem}_label.png"))
+    text = message(lambda: create_dataset("folder", tmp_path, "train"))
+    assert "5 of 5 images have no mask" in text
+    assert "mask_suffix=_label" in text
+    assert len(create_dataset("folder", tmp_path, "all", mask_suffix="_label")) == 5
+
+
+def test_two_images_of_one_name_are_refused(tmp_path):
+    make_folder(tmp_path)
+    save(tmp_path / "images" / "a.png", picture())
+    assert "same name" in message(lambda: create_dataset("folder", tmp_path, "train"))
+
+
+def test_roots_that_hold_nothing(tmp_path):
+    assert "does not exist" in message(lambda: create_dataset("folder", tmp_path / "no", "train"))
+    assert "holds no images" in message(lambda: create_dataset("folder", tmp_path, "train"))
+    (tmp_path / "images").mkdir()
+    assert "no folder 'masks'" in message(lambda: create_dataset("folder", tmp_path, "train"))
+    (tmp_path / "masks").mkdir()
+    assert "holds no images" in message(lambda: create_dataset("folder", tmp_path, "train"))
+    (tmp_path / "file").touch()
+    assert "is not a folder" in message(lambda: create_dataset("folder", tmp_path / "file", "train"))
+    assert "data.root" in message(lambda: create_dataset("folder", None, "train"))
+
+
+# classes
+
+
+def test_classes_are_inferred_and_reported(tmp_path, caplog):
+    make_folder(tmp_path)
+    save(tmp_path / "masks" / "e.png", np.full((24, 32), 9, np.uint8))
+    with caplog.at_level(logging.WARNING):
+        dataset = create_dataset("folder", tmp_path, "train")
+    assert dataset.benchmark.classes == ("class 0", "class 1", "class 2", "class 9")
+    assert "classes were inferred from the values 0, 1, 2, 9 in 5 masks" in caplog.text
+    everything = create_dataset("folder", tmp_path, "all")
+    assert everything[4]["mask"].unique().tolist() == [3]
+    assert create_dataset("folder", tmp_path, "val").benchmark == dataset.benchmark
+
+
+def test_black_and_white_masks_are_two_classes(tmp_path):
+    make_folder(tmp_path, classes=2)
+    for path in (tmp_path / "masks").iterdir():
+        save(path, np.asarray(Image.open(path)) * 255)
+    dataset = create_dataset("folder", tmp_path, "all")
+    assert dataset.benchmark.classes == ("class 0", "class 255")
+    assert dataset[0]["mask"].unique().tolist() == [0, 1]
+
+
+def test_255_is_ignored_beside_other_values(tmp_path):
+    make_folder(tmp_path)
+    save(tmp_path / "masks" / "a.png", np.where(mask() == 0, 255, mask()).astype(np.uint8))
+    dataset = create_dataset("folder", tmp_path, "all")
+    assert len(dataset.benchmark.classes) == 3
+    assert dataset[0]["mask"].unique().tolist() == [1, 2, 255]
+
+
+def test_photographs_are_not_masks(tmp_path):
+    make_folder(tmp_path, classes=256)
+    for seed, name in enumerate("abcde"):
+        save(tmp_path / "masks" / f"{name}.png", mask(classes=256, seed=seed).astype(np.uint16) * 7)
+    assert "too many to be classes" in message(lambda: create_dataset("folder", tmp_path, "train"))
+
+
+def test_masks_that_are_all_ignored(tmp_path):
+    make_folder(tmp_path)
+    for path in (tmp_path / "masks").iterdir():
+        save(path, np.full((24, 32), 255, np.uint8))
+    assert "nothing but 255" in message(lambda: create_dataset("folder", tmp_path, "train"))
+
+
+def test_names_from_a_text_file(tmp_path, caplog):
+    make_folder(tmp_path)
+    (tmp_path / "classes.txt").write_text("sky\nroad\ntree\n", encoding="utf-8")
+    dataset = create_dataset("folder", tmp_path, "train")
+    assert dataset.benchmark.classes == ("sky", "road", "tree")
+    assert len(set(dataset.benchmark.palette)) == 3
+    assert not caplog.text, "nothing to report"
+
+
+def test_values_outside_the_classes_are_named(tmp_path):
+    make_folder(tmp_path)
+    (tmp_path / "classes.txt").write_text("sky\nroad\n")
+    text = message(lambda: [create_dataset("folder", tmp_path, "all")[index] for index in range(5)])
+    assert "a.png holds the value 2" in text
+
+
+def test_names_values_and_colours_from_yaml(tmp_path):
+    make_folder(tmp_path)
+    (tmp_path / "classes.yaml").write_text(
+        "classes: [sky, road]\nvalues: [2, 0]\nignore: [1]\npalette: [[1, 2, 3], [4, 5, 6]]\n"
+    )
+    dataset = create_dataset("folder", tmp_path, "all")
+    assert dataset.benchmark.palette == ((1, 2, 3), (4, 5, 6))
+    raw = mask(seed=0)
+    assert np.array_equal(dataset[0]["mask"], np.array([1, 255, 0])[raw])
+
+
+@pytest.mark.parametrize("indexed", [False, True])
+def test_colours_stand_for_classes(tmp_path, indexed):
+    colours = np.array([[10, 20, 30], [200, 0, 0], [0, 0, 0]], np.uint8)
+    make_folder(tmp_path)
+    for seed, name in enumerate("abcde"):
+        image = Image.fromarray(colours[mask(seed=seed)])
+        save(tmp_path / "masks" / f"{name}.png", image.quantize(3) if indexed else image)
+    (tmp_path / "classes.yaml").write_text(
+        "classes: [sky, road]\nignore: [[0, 0, 0]]\npalette: [[10, 20, 30], [200, 0, 0]]\n"
+    )
+    dataset = create_dataset("folder", tmp_path, "all", **({"coloured": True} if indexed else {}))
+    assert np.array_equal(dataset[1]["mask"], np.array([0, 1, 255])[mask(seed=1)])
+
+
+def test_coloured_masks_want_a_palette(tmp_path):
+    make_folder(tmp_path)
+    for name in "abcde":
+        save(tmp_path / "masks" / f"{name}.png", Image.fromarray(np.full((24, 32, 3), (9, 8, 7), np.uint8)))
+    text = message(lambda: create_dataset("folder", tmp_path, "train"))
+    assert "classes.yaml" in text
+    assert "[9, 8, 7]" in text
+    (tmp_path / "classes.txt").write_text("sky\n")
+    assert "'palette' in classes.yaml" in message(lambda: create_dataset("folder", tmp_path, "train"))
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("classes: [a, b]\npallette: []", "Did you mean 'palette'?"),
+        ("classes: [a, b]\npalette: [[0, 0, 0]]", "2 classes but 1 entries in palette"),
+        ("classes: [a, b]\nvalues: [1, 1]", "entry twice"),
+        ("classes: 3", "classes"),
+        ("classes: []", "no classes"),
+        ("palette: [[0, 0, 0]]", "classes"),
+        ("3", "should be a mapping"),
+        ("classes: [a", "cannot read"),
+        ("classes: [a]\nvalues: [x]", "values"),
+    ],
+)
+def test_a_classes_file_that_is_wrong_is_explained(tmp_path, text, says):
+    make_folder(tmp_path)
+    (tmp_path / "classes.yaml").write_text(text)
+    said = message(lambda: create_dataset("folder", tmp_path, "train"))
+    assert says in said
+    assert "classes.yaml" in said
+
+
+def test_an_empty_list_of_names(tmp_path):
+    make_folder(tmp_path)
+    (tmp_path / "classes.txt").write_text("\n\n")
+    assert "is empty" in message(lambda: create_dataset("folder", tmp_path, "train"))
+
+
+def test_a_rotated_photograph_needs_an_upright_mask(tmp_path):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    for name in ("a", "b"):
+        save(tmp_path / "masks" / f"{name}.png", mask(24, 32))
+        (tmp_path / "images").mkdir(exist_ok=True)
+        picture(24, 32).save(tmp_path / "images" / f"{name}.jpg", exif=exif)
+    text = message(lambda: create_dataset("folder", tmp_path, "all")[0])
+    assert "a.png is 32×24" in text
+    assert "a.jpg is 24×32" in text
+    save(tmp_path / "masks" / "a.png", mask(32, 24))
+    assert create_dataset("folder", tmp_path, "all")[0]["size"] == (32, 24)

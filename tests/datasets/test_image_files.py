@@ -1,0 +1,155 @@
+"""Every kind of image becomes 8-bit RGB; anything else is named."""
+
+import io
+
+import numpy as np
+import pytest
+from image_makers import picture, save
+from PIL import Image, ImageOps
+
+from vitrail.datasets import read_image
+from vitrail.errors import DatasetError
+
+
+def pixels(path):
+    return read_image(path).permute(1, 2, 0).numpy()
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("a.png", {}),
+        ("a.jpg", {"quality": 92}),
+        ("a.jpg", {"quality": 60, "progressive": True}),
+        ("a.jpg", {"quality": 90, "subsampling": 0}),
+        ("a.bmp", {}),
+        ("a.webp", {"lossless": True}),
+        ("a.tif", {}),
+        ("a.png", {"compress_level": 0}),
+    ],
+)
+def test_pixels_are_those_of_pillow(tmp_path, name, options):
+    path = tmp_path / name
+    picture(97, 131).save(path, **options)
+    assert np.array_equal(pixels(path), np.asarray(Image.open(path).convert("RGB")))
+
+
+def test_grey(tmp_path):
+    grey = np.arange(256, dtype=np.uint8).reshape(16, 16)
+    assert (pixels(save(tmp_path / "a.png", grey)) == grey[..., None]).all()
+
+
+def test_sixteen_bits_keep_the_upper_eight(tmp_path):
+    grey = np.array([[0, 255, 256, 65535, 300]], np.uint16)
+    assert pixels(save(tmp_path / "a.png", grey))[0, :, 1].tolist() == [0, 0, 1, 255, 1]
+
+
+def test_sixteen_bit_tiff(tmp_path):
+    grey = np.array([[0, 256, 65535]], np.uint16)
+    assert pixels(save(tmp_path / "a.tif", grey))[0, :, 0].tolist() == [0, 1, 255]
+
+
+def test_sixteen_bit_colour(tmp_path):
+    # Pillow cannot write 16-bit RGB: a PNG by hand, one row of two pixels
+    import struct
+    import zlib
+
+    def chunk(kind, data):
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    row = b"\x00" + struct.pack(">6H", 0x0102, 0x8000, 0xFFFF, 0xFF00, 0x00FF, 0x7F7F)
+    header = struct.pack(">IIBBBBB", 2, 1, 16, 2, 0, 0, 0)
+    data = b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(row)) + chunk(b"IEND", b"")
+    (tmp_path / "a.png").write_bytes(data)
+    assert pixels(tmp_path / "a.png")[0].tolist() == [[1, 128, 255], [255, 0, 127]]
+
+
+def test_palette(tmp_path):
+    indexed = picture().quantize(16)
+    assert np.array_equal(pixels(save(tmp_path / "a.png", indexed)), np.asarray(indexed.convert("RGB")))
+
+
+def test_two_colours(tmp_path):
+    bits = Image.fromarray(np.array([[0, 255]], np.uint8)).convert("1")
+    assert pixels(save(tmp_path / "a.png", bits))[0].tolist() == [[0] * 3, [255] * 3]
+
+
+def test_alpha_is_dropped(tmp_path):
+    image = picture()
+    clear = image.copy()
+    clear.putalpha(0)
+    assert np.array_equal(pixels(save(tmp_path / "a.png", clear)), np.asarray(image))
+    grey = image.convert("L")
+    both = Image.merge("LA", [grey, grey])
+    assert np.array_equal(pixels(save(tmp_path / "b.png", both))[..., 0], np.asarray(grey))
+
+
+def test_palette_with_transparency(tmp_path):
+    indexed = picture().quantize(8)
+    indexed.save(tmp_path / "a.png", transparency=bytes([0, 128, 255]))
+    assert np.array_equal(pixels(tmp_path / "a.png"), np.asarray(indexed.convert("RGB")))
+
+
+def test_cmyk(tmp_path):
+    image = picture(64, 64)
+    image.convert("CMYK").save(tmp_path / "a.jpg", quality=95)
+    assert np.abs(pixels(tmp_path / "a.jpg").astype(int) - np.asarray(image)).mean() < 4
+
+
+@pytest.mark.parametrize("name", ["a.jpg", "a.png"])
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_exif_orientation_is_applied(tmp_path, name, orientation):
+    image = picture(40, 64)
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    image.save(tmp_path / name, exif=exif, **({"quality": 95} if name.endswith("jpg") else {}))
+    expected = ImageOps.exif_transpose(Image.open(tmp_path / name)).convert("RGB")
+    assert np.array_equal(pixels(tmp_path / name), np.asarray(expected))
+    assert expected.size == ((40, 64) if orientation > 4 else (64, 40))
+
+
+@pytest.mark.parametrize("name", ["a.jpg", "a.png"])
+@pytest.mark.parametrize("notes", [b"Exif\0\0garbage!", b"Exif\0\0II*\0\xff\xff\xff\xff", b"Exif\0\0"])
+def test_damaged_exif_data_do_not_matter(tmp_path, name, notes):
+    picture().save(tmp_path / name, exif=notes)
+    assert read_image(tmp_path / name).shape == (3, 24, 32)
+
+
+@pytest.mark.parametrize("name", ["a.jpg", "a.png", "a.bmp"])
+@pytest.mark.parametrize("share", [0.2, 0.6, 0.95])
+def test_truncated_images_are_named(tmp_path, name, share):
+    path = save(tmp_path / name, picture(200, 200))
+    data = path.read_bytes()
+    path.write_bytes(data[: int(len(data) * share)])
+    with pytest.raises(DatasetError, match=name):
+        read_image(path)
+
+
+def test_a_damaged_png_is_named(tmp_path):
+    buffer = io.BytesIO()
+    picture(100, 100).save(buffer, "png")
+    data = bytearray(buffer.getvalue())
+    data[len(data) // 2] ^= 0xFF
+    (tmp_path / "a.png").write_bytes(data)
+    with pytest.raises(DatasetError, match=r"a\.png"):
+        read_image(tmp_path / "a.png")
+
+
+@pytest.mark.parametrize("content", [b"", b"this is not an image", b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff"])
+def test_what_is_no_image_is_named(tmp_path, content):
+    (tmp_path / "a.png").write_bytes(content)
+    with pytest.raises(DatasetError, match=r"a\.png"):
+        read_image(tmp_path / "a.png")
+
+
+def test_missing_files_and_folders_are_named(tmp_path):
+    with pytest.raises(DatasetError, match=r"b\.png.*No such file"):
+        read_image(tmp_path / "b.png")
+    with pytest.raises(DatasetError, match="directory"):
+        read_image(tmp_path)
+
+
+def test_floating_point_images_are_refused(tmp_path):
+    save(tmp_path / "a.tif", Image.fromarray(np.zeros((4, 4), np.float32)))
+    with pytest.raises(DatasetError, match="8 or 16 bits"):
+        read_image(tmp_path / "a.tif")

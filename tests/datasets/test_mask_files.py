@@ -1,0 +1,75 @@
+"""Masks: every stored value becomes a class, is ignored, or is an error that names it."""
+
+import numpy as np
+import pytest
+from image_makers import picture, save
+from PIL import Image
+
+from vitrail.datasets import read_mask
+from vitrail.datasets.mask_files import ColourMasks, IndexMasks
+from vitrail.errors import DatasetError
+
+LABELS = {0: 255, 7: 0, 300: 1, 8: 2}
+
+
+def encode(tmp_path, image):
+    return save(tmp_path / "m.png", image).read_bytes()
+
+
+def test_values_are_read_as_they_stand(tmp_path):
+    values = np.array([[0, 1, 2], [7, 254, 255]], np.uint8)
+    palette = Image.fromarray(values).convert("P")
+    palette.putpalette(list(range(256)) * 3)
+    rgb = Image.fromarray(np.repeat(values[..., None], 3, 2))
+    for kind in (values, values.astype(np.uint16), palette, rgb):
+        assert np.array_equal(read_mask(save(tmp_path / "m.png", kind)).numpy(), values)
+
+
+def test_two_colour_masks_are_zero_and_one(tmp_path):
+    bits = Image.fromarray(np.array([[0, 255]], np.uint8)).convert("1")
+    assert read_mask(save(tmp_path / "m.png", bits)).tolist() == [[0, 1]]
+
+
+def test_labels_become_classes(tmp_path):
+    read = IndexMasks(LABELS)
+    assert read(encode(tmp_path, np.array([[0, 7, 8]], np.uint8)), "m.png").tolist() == [[255, 0, 2]]
+    assert read(encode(tmp_path, np.array([[0, 7, 300]], np.uint16)), "m.png").tolist() == [[255, 0, 1]]
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_an_unknown_value_is_named_with_its_file(tmp_path, dtype):
+    with pytest.raises(DatasetError, match=r"m\.png holds the value 9.*0, 7–8, 300"):
+        IndexMasks(LABELS)(encode(tmp_path, np.array([[7, 9]], dtype)), "m.png")
+
+
+def test_colours_become_classes(tmp_path):
+    colours = np.array([[[255, 0, 0], [0, 0, 9], [1, 1, 1]]], np.uint8)
+    read = ColourMasks({(255, 0, 0): 4, (0, 0, 9): 0, (1, 1, 1): 255})
+    assert read(encode(tmp_path, colours), "m.png").tolist() == [[4, 0, 255]]
+    indexed = Image.fromarray(colours).quantize(3)
+    assert read(encode(tmp_path, indexed), "m.png").tolist() == [[4, 0, 255]]
+    with pytest.raises(DatasetError, match=r"m\.png holds the colour \(1, 1, 1\)"):
+        ColourMasks({(255, 0, 0): 4, (0, 0, 9): 0})(encode(tmp_path, colours), "m.png")
+
+
+def test_coloured_masks_are_not_mistaken_for_indices(tmp_path):
+    with pytest.raises(DatasetError, match="coloured"):
+        read_mask(save(tmp_path / "m.png", picture()))
+
+
+def test_lossy_and_odd_masks_are_refused(tmp_path):
+    with pytest.raises(DatasetError, match="JPEG"):
+        read_mask(save(tmp_path / "m.jpg", np.zeros((8, 8), np.uint8)))
+    with pytest.raises(DatasetError, match="mode F"):
+        read_mask(save(tmp_path / "m.tif", Image.fromarray(np.zeros((4, 4), np.float32))))
+    with pytest.raises(DatasetError, match="value 300"):
+        read_mask(save(tmp_path / "m.png", np.full((4, 4), 300, np.uint16)))
+
+
+def test_truncated_and_missing_masks_are_named(tmp_path):
+    path = save(tmp_path / "m.png", np.random.default_rng(0).integers(0, 9, (90, 90), dtype=np.uint8))
+    path.write_bytes(path.read_bytes()[:900])
+    with pytest.raises(DatasetError, match=r"m\.png is truncated"):
+        read_mask(path)
+    with pytest.raises(DatasetError, match=r"n\.png"):
+        read_mask(tmp_path / "n.png")

@@ -1,0 +1,152 @@
+"""Same seed, same samples: whatever the number of workers, of processes, and of interruptions."""
+
+from itertools import islice
+
+import pytest
+import torch
+from torch.utils.data import DataLoader
+
+from vitrail.datasets import Draw, EvalSampler, TrainSampler, collate_eval, collate_train, create_dataset
+from vitrail.errors import DatasetError
+from vitrail.transforms import TrainTransform
+
+TRANSFORM = TrainTransform(
+    base_size=None,
+    keep_ratio=True,
+    scale=(0.5, 2.0),
+    crop=(48, 64),
+    max_class_share=0.75,
+    flip=0.5,
+    flip_pairs=(),
+    rotate_degrees=10.0,
+    rotate=0.3,
+    photometric=True,
+    fill=(124, 116, 104),
+)
+
+
+@pytest.fixture(scope="module")
+def dataset():
+    return create_dataset("scenes", None, "train", transform=TRANSFORM, size=(64, 96), train=10)
+
+
+def batches(dataset, workers, count=7, **options):
+    sampler = TrainSampler(len(dataset), 4, seed=3, **options)
+    loader = DataLoader(dataset, batch_sampler=sampler, num_workers=workers, collate_fn=collate_train)
+    return list(islice(loader, count))
+
+
+def assert_same(one, other):
+    assert len(one) == len(other)
+    for a, b in zip(one, other, strict=True):
+        assert a["id"] == b["id"]
+        assert torch.equal(a["image"], b["image"])
+        assert torch.equal(a["mask"], b["mask"])
+
+
+@pytest.fixture(scope="module")
+def stream(dataset):
+    return batches(dataset, workers=0)
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_workers_do_not_change_samples(dataset, stream, workers):
+    torch.manual_seed(workers)
+    assert_same(batches(dataset, workers), stream)
+
+
+def test_the_stream_can_start_anywhere(dataset, stream):
+    for start in (1, 2, 5):
+        assert_same(batches(dataset, workers=0, count=7 - start, start=start), stream[start:])
+
+
+def test_processes_share_the_stream(dataset, stream):
+    parts = [batches(dataset, workers=0, rank=rank, world_size=2) for rank in range(2)]
+    for first, second, whole in zip(*parts, stream, strict=True):
+        assert first["id"] + second["id"] == whole["id"]
+        assert torch.equal(torch.cat([first["image"], second["image"]]), whole["image"])
+
+
+def test_the_seed_changes_everything():
+    one, other = (next(iter(TrainSampler(100, 20, seed=seed))) for seed in (1, 2))
+    assert [draw.index for draw in one] != [draw.index for draw in other]
+    assert not {draw.seed for draw in one} & {draw.seed for draw in other}
+
+
+def test_an_epoch_shows_no_image_twice_and_drops_the_rest():
+    sampler = TrainSampler(10, 4, seed=0)
+    assert sampler.batches_per_epoch == 2
+    stream = list(islice(sampler, 6))
+    for epoch in range(3):
+        indices = [draw.index for batch in stream[2 * epoch : 2 * epoch + 2] for draw in batch]
+        assert len(set(indices)) == 8
+    assert [draw.index for draw in stream[0]] != [draw.index for draw in stream[2]], "epochs differ in order"
+    assert len({draw.seed for batch in stream for draw in batch}) == 24
+
+
+def test_every_image_gets_its_turn():
+    seen = {draw.index for batch in islice(TrainSampler(10, 4, seed=0), 20) for draw in batch}
+    assert seen == set(range(10))
+
+
+def test_batches_that_cannot_be_made_are_explained():
+    with pytest.raises(DatasetError, match=r"train\.batch_size to 3"):
+        TrainSampler(3, 4, seed=0)
+    with pytest.raises(DatasetError, match="multiple of their number, 3"):
+        TrainSampler(30, 4, seed=0, world_size=3)
+
+
+@pytest.mark.parametrize(("length", "processes"), [(7, 1), (7, 2), (7, 4), (2, 4)])
+def test_evaluation_sees_every_image_exactly_once(length, processes):
+    samplers = [EvalSampler(length, rank=rank, world_size=processes) for rank in range(processes)]
+    assert sorted(index for sampler in samplers for index in sampler) == list(range(length))
+    assert sum(map(len, samplers)) == length
+
+
+def test_a_draw_leaves_the_random_state_alone(dataset):
+    torch.manual_seed(5)
+    expected = torch.rand(3)
+    torch.manual_seed(5)
+    first = dataset[Draw(0, 17)]
+    assert torch.equal(torch.rand(3), expected)
+    assert torch.equal(dataset[Draw(0, 17)]["image"], first["image"])
+    assert not torch.equal(dataset[Draw(0, 18)]["image"], first["image"])
+
+
+def test_a_failing_draw_restores_the_random_state(dataset):
+    torch.manual_seed(5)
+    expected = torch.rand(3)
+    torch.manual_seed(5)
+    with pytest.raises(IndexError):
+        dataset[Draw(99, 17)]
+    assert torch.equal(torch.rand(3), expected)
+
+
+def test_a_plain_index_goes_with_the_global_state(dataset):
+    torch.manual_seed(5)
+    first = dataset[0]
+    torch.manual_seed(5)
+    assert torch.equal(dataset[0]["image"], first["image"])
+    assert not torch.equal(dataset[0]["image"], first["image"])
+
+
+def test_collating(dataset):
+    samples = [dataset[Draw(index, index)] for index in range(2)]
+    batch = collate_train(samples)
+    assert batch["image"].shape == (2, 3, 48, 64)
+    assert batch["image"].dtype == batch["mask"].dtype == torch.uint8
+    assert batch["mask"].shape == (2, 48, 64)
+    assert type(batch["image"]) is torch.Tensor
+    assert batch["id"] == ["train_00000", "train_00001"]
+    assert batch["size"] == [(64, 96), (64, 96)]
+    lists = collate_eval(samples)
+    assert [image.shape for image in lists["image"]] == [(3, 48, 64)] * 2
+    assert torch.equal(lists["mask"][1], batch["mask"][1])
+
+
+def test_samples_of_several_sizes_cannot_be_stacked():
+    plain = create_dataset("scenes", None, "val", size=(64, 96))
+    wide = create_dataset("scenes", None, "val", size=(64, 112))
+    with pytest.raises(DatasetError, match=r"96×64.*112×64.*data\.augment\.crop"):
+        collate_train([plain[0], wide[0]])
+    assert len(collate_eval([plain[0], wide[0]])["image"]) == 2
