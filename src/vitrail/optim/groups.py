@@ -1,0 +1,179 @@
+"""Parameter groups: which parameters learn how fast, and which of them decay."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import timm.layers
+from torch import nn
+
+from vitrail.errors import TrainingError, nearest
+from vitrail.segmentors import Segmentor
+
+# timm's norms that derive from none of PyTorch's; older releases lack some of them.
+_TIMM_NORMS = (
+    *("RmsNorm", "RmsNorm2d", "RmsNormFp32", "RmsNorm2dFp32"),
+    *("SimpleNorm", "SimpleNorm2d", "SimpleNormFp32", "SimpleNorm2dFp32"),
+    *("EvoNorm2dB0", "EvoNorm2dB1", "EvoNorm2dB2"),
+    *("EvoNorm2dS0", "EvoNorm2dS0a", "EvoNorm2dS1", "EvoNorm2dS1a", "EvoNorm2dS2", "EvoNorm2dS2a"),
+    *("FilterResponseNormTlu2d", "FilterResponseNormAct2d", "InplaceAbn"),
+)
+NORMS: tuple[type[nn.Module], ...] = (
+    nn.modules.batchnorm._NormBase,  # batch and instance norms, synchronised or not
+    nn.GroupNorm,
+    nn.LayerNorm,
+    nn.RMSNorm,
+    *(getattr(timm.layers, name) for name in _TIMM_NORMS if hasattr(timm.layers, name)),
+)
+
+
+class Rule(Protocol):
+    """Multipliers for the parameters whose name contains `match`; None leaves a multiplier as it is."""
+
+    @property
+    def match(self) -> str:
+        """A part of the parameters' names."""
+
+    @property
+    def lr(self) -> float | None:
+        """Multiplier of the learning rate."""
+
+    @property
+    def weight_decay(self) -> float | None:
+        """Multiplier of the weight decay."""
+
+
+@dataclass(frozen=True)
+class Multipliers:
+    """What the optimizer's learning rate and weight decay are multiplied by."""
+
+    lr: float
+    weight_decay: float
+
+
+def parameter_groups(
+    model: Segmentor,
+    *,
+    lr: float,
+    weight_decay: float,
+    backbone_lr: float = 1.0,
+    head_lr: float = 1.0,
+    decay_norms: bool = True,
+    decay_biases: bool = True,
+    layer_decay: float | None = None,
+    rules: Sequence[Rule] = (),
+) -> list[dict[str, Any]]:
+    """Sort a model's trainable parameters into groups of equal learning rate and weight decay.
+
+    Parameters
+    ----------
+    model : Segmentor
+        Parameters that do not require a gradient are left out.
+    lr, weight_decay : float
+        What a parameter has when nothing else is said.
+    backbone_lr, head_lr : float
+        Learning-rate multipliers of the backbone, and of everything else.
+    decay_norms, decay_biases : bool
+        Whether normalisation layers (found by their type) and biases (by their name) decay.
+    layer_decay : float, optional
+        The learning-rate factor from one layer of the backbone to the one below; the heads count as one layer more.
+    rules : sequence of Rule
+        Multipliers that take the place of `backbone_lr`, `head_lr`, `decay_norms` and `decay_biases` for the
+        parameters whose name contains the rule's `match`; later rules win. `layer_decay` applies on top.
+
+    Returns
+    -------
+    list of dict
+        With "name", "params", "lr" and "weight_decay"; each parameter lies in exactly one group, and the groups come in
+        the order of their first parameter.
+
+    Raises
+    ------
+    TrainingError
+        When a rule matches no parameter, or no parameter requires a gradient.
+    ModelError
+        When `layer_decay` is asked of a backbone that does not know its layers.
+    """
+    names = [name for name, _ in model.named_parameters()]
+    _check_rules(rules, names)
+    norms = _norm_parameters(model)
+    factors = _layer_factors(model, layer_decay)
+    members: dict[Multipliers, list[tuple[str, nn.Parameter]]] = {}
+    for name, parameter in model.named_parameters():
+        if not parameter.requires_grad:
+            continue
+        decays = decay_norms if name in norms else decay_biases or not _is_bias(name)
+        rate = backbone_lr if name.startswith("backbone.") else head_lr
+        multipliers = _apply(rules, name, Multipliers(rate, float(decays)))
+        multipliers = Multipliers(multipliers.lr * factors.get(name, 1.0), multipliers.weight_decay)
+        members.setdefault(multipliers, []).append((name, parameter))
+    if not members:
+        raise TrainingError("the model has no parameter that requires a gradient: there is nothing to train")
+    return [
+        {
+            "name": _describe([name for name, _ in parameters], multipliers),
+            "params": [parameter for _, parameter in parameters],
+            "lr": lr * multipliers.lr,
+            "weight_decay": weight_decay * multipliers.weight_decay,
+        }
+        for multipliers, parameters in members.items()
+    ]
+
+
+def _norm_parameters(model: nn.Module) -> set[str]:
+    """Return the names of the parameters that normalisation layers own themselves (not their activations)."""
+    return {
+        f"{prefix}.{name}"
+        for prefix, module in model.named_modules()
+        if isinstance(module, NORMS)
+        for name, _ in module.named_parameters(recurse=False)
+    }
+
+
+def _is_bias(name: str) -> bool:
+    """Whether a parameter is a bias: "bias", or "in_proj_bias" and its like."""
+    leaf = name.rpartition(".")[2]
+    return leaf == "bias" or leaf.endswith("_bias")
+
+
+def _layer_factors(model: Segmentor, layer_decay: float | None) -> dict[str, float]:
+    """Return the factor of each of the backbone's parameters; the heads, at depth `deepest + 1`, have 1."""
+    if layer_decay is None:
+        return {}
+    depths = model.backbone.parameter_depths()
+    head = max(depths.values()) + 1
+    return {f"backbone.{name}": layer_decay ** (head - depth) for name, depth in depths.items()}
+
+
+def _apply(rules: Sequence[Rule], name: str, multipliers: Multipliers) -> Multipliers:
+    for rule in rules:
+        if rule.match in name:
+            multipliers = Multipliers(
+                multipliers.lr if rule.lr is None else rule.lr,
+                multipliers.weight_decay if rule.weight_decay is None else rule.weight_decay,
+            )
+    return multipliers
+
+
+def _check_rules(rules: Sequence[Rule], names: Sequence[str]) -> None:
+    for index, rule in enumerate(rules):
+        if not any(rule.match in name for name in names):
+            parts = {part for name in names for part in name.split(".") if not part.isdigit()}
+            raise TrainingError(
+                f"optimizer.rules.{index}: no parameter has {rule.match!r} in its name.{nearest(rule.match, parts)}"
+            )
+
+
+def _describe(names: Sequence[str], multipliers: Multipliers) -> str:
+    return ", ".join([" and ".join(dict.fromkeys(name.partition(".")[0] for name in names)), *_qualities(multipliers)])
+
+
+def _qualities(multipliers: Multipliers) -> Iterator[str]:
+    if multipliers.lr != 1:
+        yield f"lr ×{multipliers.lr:.4g}"
+    if multipliers.weight_decay == 0:
+        yield "no weight decay"
+    elif multipliers.weight_decay != 1:
+        yield f"weight decay ×{multipliers.weight_decay:.4g}"

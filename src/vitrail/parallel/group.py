@@ -1,0 +1,108 @@
+"""Joining and leaving the processes that `torchrun` starts."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import itertools
+import os
+from collections.abc import Iterator
+from datetime import timedelta
+
+import torch
+from torch import distributed as dist
+
+from vitrail.errors import VitrailError
+
+# A process that waits longer than this for another gives up: nothing hangs for ever, yet a first run may download.
+TIMEOUT = timedelta(minutes=30)
+_GROUPS = itertools.count()
+
+
+@contextlib.contextmanager
+def process_group(device: torch.device | str) -> Iterator[None]:
+    """Join the processes that `torchrun` started, for the length of a block.
+
+    Without `torchrun`, or inside a group that already exists, this does nothing. After an error the group is left as
+    it is: taking it down is itself collective and could wait for processes that will never answer, while the end of
+    this process tells `torchrun` to stop the others.
+
+    Parameters
+    ----------
+    device : torch.device or str
+        Where this process computes: NCCL joins CUDA devices, Gloo everything else.
+
+    Raises
+    ------
+    VitrailError
+        When this build of PyTorch cannot run in several processes.
+    """
+    if not _started_by_torchrun() or _joined():
+        yield
+        return
+    if not dist.is_available():
+        raise VitrailError("this build of PyTorch has no torch.distributed: run without torchrun")
+    device = torch.device(device)
+    if device.type == "cuda":
+        torch.cuda.set_device(device)
+    store, number, processes = _meeting_place()
+    dist.init_process_group(
+        "nccl" if device.type == "cuda" else "gloo",
+        # A name of its own keeps a group from reading the addresses that an earlier one of this program left behind.
+        store=dist.PrefixStore(f"vitrail/{next(_GROUPS)}", store),
+        rank=number,
+        world_size=processes,
+        timeout=TIMEOUT,
+    )
+    yield
+    dist.destroy_process_group()
+
+
+def rank() -> int:
+    """Return the number of this process, from 0."""
+    return dist.get_rank() if _joined() else 0
+
+
+def world_size() -> int:
+    """Return the number of processes."""
+    return dist.get_world_size() if _joined() else 1
+
+
+def local_rank() -> int | None:
+    """Return the number of this process on this machine, or None when `torchrun` did not start it."""
+    return int(os.environ.get("LOCAL_RANK", "0")) if _started_by_torchrun() else None
+
+
+def is_main() -> bool:
+    """Say whether this process is the one that writes files and speaks to people."""
+    return rank() == 0
+
+
+def barrier() -> None:
+    """Wait until every process has come here."""
+    if _joined():
+        dist.barrier()
+
+
+@contextlib.contextmanager
+def main_first() -> Iterator[None]:
+    """Let the main process run a block before the others, so that what it downloads or generates is there for them."""
+    if not is_main():
+        barrier()
+    yield
+    if is_main():
+        barrier()
+
+
+@functools.cache
+def _meeting_place() -> tuple[dist.Store, int, int]:
+    """Return the store where processes find each other, this process's number, and how many there are."""
+    return next(iter(dist.rendezvous("env://", timeout=TIMEOUT)))
+
+
+def _started_by_torchrun() -> bool:
+    return "RANK" in os.environ and int(os.environ.get("WORLD_SIZE", "1")) > 1
+
+
+def _joined() -> bool:
+    return dist.is_available() and dist.is_initialized()

@@ -1,0 +1,117 @@
+"""Schedules: their shapes, their ends, warm-up, and taking up again where a run stopped."""
+
+from __future__ import annotations
+
+import io
+import math
+
+import pytest
+import torch
+from torch import nn
+
+from vitrail.errors import TrainingError
+from vitrail.optim import create_schedule
+
+LR = 0.2
+
+
+def optimizer(*multipliers: float) -> torch.optim.Optimizer:
+    groups = [{"params": [nn.Parameter(torch.zeros(1))], "lr": LR * m} for m in multipliers or (1.0,)]
+    return torch.optim.SGD(groups, lr=LR)
+
+
+def rates(
+    iterations: int, *, group: int = 0, multipliers: tuple[float, ...] = (1.0,), **options: object
+) -> list[float]:
+    """The learning rate of each iteration, and the one after the last."""
+    optim = optimizer(*multipliers)
+    schedule = create_schedule(optim, iterations=iterations, **options)  # type: ignore[arg-type]
+    found = []
+    for _ in range(iterations + 1):
+        found.append(optim.param_groups[group]["lr"])
+        optim.step()
+        schedule.step()
+    return found
+
+
+def test_poly() -> None:
+    found = rates(10, name="poly", power=0.9, min_lr=0.02)
+    assert found[0] == LR
+    assert found[5] == pytest.approx(0.5**0.9 * (LR - 0.02) + 0.02)
+    assert found[10] == pytest.approx(0.02)
+
+
+def test_cosine() -> None:
+    found = rates(8, name="cosine", min_lr=0.04)
+    assert found == pytest.approx([0.04 + (LR - 0.04) * (1 + math.cos(math.pi * i / 8)) / 2 for i in range(9)])
+
+
+def test_step() -> None:
+    found = rates(10, name="step", milestones=(0.3, 0.7), gamma=0.5)
+    assert found == pytest.approx([LR] * 3 + [LR / 2] * 4 + [LR / 4] * 4)
+    assert rates(10, name="step", milestones=(0.3, 0.7), gamma=0.1, min_lr=0.01)[-1] == pytest.approx(0.01)
+
+
+@pytest.mark.parametrize("iterations", [7, 10, 30, 90, 997])
+def test_a_drop_comes_at_its_milestone_whatever_the_rounding(iterations: int) -> None:
+    for tenth in range(1, 10):
+        found = rates(iterations, name="step", milestones=(tenth / 10,), gamma=0.5)
+        assert found.index(LR / 2) == math.ceil(iterations * tenth / 10 - 1e-6)
+
+
+def test_constant() -> None:
+    assert rates(4, name="constant", min_lr=0.1) == [LR] * 5
+
+
+def test_warmup_multiplies_the_schedule() -> None:
+    plain = rates(20, name="poly")
+    warm = rates(20, name="poly", warmup_iterations=4, warmup_ratio=0.2)
+    assert warm[:5] == pytest.approx([p * f for p, f in zip(plain, (0.2, 0.4, 0.6, 0.8, 1.0), strict=False)])
+    assert warm[4:] == plain[4:]
+
+
+def test_multipliers_of_groups_hold_throughout() -> None:
+    options = {"name": "poly", "min_lr": 0.02, "warmup_iterations": 3, "warmup_ratio": 0.1}
+    base = rates(10, multipliers=(1.0, 0.1, 0.0), group=0, **options)
+    assert rates(10, multipliers=(1.0, 0.1, 0.0), group=1, **options) == pytest.approx([0.1 * lr for lr in base])
+    assert rates(10, multipliers=(1.0, 0.1, 0.0), group=2, **options) == [0.0] * 11
+
+
+def test_steps_beyond_the_end_stay_at_the_end() -> None:
+    optim = optimizer()
+    schedule = create_schedule(optim, name="poly", iterations=3, min_lr=0.02)
+    for _ in range(6):
+        optim.step()
+        schedule.step()
+    assert optim.param_groups[0]["lr"] == pytest.approx(0.02)
+
+
+def test_a_run_that_goes_on_has_the_same_rates() -> None:
+    options = {"name": "cosine", "iterations": 12, "warmup_iterations": 5, "warmup_ratio": 0.1}
+    expected = rates(**options)  # type: ignore[arg-type]
+    first = optimizer(1.0)
+    schedule = create_schedule(first, **options)  # type: ignore[arg-type]
+    for _ in range(4):
+        first.step()
+        schedule.step()
+    file = io.BytesIO()
+    torch.save({"optimizer": first.state_dict(), "schedule": schedule.state_dict()}, file)
+    file.seek(0)
+    state = torch.load(file, weights_only=True)
+    second = optimizer(1.0)
+    schedule = create_schedule(second, **options)  # type: ignore[arg-type]
+    second.load_state_dict(state["optimizer"])
+    schedule.load_state_dict(state["schedule"])
+    found = []
+    for _ in range(4, 13):
+        found.append(second.param_groups[0]["lr"])
+        second.step()
+        schedule.step()
+    assert found == expected[4:]
+
+
+def test_mistakes() -> None:
+    with pytest.raises(TrainingError, match=r"unknown schedule 'cosin'. Did you mean 'cosine'"):
+        create_schedule(optimizer(), name="cosin", iterations=3)
+    with pytest.raises(TrainingError, match="at least one iteration"):
+        create_schedule(optimizer(), name="poly", iterations=0)
