@@ -1,0 +1,40 @@
+"""Recipes: what is trained on what, and how."""
+
+from vitrail.recipes.load import dump_recipe, list_recipes, load_recipe, override_recipe
+from vitrail.recipes.schema import (
+    AugmentConfig,
+    DataConfig,
+    EvalConfig,
+    LossConfig,
+    ModelConfig,
+    OptimizerConfig,
+    ParamRule,
+    Recipe,
+    Reference,
+    ResizeConfig,
+    ScheduleConfig,
+    TrainConfig,
+    WarmupConfig,
+)
+from vitrail.recipes.validate import recipe_from_dict
+
+__all__ = [
+    "AugmentConfig",
+    "DataConfig",
+    "EvalConfig",
+    "LossConfig",
+    "ModelConfig",
+    "OptimizerConfig",
+    "ParamRule",
+    "Recipe",
+    "Reference",
+    "ResizeConfig",
+    "ScheduleConfig",
+    "TrainConfig",
+    "WarmupConfig",
+    "dump_recipe",
+    "list_recipes",
+    "load_recipe",
+    "override_recipe",
+    "recipe_from_dict",
+]

@@ -1,0 +1,47 @@
+"""Every shipped recipe names things that exist: a method and its arguments, a backbone, losses, a dataset."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from vitrail.datasets import BENCHMARKS, list_datasets
+from vitrail.optim import create_optimizer
+from vitrail.recipes import list_recipes, load_recipe
+from vitrail.zoo import build_model
+
+CLASSES = 5
+RECIPES = {name: load_recipe(name) for name in list_recipes()}
+# Recipes that differ in their data alone have the same model, which is built once.
+DISTINCT = {recipe.model.model_dump_json(): name for name, recipe in RECIPES.items()}
+
+
+@pytest.mark.parametrize("name", sorted(DISTINCT.values()))
+def test_the_model_builds(name: str) -> None:
+    recipe = load_recipe(name, ["model.pretrained=false"])
+    dataset = recipe.data.dataset
+    classes = len(BENCHMARKS[dataset].classes) if dataset in BENCHMARKS else CLASSES
+    with torch.device("meta"):
+        model = build_model(recipe.model.model_dump(), classes)
+    assert model.num_classes == classes
+    for weights in (options.get("class_weights") for options in (loss.options for loss in recipe.model.losses)):
+        assert weights is None or len(weights) == classes
+    optimizer = recipe.optimizer.model_dump()
+    create_optimizer(model, **{**optimizer, "rules": recipe.optimizer.rules})
+
+
+@pytest.mark.parametrize("name", list_recipes())
+def test_the_dataset_exists(name: str) -> None:
+    data = RECIPES[name].data
+    assert data.dataset in list_datasets()
+    if data.dataset in BENCHMARKS and BENCHMARKS[data.dataset].splits:
+        splits = BENCHMARKS[data.dataset].splits
+        assert data.train_split in splits
+        assert data.eval_split in splits
+
+
+@pytest.mark.parametrize("name", [name for name in list_recipes() if name.endswith("_scenes")])
+def test_recipes_for_the_built_in_scenes_need_no_download(name: str) -> None:
+    recipe = RECIPES[name]
+    assert recipe.model.pretrained is False
+    assert recipe.data.root is None

@@ -1,0 +1,55 @@
+"""The examples in the manual's page on recipes."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+import torch
+
+from vitrail.optim import create_optimizer
+from vitrail.recipes import Recipe, list_recipes, load_recipe
+from vitrail.zoo import build_model
+
+PAGE = Path(__file__).parents[2] / "docs" / "recipes.md"
+FILES = dict(re.findall(r"```yaml\n# (\S+\.yaml)\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL))
+COMMANDS = re.findall(r"^\$ vitrail train (.+?) -o ", PAGE.read_text(encoding="utf-8"), re.MULTILINE)
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, text in FILES.items():
+        (tmp_path / name).write_text(text)
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_files_are_complete_recipes_that_build(name: str) -> None:
+    recipe = load_recipe(name, ["model.pretrained=false"])
+    assert (recipe.data.dataset, recipe.data.root) == ("folder", "bees")
+    with torch.device("meta"):
+        model = build_model(recipe.model.model_dump(), 3)
+    settings = recipe.optimizer
+    create_optimizer(model, **{**settings.model_dump(), "rules": settings.rules})
+
+
+def test_what_the_text_says_about_the_files() -> None:
+    second: Recipe = load_recipe("bees-pspnet.yaml")
+    assert (second.train.epochs, second.train.iterations, second.train.eval_every) == (None, 8000, 500)
+    assert second.model.pretrained is True
+    assert second.data.augment.rotate == 0.5
+    assert len(load_recipe("bees-rules.yaml").optimizer.rules) == 2
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_commands_name_recipes_and_keys_that_exist(command: str) -> None:
+    name, *overrides = shlex.split(command)
+    assert name in FILES or name in list_recipes()
+    assert load_recipe(name, overrides) != load_recipe(name) or not overrides
+
+
+def test_every_example_is_found() -> None:
+    assert len(FILES) == PAGE.read_text(encoding="utf-8").count("```yaml") == 3
+    assert len(COMMANDS) == 4
