@@ -1,0 +1,81 @@
+"""Putting tensors into a model: all of them, of the right shape, or an error that says which not."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from torch import Tensor
+
+from vitrail.errors import CheckpointError
+from vitrail.segmentors import Segmentor
+
+SHOWN = 5  # names in a message; the rest is counted
+
+
+def few(names: Sequence[str]) -> str:
+    """Return the first few names and how many more there are, for a message."""
+    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
+    return ", ".join(names[:SHOWN]) + more
+
+
+def model_state(model: Segmentor) -> dict[str, Tensor]:
+    """Return the weights by name: the state of the model without that of its criterion, which the recipe rebuilds."""
+    return {name: tensor for name, tensor in model.state_dict().items() if not name.startswith("criterion.")}
+
+
+def load_state(model: Segmentor, state: Mapping[str, Tensor], source: str) -> None:
+    """Fill every tensor of `model` from `state`, using every tensor of `state`.
+
+    Parameters
+    ----------
+    model : Segmentor
+        The model to fill, in place; untouched when an error is raised.
+    state : mapping from str to Tensor
+        Weights under the model's own names.
+    source : str
+        Where the weights come from, for messages.
+
+    Raises
+    ------
+    CheckpointError
+        When tensors are missing, left over, or have another shape; the message names the first few and counts the rest.
+    """
+    wanted = model_state(model)
+    problems = _differences(wanted, state, model.num_classes)
+    if problems:
+        raise CheckpointError(f"{source} does not fit the model: " + "; ".join(problems))
+    own = model.state_dict()
+    model.load_state_dict({**{name: own[name] for name in own.keys() - wanted.keys()}, **state}, strict=True)
+
+
+def _differences(wanted: Mapping[str, Tensor], state: Mapping[str, Tensor], num_classes: int) -> list[str]:
+    problems = []
+    missing = [name for name in wanted if name not in state]
+    unused = [name for name in state if name not in wanted]
+    shaped = [name for name in wanted if name in state and wanted[name].shape != state[name].shape]
+    if shaped and not missing and not unused:
+        other = _other_class_count(wanted, state, shaped, num_classes)
+        if other is not None:
+            return [f"the weights are for {other} classes, the model has {num_classes} ({few(shaped)})"]
+    if missing:
+        problems.append(f"{len(missing)} of {len(wanted)} tensors are missing ({few(missing)})")
+    if unused:
+        problems.append(f"{len(unused)} are left over ({few(unused)})")
+    if shaped:
+        shapes = [f"{name}: {tuple(state[name].shape)}, not {tuple(wanted[name].shape)}" for name in shaped]
+        problems.append(f"{len(shaped)} have another shape ({few(shapes)})")
+    return problems
+
+
+def _other_class_count(
+    wanted: Mapping[str, Tensor], state: Mapping[str, Tensor], shaped: Sequence[str], num_classes: int
+) -> int | None:
+    """Return the number of classes of `state` if that alone explains the tensors of another shape."""
+    counts = set()
+    for name in shaped:
+        ours, theirs = wanted[name].shape, state[name].shape
+        differing = [pair for pair in zip(ours, theirs, strict=False) if pair[0] != pair[1]]
+        if len(ours) != len(theirs) or any(a != num_classes for a, _ in differing):
+            return None
+        counts |= {b for _, b in differing}
+    return counts.pop() if len(counts) == 1 else None
