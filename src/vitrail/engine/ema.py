@@ -1,0 +1,64 @@
+"""A moving average of the weights, which is often a better model than the last weights."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel
+
+from vitrail.segmentors import Segmentor
+
+
+class WeightAverage(AveragedModel):
+    """An exponential moving average of the weights and buffers of a model.
+
+    Update n moves the average by `1 - min(decay, (1 + n) / (10 + n))` of the way to the model: a young average follows
+    closely, so that the random weights of the beginning do not linger (the rule of TensorFlow's
+    `ExponentialMovingAverage`).
+
+    Parameters
+    ----------
+    model : Segmentor
+        On its device, neither wrapped nor compiled.
+    decay : float
+        The share of the old average that an update keeps in the long run.
+
+    Attributes
+    ----------
+    module : Segmentor
+        The average, a copy of the model in evaluation mode.
+    """
+
+    module: Segmentor
+
+    def __init__(self, model: Segmentor, decay: float) -> None:
+        super().__init__(model, use_buffers=True)
+        self.decay = decay
+        self.module.eval()
+        # Kept, since collecting them takes several times as long as averaging them.
+        self._averages, self._values = _tensors(self.module), _tensors(model)
+
+    @torch.no_grad()
+    def update_parameters(self, model: nn.Module) -> None:
+        """Move the average towards `model`, the one it was made of; the host does not wait for the device."""
+        updates = int(self.n_averaged)  # always on the CPU
+        weight = 1 - min(self.decay, (1 + updates) / (10 + updates))
+        torch._foreach_lerp_(self._averages.numbers, self._values.numbers, weight)
+        for average, value in zip(self._averages.others, self._values.others, strict=True):
+            average.copy_(value)
+        self.n_averaged += 1
+
+
+class _Tensors(NamedTuple):
+    numbers: list[Tensor]
+    others: list[Tensor]  # counters and indices, which have no average
+
+
+def _tensors(model: nn.Module) -> _Tensors:
+    tensors = [tensor.detach() for tensor in (*model.parameters(), *model.buffers())]
+    return _Tensors(
+        [tensor for tensor in tensors if tensor.is_floating_point()],
+        [tensor for tensor in tensors if not tensor.is_floating_point()],
+    )

@@ -1,0 +1,223 @@
+"""What an evaluation found: the confusion matrix and the figures that follow from it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class ImageScore:
+    """How well one image was segmented.
+
+    Attributes
+    ----------
+    id : str
+        The image.
+    miou : float
+        Mean IoU over the classes that the image's mask holds; nan when it holds none.
+    accuracy : float
+        Share of the pixels that are right; nan when every pixel is ignored.
+    """
+
+    id: str
+    miou: float
+    accuracy: float
+
+
+@dataclass(frozen=True, eq=False)
+class ImageResult:
+    """One image that was segmented.
+
+    Attributes
+    ----------
+    id : str
+        The image.
+    image : Tensor [3, h, w]
+        RGB, uint8, as the model got it, before normalisation.
+    mask, prediction : Tensor [H, W]
+        True and predicted class indices, on the device; 255 in the mask is ignored.
+    confusion : Tensor [K, K]
+        Pixel counts of this image, on the device: rows are true classes, columns predicted ones.
+    score : ImageScore
+        How well it went.
+    """
+
+    id: str
+    image: Tensor
+    mask: Tensor
+    prediction: Tensor
+    confusion: Tensor
+    score: ImageScore
+
+
+@dataclass(frozen=True, eq=False)
+class Evaluation:
+    """The result of an evaluation.
+
+    Figures are fractions, 0…1. Those of a class that occurs neither in the masks nor in the predictions are nan, and
+    so is the accuracy of a class that does not occur in the masks; means leave nan out. A class that is predicted but
+    occurs in no mask has an IoU and a Dice score of 0, which count. (MMSegmentation's `IoUMetric` does the same.)
+
+    Attributes
+    ----------
+    confusion : Tensor [K, K]
+        Pixel counts, int64, on the CPU: rows are true classes, columns predicted ones.
+    classes : tuple of str
+        Class names.
+    palette : tuple of (int, int, int)
+        One RGB colour per class.
+    images : int
+        Number of images.
+    seconds : float
+        How long it took, loading included.
+    scores : tuple of ImageScore
+        One per image, in the order of the dataset's ids.
+    """
+
+    confusion: Tensor
+    classes: tuple[str, ...]
+    palette: tuple[tuple[int, int, int], ...]
+    images: int = 0
+    seconds: float = 0.0
+    scores: tuple[ImageScore, ...] = field(default=(), repr=False)
+
+    @property
+    def iou(self) -> tuple[float, ...]:
+        """Intersection over union of each class."""
+        return tuple((self._right / (self._true + self._predicted - self._right)).tolist())
+
+    @property
+    def acc(self) -> tuple[float, ...]:
+        """Share of each class's pixels that are right (recall)."""
+        return tuple((self._right / self._true).tolist())
+
+    @property
+    def dice(self) -> tuple[float, ...]:
+        """Dice coefficient (F1 score) of each class."""
+        return tuple((2 * self._right / (self._true + self._predicted)).tolist())
+
+    @property
+    def miou(self) -> float:
+        """Mean intersection over union."""
+        return mean(self.iou)
+
+    @property
+    def macc(self) -> float:
+        """Mean accuracy of the classes."""
+        return mean(self.acc)
+
+    @property
+    def mdice(self) -> float:
+        """Mean Dice coefficient."""
+        return mean(self.dice)
+
+    @property
+    def aacc(self) -> float:
+        """Share of all pixels that are right."""
+        return float(self._right.sum() / self._true.sum())
+
+    @property
+    def images_per_second(self) -> float:
+        """Throughput, loading included; nan when no time was taken."""
+        return self.images / self.seconds if self.seconds else math.nan
+
+    def table(self) -> str:
+        """Return a table of the classes, then the means: percentages, and each class's share of the pixels."""
+        width = max(len(name) for name in (*self.classes, "class"))
+        total = float(self._true.sum()) or math.nan
+        lines = [_line("class", ("IoU", "Acc", "Dice", "pixels"), width)]
+        rule = "─" * len(lines[0])
+        lines.append(rule)
+        for name, iou, acc, dice, pixels in zip(
+            self.classes, self.iou, self.acc, self.dice, self._true.tolist(), strict=True
+        ):
+            lines.append(_line(name, [_percent(value) for value in (iou, acc, dice, pixels / total)], width))
+        lines.append(rule)
+        lines.append(_line("mean", [_percent(value) for value in (self.miou, self.macc, self.mdice)], width))
+        lines.append("")
+        lines.append(
+            f"mIoU {_percent(self.miou)}   mAcc {_percent(self.macc)}   aAcc {_percent(self.aacc)}   "
+            f"mDice {_percent(self.mdice)}   ({self.images} images{self._speed()})"
+        )
+        return "\n".join(lines)
+
+    def to_dict(self, *, images: bool = False) -> dict[str, Any]:
+        """Return the evaluation as JSON-ready data; a figure that does not exist (nan) is None.
+
+        Parameters
+        ----------
+        images : bool
+            Add the score of every image.
+        """
+        pixels = self.confusion.sum(dim=1).tolist()
+        rows = zip(self.classes, self.iou, self.acc, self.dice, pixels, strict=True)
+        data: dict[str, Any] = {
+            "miou": _number(self.miou),
+            "macc": _number(self.macc),
+            "aacc": _number(self.aacc),
+            "mdice": _number(self.mdice),
+            "images": self.images,
+            "images_per_second": _number(self.images_per_second),
+            "classes": [
+                {"name": name, "iou": _number(iou), "acc": _number(acc), "dice": _number(dice), "pixels": count}
+                for name, iou, acc, dice, count in rows
+            ],
+            "confusion": self.confusion.tolist(),
+        }
+        if images:
+            data["scores"] = [
+                {"id": score.id, "miou": _number(score.miou), "accuracy": _number(score.accuracy)}
+                for score in self.scores
+            ]
+        return data
+
+    @property
+    def _right(self) -> Tensor:
+        return self.confusion.diagonal().double()
+
+    @property
+    def _true(self) -> Tensor:
+        return self.confusion.sum(dim=1).double()
+
+    @property
+    def _predicted(self) -> Tensor:
+        return self.confusion.sum(dim=0).double()
+
+    def _speed(self) -> str:
+        return f", {self.images_per_second:.2f} images/s" if self.seconds else ""
+
+
+def score_image(image_id: str, confusion: Tensor) -> ImageScore:
+    """Return the score of one image from its confusion matrix [K, K].
+
+    The mean is over the classes in the image's mask, as in Wang et al., "Revisiting Evaluation Metrics for Semantic
+    Segmentation", NeurIPS 2023 (arXiv:2310.19252): a few stray pixels of another class lower the IoU of the classes
+    they were taken from, and do not bring in a zero of their own.
+    """
+    matrix = confusion.cpu().double()
+    right, true, predicted = matrix.diagonal(), matrix.sum(dim=1), matrix.sum(dim=0)
+    iou = (right / (true + predicted - right))[true > 0]
+    return ImageScore(image_id, mean(iou.tolist()), float(right.sum() / true.sum()))
+
+
+def mean(values: Sequence[float]) -> float:
+    """Return the mean of the values that are not nan, or nan when there is none."""
+    return float(torch.tensor(values, dtype=torch.float64).nanmean()) if values else math.nan
+
+
+def _number(value: float) -> float | None:
+    return None if math.isnan(value) else value
+
+
+def _percent(value: float) -> str:
+    return "–" if math.isnan(value) else f"{100 * value:.2f}"
+
+
+def _line(name: str, cells: Sequence[str], width: int) -> str:
+    return f"{name:<{width}}" + "".join(f"{cell:>9}" for cell in cells)

@@ -1,0 +1,297 @@
+"""Score maps that are computed a few rows at a time, so that no [K, H, W] copy of a large image is ever made.
+
+A map of 150 classes over 8192 × 8192 pixels fills 40 GB in float32; its argmax fills 64 MB. The maps here are built
+from one another (a resized map of a mirrored map of logits) and asked for bands of rows from top to bottom.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple, Protocol
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+CPU_BAND_BYTES = 4 * 2**20  # near the size of a core's caches
+DEVICE_BAND_BYTES = 256 * 2**20
+_LEAST_ROWS = 16  # a band reads the source rows around it, so that very thin ones would read each of them often
+
+
+class ScoreMap(Protocol):
+    """Scores [K, H, W] of one image.
+
+    Attributes
+    ----------
+    num_classes : int
+        K.
+    size : (int, int)
+        H and W.
+    normalised : bool
+        True for probabilities, False for logits.
+    """
+
+    num_classes: int
+    size: tuple[int, int]
+    normalised: bool
+
+    @property
+    def device(self) -> torch.device:
+        """Where the rows lie."""
+        ...
+
+    def rows(self, start: int, stop: int) -> Tensor:
+        """Return rows [K, stop - start, W]; `start` never decreases from one call to the next."""
+        ...
+
+
+class DenseMap:
+    """Scores that lie in memory.
+
+    Parameters
+    ----------
+    scores : Tensor [K, H, W]
+    normalised : bool
+        Whether they are probabilities.
+    """
+
+    def __init__(self, scores: Tensor, *, normalised: bool = False) -> None:
+        self.scores = scores
+        self.num_classes = scores.shape[0]
+        self.size = (scores.shape[1], scores.shape[2])
+        self.normalised = normalised
+
+    @property
+    def device(self) -> torch.device:
+        """Where the rows lie."""
+        return self.scores.device
+
+    def rows(self, start: int, stop: int) -> Tensor:
+        """Return a view of rows [K, stop - start, W]."""
+        return self.scores[:, start:stop]
+
+
+class ResizedMap:
+    """A map resized bilinearly: what `torch.nn.functional.interpolate` would return, a band at a time.
+
+    Parameters
+    ----------
+    source : ScoreMap
+    size : (int, int)
+        Height and width.
+    align_corners : bool
+        The meaning it has in `interpolate`.
+    """
+
+    def __init__(self, source: ScoreMap, size: tuple[int, int], *, align_corners: bool) -> None:
+        self.source = source
+        self.size = size
+        self.align_corners = align_corners
+        self.num_classes = source.num_classes
+        self.normalised = source.normalised
+        self._above, self._below, self._weight = _neighbours(source.size[0], size[0], align_corners)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the rows lie."""
+        return self.source.device
+
+    def rows(self, start: int, stop: int) -> Tensor:
+        """Return rows [K, stop - start, W]."""
+        first, last = int(self._above[start]), int(self._below[stop - 1]) + 1
+        wide = self.source.rows(first, last)
+        if wide.shape[-1] != self.size[1]:
+            # A height that stays as it is gets weights of exactly 1 and 0: only the width is interpolated.
+            size = (last - first, self.size[1])
+            wide = F.interpolate(wide[None], size=size, mode="bilinear", align_corners=self.align_corners)[0]
+        if self.source.size[0] == self.size[0]:
+            return wide
+        return torch.matmul(self._mixing(start, stop, first, last).to(wide), wide)
+
+    def _mixing(self, start: int, stop: int, first: int, last: int) -> Tensor:
+        """Return the weights [stop - start, last - first] of source rows in output rows."""
+        mixing = torch.zeros(stop - start, last - first)
+        row = torch.arange(stop - start)
+        weight = self._weight[start:stop]
+        mixing[row, self._above[start:stop] - first] = 1 - weight
+        mixing[row, self._below[start:stop] - first] += weight
+        return mixing
+
+
+def _neighbours(source: int, target: int, align_corners: bool) -> tuple[Tensor, Tensor, Tensor]:
+    """Return, for each target position, the two source positions around it and the weight of the second.
+
+    `interpolate` computes them in float32, with one rounding for scale × position - 0.5: so does this, since far from
+    the origin that rounding shows in the third digit of a weight.
+    """
+    position = torch.arange(target, dtype=torch.float64)
+    if align_corners:
+        position = position * _float32((source - 1) / (target - 1) if target > 1 else 0.0)
+    else:
+        position = ((position + 0.5) * _float32(source / target) - 0.5).clamp(min=0)
+    position = position.float()
+    first = position.long().clamp(max=source - 1)
+    second = (first + 1).clamp(max=source - 1)
+    return first, second, (position - first).clamp(0, 1)
+
+
+def _float32(value: float) -> float:
+    return float(torch.tensor(value, dtype=torch.float32))
+
+
+class MirroredMap:
+    """A map with left and right exchanged, and with them the classes that come in left-right pairs.
+
+    Parameters
+    ----------
+    source : ScoreMap
+    flip_pairs : sequence of (int, int)
+        Classes that change places in a mirrored image.
+    """
+
+    def __init__(self, source: ScoreMap, flip_pairs: Sequence[tuple[int, int]] = ()) -> None:
+        self.source = source
+        self.size = source.size
+        self.num_classes = source.num_classes
+        self.normalised = source.normalised
+        self._order = list(range(source.num_classes))
+        for left, right in flip_pairs:
+            self._order[left], self._order[right] = right, left
+        self._paired = bool(flip_pairs)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the rows lie."""
+        return self.source.device
+
+    def rows(self, start: int, stop: int) -> Tensor:
+        """Return rows [K, stop - start, W]."""
+        rows = self.source.rows(start, stop).flip(-1)
+        return rows[self._order] if self._paired else rows
+
+
+class SoftmaxMap:
+    """The probabilities of a map of logits."""
+
+    normalised = True
+
+    def __init__(self, source: ScoreMap) -> None:
+        self.source = source
+        self.size = source.size
+        self.num_classes = source.num_classes
+
+    @property
+    def device(self) -> torch.device:
+        """Where the rows lie."""
+        return self.source.device
+
+    def rows(self, start: int, stop: int) -> Tensor:
+        """Return rows [K, stop - start, W]."""
+        return self.source.rows(start, stop).softmax(dim=0)
+
+
+class MeanMap:
+    """The mean of maps of one size, all logits or all probabilities."""
+
+    def __init__(self, sources: Sequence[ScoreMap]) -> None:
+        self.sources = sources
+        self.size = sources[0].size
+        self.num_classes = sources[0].num_classes
+        self.normalised = sources[0].normalised
+
+    @property
+    def device(self) -> torch.device:
+        """Where the rows lie."""
+        return self.sources[0].device
+
+    def rows(self, start: int, stop: int) -> Tensor:
+        """Return rows [K, stop - start, W]."""
+        total = self.sources[0].rows(start, stop).clone()
+        for source in self.sources[1:]:
+            total += source.rows(start, stop)
+        return total / len(self.sources)
+
+
+class Labels(NamedTuple):
+    """The best class of each pixel.
+
+    Attributes
+    ----------
+    mask : Tensor [H, W]
+        Class indices in the smallest of uint8, int16 and int32 that leaves room for the ignored index.
+    scores : Tensor [H, W] or None
+        The probability of that class, float32, where asked for.
+    """
+
+    mask: Tensor
+    scores: Tensor | None
+
+
+def label_dtype(num_classes: int) -> torch.dtype:
+    """Return the smallest integer type for class indices; 255 stays free in uint8, where it means ignored."""
+    if num_classes <= 255:
+        return torch.uint8
+    return torch.int16 if num_classes <= 2**15 else torch.int32
+
+
+def best_labels(scores: ScoreMap, *, with_scores: bool = False, band_rows: int | None = None) -> Labels:
+    """Return the best class of each pixel, and its probability if asked for, in one pass over bands of rows.
+
+    Parameters
+    ----------
+    scores : ScoreMap
+        Scores [K, H, W].
+    with_scores : bool
+        Return the probability of the best class too.
+    band_rows : int, optional
+        How many rows at a time; None chooses for the device.
+    """
+    height, width = scores.size
+    device = scores.device
+    step = band_rows or _band_rows(scores)
+    mask = torch.empty(height, width, dtype=label_dtype(scores.num_classes), device=device)
+    probability = torch.empty(height, width, device=device) if with_scores else None
+    for start in range(0, height, step):
+        stop = min(start + step, height)
+        rows = scores.rows(start, stop)
+        if probability is not None and not scores.normalised:
+            rows = rows.softmax(dim=0)
+        best, labels = rows.max(dim=0)
+        mask[start:stop] = labels
+        if probability is not None:
+            probability[start:stop] = best
+    return Labels(mask, probability)
+
+
+def _band_rows(scores: ScoreMap) -> int:
+    band = CPU_BAND_BYTES if scores.device.type == "cpu" else DEVICE_BAND_BYTES
+    return max(_LEAST_ROWS, band // (4 * scores.num_classes * scores.size[1]))
+
+
+def argmax_at_size(logits: Tensor, size: tuple[int, int], *, align_corners: bool = False) -> Tensor:
+    """Return `interpolate(logits, size).argmax(0)` without making the resized logits.
+
+    Parameters
+    ----------
+    logits : Tensor [K, h, w]
+    size : (int, int)
+        Height and width of the result.
+    align_corners : bool
+        The meaning it has in `torch.nn.functional.interpolate`.
+
+    Returns
+    -------
+    Tensor [H, W]
+        Class indices, uint8 for up to 255 classes.
+    """
+    return best_labels(resized(DenseMap(logits), size, align_corners=align_corners)).mask
+
+
+def resized(source: ScoreMap, size: tuple[int, int], *, align_corners: bool) -> ScoreMap:
+    """Return `source` at `size`; a map that already has the size is returned as it is."""
+    return source if source.size == size else ResizedMap(source, size, align_corners=align_corners)
+
+
+def materialise(scores: ScoreMap) -> Tensor:
+    """Return a map as one tensor [K, H, W]."""
+    return scores.rows(0, scores.size[0])
