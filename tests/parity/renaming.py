@@ -1,0 +1,447 @@
+"""From the parameter names of other projects' encoders to ours: ordered rules of regular expressions.
+
+Each rule is applied to every name, in order; a replacement of None drops the parameter. A table says all there is to
+know about a renaming, so it can move to the importers as it is.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Mapping
+
+import torch
+from torch import Tensor, nn
+
+Rules = tuple[tuple[str, str | None], ...]
+Values = tuple[tuple[str, Callable[[Tensor], Tensor]], ...]
+Joins = tuple[tuple[tuple[str, ...], str], ...]
+Splits = tuple[tuple[str, tuple[tuple[str, int], ...]], ...]
+
+
+def rename(state: Mapping[str, Tensor], rules: Iterable[tuple[str, str | None]]) -> dict[str, Tensor]:
+    """Return the parameters under the names that the rules give them."""
+    compiled = [(re.compile(pattern), replacement) for pattern, replacement in rules]
+    renamed: dict[str, Tensor] = {}
+    for name, value in state.items():
+        new: str | None = name
+        for pattern, replacement in compiled:
+            if new is None:
+                break
+            new = (None if pattern.search(new) else new) if replacement is None else pattern.sub(replacement, new)
+        if new is not None:
+            if new in renamed:
+                raise ValueError(f"two parameters are renamed to {new!r}")
+            renamed[new] = value
+    return renamed
+
+
+def revalue(state: Mapping[str, Tensor], values: Iterable[tuple[str, Callable[[Tensor], Tensor]]]) -> dict[str, Tensor]:
+    """Return the parameters with a function applied to those whose (new) name matches."""
+    changed = dict(state)
+    for pattern, function in values:
+        for name in changed:
+            if re.search(pattern, name):
+                changed[name] = function(changed[name])
+    return changed
+
+
+def join(state: Mapping[str, Tensor], joins: Joins) -> dict[str, Tensor]:
+    """Return the parameters with those that one of ours holds together put one under the other.
+
+    Each join is the ends of the (new) names of the parts, and the end of the name of the whole.
+    """
+    joined = dict(state)
+    for ends, whole in joins:
+        for name in [name for name in joined if name.endswith(ends[0])]:
+            stem = name.removesuffix(ends[0])
+            joined[stem + whole] = torch.cat([joined.pop(stem + end) for end in ends])
+    return joined
+
+
+def split(state: Mapping[str, Tensor], splits: Splits) -> dict[str, Tensor]:
+    """Return the parameters with those that hold several of ours taken apart.
+
+    Each split is the end of the (new) name of the whole, and the ends of the parts' names with their shares of rows.
+    """
+    parted = dict(state)
+    for whole, parts in splits:
+        for name in [name for name in parted if name.endswith(whole)]:
+            value = parted.pop(name)
+            unit = len(value) // sum(share for _, share in parts)
+            pieces = value.split([share * unit for _, share in parts])
+            for (end, _), piece in zip(parts, pieces, strict=True):
+                parted[name.removesuffix(whole) + end] = piece
+    return parted
+
+
+def carry(
+    reference: nn.Module,
+    ours: nn.Module,
+    rules: Rules,
+    values: Values = (),
+    joins: Joins = (),
+    splits: Splits = (),
+) -> None:
+    """Give `ours` the parameters and buffers of `reference`; every one must find its place."""
+    state = split(join(rename(reference.state_dict(), rules), joins), splits)
+    ours.load_state_dict(revalue(state, values), strict=True)
+
+
+def randomise(module: nn.Module, seed: int = 0) -> None:
+    """Give every parameter and running statistic a value that shows when it is misplaced."""
+    generator = torch.Generator().manual_seed(seed)
+    for name, value in module.state_dict().items():
+        if not value.is_floating_point():
+            continue
+        if name.endswith("running_var"):
+            value.uniform_(0.5, 1.5, generator=generator)
+        elif value.dim() <= 1:
+            centre = 0.0 if name.endswith(("bias", "running_mean")) else 0.7
+            value.normal_(0.0, 0.1, generator=generator).add_(centre)
+        elif value.dim() in (3, 4) and value.shape[0] == 1:  # position embeddings and the like
+            value.normal_(0.0, 0.2, generator=generator)
+        else:
+            fan = value[0].numel()
+            value.normal_(0.0, fan**-0.5, generator=generator)
+
+
+# --- ResNet with the deep stem; MMSegmentation and SSSegmentation use the same names --------------------------------
+RESNET_DEEP_STEM: Rules = (
+    (r"^stem\.7\.", "bn1."),
+    (r"^stem\.(\d)\.", r"conv1.\1."),
+    (r"^", "encoder."),
+)
+
+# --- MobileNetV2; the two use the same names ------------------------------------------------------------------------
+MOBILENET_V2: Rules = (
+    (r"^conv1\.conv\.", "conv_stem."),
+    (r"^conv1\.bn\.", "bn1."),
+    (r"^layer1\.0\.conv\.0\.conv\.", "blocks.0.0.conv_dw."),
+    (r"^layer1\.0\.conv\.0\.bn\.", "blocks.0.0.bn1."),
+    (r"^layer1\.0\.conv\.1\.conv\.", "blocks.0.0.conv_pw."),
+    (r"^layer1\.0\.conv\.1\.bn\.", "blocks.0.0.bn2."),
+    *((rf"^layer{i + 1}\.", f"blocks.{i}.") for i in range(1, 7)),
+    (r"\.conv\.0\.conv\.", ".conv_pw."),
+    (r"\.conv\.1\.conv\.", ".conv_dw."),
+    (r"\.conv\.2\.conv\.", ".conv_pwl."),
+    (r"\.conv\.0\.bn\.", ".bn1."),
+    (r"\.conv\.1\.bn\.", ".bn2."),
+    (r"\.conv\.2\.bn\.", ".bn3."),
+    (r"^", "encoder."),
+)
+
+# --- ConvNeXt of SSSegmentation (and MMPretrain) --------------------------------------------------------------------
+CONVNEXT: Rules = (
+    (r"^downsample_layers\.0\.", "encoder.stem."),
+    (r"^downsample_layers\.(\d)\.", r"encoder.stages.\1.downsample."),
+    (r"^stages\.(\d)\.(\d+)\.", r"encoder.stages.\1.blocks.\2."),
+    (r"\.depthwise_conv\.", ".conv_dw."),
+    (r"\.pointwise_conv1\.", ".mlp.fc1."),
+    (r"\.pointwise_conv2\.", ".mlp.fc2."),
+    (r"^norm(\d)\.", r"norms.\1."),
+)
+
+# --- CGNet ----------------------------------------------------------------------------------------------------------
+_CGNET_BLOCKS: Rules = (
+    (r"^norm_prelu_(\d)\.0\.", r"norm\1.norm."),
+    (r"^norm_prelu_(\d)\.1\.", r"norm\1.act."),
+    (r"\.conv1x1\.", ".reduce."),
+    (r"\.f_loc\.", ".local."),
+    (r"\.f_sur\.", ".surround."),
+    (r"^(level\d\.\d+)\.bn\.", r"\1.joint.norm."),
+    (r"^(level\d\.\d+)\.activate\.", r"\1.joint.act."),
+    (r"\.bottleneck\.", ".project."),
+    (r"\.f_glo\.fc\.", ".context.weights."),
+)
+CGNET_MMSEG: Rules = (
+    *_CGNET_BLOCKS,
+    (r"^(stem\.\d|.*\.reduce)\.bn\.", r"\1.norm."),
+    (r"^(stem\.\d|.*\.reduce)\.activate\.", r"\1.act."),
+)
+CGNET_SSSEG: Rules = (
+    *_CGNET_BLOCKS,
+    (r"^(stem\.\d|.*\.reduce)\.0\.", r"\1.conv."),
+    (r"^(stem\.\d|.*\.reduce)\.1\.", r"\1.norm."),
+    (r"^(stem\.\d|.*\.reduce)\.2\.", r"\1.act."),
+)
+
+# --- Fast-SCNN ------------------------------------------------------------------------------------------------------
+_FASTSCNN: Rules = (
+    (r"^learning_to_downsample\.conv\.", "downsample.0."),
+    (r"^learning_to_downsample\.dsconv(\d)\.", r"downsample.\1."),
+    (r"\.depthwise_conv\.", ".depthwise."),
+    (r"\.pointwise_conv\.", ".pointwise."),
+    *(
+        (rf"^global_feature_extractor\.bottleneck{group + 1}\.{block}\.", f"bottlenecks.{3 * group + block}.")
+        for group in range(3)
+        for block in range(3)
+    ),
+    (r"^(bottlenecks\.\d)\.conv\.0\.", r"\1.widen."),
+    (r"^(bottlenecks\.\d)\.conv\.1\.", r"\1.filter."),
+    (r"^(bottlenecks\.\d)\.conv\.2\.", r"\1.narrow."),
+    (r"^global_feature_extractor\.ppm\.(\d)\.", r"pool.stages.\1."),
+    (r"^global_feature_extractor\.out\.", "project."),
+    (r"^feature_fusion\.dwconv\.", "fusion.smooth."),
+    (r"^feature_fusion\.conv_lower_res\.", "fusion.deep."),
+    (r"^feature_fusion\.conv_higher_res\.", "fusion.shallow."),
+)
+FASTSCNN_MMSEG: Rules = _FASTSCNN
+FASTSCNN_SSSEG: Rules = (
+    *_FASTSCNN,
+    (r"\.depthwise\.(weight|bias)$", r".depthwise.conv.\1"),
+    (r"\.pointwise\.(weight|bias)$", r".pointwise.conv.\1"),
+    (r"\.depthwise_bn\.", ".depthwise.bn."),
+    (r"\.pointwise_bn\.", ".pointwise.bn."),
+    (r"^(pool\.stages\.\d)\.1\.", r"\1.1.conv."),
+    (r"^(pool\.stages\.\d)\.2\.", r"\1.1.bn."),
+    (r"^(downsample\.0|project|fusion\.\w+)\.0\.", r"\1.conv."),
+    (r"^(downsample\.0|project|fusion\.\w+)\.1\.", r"\1.bn."),
+)
+
+# --- HRNet: every project kept the authors' names -------------------------------------------------------------------
+HRNET: Rules = ((r"^", "encoder."),)
+
+# --- Swin -----------------------------------------------------------------------------------------------------------
+SWIN_MMSEG: Rules = (
+    (r"relative_position_index$", None),
+    (r"^patch_embed\.projection\.", "encoder.patch_embed.proj."),
+    (r"^patch_embed\.norm\.", "encoder.patch_embed.norm."),
+    (r"^norm(\d)\.", r"norms.\1."),
+    *((rf"^stages\.{i}\.downsample\.", f"encoder.layers.{i + 1}.downsample.") for i in range(3)),
+    (r"^stages\.", "encoder.layers."),
+    (r"\.attn\.w_msa\.", ".attn."),
+    (r"\.ffn\.layers\.0\.0\.", ".mlp.fc1."),
+    (r"\.ffn\.layers\.1\.", ".mlp.fc2."),
+)
+
+
+def merging_order(weight: Tensor) -> Tensor:
+    """Bring the inputs of patch merging from (channel, row, column) to (column, row, channel)."""
+    return weight.unflatten(-1, (-1, 2, 2)).transpose(-3, -1).flatten(-3)
+
+
+SWIN_VALUES: Values = ((r"\.downsample\.(reduction\.weight|norm\.(weight|bias))$", merging_order),)
+
+# --- MiT; the two use the same names --------------------------------------------------------------------------------
+MIT: Rules = (
+    (r"^layers\.(\d)\.0\.projection\.", r"stages.\1.embed.proj."),
+    (r"^layers\.(\d)\.0\.norm\.", r"stages.\1.embed.norm."),
+    (r"^layers\.(\d)\.1\.", r"stages.\1.blocks."),
+    (r"^layers\.(\d)\.2\.", r"stages.\1.norm."),
+    (r"\.attn\.attn\.in_proj_", ".attn.qkv."),
+    (r"\.attn\.attn\.out_proj\.", ".attn.proj."),
+    (r"\.attn\.sr\.", ".attn.shrink."),
+    (r"\.ffn\.layers\.0\.", ".mlp.fc1."),
+    (r"\.ffn\.layers\.1\.", ".mlp.conv."),
+    (r"\.ffn\.layers\.4\.", ".mlp.fc2."),
+)
+MIT_VALUES: Values = ((r"\.mlp\.fc\d\.weight$", lambda weight: weight.flatten(1)),)
+
+# --- BiSeNetV2 ------------------------------------------------------------------------------------------------------
+_BISENETV2: Rules = (
+    (r"^detail\.detail_branch\.", "detail."),
+    (r"^semantic\.stage1\.conv_first\.", "stem.first."),
+    (r"^semantic\.stage1\.convs\.", "stem.convs."),
+    (r"^semantic\.stage1\.fuse_last\.", "stem.fuse."),
+    (r"^semantic\.stage4_CEBlock\.gap\.1\.", "context.norm."),
+    (r"^semantic\.stage4_CEBlock\.conv_gap\.", "context.project."),
+    (r"^semantic\.stage4_CEBlock\.conv_last\.", "context.fuse."),
+    (r"^semantic\.stage4\.", "stage5."),
+    (r"^semantic\.stage3\.", "stage4."),
+    (r"^semantic\.stage2\.", "stage3."),
+    (r"^(stage\d\.\d)\.conv1\.", r"\1.gather."),
+    (r"^(stage\d\.\d)\.dwconv\.", r"\1.expand."),
+    (r"^(stage\d\.\d)\.conv2\.", r"\1.project."),
+    (r"^bga\.detail_dwconv\.", "aggregate.detail."),
+    (r"^bga\.detail_down\.", "aggregate.detail_down."),
+    (r"^bga\.semantic_conv\.", "aggregate.semantic_up."),
+    (r"^bga\.semantic_dwconv\.", "aggregate.semantic."),
+    (r"^bga\.conv\.", "aggregate.fuse."),
+)
+BISENETV2_MMSEG: Rules = (
+    *_BISENETV2,
+    (r"^(aggregate\.(?:detail|semantic)|stage\d\.0\.shortcut)\.0\.depthwise_conv\.", r"\1.0."),
+    (r"^(aggregate\.(?:detail|semantic)|stage\d\.0\.shortcut)\.0\.pointwise_conv\.", r"\1.1."),
+    (r"^(aggregate\.(?:detail|semantic)\.1)\.conv\.", r"\1."),
+    (r"^aggregate\.semantic_up\.0\.", "aggregate.semantic_up."),
+    (r"^(stage\d\.\d\.project)\.0\.", r"\1."),
+)
+BISENETV2_SSSEG: Rules = (
+    *_BISENETV2,
+    (r"^(aggregate\.(?:detail|semantic)|stage\d\.0\.shortcut)\.0\.depthwise_conv\.", r"\1.0.conv."),
+    (r"^(aggregate\.(?:detail|semantic)|stage\d\.0\.shortcut)\.0\.depthwise_bn\.", r"\1.0.bn."),
+    (r"^(aggregate\.(?:detail|semantic))\.0\.pointwise_conv\.", r"\1.1."),
+    (r"^(stage\d\.0\.shortcut)\.0\.pointwise_conv\.", r"\1.1.conv."),
+    (r"^(stage\d\.0\.shortcut)\.0\.pointwise_bn\.", r"\1.1.bn."),
+    (r"^aggregate\.detail_down\.0\.", "aggregate.detail_down.0.conv."),
+    (r"^aggregate\.detail_down\.1\.", "aggregate.detail_down.0.bn."),
+    (r"^(detail\.\d|stem\.convs)\.6\.", r"\1.2.conv."),
+    (r"^(detail\.\d|stem\.convs)\.7\.", r"\1.2.bn."),
+    (r"^(detail\.\d|stem\.convs)\.4\.", r"\1.1.bn."),
+    (r"^(detail\.\d|stem\.convs)\.3\.", r"\1.1.conv."),
+    (r"^(detail\.\d|stem\.convs)\.1\.(?!conv|bn)", r"\1.0.bn."),
+    (r"^(detail\.\d|stem\.convs)\.0\.(?!conv|bn)", r"\1.0.conv."),
+    (r"^(stage\d\.\d\.expand)\.3\.", r"\1.1.bn."),
+    (r"^(stage\d\.\d\.expand)\.2\.", r"\1.1.conv."),
+    (r"^(stage\d\.\d\.expand)\.1\.(?!conv|bn)", r"\1.0.bn."),
+    (r"^(stage\d\.\d\.expand)\.0\.(?!conv|bn)", r"\1.0.conv."),
+    (
+        r"^(stem\.\w+|context\.\w+|stage\d\.\d\.(?:gather|project)|aggregate\.(?:semantic_up|fuse))\.0\.(?!conv|bn)",
+        r"\1.conv.",
+    ),
+    (
+        r"^(stem\.\w+|context\.\w+|stage\d\.\d\.(?:gather|project)|aggregate\.(?:semantic_up|fuse))\.1\.(?!conv|bn)",
+        r"\1.bn.",
+    ),
+)
+
+# --- BiSeNetV1 ------------------------------------------------------------------------------------------------------
+_BISENETV1: Rules = (
+    (r"^context_path\.backbone(_net)?\.stem\.7\.", "context.encoder.encoder.bn1."),
+    (r"^context_path\.backbone(_net)?\.stem\.", "context.encoder.encoder.conv1."),
+    (r"^context_path\.backbone(_net)?\.", "context.encoder.encoder."),
+    (r"^context_path\.arm(\d+)\.conv_layer\.", r"context.refine\1.conv."),
+    (r"^context_path\.arm(\d+)\.atten_conv_layer\.", r"context.refine\1.attention."),
+    (r"^context_path\.gap_conv\.", "context.average."),
+    (r"^context_path\.conv_head32\.", "context.smooth16."),
+    (r"^context_path\.conv_head16\.", "context.smooth8."),
+    *((rf"^spatial_path\.layer{i + 1}\.", f"spatial.{i}.") for i in range(4)),
+    (r"^ffm\.conv1\.", "fuse.join."),
+    (r"^ffm\.conv_atten\.", "fuse.attention."),
+)
+BISENETV1_MMSEG: Rules = (
+    *_BISENETV1,
+    (r"^(context\.refine\d+\.attention|context\.average)\.1\.", r"\1."),
+    (r"^fuse\.attention\.0\.", "fuse.attention."),
+)
+BISENETV1_SSSEG: Rules = (
+    *_BISENETV1,
+    (r"^(context\.refine\d+\.attention|context\.average)\.1\.", r"\1.conv."),
+    (r"^(context\.refine\d+\.attention|context\.average)\.2\.", r"\1.bn."),
+    (r"^(context\.refine\d+\.conv|context\.smooth\d+|spatial\.\d|fuse\.\w+)\.0\.", r"\1.conv."),
+    (r"^(context\.refine\d+\.conv|context\.smooth\d+|spatial\.\d|fuse\.\w+)\.1\.", r"\1.bn."),
+)
+
+# --- ViT ------------------------------------------------------------------------------------------------------------
+_VIT: Rules = (
+    (r"^(cls_token|pos_embed)$", r"encoder.\1"),
+    (r"^patch_embed\.projection\.", "encoder.patch_embed.proj."),
+    (r"^layers\.", "encoder.blocks."),
+    (r"\.ln(\d)\.", r".norm\1."),
+    (r"\.attn\.attn\.in_proj_", ".attn.qkv."),
+    (r"\.attn\.attn\.out_proj\.", ".attn.proj."),
+    (r"\.ffn\.layers\.0\.0\.", ".mlp.fc1."),
+    (r"\.ffn\.layers\.1\.", ".mlp.fc2."),
+    (r"^(norm1|ln1)\.", "final_norm."),
+)
+VIT: Rules = _VIT
+
+# --- BEiT -----------------------------------------------------------------------------------------------------------
+BEIT: Rules = (*_VIT, (r"relative_position_index$", None))
+BEIT_TRANSFORMERS: Rules = (
+    (r"^encoder\.beit\.embeddings\.cls_token$", "encoder.cls_token"),
+    (r"^encoder\.beit\.embeddings\.patch_embeddings\.projection\.", "encoder.patch_embed.proj."),
+    (r"^encoder\.beit\.layers\.", "encoder.blocks."),
+    (r"\.lambda_(\d)$", r".gamma_\1"),
+    (r"\.attention\.(\w)_proj\.weight$", r".attn.\1.weight"),
+    (r"\.attention\.([qv])_proj\.bias$", r".attn.\1_bias"),
+    (r"\.attn\.o\.", ".attn.proj."),
+    (r"\.attention\.o_proj\.", ".attn.proj."),
+    (r"\.layernorm_before\.", ".norm1."),
+    (r"\.layernorm_after\.", ".norm2."),
+    (r"\.relative_position_bias\.relative_position_bias_table$", ".attn.relative_position_bias_table"),
+)
+BEIT_TRANSFORMERS_JOINS: Joins = (((".attn.q.weight", ".attn.k.weight", ".attn.v.weight"), ".attn.qkv.weight"),)
+
+# --- Twins; the two use the same names ------------------------------------------------------------------------------
+TWINS: Rules = (
+    (r"^norm1\.", None),  # of a classifier, never applied
+    (r"^patch_embeds\.(\d)\.projection\.", r"encoder.patch_embeds.\1.proj."),
+    (r"^patch_embeds\.(\d)\.norm\.", r"encoder.patch_embeds.\1.norm."),
+    (r"^position_encodings\.(\d)\.proj\.", r"encoder.pos_block.\1.proj.0."),
+    (r"^norm_list\.", "norms."),
+    (r"^layers\.", "encoder.blocks."),
+    (r"\.attn\.attn\.out_proj\.", ".attn.proj."),
+    (r"\.ffn\.layers\.0\.0\.", ".mlp.fc1."),
+    (r"\.ffn\.layers\.1\.", ".mlp.fc2."),
+)
+TWINS_SPLITS: Splits = tuple(
+    (f".attn.attn.in_proj_{kind}", ((f".attn.q.{kind}", 1), (f".attn.kv.{kind}", 2))) for kind in ("weight", "bias")
+)
+
+# --- ERFNet; the two use the same names -----------------------------------------------------------------------------
+ERFNET: Rules = (
+    # an activation that is used several times is listed several times
+    (r"\.convs_layers\.(1|4|6)\.weight$", None),
+    (r"^encoder\.0\.", "stem."),
+    *((rf"^encoder\.{i}\.", f"stage1.{i - 1}.") for i in range(1, 7)),
+    *((rf"^encoder\.{i}\.", f"stage2.{i - 7}.") for i in range(7, 16)),
+    *((rf"^decoder\.{i}\.", f"up1.{i}.") for i in range(3)),
+    *((rf"^decoder\.{i}\.", f"up2.{i - 3}.") for i in range(3, 6)),
+    (r"\.convs_layers\.0\.", ".tall1."),
+    (r"\.convs_layers\.2\.", ".wide1."),
+    (r"\.convs_layers\.3\.", ".norm1."),
+    (r"\.convs_layers\.5\.", ".tall2."),
+    (r"\.convs_layers\.7\.", ".wide2."),
+    (r"\.convs_layers\.8\.", ".norm2."),
+    (r"\.bn\.", ".norm."),
+)
+
+# --- U-Net ----------------------------------------------------------------------------------------------------------
+_UNET: Rules = (
+    (r"^encoder\.0\.0\.convs\.", "down.0."),
+    (r"^encoder\.(\d)\.1\.convs\.", r"down.\1."),
+    (r"^decoder\.(\d)\.conv_block\.convs\.", r"up.\1.convs."),
+    (r"^decoder\.(\d)\.upsample\.interp_upsample\.1\.", r"up.\1.project."),
+)
+UNET_MMSEG: Rules = _UNET
+UNET_SSSEG: Rules = (
+    *_UNET,
+    (r"^(down\.\d\.\d|up\.\d\.convs\.\d|up\.\d\.project)\.0\.", r"\1.conv."),
+    (r"^(down\.\d\.\d|up\.\d\.convs\.\d|up\.\d\.project)\.1\.", r"\1.bn."),
+)
+
+# --- MobileNetV3 ----------------------------------------------------------------------------------------------------
+_MOBILENET_V3_STAGES = {"large": (1, 2, 3, 4, 2, 3), "small": (1, 2, 3, 2, 3)}
+
+
+def _mobilenet_v3(size: str) -> Rules:
+    stages = _MOBILENET_V3_STAGES[size]
+    places = [(stage, block) for stage, count in enumerate(stages) for block in range(count)]
+    layers = tuple((rf"^layer{i + 1}\.", f"encoder.blocks.{stage}.{block}.") for i, (stage, block) in enumerate(places))
+    first = (  # its expansion is left out, so what follows is called the first
+        (r"^encoder\.blocks\.0\.0\.depthwise_conv\.conv\.", "encoder.blocks.0.0.conv_dw."),
+        (r"^encoder\.blocks\.0\.0\.depthwise_conv\.bn\.", "encoder.blocks.0.0.bn1."),
+        (r"^encoder\.blocks\.0\.0\.linear_conv\.conv\.", "encoder.blocks.0.0.conv_pw."),
+        (r"^encoder\.blocks\.0\.0\.linear_conv\.bn\.", "encoder.blocks.0.0.bn2."),
+    )
+    return (
+        (r"^layer0\.conv\.", "encoder.conv_stem."),
+        (r"^layer0\.bn\.", "encoder.bn1."),
+        (rf"^layer{len(places) + 1}\.conv\.", f"encoder.blocks.{len(stages)}.0.conv."),
+        (rf"^layer{len(places) + 1}\.bn\.", f"encoder.blocks.{len(stages)}.0.bn1."),
+        *layers,
+        *first,
+        (r"\.expand_conv\.conv\.", ".conv_pw."),
+        (r"\.expand_conv\.bn\.", ".bn1."),
+        (r"\.depthwise_conv\.conv\.", ".conv_dw."),
+        (r"\.depthwise_conv\.bn\.", ".bn2."),
+        (r"\.linear_conv\.conv\.", ".conv_pwl."),
+        (r"\.linear_conv\.bn\.", ".bn3."),
+        (r"\.se\.conv1\.conv\.", ".se.conv_reduce."),
+        (r"\.se\.conv2\.conv\.", ".se.conv_expand."),
+    )
+
+
+MOBILENET_V3_LARGE_MMSEG: Rules = _mobilenet_v3("large")
+MOBILENET_V3_SMALL_MMSEG: Rules = _mobilenet_v3("small")
+_TO_NAMES: Rules = (
+    (r"^(layer\d+\.\w+_conv|layer\d+\.se\.conv\d)\.0\.", r"\1.conv."),
+    (r"^(layer\d+\.\w+_conv)\.1\.", r"\1.bn."),
+)
+MOBILENET_V3_LARGE_SSSEG: Rules = (*_TO_NAMES, *MOBILENET_V3_LARGE_MMSEG)
+MOBILENET_V3_SMALL_SSSEG: Rules = (*_TO_NAMES, *MOBILENET_V3_SMALL_MMSEG)
+
+# --- MAE: the bias of the keys changes no attention, and has no place ------------------------------------------------
+MAE: Rules = (*BEIT, (r"^(norm1|ln1)\.", None))
+MAE_SPLITS: Splits = ((".attn.qkv.bias", ((".attn.q_bias", 1), (".attn.k_bias", 1), (".attn.v_bias", 1))),)

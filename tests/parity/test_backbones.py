@@ -1,0 +1,483 @@
+"""Encoders against MMSegmentation and SSSegmentation with the same weights: every feature map, at any size."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+import pytest
+import torch
+from backbones.narrow import narrowed
+from parity import references
+from parity import renaming as names
+from parity.encoders import DILATIONS, hrnet_stages, mmseg_backbone, ssseg_backbone
+from torch import Tensor, nn
+
+from vitrail import create_backbone
+
+pytestmark = pytest.mark.parity
+
+SQUARE_WIDE_ODD = ((128, 128), (128, 192), (129, 161))
+TOLERANCE = 1e-4
+
+
+def assert_same(
+    reference: nn.Module,
+    ours: nn.Module,
+    rules: Any,
+    values: Any = (),
+    *,
+    joins: Any = (),
+    splits: Any = (),
+    take: Sequence[int] | None = None,
+    sizes: Sequence[tuple[int, int]] = SQUARE_WIDE_ODD,
+) -> None:
+    """Carry the weights over and compare every map; `take` picks the maps of the reference that correspond to ours."""
+    names.randomise(reference)
+    names.carry(reference, ours, rules, values, joins, splits)
+    assert_same_maps(reference, ours, take=take, sizes=sizes)
+
+
+def assert_same_maps(
+    reference: nn.Module,
+    ours: nn.Module,
+    *,
+    take: Sequence[int] | None = None,
+    sizes: Sequence[tuple[int, int]] = SQUARE_WIDE_ODD,
+) -> None:
+    """Compare every map of two encoders that carry the same weights."""
+    reference.eval()
+    ours.eval()
+    for size in sizes:
+        images = torch.randn(1, 3, *size)
+        with torch.no_grad():
+            theirs = reference(images)
+            expected = [theirs] if isinstance(theirs, Tensor) else list(theirs)
+            maps = ours(images)
+        expected = expected if take is None else [expected[i] for i in take]
+        assert len(maps) == len(expected)
+        for index, (a, b) in enumerate(zip(maps, expected, strict=True)):
+            assert a.shape == b.shape, f"map {index} at {size}"
+            error = float((a - b).abs().max() / b.abs().max())
+            assert error < TOLERANCE, f"map {index} at {size} differs by {error:.1e} of the largest value"
+
+
+class Last(nn.Module):
+    """An encoder's last map alone, for references that return no other; parameters keep their names."""
+
+    def __init__(self, backbone: nn.Module) -> None:
+        super().__init__()
+        self.backbone = backbone
+
+    def load_state_dict(self, state: Any, strict: bool = True) -> Any:
+        return self.backbone.load_state_dict(state, strict)
+
+    def forward(self, images: Tensor) -> list[Tensor]:
+        return self.backbone(images)[-1:]
+
+
+@pytest.mark.parametrize("output_stride", [8, 16, 32])
+@pytest.mark.parametrize(("depth", "name"), [(18, "resnet18c"), (50, "resnet50c")])
+class TestResNet:
+    def test_mmseg(self, depth: int, name: str, output_stride: int) -> None:
+        strides, dilations = DILATIONS[output_stride]
+        theirs = mmseg_backbone("ResNetV1c", depth=depth, strides=strides, dilations=dilations, contract_dilation=True)
+        ours = create_backbone(name, output_stride=output_stride)
+        assert_same(theirs, ours, names.RESNET_DEEP_STEM)
+
+    def test_ssseg(self, depth: int, name: str, output_stride: int) -> None:
+        theirs = ssseg_backbone("ResNet", depth=depth, outstride=output_stride)
+        ours = create_backbone(name, output_stride=output_stride)
+        assert_same(theirs, ours, names.RESNET_DEEP_STEM, sizes=[(129, 161)])
+
+
+MOBILENET_V2_DILATIONS = {
+    8: ((1, 2, 2, 1, 1, 1, 1), (1, 1, 1, 2, 2, 4, 4)),
+    16: ((1, 2, 2, 2, 1, 1, 1), (1, 1, 1, 1, 1, 2, 2)),
+    32: ((1, 2, 2, 2, 1, 2, 1), (1, 1, 1, 1, 1, 1, 1)),
+}
+
+
+@pytest.mark.parametrize("output_stride", [8, 16, 32])
+class TestMobileNetV2:
+    def test_mmseg(self, output_stride: int) -> None:
+        strides, dilations = MOBILENET_V2_DILATIONS[output_stride]
+        theirs = mmseg_backbone("MobileNetV2", strides=strides, dilations=dilations, out_indices=(1, 2, 4, 6))
+        assert_same(theirs, create_backbone("mobilenetv2_100", output_stride=output_stride), names.MOBILENET_V2)
+
+    def test_ssseg(self, output_stride: int) -> None:
+        theirs = ssseg_backbone("MobileNetV2", outstride=output_stride)
+        assert_same(theirs, create_backbone("mobilenetv2_100", output_stride=output_stride), names.MOBILENET_V2)
+
+
+def test_convnext_ssseg() -> None:
+    theirs = ssseg_backbone(
+        "ConvNeXt",
+        arch="tiny",
+        norm_cfg={"type": "LayerNorm2d", "eps": 1e-6},
+        layer_scale_init_value=1.0,
+        gap_before_final_norm=False,
+    )
+    assert_same(theirs, create_backbone("convnext_tiny"), names.CONVNEXT)
+
+
+class TestCGNet:
+    def test_mmseg(self) -> None:
+        theirs = mmseg_backbone("CGNet", norm_cfg={"type": "BN", "eps": 1e-3})
+        assert_same(theirs, create_backbone("cgnet_m3n21"), names.CGNET_MMSEG)
+
+    def test_ssseg(self) -> None:
+        theirs = ssseg_backbone("CGNet", num_blocks=(2, 4))
+        ours = create_backbone("cgnet_m3n21", num_blocks=(2, 4), norm_eps=1e-5)
+        assert_same(theirs, ours, names.CGNET_SSSEG)
+
+
+class TestFastSCNN:
+    def test_mmseg(self) -> None:
+        assert_same(mmseg_backbone("FastSCNN"), create_backbone("fastscnn"), names.FASTSCNN_MMSEG)
+
+    def test_ssseg(self) -> None:
+        assert_same(ssseg_backbone("FastSCNN"), create_backbone("fastscnn", depthwise_act=True), names.FASTSCNN_SSSEG)
+
+
+class TestHRNet:
+    def test_mmseg(self) -> None:
+        theirs = mmseg_backbone("HRNet", extra=hrnet_stages((18, 36, 72, 144), (1, 3, 2), 2))
+        assert_same(theirs, create_backbone("hrnet_w18_small_v2"), names.HRNET)
+
+    def test_ssseg(self) -> None:
+        references.require_ssseg()
+        from ssseg.modules.models.backbones.hrnet import HRModule
+
+        HRModule.use_checkpoint = False  # 1.7.0 reads this attribute without ever setting it
+        theirs = ssseg_backbone("HRNet", arch="hrnetv2_w18_small")
+        ours = create_backbone("hrnet_w18_small_v2", concat=True)
+        assert_same(theirs, ours, names.HRNET, take=(0, 0, 0, 0))
+
+
+@pytest.mark.parametrize("output_stride", [8, 16, 32])
+class TestResNeSt:
+    def test_mmseg(self, output_stride: int) -> None:
+        strides, dilations = DILATIONS[output_stride]
+        theirs = mmseg_backbone(
+            "ResNeSt", depth=50, stem_channels=64, strides=strides, dilations=dilations, contract_dilation=True
+        )
+        assert_same(theirs, create_backbone("resnest50d", output_stride=output_stride), names.RESNET_DEEP_STEM)
+
+    def test_ssseg(self, output_stride: int) -> None:
+        theirs = ssseg_backbone("ResNeSt", depth=50, stem_channels=64, outstride=output_stride)
+        ours = create_backbone("resnest50d", output_stride=output_stride)
+        assert_same(theirs, ours, names.RESNET_DEEP_STEM, sizes=[(129, 161)])
+
+
+SWIN_TINY = {"embed_dims": 24, "depths": (2, 2, 2, 2), "num_heads": (1, 2, 4, 8)}
+
+
+class TestSwin:
+    """At 128 pixels the last map is smaller than a window; at 224 it is one; the odd size pads everywhere."""
+
+    sizes = (*SQUARE_WIDE_ODD, (224, 224))
+
+    def narrow(self, monkeypatch: pytest.MonkeyPatch) -> str:
+        shape = {"embed_dim": 24, "depths": (2, 2, 2, 2), "num_heads": (1, 2, 4, 8)}
+        return narrowed(monkeypatch, "swin_tiny_patch4_window7_224", **shape)
+
+    def test_mmseg(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        theirs = mmseg_backbone("SwinTransformer", **SWIN_TINY)
+        assert_same(
+            theirs, create_backbone(self.narrow(monkeypatch)), names.SWIN_MMSEG, names.SWIN_VALUES, sizes=self.sizes
+        )
+
+    def test_ssseg(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        theirs = ssseg_backbone("SwinTransformer", **SWIN_TINY, norm_cfg={"type": "LayerNorm"})
+        assert_same(
+            theirs, create_backbone(self.narrow(monkeypatch)), names.SWIN_MMSEG, names.SWIN_VALUES, sizes=self.sizes
+        )
+
+
+class TestMiT:
+    settings: ClassVar[dict[str, Any]] = {
+        "embed_dims": 32,
+        "num_layers": [2, 2, 2, 2],
+        "num_heads": [1, 2, 5, 8],
+        "qkv_bias": True,
+    }
+
+    def test_mmseg(self) -> None:
+        theirs = mmseg_backbone("MixVisionTransformer", **self.settings)
+        assert_same(theirs, create_backbone("mit_b0"), names.MIT, names.MIT_VALUES)
+
+    def test_ssseg(self) -> None:
+        theirs = ssseg_backbone("MixVisionTransformer", **self.settings, norm_cfg={"type": "LayerNorm", "eps": 1e-6})
+        assert_same(theirs, create_backbone("mit_b0"), names.MIT, names.MIT_VALUES)
+
+
+class TestBiSeNetV2:
+    def test_mmseg(self) -> None:
+        theirs = mmseg_backbone("BiSeNetV2")
+        assert_same(theirs, create_backbone("bisenetv2"), names.BISENETV2_MMSEG, take=(1, 2, 3, 4, 0))
+
+    def test_ssseg(self) -> None:
+        theirs = ssseg_backbone("BiSeNetV2")
+        assert_same(theirs, create_backbone("bisenetv2", pointwise_bias=False), names.BISENETV2_SSSEG)
+
+
+class TestBiSeNetV1:
+    def test_mmseg(self) -> None:
+        theirs = mmseg_backbone("BiSeNetV1", backbone_cfg={"type": "ResNet", "depth": 18})
+        assert_same(theirs, create_backbone("bisenetv1_resnet18"), names.BISENETV1_MMSEG, take=(1, 2, 0))
+
+    def test_mmseg_resnet50(self) -> None:
+        theirs = mmseg_backbone(
+            "BiSeNetV1",
+            backbone_cfg={"type": "ResNet", "depth": 50},
+            context_channels=(512, 1024, 2048),
+            spatial_channels=(256, 256, 256, 512),
+            out_channels=1024,
+        )
+        ours = create_backbone("bisenetv1_resnet50")
+        assert_same(theirs, ours, names.BISENETV1_MMSEG, take=(1, 2, 0), sizes=[(97, 65)])
+
+    def test_ssseg(self) -> None:
+        context = {
+            "type": "ResNet",
+            "depth": 18,
+            "structure_type": "resnet18conv3x3stem",
+            "outstride": 32,
+            "use_conv3x3_stem": True,
+            "pretrained": False,
+        }
+        theirs = ssseg_backbone("BiSeNetV1", backbone_cfg=context)
+        assert_same(theirs, create_backbone("bisenetv1_resnet18", deep_stem=True), names.BISENETV1_SSSEG)
+
+
+class TestViT:
+    """Positions are laid out for 96 pixels, so every size but one interpolates them."""
+
+    shape: ClassVar[dict[str, Any]] = {"embed_dim": 48, "depth": 5, "num_heads": 3}
+    settings: ClassVar[dict[str, Any]] = {
+        "embed_dims": 48,
+        "num_layers": 5,
+        "num_heads": 3,
+        "img_size": (96, 96),
+        "out_indices": (0, 2, 3, 4),
+        "patch_bias": True,
+    }
+    sizes = ((96, 96), *SQUARE_WIDE_ODD, (64, 64))
+
+    @pytest.mark.parametrize("interpolation", ["bicubic", "bilinear"])
+    @pytest.mark.parametrize("final_norm", [True, False])
+    def test_mmseg(self, monkeypatch: pytest.MonkeyPatch, interpolation: str, final_norm: bool) -> None:
+        theirs = mmseg_backbone(
+            "VisionTransformer",
+            **self.settings,
+            norm_cfg={"type": "LN", "eps": 1e-6},
+            interpolate_mode=interpolation,
+            final_norm=final_norm,
+        )
+        ours = create_backbone(
+            narrowed(monkeypatch, "vit_base_patch16_224", **self.shape),
+            img_size=96,
+            out_indices=(0, 2, 3, 4),
+            interpolation=interpolation,
+            final_norm=final_norm,
+        )
+        rules = names.VIT if final_norm else (*names.VIT, (r"^final_norm\.", None))
+        assert_same(theirs, ours, rules, sizes=self.sizes)
+
+    def test_ssseg(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        theirs = ssseg_backbone("VisionTransformer", **self.settings, norm_cfg={"type": "LayerNorm", "eps": 1e-6})
+        ours = create_backbone(
+            narrowed(monkeypatch, "vit_base_patch16_224", **self.shape),
+            img_size=96,
+            out_indices=(0, 2, 3, 4),
+            interpolation="bilinear",
+        )
+        assert_same(theirs, ours, names.VIT, sizes=self.sizes)
+
+
+class TestBEiT:
+    shape: ClassVar[dict[str, Any]] = {"embed_dim": 48, "depth": 4, "num_heads": 3}
+
+    @pytest.mark.parametrize("size", [(128, 128), (128, 192), (129, 161)])
+    def test_mmseg(self, monkeypatch: pytest.MonkeyPatch, size: tuple[int, int]) -> None:
+        theirs = mmseg_backbone(
+            "BEiT",
+            img_size=size,
+            embed_dims=48,
+            num_layers=4,
+            num_heads=3,
+            out_indices=(0, 1, 2, 3),
+            norm_cfg={"type": "LN", "eps": 1e-6},
+            init_values=0.1,
+        )
+        name = narrowed(monkeypatch, "beit_base_patch16_224", **self.shape)
+        ours = create_backbone(name, img_size=tuple(16 * (side // 16) for side in size))
+        assert_same(theirs, ours, names.BEIT, sizes=[size])
+
+    def test_ssseg(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        theirs = ssseg_backbone(
+            "BEiT",
+            img_size=(128, 192),
+            embed_dims=48,
+            num_layers=4,
+            num_heads=3,
+            out_indices=(0, 1, 2, 3),
+            norm_cfg={"type": "LayerNorm", "eps": 1e-6},
+        )
+        ours = create_backbone(
+            narrowed(monkeypatch, "beit_base_patch16_224", **self.shape), img_size=(128, 192), out_indices=(0, 1, 2, 3)
+        )
+        assert_same(theirs, ours, names.BEIT, sizes=[(128, 192)])
+
+    def test_transformers_at_other_sizes(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        transformers = pytest.importorskip("transformers", reason=f"transformers {references.INSTALL}")
+        config = transformers.BeitConfig(
+            image_size=96,
+            hidden_size=48,
+            num_hidden_layers=4,
+            num_attention_heads=3,
+            intermediate_size=192,
+            use_relative_position_bias=True,
+            layer_norm_eps=1e-6,
+            layer_scale_init_value=0.1,
+            add_pooling_layer=False,
+            out_indices=[1, 2, 3, 4],
+            reshape_hidden_states=True,
+            add_fpn=False,
+        )
+        encoder = transformers.BeitBackbone(config)
+
+        class Maps(nn.Module):
+            def __init__(self) -> None:
+                super().__init__()
+                self.encoder = encoder
+
+            def forward(self, images: Tensor) -> Any:
+                return self.encoder(images).feature_maps
+
+        name = narrowed(monkeypatch, "beit_base_patch16_224", **self.shape)
+        ours = create_backbone(name, img_size=96, out_indices=(0, 1, 2, 3))
+        sizes = [(96, 96), (128, 128), (128, 192), (64, 64)]
+        assert_same(Maps(), ours, names.BEIT_TRANSFORMERS, joins=names.BEIT_TRANSFORMERS_JOINS, sizes=sizes)
+
+
+class TestTwins:
+    """128×192 pads windows one way only or not at all at some stages, the odd size both ways."""
+
+    sizes = (*SQUARE_WIDE_ODD, (112, 224))
+    dims: ClassVar[dict[str, Any]] = {"embed_dims": [16, 32, 64, 128], "depths": [2, 2, 2, 2]}
+
+    def narrow(self, monkeypatch: pytest.MonkeyPatch, name: str, heads: tuple[int, ...]) -> str:
+        return narrowed(monkeypatch, name, embed_dims=(16, 32, 64, 128), depths=(2, 2, 2, 2), num_heads=heads)
+
+    @pytest.mark.parametrize("build", [mmseg_backbone, ssseg_backbone])
+    def test_svt(self, monkeypatch: pytest.MonkeyPatch, build: Any) -> None:
+        norm = {"type": "LN" if build is mmseg_backbone else "LayerNorm"}
+        theirs = build(
+            "SVT",
+            **self.dims,
+            num_heads=[2, 4, 8, 16],
+            mlp_ratios=[4, 4, 4, 4],
+            windiow_sizes=[7, 7, 7, 7],
+            patch_sizes=[4, 2, 2, 2],
+            strides=[4, 2, 2, 2],
+            sr_ratios=[8, 4, 2, 1],
+            qkv_bias=True,
+            norm_cfg=norm,
+        )
+        ours = create_backbone(self.narrow(monkeypatch, "twins_svt_small", (2, 4, 8, 16)))
+        assert_same(theirs, ours, names.TWINS, splits=names.TWINS_SPLITS, sizes=self.sizes)
+
+    @pytest.mark.parametrize("build", [mmseg_backbone, ssseg_backbone])
+    def test_pcpvt(self, monkeypatch: pytest.MonkeyPatch, build: Any) -> None:
+        norm = {"type": "LN" if build is mmseg_backbone else "LayerNorm"}
+        theirs = build(
+            "PCPVT", **self.dims, num_heads=[1, 2, 4, 8], mlp_ratios=[8, 8, 4, 4], qkv_bias=True, norm_cfg=norm
+        )
+        ours = create_backbone(self.narrow(monkeypatch, "twins_pcpvt_small", (1, 2, 4, 8)))
+        assert_same(theirs, ours, names.TWINS, splits=names.TWINS_SPLITS, sizes=self.sizes)
+
+
+class TestERFNet:
+    def test_mmseg(self) -> None:
+        assert_same(mmseg_backbone("ERFNet"), Last(create_backbone("erfnet")), names.ERFNET)
+
+    @pytest.mark.parametrize("prelu", [False, True])
+    def test_ssseg(self, prelu: bool) -> None:
+        theirs = ssseg_backbone("ERFNet", act_cfg={"type": "PReLU" if prelu else "ReLU"})
+        ours = create_backbone("erfnet", prelu=prelu, downsample_bias=False, norm_eps=1e-5)
+        assert_same(theirs, Last(ours), names.ERFNET)
+
+
+class TestUNet:
+    """The references refuse sizes that are no multiples of 16; ours at such sizes is in the contract tests."""
+
+    sizes = ((64, 64), (64, 96))
+
+    def test_mmseg(self) -> None:
+        theirs = mmseg_backbone("UNet", base_channels=16)
+        assert_same(theirs, create_backbone("unet_s5", base_channels=16), names.UNET_MMSEG, sizes=self.sizes)
+
+    def test_ssseg(self) -> None:
+        class Kept(dict[str, Any]):
+            """Survives the reference, which takes "type" out of the settings that its blocks share."""
+
+            def pop(self, key: str) -> Any:
+                return super().pop(key, "InterpConv")
+
+        theirs = ssseg_backbone("UNet", base_channels=16, upsample_cfg=Kept())
+        assert_same(theirs, create_backbone("unet_s5", base_channels=16), names.UNET_SSSEG, sizes=self.sizes)
+
+
+class TestMobileNetV3:
+    """The published ones are TensorFlow's, whose strided convolutions pad as little as the size needs."""
+
+    def test_mmseg_large(self) -> None:
+        theirs = mmseg_backbone(
+            "MobileNetV3", arch="large", out_indices=(1, 3, 16), norm_cfg={"type": "BN", "eps": 1e-3}
+        )
+        ours = create_backbone("tf_mobilenetv3_large_100", output_stride=8, out_indices=(0, 1, 4))
+        assert_same(theirs, ours, names.MOBILENET_V3_LARGE_MMSEG)
+
+    @pytest.mark.parametrize("size", ["large", "small"])
+    def test_ssseg(self, size: str) -> None:
+        theirs = ssseg_backbone(
+            "MobileNetV3",
+            arch_type=size,
+            out_indices=(1, 3, 16) if size == "large" else (0, 1, 12),
+            norm_cfg={"type": "BatchNorm2d", "eps": 1e-3},
+        )
+        ours = create_backbone(f"tf_mobilenetv3_{size}_100", output_stride=8, out_indices=(0, 1, 4))
+        rules = names.MOBILENET_V3_LARGE_SSSEG if size == "large" else names.MOBILENET_V3_SMALL_SSSEG
+        assert_same(theirs, ours, rules)
+
+    def test_mmseg_small(self) -> None:
+        theirs = mmseg_backbone(
+            "MobileNetV3", arch="small", out_indices=(0, 1, 12), norm_cfg={"type": "BN", "eps": 1e-3}
+        )
+        ours = create_backbone("tf_mobilenetv3_small_100", output_stride=8, out_indices=(0, 1, 4))
+        assert_same(theirs, ours, names.MOBILENET_V3_SMALL_MMSEG)
+
+
+@pytest.mark.parametrize("build", [mmseg_backbone, ssseg_backbone])
+def test_mae(monkeypatch: pytest.MonkeyPatch, build: Any) -> None:
+    theirs = build(
+        "MAE",
+        img_size=(128, 128),
+        embed_dims=48,
+        num_layers=4,
+        num_heads=3,
+        out_indices=(0, 1, 2, 3),
+        norm_cfg={"type": "LN" if build is mmseg_backbone else "LayerNorm", "eps": 1e-6},
+        init_values=1.0,
+    )
+    narrowed(monkeypatch, "beit_base_patch16_224", embed_dim=48, depth=4, num_heads=3)
+    ours = create_backbone("mae_vit_base_patch16", img_size=128, out_indices=(0, 1, 2, 3))
+    splits = names.MAE_SPLITS
+    names.randomise(theirs)
+    state = names.split(names.rename(theirs.state_dict(), names.MAE), splits)
+    for key in [key for key in state if key.endswith(".k_bias")]:
+        del state[key]
+    ours.load_state_dict(state)
+    assert_same_maps(theirs, ours, sizes=[(128, 128)])

@@ -1,0 +1,115 @@
+"""Learning rates against SSSegmentation's schedulers and MMEngine's, iteration by iteration."""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+import pytest
+import torch
+from parity.references import INSTALL, require_ssseg
+from torch import nn
+from torch.optim import SGD, Optimizer
+
+from vitrail.optim import create_schedule
+
+pytestmark = pytest.mark.parity
+
+LR = 0.01
+EPOCHS, PER_EPOCH = 6, 7
+ITERATIONS = EPOCHS * PER_EPOCH
+MULTIPLIERS = (1.0, 0.1)
+
+
+def make_optimizer() -> Optimizer:
+    groups = [{"params": [nn.Parameter(torch.zeros(1))], "lr": LR * m, "lr_multiplier": m} for m in MULTIPLIERS]
+    return SGD(groups, lr=LR)
+
+
+def now(optimizer: Optimizer) -> list[float]:
+    return [group["lr"] for group in optimizer.param_groups]
+
+
+def ours(iterations: int = ITERATIONS, **options: Any) -> list[list[float]]:
+    optimizer = make_optimizer()
+    schedule = create_schedule(optimizer, iterations=iterations, **options)
+    found = []
+    for _ in range(ITERATIONS):
+        found.append(now(optimizer))
+        optimizer.step()
+        schedule.step()
+    return found
+
+
+def ssseg(kind: str, **options: Any) -> list[list[float]]:
+    require_ssseg()
+    schedulers = importlib.import_module("ssseg.modules.models.schedulers.builder")
+    optimizer = make_optimizer()
+    scheduler = schedulers.SchedulerBuilder.REGISTERED_MODULES[kind](
+        optimizer=optimizer,
+        lr=LR,
+        max_epochs=EPOCHS,
+        iters_per_epoch=PER_EPOCH,
+        params_rules={"type": "DefaultParamsConstructor"},
+        **options,
+    )
+    found = []
+    for _ in range(ITERATIONS):
+        scheduler.updatelr()
+        found.append(now(optimizer))
+        scheduler.step()
+    return found
+
+
+def mmengine(kind: str, **options: Any) -> list[list[float]]:
+    module = pytest.importorskip("mmengine.optim", reason=f"MMEngine {INSTALL}")
+    optimizer = make_optimizer()
+    scheduler = getattr(module, kind)(optimizer, by_epoch=False, **options)
+    found = []
+    for _ in range(ITERATIONS):
+        found.append(now(optimizer))
+        optimizer.step()
+        scheduler.step()
+    return found
+
+
+def assert_same(left: list[list[float]], right: list[list[float]]) -> None:
+    torch.testing.assert_close(
+        torch.tensor(left, dtype=torch.float64), torch.tensor(right, dtype=torch.float64), rtol=1e-12, atol=0
+    )
+
+
+@pytest.mark.parametrize("warmup", [0, 10, ITERATIONS])
+@pytest.mark.parametrize(
+    ("kind", "name", "theirs"),
+    [("PolyScheduler", "poly", {"power": 0.9}), ("CosineScheduler", "cosine", {"by_epoch": False})],
+)
+def test_ssseg(kind: str, name: str, theirs: dict[str, Any], warmup: int) -> None:
+    warmup_cfg = {"type": "linear", "ratio": 1e-6, "iters": warmup} if warmup else None
+    reference = ssseg(kind, min_lr=1e-4, warmup_cfg=warmup_cfg, **theirs)
+    found = ours(name=name, power=0.9, min_lr=1e-4, warmup_iterations=warmup, warmup_ratio=1e-6)
+    assert_same(found, reference)
+
+
+def test_the_floor_that_ssseg_takes_when_none_is_given() -> None:
+    assert_same(ours(name="poly", min_lr=0.01 * LR), ssseg("PolyScheduler"))
+
+
+def test_mmengine_poly() -> None:
+    # MMEngine reaches the end with the last iteration, one iteration before us.
+    assert_same(ours(name="poly", power=0.9), mmengine("PolyLR", power=0.9, eta_min=0.0, end=ITERATIONS + 1))
+
+
+def test_mmengine_cosine() -> None:
+    assert_same(ours(name="cosine"), mmengine("CosineAnnealingLR", T_max=ITERATIONS, eta_min=0.0, end=ITERATIONS))
+
+
+def test_mmengine_step() -> None:
+    reference = mmengine("MultiStepLR", milestones=[14, 28], gamma=0.1, end=ITERATIONS)
+    assert_same(ours(name="step", milestones=(14 / ITERATIONS, 28 / ITERATIONS), gamma=0.1), reference)
+
+
+def test_mmengine_warmup() -> None:
+    # MMEngine's "end" is one past the iteration at which the factor is 1.
+    reference = mmengine("LinearLR", start_factor=0.1, end=11)
+    assert_same(ours(name="constant", warmup_iterations=10, warmup_ratio=0.1), reference)
