@@ -6,9 +6,9 @@
 Both sides carry the same weights, get the same images and targets, and take turns; a figure is the median over the
 turns, in processor seconds of one thread. Before anything is timed both have to give the same logits and the same loss.
 Ours run channels last, as the engine runs them, theirs as theirs do. Peak memory is the growth of the resident set
-beyond the built model, in a process of its own. Encoders are small ones of those that a method was published with,
-dropout is off. Needs the [parity] extra, Linux, and for SSSegmentation's models its configurations (VITRAIL_SHARED, else
-a folder `shared` beside the repository). Ratios above 1 mean that vitrail is faster, or needs less memory.
+beyond the built model, in a process of its own. Encoders are small ones of the kinds that a method was published with,
+dropout is off. Needs the [parity] extra, Linux, and for SSSegmentation's models its configurations (in VITRAIL_SHARED,
+else in a folder `shared` beside the repository). Ratios above 1 mean that vitrail is faster, or needs less memory.
 """
 
 from __future__ import annotations
@@ -74,10 +74,10 @@ class MMSeg(Reference):
     def __init__(self, config: str, **changes: Any) -> None:
         super().__init__(lambda: references.build_mmseg(config, **changes))
 
-    def logits(self, model: nn.Module, images: Tensor) -> Tensor:  # noqa: D102
+    def logits(self, model: nn.Module, images: Tensor) -> Tensor:
         return model.encode_decode(images, [{"img_shape": tuple(images.shape[-2:])}])
 
-    def loss(self, model: nn.Module, images: Tensor, targets: Tensor) -> Tensor:  # noqa: D102
+    def loss(self, model: nn.Module, images: Tensor, targets: Tensor) -> Tensor:
         return torch.stack(list(references.mmseg_losses(model, images, targets).values())).sum()
 
 
@@ -89,17 +89,17 @@ class SSSeg(Reference):
     def __init__(self, config: str, build: Callable[..., nn.Module] = references.build_ssseg, **changes: Any) -> None:
         super().__init__(lambda: build(config, CONFIGS, num_classes=CLASSES, **changes))
 
-    def logits(self, model: nn.Module, images: Tensor) -> Tensor:  # noqa: D102
+    def logits(self, model: nn.Module, images: Tensor) -> Tensor:
         return F.interpolate(references.ssseg_logits(model, images), images.shape[-2:], mode="bilinear")
 
-    def loss(self, model: nn.Module, images: Tensor, targets: Tensor, **annotations: Tensor) -> Tensor:  # noqa: D102
+    def loss(self, model: nn.Module, images: Tensor, targets: Tensor, **annotations: Tensor) -> Tensor:
         return references.ssseg_losses(model, images, targets, **annotations)[0]
 
 
 class SSSegWithEdges(SSSeg):
     """CE2P, to which the data loader gives edges; ours makes them as a part of the step."""
 
-    def loss(self, model: nn.Module, images: Tensor, targets: Tensor) -> Tensor:  # noqa: D102
+    def loss(self, model: nn.Module, images: Tensor, targets: Tensor) -> Tensor:
         return super().loss(model, images, targets, edge_targets=_edges(targets))
 
 
@@ -123,10 +123,10 @@ class Torchvision(Reference):
 
         super().__init__(build)
 
-    def logits(self, model: nn.Module, images: Tensor) -> Tensor:  # noqa: D102
+    def logits(self, model: nn.Module, images: Tensor) -> Tensor:
         return model(images)["out"]
 
-    def loss(self, model: nn.Module, images: Tensor, targets: Tensor) -> Tensor:  # noqa: D102
+    def loss(self, model: nn.Module, images: Tensor, targets: Tensor) -> Tensor:
         outputs = model(images)
         return F.cross_entropy(outputs["out"], targets, ignore_index=255) + 0.4 * F.cross_entropy(
             outputs["aux"], targets, ignore_index=255
