@@ -6,15 +6,36 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+from backbones.narrow import narrowed
 from parity import heads, renaming
 from parity.references import build_mmseg, build_ssseg
-from parity.same_function import CLASSES, assert_same_logits, assert_same_training, carry
-from torch import nn
+from parity.renaming import Rules
+from parity.same_function import (
+    CLASSES,
+    SQUARE_WIDE_ODD,
+    assert_same_logits,
+    assert_same_training,
+    carry,
+    images_and_targets,
+    small_mmseg,
+)
+from torch import Tensor
 
 from vitrail import create_model
 from vitrail.losses import CrossEntropyLoss
+from vitrail.segmentors import Segmentor
 
 pytestmark = pytest.mark.parity
+
+MMSEG_TERMS = {"seg": "decode.loss_ce", "aux0_seg": "aux.loss_ce"}
+SSSEG_TERMS = {"seg": "loss_cls", "aux0_seg": "loss_aux"}
+
+
+def mean_over_all(ours: Segmentor) -> Segmentor:
+    """Let ignored pixels count in the means of the losses, as MMSegmentation does."""
+    ours.criterion = CrossEntropyLoss(ignored_in_mean=True)
+    return ours
 
 
 def test_ocrnet_on_hrnet_mmseg() -> None:
@@ -55,38 +76,192 @@ def test_ocrnet_on_hrnet_ssseg(configs: Path) -> None:
     assert_same_training(theirs, ours, {"seg": "loss_cls", "coarse": "loss_aux"})
 
 
-UPERNET_NARROW: dict[str, Any] = {
+NARROW: dict[str, Any] = {"channels": 64, "aux_channels": 32, "dropout": 0.0}
+NARROW_SSSEG: dict[str, Any] = {
     "num_classes": CLASSES,
     "head__feats_channels": 64,
     "auxiliary__out_channels": 32,
     "backbone__structure_type": "any",
-    "backbone__drop_path_rate": 0.0,
 }
+NARROW_MMSEG = small_mmseg()
 
 
-def upernet(backbone: str) -> nn.Module:
-    return create_model(
-        "upernet",
-        backbone,
-        CLASSES,
-        channels=64,
-        aux_channels=32,
-        dropout=0.0,
-        backbone_options={"drop_path_rate": 0.0},
-    )
+# --- UPerNet --------------------------------------------------------------------------------------------------------
+def upernet(backbone: str, *, aux_weight: float = 0.4, **options: Any) -> Segmentor:
+    options = {"drop_path_rate": 0.0, **options}
+    return create_model("upernet", backbone, CLASSES, backbone_options=options, aux_weight=aux_weight, **NARROW)
+
+
+def split_attention(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Take the projections of Twins apart."""
+    return renaming.split(state, renaming.TWINS_SPLITS)
+
+
+def test_upernet_on_swin_mmseg() -> None:
+    theirs = build_mmseg("swin/swin-tiny-patch4-window7-in1k-pre_upernet_8xb2-160k_ade20k-512x512", **NARROW_MMSEG)
+    ours = mean_over_all(upernet("swin_tiny_patch4_window7_224"))
+    carry(theirs, ours, renaming.SWIN_MMSEG, heads.UPERNET_MMSEG, renaming.SWIN_VALUES)
+    assert_same_logits(theirs, ours)
+    assert_same_training(theirs, ours, MMSEG_TERMS)
 
 
 def test_upernet_on_swin_ssseg(configs: Path) -> None:
-    theirs = build_ssseg("swin/upernet_swinsmall_ade20k", configs, **UPERNET_NARROW)
+    theirs = build_ssseg("swin/upernet_swinsmall_ade20k", configs, **NARROW_SSSEG)
     ours = upernet("swin_small_patch4_window7_224")
     carry(theirs, ours, renaming.SWIN_MMSEG, heads.UPERNET_SSSEG, renaming.SWIN_VALUES)
-    assert_same_logits(theirs, ours, sizes=[(128, 128), (129, 161)])
-    assert_same_training(theirs, ours, {"seg": "loss_cls", "aux0_seg": "loss_aux"})
+    assert_same_logits(theirs, ours)
+    assert_same_training(theirs, ours, SSSEG_TERMS)
 
 
 def test_upernet_on_convnext_ssseg(configs: Path) -> None:
-    theirs = build_ssseg("convnext/upernet_convnexttiny_ade20k", configs, **UPERNET_NARROW)
+    theirs = build_ssseg("convnext/upernet_convnexttiny_ade20k", configs, **NARROW_SSSEG)
     ours = upernet("convnext_tiny")
     carry(theirs, ours, renaming.CONVNEXT, heads.UPERNET_SSSEG)
-    assert_same_logits(theirs, ours, sizes=[(128, 128), (129, 161)])
-    assert_same_training(theirs, ours, {"seg": "loss_cls", "aux0_seg": "loss_aux"})
+    assert_same_logits(theirs, ours)
+    assert_same_training(theirs, ours, SSSEG_TERMS)
+
+
+@pytest.mark.parametrize("kind", ["svt-s_uperhead_8xb2", "pcpvt-s_uperhead_8xb4"])
+def test_upernet_on_twins_mmseg(kind: str) -> None:
+    theirs = build_mmseg(f"twins/twins_{kind}-160k_ade20k-512x512", **NARROW_MMSEG)
+    ours = mean_over_all(upernet(f"twins_{kind.partition('-')[0]}_small"))
+    carry(theirs, ours, renaming.TWINS, heads.UPERNET_MMSEG, layouts=[split_attention])
+    assert_same_logits(theirs, ours)
+    assert_same_training(theirs, ours, MMSEG_TERMS)
+
+
+@pytest.mark.parametrize("kind", ["svt", "pcpvt"])
+def test_upernet_on_twins_ssseg(kind: str, configs: Path) -> None:
+    theirs = build_ssseg(f"twins/upernet_{kind}small_ade20k", configs, **NARROW_SSSEG)
+    ours = upernet(f"twins_{kind}_small")
+    carry(theirs, ours, renaming.TWINS, heads.UPERNET_SSSEG, layouts=[split_attention])
+    assert_same_logits(theirs, ours)
+    assert_same_training(theirs, ours, SSSEG_TERMS)
+
+
+# Plain transformers, of four narrow blocks, with a pyramid between them and the head.
+PYRAMID: Rules = (
+    (r"^(neck|feats_to_pyramid_net)\.upsample_4x\.", "backbone.neck.up4."),
+    (r"^(neck|feats_to_pyramid_net)\.upsample_2x\.0\.", "backbone.neck.up2."),
+)
+MULTI_LEVEL: Rules = (
+    (r"^neck\.lateral_convs\.(\d)\.conv\.", r"backbone.neck.lateral.\1."),
+    (r"^neck\.convs\.(\d)\.conv\.", r"backbone.neck.smooth.\1."),
+)
+WIDTH = 48
+BLOCKS: dict[str, Any] = {
+    "backbone__embed_dims": WIDTH,
+    "backbone__num_layers": 4,
+    "backbone__num_heads": 3,
+    "backbone__out_indices": (0, 1, 2, 3),
+    "backbone__drop_path_rate": 0.0,
+}
+PLAIN_MMSEG = {**NARROW_MMSEG, **BLOCKS, "decode_head__in_channels": [WIDTH] * 4, "auxiliary_head__in_channels": WIDTH}
+PLAIN_SSSEG = {
+    **NARROW_SSSEG,
+    **BLOCKS,
+    "head__in_channels_list": [WIDTH] * 4,
+    "auxiliary__in_channels": WIDTH,
+    "head__feature2pyramid__embed_dim": WIDTH,
+}
+SIZED: dict[str, tuple[str, Rules]] = {
+    "beit": ("beit_base_patch16_224", renaming.BEIT),
+    "mae": ("mae_vit_base_patch16", renaming.MAE),
+}
+
+
+def narrow_transformer(monkeypatch: pytest.MonkeyPatch, kind: str, size: tuple[int, int]) -> Segmentor:
+    """Build UPerNet on a narrow transformer whose positions are laid out for images of a size."""
+    for name in ("beit_base_patch16_224", "vit_base_patch16_224"):
+        narrowed(monkeypatch, name, embed_dim=WIDTH, depth=4, num_heads=3)
+    whole = tuple(16 * (side // 16) for side in size)
+    options: dict[str, Any] = {"img_size": whole, "out_indices": (0, 1, 2, 3)}
+    if kind == "vit":
+        return upernet("vit_base_patch16_224", aux_weight=0.0, **options, neck_channels=WIDTH)
+    return upernet(SIZED[kind][0], **options, pyramid=True)
+
+
+def without_key_bias(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Take the biases of MAE's projections apart, and leave out the keys', which changes no attention."""
+    parted = renaming.split(state, renaming.MAE_SPLITS)
+    return {name: value for name, value in parted.items() if not name.endswith(".k_bias")}
+
+
+def without_patch_bias(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Add the bias that MMSegmentation's patch embedding does not have."""
+    return state | {"backbone.encoder.patch_embed.proj.bias": torch.zeros(WIDTH)}
+
+
+@pytest.mark.parametrize("kind", ["beit", "mae"])
+@pytest.mark.parametrize("toolbox", ["mmseg", "ssseg"])
+def test_upernet_on_sized_transformers(toolbox: str, kind: str, configs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The references take images of one size only, so that each gets models of its own."""
+    training_size = tuple(images_and_targets()[0].shape[-2:])
+    for size in (*SQUARE_WIDE_ODD, training_size):
+        if toolbox == "mmseg":
+            name = {"beit": "8xb2-160k_ade20k-640x640", "mae": "8xb2-amp-160k_ade20k-512x512"}[kind]
+            name = f"{kind}/{kind}-base_upernet_{name}"
+            theirs = build_mmseg(name, **PLAIN_MMSEG, neck__embed_dim=WIDTH, backbone__img_size=size)
+        else:
+            name = {"beit": "beit/upernet_beitbase_ade20k", "mae": "mae/upernet_maevitbase_ade20k"}[kind]
+            theirs = build_ssseg(name, configs, **PLAIN_SSSEG, backbone__img_size=size)
+        ours = narrow_transformer(monkeypatch, kind, size)
+        rules = (*PYRAMID, *(heads.UPERNET_MMSEG if toolbox == "mmseg" else heads.UPERNET_SSSEG))
+        layouts = [without_key_bias] if kind == "mae" else []
+        carry(theirs, ours, SIZED[kind][1], rules, layouts=layouts)
+        if size != training_size:
+            assert_same_logits(theirs, ours, sizes=[size])
+    mean = mean_over_all if toolbox == "mmseg" else lambda model: model
+    assert_same_training(theirs, mean(ours), MMSEG_TERMS if toolbox == "mmseg" else SSSEG_TERMS)
+
+
+def test_upernet_on_vit_mmseg(monkeypatch: pytest.MonkeyPatch) -> None:
+    changes = {key: value for key, value in PLAIN_MMSEG.items() if not key.startswith("auxiliary")}
+    theirs = build_mmseg(
+        "vit/vit_vit-b16_mln_upernet_8xb2-160k_ade20k-512x512",
+        **changes,
+        neck__in_channels=[WIDTH] * 4,
+        neck__out_channels=WIDTH,
+        backbone__img_size=(96, 96),
+        auxiliary_head=None,
+    )
+    ours = mean_over_all(narrow_transformer(monkeypatch, "vit", (96, 96)))
+    carry(theirs, ours, renaming.VIT, (*MULTI_LEVEL, *heads.UPERNET_MMSEG), layouts=[without_patch_bias])
+    assert_same_logits(theirs, ours)
+    assert_same_training(theirs, ours, {"seg": "decode.loss_ce"})
+
+
+# --- DeepLabv3 and DeepLabv3+ ---------------------------------------------------------------------------------------
+DEEPLABS = pytest.mark.parametrize("method", ["deeplabv3", "deeplabv3plus"])
+DEEPLAB_MMSEG = {"deeplabv3": heads.DEEPLABV3_MMSEG, "deeplabv3plus": heads.DEEPLABV3PLUS_MMSEG}
+DEEPLAB_SSSEG = {"deeplabv3": heads.DEEPLABV3_SSSEG, "deeplabv3plus": heads.DEEPLABV3PLUS_SSSEG}
+
+
+@DEEPLABS
+@pytest.mark.parametrize("kind", ["mobilenet-v2", "resnest_s101"])
+def test_deeplab_mmseg(kind: str, method: str) -> None:
+    changes = {} if kind == "mobilenet-v2" else {"backbone__depth": 50, "backbone__stem_channels": 64}
+    name = f"{kind.replace('mobilenet-v2', 'mobilenet_v2').partition('_s101')[0]}/{kind}-d8_{method}"
+    theirs = build_mmseg(f"{name}_4xb2-80k_cityscapes-512x1024", **NARROW_MMSEG, **changes)
+    ours = mean_over_all(deeplab(method, kind))
+    rules = renaming.MOBILENET_V2 if kind == "mobilenet-v2" else renaming.RESNET_DEEP_STEM
+    carry(theirs, ours, rules, DEEPLAB_MMSEG[method], layouts=[heads.average_last])
+    assert_same_logits(theirs, ours)
+    assert_same_training(theirs, ours, MMSEG_TERMS)
+
+
+@DEEPLABS
+@pytest.mark.parametrize("kind", ["mobilenetv2", "resnest101"])
+def test_deeplab_ssseg(kind: str, method: str, configs: Path) -> None:
+    changes = {} if kind == "mobilenetv2" else {"backbone__depth": 50, "backbone__stem_channels": 64}
+    theirs = build_ssseg(f"{kind.removesuffix('101')}/{method}_{kind}os8_voc", configs, **NARROW_SSSEG, **changes)
+    ours = deeplab(method, kind)
+    rules = renaming.MOBILENET_V2 if kind == "mobilenetv2" else renaming.RESNET_DEEP_STEM
+    carry(theirs, ours, rules, DEEPLAB_SSSEG[method])
+    assert_same_logits(theirs, ours)
+    assert_same_training(theirs, ours, SSSEG_TERMS)
+
+
+def deeplab(method: str, kind: str) -> Segmentor:
+    backbone = "mobilenetv2_100" if kind.startswith("mobilenet") else "resnest50d"
+    return create_model(method, backbone, CLASSES, output_stride=8, **NARROW)
