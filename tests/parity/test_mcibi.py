@@ -83,6 +83,12 @@ RESNET18: dict[str, Any] = {
     "head__in_channels": 512,
     "auxiliary": {"in_channels": 256, "out_channels": 16, "dropout": 0.0},
 }
+RESNEST50: dict[str, Any] = {
+    "backbone__depth": 50,
+    "backbone__stem_channels": 64,
+    "backbone__structure_type": "resnest50",
+    "auxiliary": {"in_channels": 1024, "out_channels": 16, "dropout": 0.0},
+}
 HRNET_W18: dict[str, Any] = {
     "backbone__arch": "hrnetv2_w18_small",
     "head__in_channels": 18 + 36 + 72 + 144,
@@ -94,6 +100,7 @@ HRNET_W18: dict[str, Any] = {
     ("name", "changes", "backbone", "options", "rules"),
     [
         ("resnet50os8", RESNET18, "resnet18c", {"output_stride": 8}, renaming.RESNET_DEEP_STEM),
+        ("resnest101os8", RESNEST50, "resnest50d", {"output_stride": 8}, renaming.RESNET_DEEP_STEM),
         (
             "hrnetv2w48",
             HRNET_W18,
@@ -102,7 +109,7 @@ HRNET_W18: dict[str, Any] = {
             renaming.HRNET,
         ),
     ],
-    ids=["resnet", "hrnet"],
+    ids=["resnet", "resnest", "hrnet"],
 )
 def test_ssseg(
     name: str,

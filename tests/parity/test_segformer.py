@@ -42,7 +42,7 @@ def test_mmseg() -> None:
     assert_same_training(theirs, ours, {"seg": "decode.loss_ce"})
 
 
-@pytest.mark.parametrize("size", ["b0", "b1"])
+@pytest.mark.parametrize("size", ["b0", "b1", "b2", "b3", "b4", "b5"])
 def test_ssseg(size: str, configs: Path) -> None:
     theirs = build_ssseg(
         f"segformer/segformer_mit{size}_ade20k",
@@ -53,8 +53,11 @@ def test_ssseg(size: str, configs: Path) -> None:
     )
     ours = create_model("segformer", f"mit_{size}", CLASSES, dropout=0.0, backbone_options=NO_SKIPPING)
     carry(theirs, ours, renaming.MIT, heads.SEGFORMER_SSSEG, renaming.MIT_VALUES)
-    assert_same_logits(theirs, ours)
-    assert_same_training(theirs, ours, {"seg": "loss_cls"})
+    if size in ("b0", "b1"):
+        assert_same_logits(theirs, ours)
+        assert_same_training(theirs, ours, {"seg": "loss_cls"})
+    else:  # deeper, of the same blocks
+        assert_same_logits(theirs, ours, sizes=[(97, 129)])
 
 
 def test_transformers() -> None:
