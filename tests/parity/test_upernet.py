@@ -1,13 +1,31 @@
-"""UPerNet against MMSegmentation and SSSegmentation: logits, losses, gradients."""
+"""UPerNet against MMSegmentation, SSSegmentation and transformers: logits, losses, gradients."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
+import torch
+from backbones.narrow import narrowed
 from parity import heads, renaming
-from parity.references import build_mmseg, build_ssseg
-from parity.same_function import CLASSES, assert_same_logits, assert_same_training, carry, small_mmseg, small_ssseg
+from parity.pieces import join_pieces
+from parity.references import INSTALL, build_mmseg, build_ssseg
+from parity.renaming import Rules, randomise, rename
+from parity.same_function import (
+    CLASSES,
+    SQUARE_WIDE_ODD,
+    TOLERANCE,
+    assert_close,
+    assert_same_logits,
+    assert_same_training,
+    carry,
+    first_convolution,
+    images_and_targets,
+    small_mmseg,
+    small_ssseg,
+)
 
 from vitrail import create_model
 from vitrail.losses import CrossEntropyLoss
@@ -44,3 +62,93 @@ def test_full_size(configs: Path) -> None:
     ours = create_model("upernet", "resnet50c", 150, output_stride=16)
     carry(theirs, ours, renaming.RESNET_DEEP_STEM, heads.UPERNET_SSSEG)
     assert_same_logits(theirs, ours, sizes=[(97, 129)])
+
+
+UPERNET_TRANSFORMERS: Rules = (
+    *((rf"^backbone\.hidden_states_norms\.stage{i + 1}\.", f"backbone.norms.{i}.") for i in range(4)),
+    (r"^decode_head\.classifier\.", "head.classifier."),
+    (r"^auxiliary_head\.", "auxiliary.0."),
+    (r"\.batch_norm\.", ".bn."),
+    *heads.UPERNET_MMSEG,
+)
+CONVNEXT_TRANSFORMERS: Rules = (
+    (r"^backbone\.embeddings\.patch_embeddings\.", "backbone.encoder.stem.0."),
+    (r"^backbone\.embeddings\.layernorm\.", "backbone.encoder.stem.1."),
+    (r"\.downsampling_layer\.", ".downsample."),
+    (r"^(backbone\.encoder\.stages\.\d)\.layers\.", r"\1.blocks."),
+    (r"\.layer_scale_parameter$", ".gamma"),
+    (r"\.dwconv\.", ".conv_dw."),
+    (r"\.layernorm\.", ".norm."),
+    (r"\.pwconv([12])\.", r".mlp.fc\1."),
+)
+SWIN_TRANSFORMERS: Rules = (
+    (r"^backbone\.swin\.layernorm\.", None),  # of a classifier, never applied
+    (r"^backbone\.swin\.embeddings\.patch_embeddings\.projection\.", "backbone.encoder.patch_embed.proj."),
+    (r"^backbone\.swin\.embeddings\.norm\.", "backbone.encoder.patch_embed.norm."),
+    *((rf"^backbone\.swin\.encoder\.layers\.{i}\.downsample\.", f"backbone.later.{i + 1}.") for i in range(3)),
+    (r"^backbone\.later\.(\d)\.", r"backbone.encoder.layers.\1.downsample."),
+    (r"^backbone\.swin\.encoder\.", "backbone.encoder."),
+    (r"\.layernorm_before\.", ".norm1."),
+    (r"\.layernorm_after\.", ".norm2."),
+    *((rf"\.attention\.{letter}_proj\.(\w+)$", rf".attn.qkv.\1#{i}") for i, letter in enumerate("qkv")),
+    (r"\.attention\.o_proj\.", ".attn.proj."),
+    (r"\.attention\.relative_position_bias\.", ".attn."),
+)
+LEVELS = ["stage1", "stage2", "stage3", "stage4"]
+
+
+def assert_same_in_transformers(encoder: Any, backbone: str, rules: Rules, sizes: Sequence[tuple[int, int]]) -> None:
+    """Compare logits and the two losses with transformers' UPerNet on an encoder of the given configuration."""
+    transformers = pytest.importorskip("transformers", reason=f"transformers {INSTALL}")
+    config = transformers.UperNetConfig(
+        backbone_config=encoder, hidden_size=64, auxiliary_channels=32, num_labels=CLASSES, loss_ignore_index=255
+    )
+    theirs = transformers.UperNetForSemanticSegmentation(config)
+    ours = create_model(
+        "upernet",
+        backbone,
+        CLASSES,
+        channels=64,
+        aux_channels=32,
+        dropout=0.0,
+        backbone_options={"drop_path_rate": 0.0},
+    )
+    randomise(theirs)
+    ours.load_state_dict(join_pieces(rename(theirs.state_dict(), (*rules, *UPERNET_TRANSFORMERS))), strict=True)
+    for size in sizes:
+        images = torch.randn(1, 3, *size)
+        with torch.no_grad():
+            assert_close(ours.eval()(images), theirs.eval()(images).logits, f"logits at {size}")
+
+    images, targets = images_and_targets(size=sizes[-1])
+    loss = theirs.double().train()(images, labels=targets).loss
+    mine = torch.stack(list(ours.double().train()(images, targets).values())).sum()
+    assert mine.item() == pytest.approx(loss.item(), rel=TOLERANCE)
+    loss.backward()
+    mine.backward()
+    gradients = [first_convolution(model.backbone).grad for model in (ours, theirs)]
+    assert gradients[0] is not None and gradients[1] is not None
+    assert_close(gradients[0], gradients[1], "the gradient of the first convolution")
+
+
+def test_convnext_transformers(monkeypatch: pytest.MonkeyPatch) -> None:
+    transformers = pytest.importorskip("transformers", reason=f"transformers {INSTALL}")
+    widths, depths = [24, 48, 64, 96], [1, 1, 2, 1]
+    encoder = transformers.ConvNextConfig(
+        hidden_sizes=widths, depths=depths, layer_scale_init_value=1.0, out_features=LEVELS
+    )
+    name = narrowed(monkeypatch, "convnext_tiny", dims=widths, depths=depths)
+    assert_same_in_transformers(encoder, name, CONVNEXT_TRANSFORMERS, SQUARE_WIDE_ODD)
+
+
+def test_swin_transformers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where a window covers the map transformers shifts none; that of the last stage has no second block here."""
+    transformers = pytest.importorskip("transformers", reason=f"transformers {INSTALL}")
+    depths, heads_of = [2, 2, 2, 1], [1, 2, 4, 8]
+    encoder = transformers.SwinConfig(
+        embed_dim=24, depths=depths, num_heads=heads_of, drop_path_rate=0.0, out_features=LEVELS
+    )
+    name = narrowed(
+        monkeypatch, "swin_tiny_patch4_window7_224", embed_dim=24, depths=tuple(depths), num_heads=tuple(heads_of)
+    )
+    assert_same_in_transformers(encoder, name, SWIN_TRANSFORMERS, [(224, 224), (224, 288), (225, 289)])
