@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 from backbones.narrow import narrowed
-from parity import heads, renaming
+from parity import heads, renaming, same_function
 from parity.references import build_mmseg, build_ssseg
 from parity.renaming import Rules
 from parity.same_function import (
@@ -265,3 +265,32 @@ def test_deeplab_ssseg(kind: str, method: str, configs: Path) -> None:
 def deeplab(method: str, kind: str) -> Segmentor:
     backbone = "mobilenetv2_100" if kind.startswith("mobilenet") else "resnest50d"
     return create_model(method, backbone, CLASSES, output_stride=8, **NARROW)
+
+
+class KeptType(dict[str, Any]):
+    """Survives SSSegmentation's U-Net, which takes "type" out of the settings that its blocks share."""
+
+    def pop(self, key: str) -> Any:
+        return super().pop(key, "InterpConv")
+
+
+@pytest.mark.parametrize("toolbox", ["mmseg", "ssseg"])
+def test_deeplabv3_on_unet(toolbox: str, configs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The references take no sizes but multiples of 16."""
+    dilations = (1, 12, 24, 36) if toolbox == "mmseg" else (1, 6, 12, 18)
+    ours = create_model(
+        "deeplabv3", "unet_s5", CLASSES, dilations=dilations, backbone_options={"base_channels": 16}, **NARROW
+    )
+    if toolbox == "mmseg":
+        widths = {"backbone__base_channels": 16, "decode_head__in_channels": 16, "auxiliary_head__in_channels": 32}
+        theirs = build_mmseg("unet/unet-s5-d16_deeplabv3_4xb4-40k_drive-64x64", **NARROW_MMSEG, **widths)
+        mean_over_all(ours)
+        carry(theirs, ours, renaming.UNET_MMSEG, heads.DEEPLABV3_MMSEG, layouts=[heads.average_last])
+    else:
+        widths = {"backbone__base_channels": 16, "head__in_channels": 16, "auxiliary__in_channels": 32}
+        widths |= {"backbone__upsample_cfg": KeptType()}
+        theirs = build_ssseg("unet/deeplabv3_unets5os16_drive", configs, **NARROW_SSSEG, **widths)
+        carry(theirs, ours, renaming.UNET_SSSEG, heads.DEEPLABV3_SSSEG)
+    assert_same_logits(theirs, ours, sizes=[(96, 96), (64, 96)])
+    monkeypatch.setattr(same_function, "images_and_targets", lambda classes: images_and_targets(classes, (96, 128)))
+    assert_same_training(theirs, ours, MMSEG_TERMS if toolbox == "mmseg" else SSSEG_TERMS)
