@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from vitrail import create_model
+from typing import Any
+
 from vitrail.backbones import BACKBONES
 from vitrail.registry import keyword_arguments
 from vitrail.segmentors import SEGMENTORS, Segmentor
+from vitrail.zoo.build import build_model
 
 CLASSES = 11
 PUBLISHED_WITH_RESNET = ("resnet50c", "resnet101c", "resnet50", "resnet101")
@@ -29,19 +31,21 @@ SMALL: dict[str, dict[str, object]] = {
 }
 
 
-def small(name: str, **options: object) -> Segmentor:
-    """Build a method on a small encoder, narrow where `SMALL` says so, without dropout or skipped blocks."""
+def small_settings(name: str, **options: object) -> dict[str, Any]:
+    """Describe a method on a small encoder as a recipe does: narrow, without dropout or skipped blocks."""
     method = SEGMENTORS[name]
     takes_dropout = "dropout" in keyword_arguments(method.builder)
-    options = {**SMALL.get(name, {}), **({"dropout": 0.0} if takes_dropout else {}), **options}
     backbone = "test_resnet" if method.backbone in PUBLISHED_WITH_RESNET else method.backbone
-    stride = method.output_stride if backbone == "test_resnet" else None
     skips = backbone in BACKBONES and "drop_path_rate" in keyword_arguments(BACKBONES[backbone])
-    return create_model(
-        name,
-        backbone,
-        CLASSES,
-        output_stride=stride,
-        backbone_options={"drop_path_rate": 0.0} if skips else None,
-        **options,
-    )
+    return {
+        "segmentor": name,
+        "backbone": backbone,
+        "output_stride": method.output_stride if backbone == "test_resnet" else None,
+        "backbone_options": {"drop_path_rate": 0.0} if skips else {},
+        "options": {**SMALL.get(name, {}), **({"dropout": 0.0} if takes_dropout else {}), **options},
+    }
+
+
+def small(name: str, **options: object) -> Segmentor:
+    """Build what `small_settings` describes."""
+    return build_model(small_settings(name, **options), CLASSES)

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 from PIL import Image
-from segmentors.small import CLASSES, small
+from segmentors.small import CLASSES, small, small_settings
 from torch import Tensor, nn
 from torchvision.transforms import v2
 from torchvision.tv_tensors import Mask
@@ -15,7 +15,8 @@ from torchvision.tv_tensors import Mask
 from vitrail import create_model, list_segmentors
 from vitrail.errors import ModelError
 from vitrail.registry import keyword_arguments
-from vitrail.segmentors import SEGMENTORS
+from vitrail.segmentors import SEGMENTORS, ModelCard
+from vitrail.zoo import load_model, save_model
 
 # What no gradient can reach by design, and why.
 UNREACHABLE: dict[str, set[str]] = {
@@ -110,11 +111,27 @@ def test_the_loss_falls_on_real_images(name: str, street: tuple[Tensor, Tensor])
 
 
 @methods
-def test_the_state_dict_is_all_there_is(name: str, images: Tensor) -> None:
-    first, second = small(name).eval(), small(name).eval()
-    second.load_state_dict(first.state_dict())
+def test_the_state_dict_is_all_there_is(name: str, images: Tensor, targets: Tensor) -> None:
+    first, second = small(name).train(), small(name).eval()
     with torch.no_grad():
-        torch.testing.assert_close(first(images), second(images), rtol=0, atol=0)
+        first(images, targets)  # changes what training changes besides parameters
+        second.load_state_dict(first.state_dict())
+        torch.testing.assert_close(first.eval()(images), second(images), rtol=0, atol=0)
+
+
+@methods
+def test_a_model_file_holds_the_whole_model(name: str, images: Tensor, targets: Tensor, tmp_path: Path) -> None:
+    model = small(name).train()
+    classes = tuple(f"class {index}" for index in range(CLASSES))
+    palette = tuple((index, index, index) for index in range(CLASSES))
+    model.card = ModelCard(classes, palette, recipe={"model": small_settings(name)})
+    with torch.no_grad():
+        model(images, targets)
+        save_model(model, tmp_path / "model.safetensors")
+        again = load_model(tmp_path / "model.safetensors")
+        torch.testing.assert_close(again(images), model.eval()(images), rtol=0, atol=0)
+    assert again.state_dict().keys() == model.state_dict().keys()
+    assert all(torch.equal(value, model.state_dict()[key]) for key, value in again.state_dict().items())
 
 
 @methods
