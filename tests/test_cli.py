@@ -118,6 +118,23 @@ def test_prediction_writes_pictures(trained: Path, scenes: Path, tmp_path: Path)
     assert sum(area["share"] for area in records[0]["areas"]) == pytest.approx(1)
 
 
+def test_a_broken_image_leaves_the_figures_of_the_others(
+    trained: Path, scenes: Path, tmp_path: Path, monkeypatch, capsys
+) -> None:
+    good = sorted((scenes / "images" / "val").iterdir())[0]
+    (tmp_path / "broken.png").write_bytes(good.read_bytes()[:200])
+    arguments = ["predict", trained, good, tmp_path / "broken.png", "-o", tmp_path / "out", "--json"]
+    monkeypatch.setattr(sys, "argv", ["vitrail", *map(str, arguments)])
+    with pytest.raises(SystemExit) as stop:
+        cli.main()
+    output = capsys.readouterr()
+    assert stop.value.code == 2
+    (record,) = json.loads(output.out)
+    assert Path(record["files"]["overlay"]).is_file()
+    assert "1 of 2 images could not be read" in output.err
+    assert "broken.png" in output.err
+
+
 def test_a_converted_model_is_the_same(trained: Path, tmp_path: Path) -> None:
     assert "parameters" in ok("convert", trained, tmp_path / "copy.safetensors")
     assert (tmp_path / "copy.safetensors").stat().st_size == trained.stat().st_size
@@ -202,7 +219,7 @@ def test_what_is_wrong_with_a_dataset_is_listed(scenes: Path, tmp_path: Path, mo
     output = capsys.readouterr()
     assert stop.value.code == 2
     assert "folder val: 4 images" in output.out
-    assert "1 images cannot be used" in output.err
+    assert "1 image cannot be used" in output.err
     assert broken.name in output.err
 
 

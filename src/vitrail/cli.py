@@ -161,26 +161,24 @@ def predict(
 
     MODEL is a name, a file or an address; IMAGES are files, folders or patterns.
     """
-    from vitrail.engine.predict_files import predict_files
+    from vitrail.engine.predict_files import UnreadableImagesError, predict_files
 
-    records = predict_files(
-        model,
-        images,
-        output_dir,
-        kinds=kinds,
-        alpha=alpha,
-        recipe=recipe,
-        overrides=overrides,
-        device=device,
-        amp=amp,
-    )
-    if as_json:
-        click.echo(json.dumps(records, indent=1))
-        return
-    for record in records:
-        shares = ", ".join(f"{area['name']} {area['share']:.1%}" for area in record["areas"][:4])
-        click.echo(f"{record['id']}: {shares}")
-    click.echo(f"{len(records)} images: pictures are in {output_dir}")
+    try:
+        records = predict_files(
+            model,
+            images,
+            output_dir,
+            kinds=kinds,
+            alpha=alpha,
+            recipe=recipe,
+            overrides=overrides,
+            device=device,
+            amp=amp,
+        )
+    except UnreadableImagesError as error:
+        _print_areas(error.records, output_dir, as_json)
+        raise
+    _print_areas(records, output_dir, as_json)
 
 
 @cli.command()
@@ -234,7 +232,7 @@ def datasets() -> None:
 
 @cli.command()
 @click.argument("name")
-@click.option("--root", type=click.Path(path_type=Path), help="The dataset's folder or archive.")
+@click.option("--root", "--data-root", type=click.Path(path_type=Path), help="The dataset's folder or archive.")
 @click.option("--split", "splits", multiple=True, default=["train", "val"], show_default=True, help="Can be repeated.")
 @click.option("--set", "options", multiple=True, metavar="KEY=VALUE", help="A further argument of the dataset.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of tables.")
@@ -271,7 +269,8 @@ def dataset(
     )
     errors = [error for check in checks for error in check.errors]
     if errors:
-        raise VitrailError(f"{len(errors)} images cannot be used:\n" + "\n".join(errors[:10]))
+        more = f"\n… and {len(errors) - 10} more" if len(errors) > 10 else ""
+        raise VitrailError(f"{_count(len(errors), 'image')} cannot be used:\n" + "\n".join(errors[:10]) + more)
 
 
 @cli.command()
@@ -293,6 +292,21 @@ def _say(text: str) -> None:
 
     if not local_rank():
         click.echo(text)
+
+
+def _print_areas(records: Sequence[dict[str, Any]], output_dir: Path, as_json: bool) -> None:
+    if as_json:
+        click.echo(json.dumps(records, indent=1))
+        return
+    for record in records:
+        shares = ", ".join(f"{area['name']} {area['share']:.1%}" for area in record["areas"][:4])
+        click.echo(f"{record['id']}: {shares}")
+    if records:
+        click.echo(f"{_count(len(records), 'image')}: pictures are in {output_dir}")
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 def _summary(function: Callable[..., Any]) -> str:

@@ -115,6 +115,7 @@ def test_classes_are_inferred_and_reported(tmp_path, caplog):
     everything = create_dataset("folder", tmp_path, "all")
     assert everything[4]["mask"].unique().tolist() == [3]
     assert create_dataset("folder", tmp_path, "val").benchmark == dataset.benchmark
+    assert caplog.text.count("were inferred") == 1, "said for every split"
 
 
 def test_black_and_white_masks_are_two_classes(tmp_path):

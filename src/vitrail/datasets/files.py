@@ -82,7 +82,10 @@ def benchmark_files(benchmark: Benchmark, root: Path | None, split: str) -> Pair
         When the split is unknown, the root is missing or is not the benchmark's, or files are missing.
     """
     if root is None:
-        raise DatasetError(f"{benchmark.title} needs data.root, the folder or archive of the official download")
+        raise DatasetError(
+            f"{benchmark.title} needs the folder or archive of the official download: "
+            "give it as --data-root (data.root in the recipe)"
+        )
     if split not in benchmark.splits:
         raise DatasetError(
             f"{benchmark.title} has no split {split!r}.{nearest(split, benchmark.splits)} "

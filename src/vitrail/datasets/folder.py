@@ -70,10 +70,15 @@ def folder(
         When the root is missing or empty, images have no masks, or the classes file disagrees.
     """
     if root is None:
-        raise DatasetError("the dataset 'folder' needs data.root, a folder with images and masks")
+        raise DatasetError(
+            "the dataset 'folder' needs a folder with images and masks: "
+            "give it as --data-root (data.root in the recipe)"
+        )
     if not root.is_dir():
         what = "is not a folder" if root.exists() else "does not exist"
-        raise DatasetError(f"the data root {root} {what}: set data.root to a folder with images and masks")
+        raise DatasetError(
+            f"the data root {root} {what}: set --data-root (data.root in the recipe) to a folder with images and masks"
+        )
     files = Folder(root)
     pairing = _Pairing(files, images, masks, image_suffix, mask_suffix)
     splits = _splits(pairing, root, val_fraction, split_seed)
@@ -159,8 +164,9 @@ class _Pairing:
             suffix = PurePosixPath(similar[0]).name.removeprefix(stem) + self.mask_suffix
             hint = f" Is it {self.files.locate(mask_of[similar[0]])}? Then set data.options.mask_suffix={suffix}"
         raise DatasetError(
-            f"{len(missing)} of {count} images have no mask of the same name in {self.files.locate(masks)}: {listed}"
-            f"{', …' if len(missing) > _LISTED else ''}.{hint or ' Add the masks or remove the images.'}"
+            f"{len(missing)} of {count} images {'has' if len(missing) == 1 else 'have'} no mask of the same name in "
+            f"{self.files.locate(masks)}: {listed}{', …' if len(missing) > _LISTED else ''}."
+            f"{hint or ' Add the masks or remove the images.'}"
         )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 from collections.abc import Sequence
 
@@ -60,14 +61,19 @@ def infer_classes(files: Files, masks: Sequence[str], coloured: bool) -> ClassFi
     if not values:
         raise DatasetError(f"all masks, such as {files.locate(masks[0])}, hold nothing but 255, which is ignored")
     classes = ClassFile(classes=tuple(f"class {value}" for value in values), values=values)
-    logger.warning(
-        "There is no classes.yaml or classes.txt: %d classes were inferred from the values %s in %d masks. "
-        "Write one class name per line into classes.txt to name them and to skip this scan.",
-        len(values),
-        ", ".join(map(str, values[:_LISTED])) + (", …" if len(values) > _LISTED else ""),
-        len(masks),
+    listed = ", ".join(map(str, values[:_LISTED])) + (", …" if len(values) > _LISTED else "")
+    _warn_once(
+        f"There is neither {files.locate('classes.yaml')} nor classes.txt: {len(values)} classes were inferred from "
+        f"the values {listed} in {len(masks)} masks. Write one class name per line into classes.txt to name them and "
+        "to skip this scan."
     )
     return classes
+
+
+@functools.cache
+def _warn_once(message: str) -> None:
+    """Tell it for the first split that is opened, and not again for the others."""
+    logger.warning(message)
 
 
 def _colours_wanted(files: Files, mask: str) -> str:

@@ -226,7 +226,10 @@ def open_files(root: Path, landmarks: Sequence[str]) -> Files:
         When the root does not exist, is empty, or lacks a landmark.
     """
     if not root.exists():
-        raise DatasetError(f"the data root {root} does not exist: set data.root to the dataset's folder or archive")
+        raise DatasetError(
+            f"the data root {root} does not exist: "
+            "set --data-root (data.root in the recipe) to the dataset's folder or archive"
+        )
     if root.is_dir():
         folder = Folder(root)
         depth = _folder_depth(root, landmarks)

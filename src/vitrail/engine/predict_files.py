@@ -20,6 +20,20 @@ from vitrail.segmentors import Segmentor
 _SHOWN = 5
 
 
+class UnreadableImagesError(PredictionError):
+    """Some of the images could not be read.
+
+    Attributes
+    ----------
+    records : list of dict
+        What `predict_files` returns, of all others.
+    """
+
+    def __init__(self, message: str, records: list[dict[str, Any]]) -> None:
+        super().__init__(message)
+        self.records = records
+
+
 def predict_files(
     model: Segmentor | str | Path,
     images: Picture | Sequence[Picture],
@@ -52,7 +66,7 @@ def predict_files(
 
     Raises
     ------
-    PredictionError
+    UnreadableImagesError
         At the end, when images could not be read: it names them, and the pictures of all others are there.
     VitrailError
         When model, recipe or images cannot be found.
@@ -77,10 +91,12 @@ def predict_files(
             bar.advance(1)
             records.append({**prediction.to_dict(), "files": {kind: str(path) for kind, path in files.items()}})
     if failures:
+        others = f" (the others are in {folder})" if records else ""
         more = f"\n… and {len(failures) - _SHOWN} more" if len(failures) > _SHOWN else ""
-        raise PredictionError(
-            f"{len(failures)} of {len(sources)} images could not be read (the others are in {folder}):\n"
+        raise UnreadableImagesError(
+            f"{len(failures)} of {len(sources)} images could not be read{others}:\n"
             + "\n".join(failures[:_SHOWN])
-            + more
+            + more,
+            records,
         )
     return records
