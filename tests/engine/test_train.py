@@ -217,6 +217,19 @@ def test_a_full_disk_leaves_the_last_good_checkpoint(
     assert not list(tmp_path.glob(".*"))
 
 
+def test_a_disk_with_room_for_the_model_only(tmp_path: Path, small_files: Any) -> None:
+    """The state of a run is larger than its model; the system's reason is told, not what torch makes of it."""
+    run(tmp_path / "first", train__iterations=1)
+    model, state = ((tmp_path / "first" / name).stat().st_size for name in ("last.safetensors", "last.state.pt"))
+    small_files((model + state) // 2)
+    with pytest.raises(TrainingError, match=r"cannot save .*File too large; no checkpoint .*make room and start again"):
+        run(tmp_path / "second")
+    small_files(resource.getrlimit(resource.RLIMIT_FSIZE)[1])
+    assert not (tmp_path / "second/last.state.pt").exists()
+    with pytest.raises(TrainingError, match=r"already holds a run .*remove what is there"):
+        run(tmp_path / "second")
+
+
 def test_mistakes_are_named(tmp_path: Path) -> None:
     with pytest.raises(TrainingError, match=r"batch_size=27 is larger than the dataset of 26 images"):
         run(tmp_path, train__batch_size=27)

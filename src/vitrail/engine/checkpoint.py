@@ -73,9 +73,9 @@ def check_output_dir(folder: Path, *, resume: bool) -> None:
     if not resume:
         taken = [name for name in (STATE, LAST, BEST) if (folder / name).exists()]
         if taken:
+            advice = "go on with it (resume=True, --resume)" if STATE in taken else "remove what is there"
             raise TrainingError(
-                f"{folder} already holds a run ({', '.join(taken)}): go on with it (resume=True, --resume), "
-                "or choose another folder"
+                f"{folder} already holds a run ({', '.join(taken)}): {advice}, or choose another folder"
             )
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -220,7 +220,8 @@ class Checkpoints:
         return f"the last good checkpoint, of iteration {self._saved}, is in {self.last.parent}"
 
     def _advice(self, what: str, error: Exception) -> str:
-        return f"{what} in {self.last.parent}: {error}; {self.describe_last()}: make room and resume"
+        then = "start again" if self._saved is None else "resume"
+        return f"{what} in {self.last.parent}: {_reason(error)}; {self.describe_last()}: make room and {then}"
 
     def _check_finite(self, iteration: int) -> None:
         if not weights_are_finite(self._model):
@@ -249,6 +250,14 @@ def weights_are_finite(model: nn.Module) -> bool:
     """Say whether no weight or buffer is infinite or not a number."""
     tensors = [tensor for tensor in model.state_dict().values() if tensor.is_floating_point()]
     return bool(torch.stack([tensor.isfinite().all() for tensor in tensors]).all())
+
+
+def _reason(error: BaseException) -> str:
+    """Say why a file could not be written: torch puts an error of its own on top of the system's."""
+    cause: BaseException | None = error
+    while cause is not None and not isinstance(cause, OSError):
+        cause = cause.__cause__ or cause.__context__
+    return str(error if cause is None else cause)
 
 
 def _save_product(product: Segmentor, path: Path, metrics: Mapping[str, float]) -> None:
