@@ -45,3 +45,12 @@ def test_recipes_for_the_built_in_scenes_need_no_download(name: str) -> None:
     recipe = RECIPES[name]
     assert recipe.model.pretrained is False
     assert recipe.data.root is None
+
+
+@pytest.mark.parametrize("dataset", ["camvid", "scenes", "voc", "ade20k", "cityscapes"])
+def test_the_first_models_have_a_recipe_for_every_dataset(dataset: str) -> None:
+    models = {
+        (recipe.model.segmentor, recipe.model.backbone) for recipe in RECIPES.values() if recipe.data.dataset == dataset
+    }
+    assert {"fcn", "pspnet"} <= {segmentor for segmentor, _ in models}
+    assert {"cgnet_m3n21", "fastscnn"} <= {backbone for _, backbone in models}
