@@ -31,7 +31,7 @@ DEPTH = "NYUDataset"
 MISPLACED = {
     "configs/deeplabv3plus/ddeeplabv3plus_r101-d16-mg124_4xb2-40k_cityscapes-512x1024.py",
     "configs/emanet/eemanet_r50-d8_4xb2-80k_cityscapes-512x1024.py",
-    "configs/poolformer/fpn_poolformer_s36_8x4_512x512_40k_ade20k.py",
+    "configs/poolformer/fpn_poolformer_s36_8xb4-40k_ade20k-512x512.py",
 }
 
 
