@@ -244,7 +244,7 @@ def test_two_processes_train_under_torchrun(tmp_path: Path) -> None:
         capture_output=True,
         text=True,
         env=environment,
-        timeout=300,
+        timeout=600,
     )
     assert result.returncode == 0, result.stderr
     assert result.stdout.count("mIoU") == 1

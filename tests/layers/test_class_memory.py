@@ -61,12 +61,9 @@ def test_two_processes_make_the_memory_of_one(tmp_path: Path) -> None:
     torch.save((features, targets, start), tmp_path / "batch.pt")
     (tmp_path / "worker.py").write_text(WORKER)
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
-    subprocess.run(
-        [*command, str(tmp_path / "worker.py"), str(tmp_path / "batch.pt"), str(tmp_path)],
-        check=True,
-        timeout=240,
-        capture_output=True,
-    )
+    arguments = [str(tmp_path / "worker.py"), str(tmp_path / "batch.pt"), str(tmp_path)]
+    result = subprocess.run([*command, *arguments], check=False, timeout=600, capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr
     memory = ClassMemory(4, 8)
     memory.features.copy_(start)
     memory.update(features, targets, torch.tensor(0.5))
