@@ -147,6 +147,7 @@ def test_arguments_of_another_method_are_forgotten() -> None:
         (["optimizer.lr=fast"], r"optimizer.lr is 'fast', but should be a valid number"),
         (["model.output_stride=5"], r"model.output_stride is 5, but should be 4, 8, 16 or 32"),
         (["model.pretrained=3"], r"model.pretrained is 3, but should be a valid boolean or a valid string"),
+        (["evaluation.scales=[]"], r"evaluation.scales is \[\], but should be a list of 1 or more"),
         (["data.augment.crop=512"], r"data.augment.crop is 512, but should be a list"),
         (["data.augment.crop=[512]"], r"override .*: data.augment.crop.1 is missing"),
         (["train=3"], r"train is 3, but should be keys with values"),

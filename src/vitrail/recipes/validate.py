@@ -63,12 +63,15 @@ def _message(
         return f"{key} is missing"
     if detail["type"] == "value_error":
         return str(detail["ctx"]["error"])
-    return f"{key} is {detail['input']!r}, but should be {' or '.join(map(_expected, details))}"
+    given = list(detail["input"]) if isinstance(detail["input"], tuple) else detail["input"]
+    return f"{key} is {given!r}, but should be {' or '.join(map(_expected, details))}"
 
 
 def _expected(detail: ErrorDetails) -> str:
     if detail["type"] == "tuple_type":
         return "a list"
+    if detail["type"] == "too_short":
+        return f"a list of {detail['ctx']['min_length']} or more"
     if detail["type"] in ("model_type", "dict_type"):
         return "keys with values"
     return detail["msg"].removeprefix("Input ").removeprefix("should be ")
