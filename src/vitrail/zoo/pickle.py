@@ -2,9 +2,12 @@
 
 Python's unpickler is a small machine whose programs may call whatever they can import. This one interprets the same
 programs over plain data: a global name is pushed as a `Name`, never imported, and "calling" it builds one of the few
-things in `_BUILDERS` or else an inert `Foreign`. Attributes are never set and methods of loaded objects never called.
-PyTorch's own `weights_only=True` refuses files with foreign classes altogether, and before version 2.6 it could be made
-to run code (CVE-2025-32434), which is why it is not used.
+things in `_COPIERS` and `_BUILDERS` or else an inert `Foreign`. Attributes are never set and methods of loaded objects
+never called. PyTorch's own `weights_only=True` refuses files with foreign classes altogether, and before version 2.6 it
+could be made to run code (CVE-2025-32434), which is why it is not used.
+
+A file may also be made to fill the memory or to crash the interpreter. Hence the limits: nothing is copied that the
+pickle did not spell out, nothing deep is hashed or printed, and numbers are checked before anything is made of them.
 """
 
 from __future__ import annotations
@@ -21,9 +24,12 @@ from torch import Tensor
 
 from vitrail.errors import CheckpointError
 
-MAX_EXPANDED = (
-    1 << 24
-)  # elements of a tensor that repeats its storage; real checkpoints hold masks of that kind at most
+# Elements of a tensor that repeats its storage; real checkpoints hold masks of that kind at most.
+MAX_EXPANDED = 1 << 24
+# A model of 400 tensors with its averages and its optimizer takes 60,000; each makes an object of 220 bytes at most.
+MAX_INSTRUCTIONS = 2_000_000
+MAX_DIMENSIONS = 64
+MAX_NAME = 500
 
 
 @dataclass(frozen=True)
@@ -99,6 +105,7 @@ class PickleReader:
         self.stack: list[Any] = []
         self.marks: list[list[Any]] = []
         self.memo: dict[int, Any] = {}
+        self.copied = 0
 
     def read(self) -> Any:
         """Return the pickled value.
@@ -109,12 +116,18 @@ class PickleReader:
             When the pickle is damaged, or mentions something that only a program would.
         """
         try:
-            for opcode, argument, _ in pickletools.genops(self.stream):
+            for count, (opcode, argument, _) in enumerate(pickletools.genops(self.stream)):
                 if opcode.name == "STOP":
                     return self.stack.pop()
+                if count >= MAX_INSTRUCTIONS:
+                    raise CheckpointError(
+                        f"{self.source} is refused: its pickle has more than {MAX_INSTRUCTIONS:,} instructions, as no "
+                        "checkpoint has"
+                    )
                 self._step(opcode.name, argument)
         except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError, RuntimeError) as error:
-            raise CheckpointError(f"{self.source} is damaged: its pickle cannot be read ({error})") from error
+            reason = str(error)[:200]  # it may quote the file
+            raise CheckpointError(f"{self.source} is damaged: its pickle cannot be read ({reason})") from error
         raise CheckpointError(f"{self.source} is damaged: its pickle has no end")
 
     def _step(self, opcode: str, argument: Any) -> None:
@@ -215,6 +228,8 @@ class PickleReader:
     def _checked(self, module: str, name: str) -> Name:
         if not isinstance(module, str) or not isinstance(name, str):
             raise TypeError("a global name that is not text")
+        if len(module) + len(name) > MAX_NAME or not (module + name).isprintable():
+            raise ValueError("a global name that no class has")
         root = module.partition(".")[0]
         known = root in sys.stdlib_module_names or root in ("__builtin__", "copy_reg", "commands")
         harmless = name in _HARMLESS_BUILTINS if module in _BUILTIN_MODULES else module in _HARMLESS_MODULES
@@ -236,7 +251,7 @@ class PickleReader:
 
     def _new_object(self, _: Any) -> None:
         arguments, kind = self.stack.pop(), self.stack.pop()
-        self.stack.append(_build(kind, arguments))
+        self.stack.append(self._built(kind, arguments))
 
     def _new_object_ex(self, _: Any) -> None:
         del self.stack[-2:]
@@ -244,7 +259,23 @@ class PickleReader:
 
     def _reduce(self, _: Any) -> None:
         arguments, function = self.stack.pop(), self.stack.pop()
-        self.stack.append(_build(function, arguments))
+        self.stack.append(self._built(function, arguments))
+
+    def _built(self, function: Any, arguments: Any) -> Any:
+        """Build what a pickle calls for, from arguments that it spelt out.
+
+        An honest pickle writes down the items of every container once and then makes the container of them; one that
+        copies more than its own length repeats itself to fill the memory.
+        """
+        if not isinstance(arguments, tuple):
+            raise TypeError(f"arguments in a {type(arguments).__name__}")
+        name = str(function) if isinstance(function, Name) else ""
+        if name in _COPIERS:
+            self.copied += sum(len(part) for part in arguments if isinstance(part, (*_CONTAINERS, str, bytes)))
+            if self.copied > self.stream.tell():
+                raise ValueError("it copies more than it holds")
+            return _COPIERS[name](*arguments)
+        return _BUILDERS[name](*arguments) if name in _BUILDERS else _inert(function)
 
     def _drop_state(self, _: Any) -> None:
         self.stack.pop()
@@ -315,24 +346,27 @@ def _key(value: Any) -> Any:
 
 
 def _inert(kind: Any) -> Foreign:
+    if not isinstance(kind, (Name, Foreign)):
+        raise TypeError(f"a call of a {type(kind).__name__}")
     return Foreign(kind.kind if isinstance(kind, Foreign) else str(kind))
 
 
-def _build(function: Any, arguments: Any) -> Any:
-    builder = _BUILDERS.get(str(function)) if isinstance(function, Name) else None
-    return builder(*arguments) if builder else _inert(function)
-
-
-def _tensor(storage: Any, offset: int, size: tuple[int, ...], stride: tuple[int, ...], *_: Any) -> Tensor:
-    if not isinstance(storage, Storage):
+def _tensor(storage: Any, offset: Any, size: Any, stride: Any, *_: Any) -> Tensor:
+    if not isinstance(storage, Storage) or not isinstance(size, tuple) or not isinstance(stride, tuple):
         raise TypeError(f"a tensor over {type(storage).__name__}")
     values = storage.values
+    if len(size) > MAX_DIMENSIONS or not all(map(is_count, (offset, *size, *stride))):
+        raise ValueError(f"a tensor that does not lie within its {values.numel()} values")
     last = offset + sum((extent - 1) * step for extent, step in zip(size, stride, strict=True))
-    inside = offset >= 0 and min(size, default=1) >= 0 and min(stride, default=0) >= 0 and last < values.numel()
     elements = math.prod(size)
-    if elements and (not inside or elements > max(values.numel(), MAX_EXPANDED)):
-        raise ValueError(f"a tensor {tuple(size)} that does not lie within its {values.numel()} values")
+    if elements and (last >= values.numel() or elements > max(values.numel(), MAX_EXPANDED)):
+        raise ValueError(f"a tensor {size} that does not lie within its {values.numel()} values")
     return values.as_strided(size, stride, offset) if elements else values.new_empty(size)
+
+
+def is_count(value: Any) -> bool:
+    """Return whether a value out of a pickle is a number of things, small enough to calculate with."""
+    return type(value) is int and 0 <= value < 1 << 63
 
 
 def _parameter(data: Any, *_: Any) -> Any:
@@ -340,7 +374,9 @@ def _parameter(data: Any, *_: Any) -> Any:
 
 
 def _subclass(function: Any, _kind: Any, arguments: Any, *_: Any) -> Any:
-    return _build(function, arguments)
+    if str(function) != "torch._utils._rebuild_tensor_v2":
+        return _inert(function)
+    return _tensor(*arguments)
 
 
 def _encoded(text: str, encoding: str = "latin1") -> bytes:
@@ -349,8 +385,22 @@ def _encoded(text: str, encoding: str = "latin1") -> bytes:
     return text.encode(encoding)
 
 
+def _items(items: Any = ()) -> Any:
+    if not isinstance(items, _CONTAINERS):
+        raise TypeError(f"the items of a {type(items).__name__}")
+    return items
+
+
+def _list(items: Any = ()) -> list[Any]:
+    return list(_items(items))
+
+
+def _tuple(items: Any = ()) -> tuple[Any, ...]:
+    return tuple(_items(items))
+
+
 def _dictionary(items: Any = ()) -> dict[Any, Any]:
-    pairs = items.items() if isinstance(items, dict) else items
+    pairs = items.items() if isinstance(items, dict) else _items(items)
     return {_key(key): value for key, value in pairs}
 
 
@@ -359,31 +409,32 @@ def _without_factory(_factory: Any = None, *items: Any) -> dict[Any, Any]:
 
 
 def _set(items: Any = ()) -> set[Any]:
-    return set(map(_key, items))
+    return set(map(_key, _items(items)))
 
 
 def _frozen_set(items: Any = ()) -> frozenset[Any]:
-    return frozenset(map(_key, items))
+    return frozenset(map(_key, _items(items)))
 
 
+_CONTAINERS = (list, tuple, set, frozenset, dict)
+_COPIERS: Mapping[str, Callable[..., Any]] = {
+    "torch.Size": _tuple,
+    "collections.OrderedDict": _dictionary,
+    "collections.Counter": _dictionary,
+    "collections.defaultdict": _without_factory,
+    "_codecs.encode": _encoded,
+    **{f"{module}.dict": _dictionary for module in _BUILTIN_MODULES},
+    **{f"{module}.list": _list for module in _BUILTIN_MODULES},
+    **{f"{module}.tuple": _tuple for module in _BUILTIN_MODULES},
+    **{f"{module}.set": _set for module in _BUILTIN_MODULES},
+    **{f"{module}.frozenset": _frozen_set for module in _BUILTIN_MODULES},
+}
 _BUILDERS: Mapping[str, Callable[..., Any]] = {
     "torch._utils._rebuild_tensor": _tensor,
     "torch._utils._rebuild_tensor_v2": _tensor,
     "torch._utils._rebuild_parameter": _parameter,
     "torch._utils._rebuild_parameter_with_state": _parameter,
     "torch._tensor._rebuild_from_type_v2": _subclass,
-    "torch.Size": tuple,
     "torch.serialization._get_layout": str,
-    "collections.OrderedDict": _dictionary,
-    "collections.Counter": _dictionary,
-    "collections.defaultdict": _without_factory,
-    "_codecs.encode": _encoded,
-    **{f"{module}.dict": _dictionary for module in _BUILTIN_MODULES},
-    **{f"{module}.set": _set for module in _BUILTIN_MODULES},
-    **{f"{module}.frozenset": _frozen_set for module in _BUILTIN_MODULES},
-    **{
-        f"{module}.{kind.__name__}": kind
-        for module in _BUILTIN_MODULES
-        for kind in (set, frozenset, list, tuple, dict, bool, int, float, complex)
-    },
+    **{f"{module}.{kind.__name__}": kind for module in _BUILTIN_MODULES for kind in (bool, int, float, complex)},
 }

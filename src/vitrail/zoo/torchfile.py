@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import mmap
+import struct
 import sys
 import zipfile
 import zlib
@@ -14,13 +15,15 @@ from typing import IO, Any, cast
 import torch
 
 from vitrail.errors import CheckpointError
-from vitrail.zoo.pickle import STORAGE_DTYPES, Foreign, Name, PickleReader, Storage
+from vitrail.zoo.pickle import STORAGE_DTYPES, Foreign, Name, PickleReader, Storage, is_count
 
 # torch.save does not compress; archives that were compressed afterwards shrink by a few per cent, bombs a thousandfold.
 MAX_RATIO = 20
 ALWAYS_ALLOWED = 64 << 20  # bytes; small archives of zeros may compress well
 LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
 LEGACY_PROTOCOL = 1001
+# What zipfile raises, besides its own error, for an archive whose bytes were changed.
+_DAMAGE = (zipfile.BadZipFile, zlib.error, struct.error, EOFError, NotImplementedError, ValueError, LookupError)
 
 
 def read_pickle(path: str | Path) -> dict[str, Any]:
@@ -48,8 +51,10 @@ def read_pickle(path: str | Path) -> dict[str, Any]:
         raise CheckpointError(f"no checkpoint at {path}")
     try:
         content = _read_zip(path) if zipfile.is_zipfile(path) else _read_legacy(path)
-    except (zipfile.BadZipFile, zlib.error, NotImplementedError, OSError, EOFError) as error:
-        raise CheckpointError(f"{path} is damaged: {error}") from error
+    except _DAMAGE as error:
+        raise CheckpointError(f"{path} is damaged: {str(error)[:200]}") from error
+    except OSError as error:
+        raise CheckpointError(f"{path} cannot be read: {error}") from error
     if isinstance(content, Foreign):
         raise CheckpointError(
             f"{path} holds a pickled {content.kind}, not weights: save its state_dict() instead, with the project it "
@@ -62,7 +67,7 @@ def read_pickle(path: str | Path) -> dict[str, Any]:
 
 def _read_zip(path: Path) -> Any:
     with zipfile.ZipFile(path) as archive:
-        _check_sizes(archive, path)
+        _check_entries(archive, path)
         names = set(archive.namelist())
         pickles = [name for name in names if name.count("/") == 1 and name.endswith("/data.pkl")]
         if len(pickles) != 1:
@@ -70,36 +75,62 @@ def _read_zip(path: Path) -> Any:
         folder = pickles[0].removesuffix("data.pkl")
         if f"{folder}constants.pkl" in names:
             raise CheckpointError(f"{path} is a TorchScript program, not a checkpoint: save its state_dict() instead")
-        order = archive.read(f"{folder}byteorder").decode() if f"{folder}byteorder" in names else "little"
-        if order != sys.byteorder:
-            raise CheckpointError(f"{path} was written on a {order}-endian machine, which is not supported")
-        storages: dict[str, Storage] = {}
-
-        def storage(identity: tuple[Any, ...]) -> Storage:
-            _, kind, key, _, count = identity
-            if key not in storages:
-                values = torch.frombuffer(
-                    bytearray(archive.read(f"{folder}data/{key}")) or bytearray(1), dtype=torch.uint8
-                )
-                dtype = _dtype(kind, path)
-                if archive.getinfo(f"{folder}data/{key}").file_size != count * dtype.itemsize:
-                    raise ValueError(f"storage {key} does not have the {count} values it should have")
-                storages[key] = Storage(values[: count * dtype.itemsize].view(dtype))
-            return storages[key]
-
-        return PickleReader(io.BytesIO(archive.read(pickles[0])), str(path), storage).read()
+        order = _read_entry(archive, f"{folder}byteorder") if f"{folder}byteorder" in names else b"little"
+        if order != sys.byteorder.encode():
+            raise CheckpointError(f"{path} was written on a machine of another byte order, which is not supported")
+        stream = io.BytesIO(_read_entry(archive, pickles[0]))
+        return PickleReader(stream, str(path), _zip_storage(archive, folder, path)).read()
 
 
-def _check_sizes(archive: zipfile.ZipFile, path: Path) -> None:
+def _check_entries(archive: zipfile.ZipFile, path: Path) -> None:
+    entries = archive.infolist()
     size = path.stat().st_size
-    packed = sum(info.compress_size for info in archive.infolist())
-    unpacked = sum(info.file_size for info in archive.infolist())
+    packed = sum(info.compress_size for info in entries)
+    unpacked = sum(info.file_size for info in entries)
     if packed > size or unpacked > max(ALWAYS_ALLOWED, MAX_RATIO * size):
         raise CheckpointError(
             f"{path} is refused: it would expand from {size:,} to {unpacked:,} bytes, as no checkpoint does"
         )
-    if any(info.flag_bits & 1 for info in archive.infolist()):
+    if any(info.flag_bits & 1 for info in entries):
         raise CheckpointError(f"{path} is an encrypted archive")
+    # Python expands the other methods whole, whatever size the archive tells.
+    if any(info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED) for info in entries):
+        raise CheckpointError(f"{path} is compressed by a method that torch.save never uses")
+    if len({info.filename for info in entries}) < len(entries):
+        raise CheckpointError(f"{path} is damaged: its archive has two files of one name")
+
+
+def _read_entry(archive: zipfile.ZipFile, name: str) -> bytes:
+    """Return a file of the archive, expanded to the size that the archive tells and no further."""
+    info = archive.getinfo(name)
+    with archive.open(info) as file:
+        data = file.read(info.file_size)  # without a number, it would expand two gigabytes before it looks at the size
+    if len(data) != info.file_size:
+        raise zipfile.BadZipFile(f"{name} is shorter than its archive says")
+    return data
+
+
+def _zip_storage(archive: zipfile.ZipFile, folder: str, path: Path) -> Callable[[tuple[Any, ...]], Storage]:
+    storages: dict[str, Storage] = {}
+
+    def storage(identity: tuple[Any, ...]) -> Storage:
+        _, kind, key, _, count = identity
+        _check_identity(key, count)
+        if key not in storages:
+            dtype = _dtype(kind, path)
+            if archive.getinfo(f"{folder}data/{key}").file_size != count * dtype.itemsize:
+                raise ValueError(f"storage {key} does not have the {count} values it should have")
+            data = bytearray(_read_entry(archive, f"{folder}data/{key}"))
+            storages[key] = Storage(torch.frombuffer(data, dtype=dtype) if data else torch.empty(0, dtype=dtype))
+        return storages[key]
+
+    return storage
+
+
+def _check_identity(key: Any, count: Any) -> None:
+    """Refuse what torch.save never writes, before it is hashed or multiplied: both can be made to end the process."""
+    if not isinstance(key, str) or not is_count(count):
+        raise ValueError("a storage without a name or a size")
 
 
 def _read_legacy(path: Path) -> Any:
@@ -112,7 +143,11 @@ def _read_legacy(path: Path) -> Any:
         source = str(path)
         content = PickleReader(stream, source, _legacy_storage(storages, path)).read()
         keys = PickleReader(stream, source, _no_storage).read()
-        if not isinstance(keys, list) or len(keys) != len(storages) or any(key not in storages for key in keys):
+        if (
+            not isinstance(keys, list)
+            or not all(isinstance(key, str) for key in keys)
+            or sorted(keys) != sorted(storages)
+        ):
             raise CheckpointError(f"{path} is damaged: its tensors and the list of its storages disagree")
         for key in keys:
             _fill(storages[key], key, memory, path)
@@ -131,8 +166,8 @@ def _check_legacy(stream: IO[bytes], path: Path) -> None:
         raise CheckpointError(f"{path} is a pickle, but not one that torch.save wrote")
     protocol = PickleReader(stream, str(path), _no_storage).read()
     machine = PickleReader(stream, str(path), _no_storage).read()
-    if protocol != LEGACY_PROTOCOL or not isinstance(machine, dict) or not machine.get("little_endian", True):
-        raise CheckpointError(f"{path} was written in a format that is not supported (version {protocol}, {machine})")
+    if protocol != LEGACY_PROTOCOL or not isinstance(machine, dict) or machine.get("little_endian", True) is not True:
+        raise CheckpointError(f"{path} was written in a format, or on a machine, that is not supported")
 
 
 def _no_storage(identity: tuple[Any, ...]) -> Storage:
@@ -145,10 +180,11 @@ def _legacy_storage(storages: dict[str, Storage], path: Path) -> Callable[[tuple
     def storage(identity: tuple[Any, ...]) -> Storage:
         nonlocal left
         _, kind, key, _, count, view = identity
+        _check_identity(key, count)
         if key not in storages:
             dtype = _dtype(kind, path)
             left -= count * dtype.itemsize
-            if count < 0 or left < 0:
+            if left < 0:
                 raise ValueError(f"the file is too short for the {count} values of storage {key}: it is truncated")
             storages[key] = Storage(torch.zeros(count, dtype=dtype))
         if view is None:
@@ -171,7 +207,8 @@ def _fill(storage: Storage, key: str, memory: mmap.mmap, path: Path) -> None:
 
 
 def _dtype(kind: Any, path: Path) -> torch.dtype:
-    name = kind.name if isinstance(kind, Name) else str(kind)
-    if name not in STORAGE_DTYPES:
-        raise CheckpointError(f"{path} holds tensors of a kind that is not supported: {name}")
-    return STORAGE_DTYPES[name]
+    if not isinstance(kind, Name):
+        raise ValueError("a storage of no kind")
+    if kind.name not in STORAGE_DTYPES:
+        raise CheckpointError(f"{path} holds tensors of a kind that is not supported: {kind}")
+    return STORAGE_DTYPES[kind.name]
