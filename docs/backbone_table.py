@@ -1,4 +1,8 @@
-"""The page of backbones, made from the registry; `python docs/make_tables.py` writes it with the others."""
+"""The page of backbones, made from the registry; `python docs/make_tables.py` writes it with the others.
+
+`python docs/backbone_table.py` writes what `list_backbones()` knows of every encoder; it takes some minutes, and is
+needed after a new encoder or a new timm.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +14,7 @@ import torch
 from timm.models import model_entrypoint
 from torch.utils.flop_counter import FlopCounterMode
 
-from vitrail.backbones import BACKBONES, Backbone, create_backbone, list_backbones
+from vitrail.backbones import BACKBONES, Backbone, create_backbone, levels, list_backbones
 
 SIZE = 512
 
@@ -85,3 +89,7 @@ def _weights(name: str) -> str:
 
 def _family(name: str) -> str:
     return model_entrypoint(name).__module__.rpartition(".")[2]
+
+
+if __name__ == "__main__":
+    levels.FILE.write_text(levels.as_json(list_backbones()), encoding="utf-8")

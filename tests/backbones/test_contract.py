@@ -11,10 +11,11 @@ from backbones.narrow import narrowed
 from torch import nn
 
 from vitrail import Backbone, ModelError, create_backbone, list_backbones
-from vitrail.backbones import BACKBONES
+from vitrail.backbones import BACKBONES, levels
+from vitrail.backbones.timm import timm_names
 
 # The same code as their smaller sisters, only larger.
-LARGE = {"mit_b1", "mit_b2", "mit_b3", "mit_b4", "mit_b5", "bisenetv1_resnet50", "resnet34c"}
+LARGE = {"mit_b1", "mit_b2", "mit_b3", "mit_b4", "mit_b5", "bisenetv1_resnet50", "bisenetv1_resnet101", "resnet34c"}
 OWN = [name for name in BACKBONES if name not in LARGE]
 
 # One small encoder of each family of the published models.
@@ -221,6 +222,17 @@ def test_stochastic_depth_drops_blocks_in_training_only(name: str) -> None:
         assert not torch.equal(backbone(images)[-1], backbone(images)[-1])
 
 
+def test_dilations_of_single_convolutions() -> None:
+    def rates(**options: object) -> list[list[int]]:
+        encoder = create_backbone("resnet50c", **options).encoder
+        stages = (encoder.layer1, encoder.layer2, encoder.layer3, encoder.layer4)
+        return [[block.conv2.dilation[0] for block in stage] for stage in stages]
+
+    assert rates(output_stride=16) == [[1] * 3, [1] * 4, [1] * 6, [1, 2, 2]]
+    assert rates(output_stride=16, multi_grid=(1, 2, 4)) == [[1] * 3, [1] * 4, [1] * 6, [1, 2, 4]]
+    assert rates(stage_dilations=(1, 1, 2, 4)) == [[1] * 3, [1] * 4, [1] + [2] * 5, [2, 4, 4]]
+
+
 class TestPyramids:
     @pytest.mark.parametrize("options", [{"pyramid": True}, {"neck_channels": 24}])
     def test_strides(self, options: dict[str, object]) -> None:
@@ -253,6 +265,14 @@ class TestMistakes:
     def test_no_dilation(self, name: str) -> None:
         with pytest.raises(ModelError, match="cannot be brought to output_stride=8"):
             create_backbone(name, output_stride=8)
+
+    def test_dilation_of_each_stage(self) -> None:
+        with pytest.raises(ModelError, match=r"has 4 stages; stage_dilations=\(1, 2\) has 2 entries"):
+            create_backbone("resnet10t", stage_dilations=(1, 2))
+
+    def test_dilation_of_each_block(self) -> None:
+        with pytest.raises(ModelError, match=r"has 1 blocks in its last stage; multi_grid=\(1, 2, 4\) has 3 entries"):
+            create_backbone("resnet10t", multi_grid=(1, 2, 4))
 
     def test_feature_level(self) -> None:
         with pytest.raises(ModelError, match="levels 0 to 4; out_indices has 7"):
@@ -308,3 +328,36 @@ def test_names_are_listed_without_building(monkeypatch: pytest.MonkeyPatch) -> N
     assert len(names) == len(set(names)) > 500
     assert set(BACKBONES) < set(names)
     assert "resnet50c" in names and "cait_xxs24_224" not in names
+    found = {name: (name.channels, name.strides) for name in names if name in levels.known()}
+    assert found["resnet50"] == ((256, 512, 1024, 2048), (4, 8, 16, 32))
+    assert found["cgnet_m3n21"] == ((35, 131, 256), (2, 4, 8))
+    assert len(found) > 0.9 * len(names)  # the others belong to a newer timm than the table
+
+
+def _one_of_each_family() -> list[str]:
+    families: dict[str, list[str]] = {}
+    for name in timm_names():
+        families.setdefault(timm.models.model_entrypoint(name).__module__, []).append(name)
+    smallest = ("nano", "tiny", "small", "_xxs", "_xs", "_s", "_0")
+    return [
+        min(names, key=lambda name: (not any(part in name for part in smallest), len(name), name))
+        for names in families.values()
+    ]
+
+
+@pytest.mark.parametrize("name", [*BACKBONES, *_one_of_each_family()])
+def test_what_is_known_of_maps_is_what_is_built(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.undo()  # encoders as they are, not narrow
+    with torch.device("meta"):
+        backbone = create_backbone(name).eval()
+        maps = backbone(torch.empty(1, 3, 75, 130))
+    assert levels.levels_of(name) == (backbone.channels, backbone.strides)
+    assert tuple(x.shape[1] for x in maps) == backbone.channels
+
+
+def test_maps_of_an_encoder_registered_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    def resnet50(*, in_channels: int = 3) -> Backbone:
+        return create_backbone("cgnet_m3n21", in_channels=in_channels, num_blocks=(2, 2))
+
+    monkeypatch.setitem(BACKBONES._entries, "resnet50", resnet50)
+    assert levels.BackboneName("resnet50").strides == (2, 4, 8)

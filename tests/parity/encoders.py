@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from parity.references import require_mmseg, require_ssseg
+import pytest
+from parity.references import INSTALL, require_mmseg, require_ssseg
 from torch import nn
 
 # Strides and dilations of the four stages of a ResNet, by output stride.
@@ -19,6 +20,15 @@ def mmseg_backbone(kind: str, **settings: Any) -> nn.Module:
 
     register_all_modules()
     return MODELS.build({"type": kind, **settings})
+
+
+def mmpretrain_backbone(kind: str, **settings: Any) -> nn.Module:
+    """Build an encoder that MMSegmentation takes from MMPretrain, by the name of its class, or skip the test."""
+    require_mmseg()
+    pytest.importorskip("mmpretrain", reason=f"MMPretrain {INSTALL}")
+    import mmpretrain.models
+
+    return getattr(mmpretrain.models, kind)(**settings)
 
 
 def ssseg_backbone(kind: str, **settings: Any) -> nn.Module:

@@ -10,7 +10,7 @@ import torch
 from backbones.narrow import narrowed
 from parity import references
 from parity import renaming as names
-from parity.encoders import DILATIONS, hrnet_stages, mmseg_backbone, ssseg_backbone
+from parity.encoders import DILATIONS, hrnet_stages, mmpretrain_backbone, mmseg_backbone, ssseg_backbone
 from torch import Tensor, nn
 
 from vitrail import create_backbone
@@ -91,6 +91,67 @@ class TestResNet:
         assert_same(theirs, ours, names.RESNET_DEEP_STEM, sizes=[(129, 161)])
 
 
+@pytest.mark.parametrize("output_stride", [8, 16, 32])
+@pytest.mark.parametrize("depth", [18, 50])
+class TestResNetStems:
+    """The other stems: one 7×7 convolution ("V1b"), and three 3×3 ones with averaging shortcuts ("V1d")."""
+
+    def test_plain_mmseg(self, depth: int, output_stride: int) -> None:
+        strides, dilations = DILATIONS[output_stride]
+        theirs = mmseg_backbone("ResNet", depth=depth, strides=strides, dilations=dilations, contract_dilation=True)
+        ours = create_backbone(f"resnet{depth}", output_stride=output_stride)
+        assert_same(theirs, ours, names.RESNET_DEEP_STEM)
+
+    def test_plain_ssseg(self, depth: int, output_stride: int) -> None:
+        theirs = ssseg_backbone("ResNet", depth=depth, outstride=output_stride, use_conv3x3_stem=False)
+        ours = create_backbone(f"resnet{depth}", output_stride=output_stride)
+        assert_same(theirs, ours, names.RESNET_DEEP_STEM, sizes=[(129, 161)])
+
+    def test_averaging_mmseg(self, depth: int, output_stride: int) -> None:
+        strides, dilations = DILATIONS[output_stride]
+        theirs = mmseg_backbone("ResNetV1d", depth=depth, strides=strides, dilations=dilations, contract_dilation=True)
+        ours = create_backbone(f"resnet{depth}d", output_stride=output_stride)
+        assert_same(theirs, ours, names.RESNET_DEEP_STEM)
+
+    def test_averaging_ssseg(self, depth: int, output_stride: int) -> None:
+        theirs = ssseg_backbone("ResNet", depth=depth, outstride=output_stride, use_avg_for_downsample=True)
+        ours = create_backbone(f"resnet{depth}d", output_stride=output_stride)
+        assert_same(theirs, ours, names.RESNET_DEEP_STEM, sizes=[(129, 161)])
+
+
+class TestUncommonResNets:
+    """Settings that single published models have."""
+
+    def test_wide_stem(self) -> None:
+        strides, dilations = DILATIONS[8]
+        theirs = mmseg_backbone(
+            "ResNetV1c", depth=50, stem_channels=128, strides=strides, dilations=dilations, contract_dilation=True
+        )
+        assert_same(theirs, create_backbone("resnet50s", output_stride=8), names.RESNET_DEEP_STEM, sizes=[(129, 161)])
+
+    @pytest.mark.parametrize(("depth", "grid"), [(18, (2, 4)), (50, (1, 2, 4))])
+    def test_multi_grid(self, depth: int, grid: tuple[int, ...]) -> None:
+        strides, dilations = DILATIONS[16]
+        theirs = mmseg_backbone(
+            "ResNetV1c",
+            depth=depth,
+            strides=strides,
+            dilations=dilations,
+            contract_dilation=True,
+            multi_grid=grid,
+        )
+        ours = create_backbone(f"resnet{depth}c", output_stride=16, multi_grid=grid)
+        assert_same(theirs, ours, names.RESNET_DEEP_STEM)
+
+    @pytest.mark.parametrize("depth", [18, 50])
+    def test_dilated_at_its_own_strides(self, depth: int) -> None:
+        theirs = mmseg_backbone(
+            "ResNet", depth=depth, strides=(1, 2, 2, 2), dilations=(1, 1, 2, 4), contract_dilation=True
+        )
+        ours = create_backbone(f"resnet{depth}", stage_dilations=(1, 1, 2, 4))
+        assert_same(theirs, ours, names.RESNET_DEEP_STEM)
+
+
 MOBILENET_V2_DILATIONS = {
     8: ((1, 2, 2, 1, 1, 1, 1), (1, 1, 1, 2, 2, 4, 4)),
     16: ((1, 2, 2, 2, 1, 1, 1), (1, 1, 1, 1, 1, 2, 2)),
@@ -119,6 +180,51 @@ def test_convnext_ssseg() -> None:
         gap_before_final_norm=False,
     )
     assert_same(theirs, create_backbone("convnext_tiny"), names.CONVNEXT)
+
+
+def test_convnext_mmpretrain() -> None:
+    theirs = mmpretrain_backbone(
+        "ConvNeXt", arch="tiny", out_indices=(0, 1, 2, 3), layer_scale_init_value=1.0, gap_before_final_norm=False
+    )
+    assert_same(theirs, create_backbone("convnext_tiny"), names.CONVNEXT)
+
+
+# The names inside a block of convolutions, of MobileViT and of its second version.
+_INVERTED_RESIDUAL: names.Rules = (
+    (r"^(encoder\.stages\.\d\.\d)\.conv\.0\.", r"\1.conv1_1x1."),
+    (r"^(encoder\.stages\.\d\.\d)\.conv\.1\.", r"\1.conv2_kxk."),
+    (r"^(encoder\.stages\.\d\.\d)\.conv\.2\.", r"\1.conv3_1x1."),
+)
+MOBILEVIT: names.Rules = (
+    (r"^stem\.", "encoder.stem."),
+    (r"^layers\.", "encoder.stages."),
+    *_INVERTED_RESIDUAL,
+    (r"\.local_rep\.0\.", ".conv_kxk."),
+    (r"\.local_rep\.1\.conv\.", ".conv_1x1."),
+    (r"\.global_rep\.(\d)\.(weight|bias)$", r".norm.\2"),
+    (r"\.global_rep\.", ".transformer."),
+    (r"\.ln(\d)\.", r".norm\1."),
+    (r"\.attn\.attn\.in_proj_", ".attn.qkv."),
+    (r"\.attn\.attn\.out_proj\.", ".attn.proj."),
+    (r"\.ffn\.layers\.0\.0\.", ".mlp.fc1."),
+    (r"\.ffn\.layers\.1\.", ".mlp.fc2."),
+    (r"^conv_1x1_exp\.", "encoder.final_conv."),
+)
+MOBILEVIT_V2: names.Rules = ((r"^(stem|stages)\.", r"encoder.\1."), *_INVERTED_RESIDUAL)
+
+
+class TestMobileViT:
+    def test_ssseg(self) -> None:
+        ours = create_backbone("mobilevit_s", out_indices=(0, 1, 2, 3, 4), project_act=False)
+        assert_same(ssseg_backbone("MobileViT"), ours, MOBILEVIT)
+
+    def test_mmpretrain(self) -> None:
+        theirs = mmpretrain_backbone("MobileViT", arch="small", out_indices=(0, 1, 2, 3, 4))
+        assert_same(theirs, create_backbone("mobilevit_s", out_indices=(0, 1, 2, 3, 4)), MOBILEVIT)
+
+    def test_second_version_ssseg(self) -> None:
+        theirs = ssseg_backbone("MobileViTV2")
+        assert_same(theirs, create_backbone("mobilevitv2_050", out_indices=(0, 1, 2, 3, 4)), MOBILEVIT_V2)
 
 
 class TestCGNet:
@@ -294,6 +400,68 @@ class TestViT:
             interpolation="bilinear",
         )
         assert_same(theirs, ours, names.VIT, sizes=self.sizes)
+
+
+class WithNeck(nn.Module):
+    """An encoder of MMSegmentation and the neck over it; parameters are named as in its checkpoints."""
+
+    def __init__(self, backbone: nn.Module, neck: nn.Module) -> None:
+        super().__init__()
+        self.backbone = backbone
+        self.neck = neck
+
+    def forward(self, images: Tensor) -> Any:
+        return self.neck(self.backbone(images))
+
+
+def with_neck(rules: names.Rules) -> names.Rules:
+    """Return the rules of an encoder inside `WithNeck`, joined by those of both kinds of neck."""
+    encoder = tuple((f"^backbone\\.{rule[1:]}" if rule.startswith("^") else rule, new) for rule, new in rules)
+    return (
+        *encoder,
+        (r"^backbone\.", ""),
+        (r"^neck\.lateral_convs\.(\d)\.conv\.", r"neck.lateral.\1."),
+        (r"^neck\.convs\.(\d)\.conv\.", r"neck.smooth.\1."),
+        (r"^neck\.upsample_4x\.", "neck.up4."),
+        (r"^neck\.upsample_2x\.0\.", "neck.up2."),
+    )
+
+
+class TestNecks:
+    """Pyramids over plain transformers; at the odd size a map of odd sides is halved."""
+
+    def test_projected(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        encoder = mmseg_backbone(
+            "VisionTransformer", **TestViT.settings, norm_cfg={"type": "LN", "eps": 1e-6}, final_norm=True
+        )
+        neck = mmseg_backbone("MultiLevelNeck", in_channels=[48] * 4, out_channels=40, scales=[4, 2, 1, 0.5])
+        ours = create_backbone(
+            narrowed(monkeypatch, "vit_base_patch16_224", **TestViT.shape),
+            img_size=96,
+            out_indices=(0, 2, 3, 4),
+            final_norm=True,
+            neck_channels=40,
+        )
+        assert_same(WithNeck(encoder, neck), ours, with_neck(names.VIT))
+
+    @pytest.mark.parametrize("size", [(128, 128), (128, 192), (112, 80)])
+    def test_transposed(self, monkeypatch: pytest.MonkeyPatch, size: tuple[int, int]) -> None:
+        encoder = mmseg_backbone(
+            "BEiT",
+            img_size=size,
+            embed_dims=48,
+            num_layers=4,
+            num_heads=3,
+            out_indices=(0, 1, 2, 3),
+            norm_cfg={"type": "LN", "eps": 1e-6},
+            init_values=0.1,
+        )
+        neck = mmseg_backbone(
+            "Feature2Pyramid", embed_dim=48, rescales=[4, 2, 1, 0.5], norm_cfg={"type": "BN", "requires_grad": True}
+        )
+        name = narrowed(monkeypatch, "beit_base_patch16_224", **TestBEiT.shape)
+        ours = create_backbone(name, img_size=size, pyramid=True)
+        assert_same(WithNeck(encoder, neck), ours, with_neck(names.BEIT), sizes=[size])
 
 
 class TestBEiT:

@@ -129,3 +129,12 @@ def bisenetv1_resnet50(
     """BiSeNet on ResNet-50, four times as wide; the arguments are those of `bisenetv1_resnet18`."""
     name = "resnet50c" if deep_stem else "resnet50"
     return BiSeNetV1(create_backbone(name, pretrained=pretrained, in_channels=in_channels), in_channels, 256)
+
+
+@register_backbone("bisenetv1_resnet101")
+def bisenetv1_resnet101(
+    *, pretrained: bool | str | Path = False, in_channels: int = 3, deep_stem: bool = False
+) -> Backbone:
+    """BiSeNet on ResNet-101, four times as wide; the arguments are those of `bisenetv1_resnet18`."""
+    name = "resnet101c" if deep_stem else "resnet101"
+    return BiSeNetV1(create_backbone(name, pretrained=pretrained, in_channels=in_channels), in_channels, 256)

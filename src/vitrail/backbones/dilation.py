@@ -10,6 +10,8 @@ into those that the published weights were trained with:
 - MobileNetV3: every block of a stage is dilated by the stage's rate, the first included.
 
 Bottleneck ResNets agree already: the first block of a stage has the rate of the stage before.
+
+A few published ResNets have rates of their own, which `set_stage_dilations` and `set_multi_grid` give.
 """
 
 from __future__ import annotations
@@ -55,14 +57,36 @@ def _reached(strides: Sequence[int]) -> list[int]:
 
 
 def _residual(model: ResNet) -> None:
-    stages: list[Any] = [model.layer1, model.layer2, model.layer3, model.layer4]
-    for stage in stages:
+    for stage in _residual_stages(model):
         for block in stage:
             if isinstance(block, BasicBlock):
                 _set_dilation(block.conv2, 1)
         shortcut = getattr(stage[0], "downsample", None)
         if shortcut is not None and _stride(shortcut[0]) == 1 and not isinstance(shortcut[0], nn.Conv2d):
             shortcut[0] = nn.Identity()
+
+
+def set_stage_dilations(model: Any, rates: Sequence[int]) -> None:
+    """Dilate the blocks of a ResNet's stages by these rates, strides staying as they are; in place.
+
+    The first block of a stage has half its rate: it still reads what the stage before made.
+    """
+    for stage, rate in zip(_residual_stages(model), rates, strict=True):
+        _dilate_blocks(stage, [max(1, rate // 2), *[rate] * (len(stage) - 1)])
+
+
+def set_multi_grid(model: Any, rates: Sequence[int]) -> None:
+    """Dilate each block of a ResNet's last stage by a rate of its own; in place."""
+    _dilate_blocks(_residual_stages(model)[-1], rates)
+
+
+def _residual_stages(model: Any) -> list[Any]:
+    return [model.layer1, model.layer2, model.layer3, model.layer4]
+
+
+def _dilate_blocks(stage: Any, rates: Sequence[int]) -> None:
+    for block, rate in zip(stage, rates, strict=True):
+        _set_dilation(block.conv1 if isinstance(block, BasicBlock) else block.conv2, rate)
 
 
 def _stride(module: nn.Module) -> int | None:

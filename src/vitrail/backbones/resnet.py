@@ -1,21 +1,91 @@
-"""ResNets with the deep stem that timm has no name for: three 3×3 convolutions instead of one 7×7.
+"""ResNets: timm's, with the dilations of published segmentation models, and two with the deep stem that timm lacks.
+
+The deep stem is three 3×3 convolutions instead of one 7×7.
 
 References
 ----------
 K. He et al., "Deep Residual Learning for Image Recognition", CVPR 2016, arXiv:1512.03385.
 T. He et al., "Bag of Tricks for Image Classification with Convolutional Neural Networks", CVPR 2019, arXiv:1812.01187.
+L.-C. Chen et al., "Rethinking Atrous Convolution for Semantic Image Segmentation", 2017, arXiv:1706.05587 (multi-grid).
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from vitrail.backbones.backbone import Backbone, register_backbone
-from vitrail.backbones.timm import create
+from vitrail.backbones.dilation import set_multi_grid, set_stage_dilations
+from vitrail.backbones.timm import create, register_family, timm_backbone
 from vitrail.errors import ModelError
 
 _DEEP_STEM = {"stem_width": 32, "stem_type": "deep"}
+_STAGES = 4
+
+
+@register_family("resnet")
+def resnet(
+    name: str,
+    *,
+    pretrained: bool | str | Path = False,
+    output_stride: int | None = None,
+    in_channels: int = 3,
+    out_indices: Sequence[int] | None = None,
+    drop_path_rate: float | None = None,
+    drop_rate: float | None = None,
+    norm_outputs: bool | None = None,
+    timm_dilation: bool = False,
+    stage_dilations: Sequence[int] | None = None,
+    multi_grid: Sequence[int] | None = None,
+    timm_arguments: Mapping[str, Any] | None = None,
+) -> Backbone:
+    """Build a ResNet of timm's, or one of its many relations: maps at strides 4, 8, 16 and 32, or less when dilated.
+
+    Parameters
+    ----------
+    name : str
+        timm's name: "resnet50" begins with one 7×7 convolution, "resnet50c" with the deep stem ("V1c"), "resnet50s"
+        with one twice as wide, "resnet50d" with the deep stem and averaging shortcuts ("V1d").
+    pretrained, output_stride, in_channels, out_indices, drop_path_rate, drop_rate, norm_outputs, timm_dilation
+        See `vitrail.backbones.timm.timm_backbone`.
+    stage_dilations : four of int, optional
+        Dilation of each stage, the first block of it half as much, for models that are dilated although their strides
+        are kept: (1, 1, 2, 4) in MMSegmentation's PSPNet "r50-d32".
+    multi_grid : sequence of int, optional
+        Dilation of each block of the last stage (arXiv:1706.05587): (1, 2, 4) in MMSegmentation's "d16-mg124".
+    timm_arguments : mapping, optional
+        See `vitrail.backbones.timm.timm_backbone`.
+
+    Raises
+    ------
+    ModelError
+        When there is not one dilation for each stage, or for each block of the last.
+    """
+    backbone = timm_backbone(
+        name,
+        pretrained=pretrained,
+        output_stride=output_stride,
+        in_channels=in_channels,
+        out_indices=out_indices,
+        drop_path_rate=drop_path_rate,
+        drop_rate=drop_rate,
+        norm_outputs=norm_outputs,
+        timm_dilation=timm_dilation,
+        timm_arguments=timm_arguments,
+    )
+    if stage_dilations is not None:
+        _check_count(name, "stage_dilations", stage_dilations, _STAGES, "stages")
+        set_stage_dilations(backbone.encoder, stage_dilations)
+    if multi_grid is not None:
+        _check_count(name, "multi_grid", multi_grid, len(backbone.encoder.layer4), "blocks in its last stage")
+        set_multi_grid(backbone.encoder, multi_grid)
+    return backbone
+
+
+def _check_count(name: str, argument: str, rates: Sequence[int], count: int, what: str) -> None:
+    if len(rates) != count:
+        raise ModelError(f"backbone {name!r} has {count} {what}; {argument}={tuple(rates)} has {len(rates)} entries")
 
 
 @register_backbone("resnet18c")
@@ -27,8 +97,9 @@ def resnet18c(
     out_indices: Sequence[int] | None = None,
     drop_path_rate: float | None = None,
     timm_dilation: bool = False,
+    multi_grid: Sequence[int] | None = None,
 ) -> Backbone:
-    """ResNet-18 with the deep stem ("V1c"); the arguments are those of `vitrail.backbones.timm.timm_backbone`."""
+    """ResNet-18 with the deep stem ("V1c"); the arguments are those of `resnet`."""
     return create(
         "resnet18",
         pretrained=_weights("resnet18c", pretrained),
@@ -37,6 +108,7 @@ def resnet18c(
         out_indices=out_indices,
         drop_path_rate=drop_path_rate,
         timm_dilation=timm_dilation,
+        multi_grid=multi_grid,
         timm_arguments=_DEEP_STEM,
     )
 
@@ -50,8 +122,9 @@ def resnet34c(
     out_indices: Sequence[int] | None = None,
     drop_path_rate: float | None = None,
     timm_dilation: bool = False,
+    multi_grid: Sequence[int] | None = None,
 ) -> Backbone:
-    """ResNet-34 with the deep stem ("V1c"); the arguments are those of `vitrail.backbones.timm.timm_backbone`."""
+    """ResNet-34 with the deep stem ("V1c"); the arguments are those of `resnet`."""
     return create(
         "resnet34",
         pretrained=_weights("resnet34c", pretrained),
@@ -60,6 +133,7 @@ def resnet34c(
         out_indices=out_indices,
         drop_path_rate=drop_path_rate,
         timm_dilation=timm_dilation,
+        multi_grid=multi_grid,
         timm_arguments=_DEEP_STEM,
     )
 

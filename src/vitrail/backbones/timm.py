@@ -18,7 +18,7 @@ from timm.layers import LayerNorm2d
 from timm.models import group_parameters, model_entrypoint
 from torch import Tensor, nn
 
-from vitrail.backbones.backbone import BACKBONES, Backbone
+from vitrail.backbones.backbone import Backbone
 from vitrail.backbones.dilation import dilate_as_published
 from vitrail.backbones.weights import read_state_dict
 from vitrail.backbones.windows import pad_to_multiple
@@ -35,6 +35,7 @@ _PADDED = frozenset(
         "csatv2",
         "deepseek_vit",
         "dla",
+        "gemma4_vit",
         "hieradet_sam2",
         "qwen3_vit",
         "swin_transformer_v2",
@@ -220,10 +221,9 @@ def _check_loaded(name: str, path: str | Path, backbone: Backbone, fresh: Backbo
             raise ModelError(f"{path} does not hold the weights of {name!r}: {key.removeprefix('encoder.')} is missing")
 
 
-def list_backbones() -> list[str]:
-    """Return the names that `create_backbone` builds: vitrail's own, then timm's that take any size. Builds nothing."""
-    theirs = (name for name in timm.list_models() if name not in BACKBONES and _takes_any_size(name))
-    return [*BACKBONES, *theirs]
+def timm_names() -> list[str]:
+    """Return the names of timm's encoders that take any size. Builds nothing."""
+    return [name for name in timm.list_models() if _takes_any_size(name)]
 
 
 def timm_backbone(
