@@ -348,7 +348,7 @@ def _one_of_each_family() -> list[str]:
 @pytest.mark.parametrize("name", [*BACKBONES, *_one_of_each_family()])
 def test_what_is_known_of_maps_is_what_is_built(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.undo()  # encoders as they are, not narrow
-    with torch.device("meta"):
+    with torch.device("cpu" if name.startswith("gemma4") else "meta"), torch.no_grad():  # it looks at values
         backbone = create_backbone(name).eval()
         maps = backbone(torch.empty(1, 3, 75, 130))
     assert levels.levels_of(name) == (backbone.channels, backbone.strides)
