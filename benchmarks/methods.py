@@ -5,10 +5,11 @@
 
 Both sides carry the same weights, get the same images and targets, and take turns; a figure is the median over the
 turns, in processor seconds of one thread. Before anything is timed both have to give the same logits and the same loss.
-Ours run channels last, as the engine runs them, theirs as theirs do. Peak memory is the growth of the resident set
-beyond the built model, in a process of its own. Encoders are small ones of the kinds that a method was published with,
-dropout is off. Needs the [parity] extra, Linux, and for SSSegmentation's models its configurations (in VITRAIL_SHARED,
-else in a folder `shared` beside the repository). Ratios above 1 mean that vitrail is faster, or needs less memory.
+Ours predict channels last and train in plain layout, as the engine runs them on a CPU; theirs know plain layout only.
+Peak memory is the growth of the resident set beyond the built model, in its own process. Encoders are small ones of
+the kinds that a method was published with, dropout is off. Needs the [parity] extra, Linux, and for SSSegmentation's
+models its configurations (in VITRAIL_SHARED, else in a folder `shared` beside the repository). Ratios above 1 mean that
+vitrail is faster, or needs less memory.
 """
 
 from __future__ import annotations
@@ -162,7 +163,7 @@ class Pair:
         weights = self.weights
         carry(theirs, ours, weights.backbone, weights.head, weights.values, layouts=weights.layouts)
         self.prepare(theirs, ours)
-        return ours.to(memory_format=torch.channels_last), theirs
+        return ours, theirs
 
 
 def on_resnet18(output_stride: int | None = 8, **options: Any) -> dict[str, Any]:
@@ -458,20 +459,24 @@ def batch(size: tuple[int, int], count: int) -> tuple[Tensor, Tensor]:
     return torch.randn(count, 3, *size), targets
 
 
-def channels_last(images: Tensor) -> Tensor:
-    return images.contiguous(memory_format=torch.channels_last)
+def step_of(
+    method: str, pair: Pair, training: bool, layout: torch.memory_format, images: Tensor, targets: Tensor, mine: bool
+) -> Step:
+    """Return what is measured: a train step (losses, backward, SGD), or inference to logits at the images' size.
 
-
-def step_of(method: str, pair: Pair, training: bool, images: Tensor, targets: Tensor, mine: bool) -> Step:
-    """Return what is measured: a train step (losses, backward, SGD), or inference to logits at the images' size."""
+    `layout` is that of our model and its images.
+    """
     ours, theirs = pair.build(method)
+    ours = ours.to(memory_format=layout)
     model = ours if mine else theirs
     model.train(training)
     if not training:
 
         @torch.inference_mode()
         def infer() -> object:
-            return ours(channels_last(images)) if mine else pair.theirs.logits(theirs, images)
+            if not mine:
+                return pair.theirs.logits(theirs, images)
+            return ours(images.contiguous(memory_format=layout))
 
         return infer
     optimizer = torch.optim.SGD(model.parameters(), lr=1e-6, momentum=0.9)
@@ -479,7 +484,8 @@ def step_of(method: str, pair: Pair, training: bool, images: Tensor, targets: Te
     def train() -> object:
         optimizer.zero_grad()
         if mine:
-            loss = torch.stack(list(ours(channels_last(images), targets).values())).sum()
+            losses = ours(images.contiguous(memory_format=layout), targets)
+            loss = torch.stack(list(losses.values())).sum()
         else:
             loss = pair.theirs.loss(theirs, images, targets)
         loss.backward()
@@ -495,14 +501,14 @@ def check(method: str, pair: Pair, images: Tensor, targets: Tensor) -> str | Non
     ours.eval()
     theirs.eval()
     with torch.no_grad():
-        logits, expected = ours(channels_last(images)), pair.theirs.logits(theirs, images)
+        logits, expected = ours(images), pair.theirs.logits(theirs, images)
     difference = ((logits - expected).abs().max() / expected.abs().max()).item()
     if difference > 1e-3:
         return f"logits differ by {difference:.1e} of the largest"
     ours.train()
     theirs.train()
     torch.manual_seed(0)
-    loss = sum(term.item() for term in ours(channels_last(images), targets).values())
+    loss = sum(term.item() for term in ours(images, targets).values())
     torch.manual_seed(0)
     wanted = pair.theirs.loss(theirs, images, targets).item()
     return None if abs(loss - wanted) <= 1e-3 * abs(wanted) else f"the loss is {loss}, not {wanted}"
@@ -515,6 +521,7 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=2)
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--channels-last", action="store_true", help="train ours channels last too")
     parser.add_argument("--check", action="store_true", help="only see that both sides are the same function")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)

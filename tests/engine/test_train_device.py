@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from vitrail.engine.device import autocast, pick_device
+from vitrail.engine.device import autocast, memory_layout, pick_device
 from vitrail.errors import DeviceError
 
 
@@ -52,3 +52,11 @@ def test_bfloat16_on_a_device_without_it(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: "Old GPU")
     with pytest.raises(DeviceError, match=r"Old GPU has no bfloat16; use train\.amp=float16"):
         autocast(torch.device("cuda", 0), "bfloat16")
+
+
+def test_models_train_channels_last_but_on_the_cpu() -> None:
+    cpu, cuda = torch.device("cpu"), torch.device("cuda")
+    assert memory_layout(None, cpu) == torch.contiguous_format
+    assert memory_layout(None, cuda) == torch.channels_last
+    assert memory_layout(True, cpu) == torch.channels_last
+    assert memory_layout(False, cuda) == torch.contiguous_format

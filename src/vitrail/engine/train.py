@@ -14,7 +14,7 @@ from torch.amp.grad_scaler import GradScaler
 from vitrail.engine.batch import split, without_reduction
 from vitrail.engine.board import Board
 from vitrail.engine.checkpoint import Checkpoints, Position, check_output_dir
-from vitrail.engine.device import autocast, pick_device
+from vitrail.engine.device import autocast, memory_layout, pick_device
 from vitrail.engine.ema import WeightAverage
 from vitrail.engine.evaluate import evaluate_dataset
 from vitrail.engine.evaluation import Evaluation
@@ -140,8 +140,8 @@ def train(
         model = training_model(recipe, train_set.benchmark, pretrained=not resume).to(device)
         if settings.sync_norms:
             model = synchronise_norms(model, device)
-        if settings.channels_last:
-            model = model.to(memory_format=torch.channels_last)
+        layout = memory_layout(settings.channels_last, device)
+        model = model.to(memory_format=layout)
         model.train()
         if settings.freeze_norms:
             freeze_norms(model.backbone)
@@ -166,7 +166,6 @@ def train(
         network = wrap_ddp(model, device)
         step = torch.compile(network) if settings.compile else network
         normalize = Normalize(recipe.data.mean, recipe.data.std).to(device)
-        layout = torch.channels_last if settings.channels_last else torch.contiguous_format
 
         log = stack.enter_context(RunLog(folder, position.history, plan, batch_size=settings.batch_size))
         log.begin(recipe, model, start=position.iteration, images=len(train_set), device=device)

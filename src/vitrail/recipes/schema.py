@@ -169,7 +169,9 @@ class TrainConfig(Section):
     ema: Fraction | None = Field(None, description="Decay of the moving average of the weights, such as 0.999.")
     freeze_norms: bool = Field(False, description="Keep the backbone's batch norms at their pretrained statistics.")
     sync_norms: bool = Field(True, description="Synchronise batch norms across processes, where the device can.")
-    channels_last: bool = True
+    channels_last: bool | None = Field(
+        None, description="Train with the channels of a pixel side by side in memory; None does so but on the CPU."
+    )
     compile: bool = False
     log_every: PositiveInt = Field(50, description="Iterations.")
     eval_every: PositiveInt | None = Field(
