@@ -4,8 +4,8 @@
     python benchmarks/backbones.py resnet50c mit_b0 --size 512 512 --repeats 9
 
 Both sides get the same images and take turns; a figure is the median over the turns, in processor seconds of one
-thread, so that other work on the machine counts little. Ours run channels last where they are convolutional, as the
-engine runs them. Peak memory is the growth of the resident set beyond the built encoder, in a fresh process that does
+thread, so that other work on the machine counts little. Ours have their channels where the engine puts them on the CPU:
+last in the forward pass of convolutional encoders, first in training. Peak memory is the growth of the resident set beyond the built encoder, in a fresh process that does
 one thing. Needs the [parity] extra and Linux. Ratios above 1 mean that vitrail is faster, or needs less memory.
 """
 
@@ -49,10 +49,9 @@ class Pair:
     def build(self, name: str, mine: bool, size: tuple[int, int]) -> nn.Module:
         """Build one side."""
         sized = {"img_size": size} if self.one_size else {}
-        if not mine:
-            return self.toolbox(self.kind, **self.theirs, **sized)
-        model = create_backbone(name, **self.ours, **sized)
-        return model.to(memory_format=torch.channels_last) if self.channels_last else model
+        if mine:
+            return create_backbone(name, **self.ours, **sized)
+        return self.toolbox(self.kind, **self.theirs, **sized)
 
 
 def _resnet(stride: int) -> dict[str, Any]:
@@ -120,11 +119,13 @@ def step_of(name: str, mine: bool, training: bool, size: tuple[int, int]) -> Cal
     """Return what is measured: a forward pass, or a forward and a backward pass."""
     torch.manual_seed(0)
     pair = PAIRS[name]
-    model = pair.build(name, mine, size)
+    channels_last = mine and pair.channels_last and not training
+    layout = torch.channels_last if channels_last else torch.contiguous_format
+    model = pair.build(name, mine, size).to(memory_format=layout)
     model.train(training)
 
     def prepared(images: Tensor) -> Tensor:
-        return images.contiguous(memory_format=torch.channels_last) if mine and pair.channels_last else images
+        return images.contiguous(memory_format=layout)
 
     @torch.inference_mode()
     def infer(images: Tensor) -> object:

@@ -12,6 +12,7 @@ from torch import nn
 
 from vitrail import Backbone, ModelError, create_backbone, list_backbones
 from vitrail.backbones import BACKBONES, levels
+from vitrail.backbones.interleaved import InterleavedConv2d
 from vitrail.backbones.timm import timm_names
 
 # The same code as their smaller sisters, only larger.
@@ -231,6 +232,24 @@ def test_dilations_of_single_convolutions() -> None:
     assert rates(output_stride=16) == [[1] * 3, [1] * 4, [1] * 6, [1, 2, 2]]
     assert rates(output_stride=16, multi_grid=(1, 2, 4)) == [[1] * 3, [1] * 4, [1] * 6, [1, 2, 4]]
     assert rates(stage_dilations=(1, 1, 2, 4)) == [[1] * 3, [1] * 4, [1] + [2] * 5, [2, 4, 4]]
+
+
+@pytest.mark.parametrize("size", [(8, 12), (9, 7), (1, 2)])
+def test_interleaved_convolution_is_a_convolution(size: tuple[int, int]) -> None:
+    ours = InterleavedConv2d(6, 5, 4).double()
+    plain = nn.Conv2d(6, 6, 5, padding=8, dilation=4, groups=6, bias=False).double()
+    plain.load_state_dict(ours.state_dict())
+    images = torch.randn(3, 6, *size, dtype=torch.float64)
+    for layout in (torch.contiguous_format, torch.channels_last):
+        a, b = (images.to(memory_format=layout).requires_grad_() for _ in range(2))
+        mine, expected = ours(a), plain(b)
+        torch.testing.assert_close(mine, expected)
+        weights = torch.randn_like(expected)
+        gradients = [
+            torch.autograd.grad((y * weights).sum(), (x, m.weight))
+            for x, y, m in ((a, mine, ours), (b, expected, plain))
+        ]
+        torch.testing.assert_close(gradients[0], gradients[1])
 
 
 class TestPyramids:
