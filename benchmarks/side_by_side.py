@@ -18,6 +18,8 @@ from typing import Any
 
 import torch
 
+_MMAP_THRESHOLD = -3  # of `mallopt`, in malloc.h
+
 Step = Callable[[], object]
 Build = Callable[[bool], Step]  # of ours (True) or of theirs
 
@@ -60,9 +62,11 @@ def seconds_in_turns(build: Build, repeats: int) -> tuple[float, float]:
 
 def peak_memory(build: Build, mine: bool) -> float:
     """Return how much in MiB the resident set grows over two steps beyond what is built for them."""
+    libc = ctypes.CDLL("libc.so.6")
+    libc.mallopt(_MMAP_THRESHOLD, 1 << 16)  # all that is freed leaves at once: holes in the heap are luck
     step = build(mine)
     gc.collect()
-    ctypes.CDLL("libc.so.6").malloc_trim(0)  # what building freed must not hide what a step takes
+    libc.malloc_trim(0)  # what building freed must not hide what a step takes
     Path("/proc/self/clear_refs").write_text("5")  # forgets the peak
     before = _status("VmRSS")
     for _ in range(2):
