@@ -3,10 +3,11 @@
     python benchmarks/backbones.py                                  # everything
     python benchmarks/backbones.py resnet50c mit_b0 --size 512 512 --repeats 9
 
-Both sides get the same images and take turns; a figure is the median over the turns, in processor seconds of one
-thread, so that other work on the machine counts little. Ours have their channels where the engine puts them on the CPU:
-last in the forward pass of convolutional encoders, first in training. Peak memory is the growth of the resident set beyond the built encoder, in a fresh process that does
-one thing. Needs the [parity] extra and Linux. Ratios above 1 mean that vitrail is faster, or needs less memory.
+Both sides get the same images and take turns at going first; a figure is the median over the turns, in processor
+seconds of one thread, so that other work on the machine counts little. Ours have their channels where the engine puts
+them on the CPU: last in the forward pass of convolutional encoders, first in training. Peak memory is the growth of the
+resident set beyond the built encoder, in a fresh process that does one thing. Needs the [parity] extra and Linux.
+Ratios above 1 mean that vitrail is faster, or needs less memory.
 """
 
 from __future__ import annotations
@@ -144,11 +145,11 @@ def seconds(name: str, training: bool, images: Tensor, repeats: int) -> tuple[fl
     steps = [step_of(name, mine, training, _size(images)) for mine in (True, False)]
     times: list[list[float]] = [[], []]
     for turn in range(repeats + 1):
-        for step, record in zip(steps, times, strict=True):
+        for side in (0, 1) if turn % 2 else (1, 0):  # who goes second may find the memory in another state
             start = time.process_time()
-            step(images)
+            steps[side](images)
             if turn:  # the first one warms up
-                record.append(time.process_time() - start)
+                times[side].append(time.process_time() - start)
     return statistics.median(times[0]), statistics.median(times[1])
 
 
@@ -197,7 +198,7 @@ def main() -> None:
     parser.add_argument("names", nargs="*", choices=[*PAIRS, []], help="all when none is named")
     parser.add_argument("--size", type=int, nargs=2, default=(256, 256), metavar=("H", "W"))
     parser.add_argument("--batch", type=int, default=2)
-    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--repeats", type=int, default=6)
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     for toolbox in {PAIRS[name].toolbox for name in arguments.names or PAIRS}:
