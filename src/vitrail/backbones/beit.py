@@ -26,6 +26,7 @@ from vitrail.backbones.backbone import Backbone, register_backbone
 from vitrail.backbones.timm import build_model, chosen_levels, register_family
 from vitrail.backbones.vit import PlainTransformer, interpolate_positions, make_neck
 from vitrail.errors import ModelError
+from vitrail.layers.attention import biased_attention
 
 # The blocks that the authors' segmentation models take, by depth.
 _TAPS = {12: (3, 5, 7, 11), 24: (7, 11, 15, 23)}
@@ -75,7 +76,7 @@ def _attention(attention: Any, x: Tensor, index: Tensor, grid: tuple[int, int]) 
     table = _resized(attention.relative_position_bias_table, tuple(attention.window_size), grid)
     scores = table[index.flatten()].view(*index.shape, -1).permute(2, 0, 1)[None].to(query.dtype)
     dropout = attention.attn_drop.p if attention.training else 0.0
-    out = F.scaled_dot_product_attention(query, key, value, attn_mask=scores, dropout_p=dropout)
+    out = biased_attention(query, key, value, scores, dropout=dropout)
     return attention.proj_drop(attention.proj(out.transpose(1, 2).flatten(2)))
 
 

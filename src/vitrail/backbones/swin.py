@@ -18,11 +18,11 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from vitrail.backbones.backbone import Backbone
 from vitrail.backbones.timm import TimmBackbone, build_model, chosen_levels, register_family
 from vitrail.backbones.windows import from_windows, pad_to_multiple, to_windows
+from vitrail.layers.attention import biased_attention
 
 _MASKED = -100.0  # what the published models add to the scores of pairs from different places
 _NORM_EPS = 1e-5
@@ -82,7 +82,7 @@ def _window_attention(block: Any, x: Tensor, mask: Tensor | None) -> Tensor:
         scores = scores.expand(count, -1, -1, -1).flatten(0, 1)[None]
     dropout = attention.attn_drop.p if block.training else 0.0
     query, key, value = qkv.unbind(0)
-    x = F.scaled_dot_product_attention(query, key, value, attn_mask=scores.to(query.dtype), dropout_p=dropout)
+    x = biased_attention(query, key, value, scores.to(query.dtype), dropout=dropout)
     x = x.view(batch, count, heads, area, -1).transpose(2, 3).reshape(batch, count, area, -1)
     x = from_windows(attention.proj_drop(attention.proj(x)), window, padded)
     if any(shift):
