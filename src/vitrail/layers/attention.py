@@ -46,8 +46,8 @@ def _project(in_channels: int, channels: int, count: int) -> nn.Sequential:
 def biased_attention(query: Tensor, key: Tensor, value: Tensor, bias: Tensor, *, dropout: float = 0.0) -> Tensor:
     """Return softmax(query keyᵀ / √C + bias) value, [B, H, N, C], for a bias [1 or B, H, N, M] that may be learned.
 
-    For a bias that is learned torch has no kernel on the CPU and takes steps that keep scaled copies of queries and keys
-    for the backward pass. These keep none.
+    For a bias that is learned torch has no kernel on the CPU and takes steps that keep scaled copies of queries and
+    keys for the backward pass. These keep none.
     """
     if query.device.type != "cpu" or not (torch.is_grad_enabled() and bias.requires_grad):
         return F.scaled_dot_product_attention(query, key, value, attn_mask=bias, dropout_p=dropout)
