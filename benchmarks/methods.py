@@ -541,9 +541,10 @@ def main() -> None:
                 print(label, "the same as in", pair.theirs.name, flush=True)
                 continue
             for training in (False, True):
-                figures = compare(
-                    functools.partial(step_of, method, pair, training, images, targets), arguments.repeats
-                )
+                plain = training and not arguments.channels_last
+                layout = torch.contiguous_format if plain else torch.channels_last
+                build = functools.partial(step_of, method, pair, training, layout, images, targets)
+                figures = compare(build, arguments.repeats)
                 print(f"{label}{'train' if training else 'infer':7}{pair.theirs.name:11} {figures}", flush=True)
 
 

@@ -41,22 +41,21 @@ class Figures:
 def compare(build: Build, repeats: int) -> Figures:
     """Measure the steps that `build` makes."""
     seconds = in_a_fresh_process(seconds_in_turns, build, repeats)
-    return Figures(
-        seconds, (in_a_fresh_process(peak_memory, build, True), in_a_fresh_process(peak_memory, build, False))
-    )
+    mine, other = (in_a_fresh_process(peak_memory, build, side) for side in (True, False))
+    return Figures(seconds, (mine, other))
 
 
 def seconds_in_turns(build: Build, repeats: int) -> tuple[float, float]:
-    """Return the median seconds of ours and of theirs; each of `repeats` turns does both."""
+    """Return the median seconds of ours and of theirs; in each of `repeats` turns the other goes first."""
     steps = build(True), build(False)
     times: tuple[list[float], list[float]] = [], []
     clock = time.process_time if torch.get_num_threads() == 1 else time.perf_counter
     for turn in range(repeats + 1):
-        for step, record in zip(steps, times, strict=True):
+        for side in (0, 1) if turn % 2 else (1, 0):
             start = clock()
-            step()
+            steps[side]()
             if turn:  # the first one warms up
-                record.append(clock() - start)
+                times[side].append(clock() - start)
     return statistics.median(times[0]), statistics.median(times[1])
 
 
