@@ -77,7 +77,15 @@ class ClassMemory(nn.Module):
         valid = labels != _IGNORED
         labels = labels.masked_fill(~valid, 0).long()[None]  # [1, P]
         norms = self.features.norm(dim=1).clamp(min=1e-8)
-        similarity = (self.features @ pixels).gather(0, labels) / (norms[labels] * pixels.norm(dim=0).clamp(min=1e-8))
+        similarity = (self.features @ pixels).gather(0, labels) / (norms[labels] * _norms(pixels).clamp(min=1e-8))
         weight = (1 - similarity) * valid
         by_class = pixels.new_zeros(len(self.features), pixels.shape[1]).scatter_(0, labels, weight)  # [K, P]
         return torch.cat([by_class @ pixels.T, by_class.sum(dim=1, keepdim=True)], dim=1)
+
+
+def _norms(pixels: Tensor) -> Tensor:
+    """Return the norms [P] of features [C, P], summed over rows: torch's own goes down the columns, which is slow."""
+    squares = pixels.new_zeros(pixels.shape[1])
+    for rows in pixels.split(64):
+        squares += rows.square().sum(dim=0)
+    return squares.sqrt()
