@@ -37,6 +37,7 @@ BACKBONES = {
     "convnext_large.fb_in22k": {"type": "ConvNeXt", "structure_type": "convnext_large_21k"},
     "convnext_xlarge.fb_in22k": {"type": "ConvNeXt", "structure_type": "convnext_xlarge_21k"},
     "beit_base_patch16_224.in22k_ft_in22k": {"type": "BEiT", "structure_type": "beit_base_patch16_224_pt22k_ft22k"},
+    "mae_vit_base_patch16": {"type": "MAE", "structure_type": "mae_pretrain_vit_base"},
     "beit_large_patch16_224.in22k_ft_in22k": {"type": "BEiT", "structure_type": "beit_large_patch16_224_pt22k_ft22k"},
 }
 SEGMENTORS = {

@@ -17,7 +17,7 @@ from vitrail.layers import default_dilations
 from vitrail.recipes import OptimizerConfig, Recipe, ResizeConfig, list_recipes, load_recipe
 
 # Variants that need what there is not yet.
-MISSING = {"mcibi_deeplabv3_vitlarge_ade20k", "upernet_maevitbase_ade20k"}
+MISSING = {"mcibi_deeplabv3_vitlarge_ade20k"}
 LOSSES = {"cross_entropy": False, "binary_cross_entropy": True}
 
 PUBLISHED = {name: recipe for name in list_recipes() if (recipe := load_recipe(name)).reference is not None}
@@ -101,7 +101,7 @@ def check_backbone_options(options: Mapping[str, Any], config: dict[str, Any]) -
     backbone = config["backbone"]
     beit = backbone["type"] == "BEiT"  # its drop path and image size are left to SSSegmentation's defaults
     assert options.get("drop_path_rate", 0.0) == backbone.get("drop_path_rate", 0.1 if beit else 0.0)
-    assert options.get("img_size") == (640 if beit else None)
+    assert options.get("img_size") == {"BEiT": 640, "MAE": 512}.get(backbone["type"])
     assert options.get("pyramid", False) is ("feature2pyramid" in config["head"])
     assert options.get("concat", False) is (backbone["type"] == "HRNet")
     assert options.get("pointwise_bias", True) is (backbone["type"] != "BiSeNetV2")
