@@ -43,21 +43,52 @@ def bisenetv2(
     head = FCNHead(
         backbone.channels[-1], num_classes, channels=channels, num_convs=1, dropout=dropout, align_corners=align_corners
     )
-    auxiliary: list[tuple[Head, float]] = []
-    if aux_weight and len(aux_channels) != len(backbone.channels) - 1:
+    auxiliary = auxiliary_fcns(
+        backbone,
+        num_classes,
+        aux_weight,
+        channels=aux_channels,
+        num_convs=2,
+        dropout=dropout,
+        align_corners=align_corners,
+    )
+    return Segmentor(backbone, head, auxiliary)
+
+
+def auxiliary_fcns(
+    backbone: Backbone,
+    num_classes: int,
+    weight: float,
+    *,
+    channels: Sequence[int],
+    num_convs: int,
+    dropout: float,
+    align_corners: bool,
+) -> list[tuple[Head, float]]:
+    """Return an auxiliary head of its own width for every map but the last, or nothing when their weight is 0.
+
+    Raises
+    ------
+    ModelError
+        When there is not one number of channels for each of these maps.
+    """
+    if weight == 0:
+        return []
+    if len(channels) != len(backbone.channels) - 1:
         raise ModelError(
-            f"aux_channels has {len(aux_channels)} entries, but the backbone has {len(backbone.channels) - 1} maps "
+            f"aux_channels has {len(channels)} entries, but the backbone has {len(backbone.channels) - 1} maps "
             "besides the last; give one number for each of them"
         )
-    for index, width in enumerate(aux_channels if aux_weight else ()):
-        aux = FCNHead(
+    heads: list[tuple[Head, float]] = []
+    for index, width in enumerate(channels):
+        head = FCNHead(
             backbone.channels[index],
             num_classes,
             index=index,
             channels=width,
-            num_convs=2,
+            num_convs=num_convs,
             dropout=dropout,
             align_corners=align_corners,
         )
-        auxiliary.append((aux, aux_weight))
-    return Segmentor(backbone, head, auxiliary)
+        heads.append((head, weight))
+    return heads

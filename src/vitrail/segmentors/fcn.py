@@ -72,17 +72,26 @@ class FCNHead(Head):
 
 
 def auxiliary_fcn(
-    backbone: Backbone, num_classes: int, weight: float, *, channels: int, dropout: float, align_corners: bool
+    backbone: Backbone,
+    num_classes: int,
+    weight: float,
+    *,
+    channels: int,
+    dropout: float,
+    align_corners: bool,
+    index: int = -2,
+    dilation: int = 1,
 ) -> list[tuple[Head, float]]:
     """Return the auxiliary head that most methods put on the last map but one, or nothing when its weight is 0."""
     if weight == 0:
         return []
     head = FCNHead(
-        backbone.channels[-2],
+        backbone.channels[index],
         num_classes,
-        index=-2,
+        index=index,
         channels=channels,
         num_convs=1,
+        dilation=dilation,
         dropout=dropout,
         align_corners=align_corners,
     )
@@ -120,7 +129,7 @@ def fcn(
     num_convs : int
         How many convolutions stand before the classifier.
     kernel_size, dilation : int
-        Of those convolutions.
+        Of those convolutions; the auxiliary head's is as much dilated.
     concat_input : bool
         Whether one more convolution fuses the feature map with their result. MMSegmentation says True, SSSegmentation
         has none.
@@ -146,6 +155,12 @@ def fcn(
         align_corners=align_corners,
     )
     auxiliary = auxiliary_fcn(
-        backbone, num_classes, aux_weight, channels=aux_channels, dropout=dropout, align_corners=align_corners
+        backbone,
+        num_classes,
+        aux_weight,
+        channels=aux_channels,
+        dropout=dropout,
+        align_corners=align_corners,
+        dilation=dilation,
     )
     return Segmentor(backbone, head, auxiliary)

@@ -12,6 +12,7 @@ from torch.nn import functional as F
 from vitrail.backbones import Backbone
 from vitrail.layers import ASPP, ObjectAttention, resize_logits
 from vitrail.layers.class_memory import ClassMemory
+from vitrail.layers.leaky import leak
 from vitrail.losses.pixels import in_full_precision
 from vitrail.segmentors.fcn import auxiliary_fcn
 from vitrail.segmentors.segmentor import Criterion, Head, Progress, Segmentor, register_segmentor
@@ -138,6 +139,7 @@ def mcibi(
     momentum: float = 0.9,
     aux_weight: float = 0.4,
     aux_channels: int = 512,
+    leaky: bool = False,
     align_corners: bool = False,
 ) -> Segmentor:
     """Build MCIBI on the context module of DeepLabv3 (Jin et al., ICCV 2021, arXiv:2108.11819).
@@ -172,6 +174,8 @@ def mcibi(
         Weight of the auxiliary head's loss; 0 leaves the head out.
     aux_channels : int
         Channels of the auxiliary head.
+    leaky : bool
+        Whether the heads have leaky ReLUs, as SSSegmentation's models for human parsing on ResNets.
     align_corners : bool
         How features and logits are resized.
     """
@@ -191,4 +195,7 @@ def mcibi(
     auxiliary = auxiliary_fcn(
         backbone, num_classes, aux_weight, channels=aux_channels, dropout=dropout, align_corners=align_corners
     )
+    for each in (head, *(aux for aux, _ in auxiliary)):
+        if leaky:
+            leak(each)
     return Segmentor(backbone, head, auxiliary)

@@ -75,6 +75,7 @@ def upernet(
     dropout: float = 0.1,
     aux_weight: float = 0.4,
     aux_channels: int = 512,
+    aux_index: int = -2,
     align_corners: bool = False,
 ) -> Segmentor:
     """Build UPerNet (Xiao, Liu, Zhou, Jiang and Sun, ECCV 2018, arXiv:1807.10221).
@@ -95,6 +96,8 @@ def upernet(
         Weight of the auxiliary head's loss; 0 leaves the head out.
     aux_channels : int
         Channels of the auxiliary head: 512 in SSSegmentation, 256 in MMSegmentation.
+    aux_index : int
+        Which of the backbone's maps it reads: the last but one, on plain transformers in MMSegmentation the last.
     align_corners : bool
         How maps and logits are resized.
     """
@@ -107,6 +110,12 @@ def upernet(
         align_corners=align_corners,
     )
     auxiliary = auxiliary_fcn(
-        backbone, num_classes, aux_weight, channels=aux_channels, dropout=dropout, align_corners=align_corners
+        backbone,
+        num_classes,
+        aux_weight,
+        channels=aux_channels,
+        dropout=dropout,
+        align_corners=align_corners,
+        index=aux_index,
     )
     return Segmentor(backbone, head, auxiliary)

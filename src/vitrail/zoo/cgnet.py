@@ -11,12 +11,13 @@ from torch import Tensor
 from vitrail.datasets import BENCHMARKS
 from vitrail.errors import CheckpointError
 from vitrail.segmentors import ModelCard
-from vitrail.zoo.importer import Content, Importer, Plan, Rule, State
+from vitrail.zoo.importer import Content, Importer
+from vitrail.zoo.renaming import Part, Rules, State, Table
 
 # The authors subtract the mean of blue from red and the other way round, and divide by nothing.
 CAMVID_MEAN = (105.658, 103.330, 99.625)
 
-BLOCK_RULES: tuple[Rule, ...] = (
+BLOCK_RULES: Rules = (
     (r"\.reduce\.conv\.", ".project."),
     (r"\.conv1x1\.", ".reduce."),
     (r"\.F_loc\.conv\.", ".local."),
@@ -27,7 +28,7 @@ BLOCK_RULES: tuple[Rule, ...] = (
     (r"\.bn\.", ".norm."),
 )
 
-STAGE_RULES: tuple[Rule, ...] = (
+STAGE_RULES: Rules = (
     (r"^level1_(\d)\.", r"backbone.stem.\1."),
     (r"^b1\.", "backbone.norm0."),
     (r"^bn_prelu_2\.", "backbone.norm1."),
@@ -38,35 +39,36 @@ STAGE_RULES: tuple[Rule, ...] = (
 )
 
 
-def _level_rules(theirs: str, ours: str, blocks: int) -> list[Rule]:
+def _level_rules(theirs: str, ours: str, blocks: int) -> Rules:
     """Shift the blocks of a level by one: ours begin with the one that halves the map."""
     return [(rf"^{theirs}\.{index}\.", f"backbone.{ours}.{index + 1}.") for index in range(blocks)]
 
 
 def _weights(content: Content) -> Mapping[str, Any]:
     weights = content.get("model")
-    return weights if isinstance(weights, dict) else {}
+    named = weights if isinstance(weights, Mapping) else {}
+    return {str(name).removeprefix("module."): tensor for name, tensor in named.items()}
 
 
 def _recognise(content: Content) -> bool:
-    names = {str(name).removeprefix("module.") for name in _weights(content)}
-    return {"b1.bn.weight", "level2_0.F_sur.conv.weight", "bn_prelu_3.bn.weight"} <= names
+    return {"b1.bn.weight", "level2_0.F_sur.conv.weight", "bn_prelu_3.bn.weight"} <= _weights(content).keys()
 
 
-def _plan(content: Content, source: str) -> Plan:
-    weights = {name.removeprefix("module."): tensor for name, tensor in _weights(content).items()}
+def _read_card(content: Content, source: str) -> ModelCard:
+    weights = _weights(content)
     blocks = [_count(weights, rf"level{level}\.(\d+)\.") for level in (2, 3)]
-    return Plan(
-        card=_card(_num_classes(weights, source), (blocks[0] + 1, blocks[1] + 1), source),
-        weights=weights,
-        rules=(
-            *BLOCK_RULES,
-            *STAGE_RULES,
-            *_level_rules("level2", "level1", blocks[0]),
-            *_level_rules("level3", "level2", blocks[1]),
-        ),
-        layouts=(_zero_bias,),
+    return _card(_num_classes(weights, source), (blocks[0] + 1, blocks[1] + 1), source)
+
+
+def _parts(model: Mapping[str, Any]) -> list[Part]:
+    first, second = model["backbone_options"]["num_blocks"]
+    rules = (
+        *BLOCK_RULES,
+        *STAGE_RULES,
+        *_level_rules("level2", "level1", first - 1),
+        *_level_rules("level3", "level2", second - 1),
     )
+    return [Part(Table(rules, (_zero_bias,)))]
 
 
 def _count(weights: Mapping[str, Any], pattern: str) -> int:
@@ -97,7 +99,7 @@ def _card(num_classes: int, blocks: tuple[int, int], source: str) -> ModelCard:
             "model": {
                 "segmentor": "cgnet",
                 "backbone": "cgnet_m3n21",
-                "backbone_options": {} if blocks == (3, 21) else {"num_blocks": list(blocks)},
+                "backbone_options": {"num_blocks": list(blocks)},
                 "options": {"dropout": 0.0},
             },
             "data": {"dataset": "camvid", "mean": list(CAMVID_MEAN), "std": [1.0, 1.0, 1.0]},
@@ -118,4 +120,4 @@ def _zero_bias(state: State) -> State:
     return {**state, "head.classifier.bias": weight.new_zeros(weight.shape[0])}
 
 
-CGNET_AUTHORS = Importer("CGNet's authors", _recognise, _plan)
+CGNET_AUTHORS = Importer("CGNet's authors", recognise=_recognise, weights=_weights, card=_read_card, parts=_parts)

@@ -1,47 +1,17 @@
-"""Checkpoints of other projects: recognised by what is in them, renamed by rules a person can check, strictly."""
+"""Checkpoints of other projects: recognised by what is in them, renamed by tables a person can check, strictly."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from torch import Tensor
-
-from vitrail.errors import CheckpointError
 from vitrail.segmentors import ModelCard, Segmentor
 from vitrail.zoo.build import build_model
-from vitrail.zoo.state import few, load_state
+from vitrail.zoo.renaming import Part, rename_parts
+from vitrail.zoo.state import load_state
 
 Content = Mapping[str, Any]
-State = dict[str, Tensor]
-Rule = tuple[str, str | None]
-"""A regular expression and its replacement; None drops the tensors whose name matches."""
-
-
-@dataclass(frozen=True)
-class Plan:
-    """How one checkpoint becomes a model.
-
-    Attributes
-    ----------
-    card : ModelCard
-        Classes, palette, normalisation and the recipe that builds the model.
-    weights : mapping
-        The checkpoint's tensors under its own names.
-    rules : sequence of Rule
-        Applied to every name, in this order, each to the outcome of those before it. Tables of a method and of a
-        backbone are concatenated.
-    layouts : sequence of callable
-        Functions of the whole renamed state, for what is more than a name: another order of channels, one tensor made
-        of several. Each returns the state to go on with.
-    """
-
-    card: ModelCard
-    weights: Mapping[str, Any]
-    rules: Sequence[Rule]
-    layouts: Sequence[Callable[[State], State]] = ()
 
 
 @dataclass(frozen=True)
@@ -50,28 +20,37 @@ class Importer:
 
     Attributes
     ----------
-    source : str
-        The project, for messages.
+    project : str
+        Its name, for messages.
     recognise : callable
         Says from the content of a file whether the project wrote it.
-    plan : callable
-        `(content, name of the file) -> Plan`; raises a CheckpointError for what the project wrote but vitrail lacks.
+    weights : callable
+        Returns the tensors in the content, under the project's names.
+    card : callable
+        `(content, name of the file)` to the card of the model, recipe included, or None where the file does not say how
+        its model is built; raises a CheckpointError for what the project built but vitrail lacks.
+    parts : callable
+        The renaming of a model, by the model section of its recipe.
     """
 
-    source: str
+    project: str
     recognise: Callable[[Content], bool]
-    plan: Callable[[Content, str], Plan]
+    weights: Callable[[Content], Mapping[str, Any]]
+    card: Callable[[Content, str], ModelCard | None]
+    parts: Callable[[Mapping[str, Any]], Sequence[Part]]
 
 
-def convert(content: Content, importer: Importer, source: str) -> Segmentor:
-    """Make a model from the content of another project's checkpoint.
+def convert(weights: Mapping[str, Any], card: ModelCard, importer: Importer, source: str) -> Segmentor:
+    """Make a model of another project's weights.
 
     Parameters
     ----------
-    content : mapping
-        What `read_pickle` returned.
+    weights : mapping
+        What `importer.weights` returned.
+    card : ModelCard
+        Describes the model; its recipe's model section says how it is built.
     importer : Importer
-        The one that recognises it.
+        Of the project.
     source : str
         The name of the file, for messages.
 
@@ -86,44 +65,9 @@ def convert(content: Content, importer: Importer, source: str) -> Segmentor:
         Unless every tensor of the file is used once and every tensor of the model filled; the message names the first
         few that are left over.
     """
-    plan = importer.plan(content, source)
-    state = rename(plan.weights, plan.rules, source)
-    for layout in plan.layouts:
-        state = layout(state)
-    model = build_model(plan.card.recipe["model"], len(plan.card.classes))
-    load_state(model, state, f"{source} (from {importer.source}, renamed)")
-    model.card = plan.card
+    section = card.recipe["model"]
+    state = rename_parts(weights, importer.parts(section), source)
+    model = build_model({**section, "pretrained": False}, len(card.classes))
+    load_state(model, state, f"{source} (from {importer.project}, renamed)")
+    model.card = card
     return model.eval()
-
-
-def rename(weights: Mapping[str, Any], rules: Sequence[Rule], source: str) -> State:
-    """Rename tensors by ordered rules.
-
-    Raises
-    ------
-    CheckpointError
-        When an entry is not a tensor, or two tensors would get the same name.
-    """
-    compiled = [(re.compile(pattern), replacement) for pattern, replacement in rules]
-    strangers = [name for name, value in weights.items() if not isinstance(value, Tensor)]
-    if strangers:
-        raise CheckpointError(f"{source}: {len(strangers)} of its weights are not tensors ({few(strangers)})")
-    state: State = {}
-    origin: dict[str, str] = {}
-    for old, tensor in weights.items():
-        new = _renamed(old, compiled)
-        if new is None:
-            continue
-        if new in state:
-            raise CheckpointError(f"{source}: both {origin[new]} and {old} would become {new}")
-        state[new], origin[new] = tensor, old
-    return state
-
-
-def _renamed(name: str, rules: Sequence[tuple[re.Pattern[str], str | None]]) -> str | None:
-    for pattern, replacement in rules:
-        if replacement is not None:
-            name = pattern.sub(replacement, name)
-        elif pattern.search(name):
-            return None
-    return name
