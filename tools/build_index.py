@@ -178,4 +178,5 @@ def write(project: str, entries: Iterator[Entry]) -> None:
 if __name__ == "__main__":
     torch.set_num_threads(1)
     write("ssseg", ssseg_entries(Path(sys.argv[1])))
-    write("mmseg", mmseg_entries())
+    if len(sys.argv) < 3:
+        write("mmseg", mmseg_entries())

@@ -274,16 +274,50 @@ def dataset(
 
 
 @cli.command()
+@click.argument("wanted", metavar="[NAME]", default="")
+@click.option("--method", help="Such as pspnet.")
+@click.option("--backbone", help="Such as resnet50c.")
+@click.option("--dataset", help="Such as ade20k.")
+@click.option("--project", help="Such as mmseg.")
+@click.option("--supported/--unsupported", default=None, help="Those that vitrail loads, or those it does not yet.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
+def weights(
+    wanted: str,
+    method: str | None,
+    backbone: str | None,
+    dataset: str | None,
+    project: str | None,
+    supported: bool | None,
+    as_json: bool,
+) -> None:
+    """List published checkpoints.
+
+    NAME is part of a name, or a pattern such as "mmseg/pspnet*". `vitrail.load`, `evaluate`, `predict` and `convert`
+    take the names listed.
+    """
+    from vitrail.zoo import list_weights, weights_table
+
+    entries = list_weights(
+        wanted, method=method, backbone=backbone, dataset=dataset, project=project, supported=supported
+    )
+    click.echo(json.dumps([entry.to_dict() for entry in entries], indent=1) if as_json else weights_table(entries))
+
+
+@cli.command()
 @click.argument("source", metavar="IN")
 @click.argument("target", metavar="OUT", type=click.Path(dir_okay=False, path_type=Path))
-def convert(source: str, target: Path) -> None:
+@click.option(
+    "--like", help="The published model that IN is built like, where it does not say (see `vitrail weights`)."
+)
+@click.option("--class", "classes", multiple=True, help="With --like: the name of a class; once for each, in order.")
+def convert(source: str, target: Path, like: str | None, classes: Sequence[str]) -> None:
     """Turn a checkpoint into one self-describing file.
 
     IN is whatever `vitrail.load` reads: a checkpoint of a supported project, a name, an address. OUT is a .safetensors.
     """
     from vitrail.zoo import convert_file
 
-    click.echo(f"{convert_file(source, target)} -> {target}")
+    click.echo(f"{convert_file(source, target, like=like, classes=classes or None)} -> {target}")
 
 
 def _say(text: str) -> None:

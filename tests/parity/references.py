@@ -118,6 +118,13 @@ def mmseg_losses(model: nn.Module, images: Tensor, targets: Tensor) -> dict[str,
     return {name: value for name, value in losses.items() if "loss" in name}
 
 
+class _Kept(dict[str, Any]):
+    """Survives SSSegmentation's U-Net, which takes "type" out of the settings that its blocks share."""
+
+    def pop(self, key: str, default: Any = "InterpConv") -> Any:
+        return super().pop(key, default)
+
+
 def build_ssseg(name: str, configs: Path, **changes: Any) -> nn.Module:
     """Build SSSegmentation's config `name` ("pspnet/pspnet_resnet50os8_ade20k") without downloads or dropout.
 
@@ -138,6 +145,8 @@ def build_ssseg(name: str, configs: Path, **changes: Any) -> nn.Module:
         if node.get("type") == "SyncBatchNorm":
             node["type"] = "BatchNorm2d"
         node.pop("mcibi_version", None)  # which its HRNet no longer takes
+        if node.get("type") == "UNet":
+            node["upsample_cfg"] = _Kept()
         if node.get("ignore_index") == -100:
             node["ignore_index"] = 255  # its datasets turn 255 into -100
         if node.get("type") == "ReLU" and "inplace" in node:

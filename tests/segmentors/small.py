@@ -19,6 +19,7 @@ SMALL: dict[str, dict[str, object]] = {
     "deeplabv3": {"channels": 32, "aux_channels": 16},
     "deeplabv3plus": {"channels": 32, "aux_channels": 16},
     "upernet": {"channels": 32, "aux_channels": 16},
+    "bisenetv1": {"channels": 32, "aux_channels": (16, 16)},
     "bisenetv2": {"channels": 64, "aux_channels": (16, 16, 16, 16)},
     "encnet": {"channels": 32, "aux_channels": 16},
     "emanet": {"channels": 32, "attention_channels": 32, "aux_channels": 16, "num_bases": 8},

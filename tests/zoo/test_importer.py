@@ -7,9 +7,11 @@ import torch
 
 from vitrail.errors import CheckpointError
 from vitrail.recipes import recipe_from_dict
+from vitrail.segmentors import Segmentor
 from vitrail.zoo import convert_file, load, read_pickle
 from vitrail.zoo.cgnet import CGNET_AUTHORS
-from vitrail.zoo.importer import convert, rename
+from vitrail.zoo.importer import convert
+from vitrail.zoo.renaming import rename
 
 ONE = torch.ones(1)
 
@@ -44,6 +46,10 @@ def authors_content(weights_file: Path):
     return {**content, "model": dict(content["model"])}
 
 
+def made_of(content) -> Segmentor:
+    return convert(CGNET_AUTHORS.weights(content), CGNET_AUTHORS.card(content, "file"), CGNET_AUTHORS, "file")
+
+
 def test_the_authors_weights_load(weights_file: Path) -> None:
     model = load(weights_file)
     assert model.num_classes == 11
@@ -55,10 +61,10 @@ def test_the_authors_weights_load(weights_file: Path) -> None:
 
 
 def test_they_load_as_saved_from_several_devices(authors_content) -> None:
-    plain = convert(authors_content, CGNET_AUTHORS, "file")
+    plain = made_of(authors_content)
     wrapped = {"model": {f"module.{name}": tensor for name, tensor in authors_content["model"].items()}}
     assert CGNET_AUTHORS.recognise(wrapped)
-    again = convert(wrapped, CGNET_AUTHORS, "file")
+    again = made_of(wrapped)
     for name, tensor in plain.state_dict().items():
         assert torch.equal(tensor, again.state_dict()[name])
 
@@ -77,18 +83,18 @@ def test_tensors_that_are_left_over_or_missing_are_listed(authors_content) -> No
     authors_content["model"]["extra.weight"] = ONE
     del authors_content["model"]["level1_0.act.weight"]
     with pytest.raises(CheckpointError, match=r"1 of \d+ tensors are missing \(backbone.*; 1 are left over \(extra"):
-        convert(authors_content, CGNET_AUTHORS, "file")
+        made_of(authors_content)
 
 
 def test_another_number_of_classes_is_refused(authors_content) -> None:
     authors_content["model"]["classifier.0.conv.weight"] = torch.ones(19, 256, 1, 1)
     with pytest.raises(CheckpointError, match="for 19 classes; only those for CamVid's 11"):
-        convert(authors_content, CGNET_AUTHORS, "file")
+        made_of(authors_content)
 
 
 def test_other_depths_are_recognised_from_the_names(authors_content) -> None:
     shallow = {name: w for name, w in authors_content["model"].items() if not name.startswith("level3.19.")}
-    model = convert({"model": shallow}, CGNET_AUTHORS, "file")
+    model = made_of({"model": shallow})
     assert len(model.backbone.level2) == 20
 
 

@@ -9,7 +9,7 @@ import functools
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlparse
@@ -73,6 +73,10 @@ class Entry:
     def file(self) -> str:
         """The name of the file."""
         return Path(urlparse(self.url).path).name
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the entry as JSON-ready data."""
+        return {**asdict(self), "supported": not self.unsupported}
 
     def card(self) -> ModelCard:
         """Return the card of the model.

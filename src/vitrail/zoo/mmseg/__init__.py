@@ -66,14 +66,14 @@ def parts(model: Mapping[str, Any]) -> list[Part]:
     return [Part(encoder, "backbone.", "backbone."), *neck, Part(HEADS[model["segmentor"]])]
 
 
-def _recognise(content: Content) -> bool:
-    weights = content.get("state_dict")
-    names = [str(name) for name in weights] if isinstance(weights, Mapping) else []
-    return any(name.startswith("decode_head.") for name in names)
-
-
 def _weights(content: Content) -> Mapping[str, Any]:
-    return {str(name).removeprefix("module."): tensor for name, tensor in content["state_dict"].items()}
+    weights = content.get("state_dict")
+    named = weights if isinstance(weights, Mapping) else {}
+    return {str(name).removeprefix("module."): tensor for name, tensor in named.items()}
+
+
+def _recognise(content: Content) -> bool:
+    return any(name.startswith("decode_head.") for name in _weights(content))
 
 
 def _card(content: Content, source: str) -> ModelCard | None:

@@ -65,13 +65,14 @@ def parts(model: Mapping[str, Any]) -> list[Part]:
     ]
 
 
-def _recognise(content: Content) -> bool:
-    weights = content.get("model")
-    return isinstance(weights, Mapping) and any("backbone_net." in str(name) for name in weights)
-
-
 def _weights(content: Content) -> Mapping[str, Any]:
-    return {str(name).removeprefix("module."): tensor for name, tensor in content["model"].items()}
+    weights = content.get("model")
+    named = weights if isinstance(weights, Mapping) else {}
+    return {str(name).removeprefix("module."): tensor for name, tensor in named.items()}
+
+
+def _recognise(content: Content) -> bool:
+    return any(name.startswith("backbone_net.") for name in _weights(content))
 
 
 def _card(content: Content, source: str) -> ModelCard | None:
