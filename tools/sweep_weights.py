@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import sys
 from collections import Counter
 from pathlib import Path
@@ -19,7 +20,7 @@ from tqdm import tqdm
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
 
-from parity.published import architectures, compare
+from parity.published import architectures, compare, image_size
 
 from vitrail.zoo.index import PROJECTS, Entry, index
 
@@ -54,7 +55,8 @@ compared.
 def sweep(configs: Path, results: Path, wanted: str) -> None:
     """Compare the architectures whose name begins as wanted and that have no result yet."""
     done = read(results)
-    for name, entries in tqdm(architectures().items(), disable=None):
+    small_first = sorted(architectures().items(), key=lambda group: math.prod(image_size(group[1][0])))
+    for name, entries in tqdm(small_first, disable=None):
         if name in done or not name.startswith(wanted):
             continue
         try:

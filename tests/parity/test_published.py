@@ -43,7 +43,7 @@ SAMPLE = [
     "ssseg/encnet_resnet50os8_cityscapes",
     "ssseg/fcn_bisenetv1_resnet18os32_cityscapes",
     "ssseg/fcn_erfnet_cityscapes",
-    "ssseg/fcn_unets5os16_ce_drive",
+    "ssseg/fcn_unets5os16_cedice_drive",
     "ssseg/mcibi_deeplabv3_resnet50os8_lip",
     "ssseg/pointrend_resnet50os32_ade20k",
     "ssseg/segformer_mitb0_ade20k",

@@ -276,10 +276,11 @@ VIT = Table(
         (r"\.ffn\.layers\.0\.0\.", ".mlp.fc1."),
         (r"\.ffn\.layers\.1\.", ".mlp.fc2."),
         (r"^(norm1|ln1)\.", "final_norm."),
-    )
+    ),
+    (layouts.patch_bias,),
 )
 # Their last norm is made, and not applied.
-VIT_WITHOUT_LAST_NORM = Table((*VIT.rules, (r"^final_norm\.", None)))
+VIT_WITHOUT_LAST_NORM = Table((*VIT.rules, (r"^final_norm\.", None)), VIT.layouts)
 BEIT = Table((*VIT.rules, (r"relative_position_index$", None), (r"^final_norm\.", None)))
 MAE = Table(BEIT.rules, layouts.MAE)
 

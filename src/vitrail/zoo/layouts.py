@@ -46,6 +46,15 @@ def one_per_class(state: State) -> State:
     return {**state, name: state[name].squeeze(1)}
 
 
+def patch_bias(state: State) -> State:
+    """Add the bias of a plain transformer's patch embedding as zeros, where a file has none.
+
+    MMSegmentation's first generation has it, its second by default not.
+    """
+    name, weight = "encoder.patch_embed.proj.bias", state["encoder.patch_embed.proj.weight"]
+    return state if name in state else {**state, name: weight.new_zeros(weight.shape[0])}
+
+
 SWIN: tuple[Layout, ...] = (change(r"\.downsample\.(reduction\.weight|norm\.(weight|bias))$", merging_order),)
 MIT: tuple[Layout, ...] = (change(r"\.mlp\.fc\d\.weight$", as_matrix),)
 # One matrix for queries, keys and values there; timm has one for queries and one for keys and values.
