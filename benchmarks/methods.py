@@ -32,18 +32,16 @@ from torch.nn import functional as F
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
 warnings.filterwarnings("ignore")
 
-from parity import heads, references, renaming  # noqa: E402
-from parity.renaming import Rules, Values  # noqa: E402
-from parity.same_function import Layout, carry  # noqa: E402
-from parity.test_ce2p import CE2P_SSSEG, ssseg_edges  # noqa: E402
-from parity.test_icnet import ENCODER_MMSEG, ENCODER_MMSEG_VALUES, HEAD_MMSEG  # noqa: E402
-from parity.test_maskformer import MASKFORMER_SSSEG, RESNET18_SSSEG, ssseg, weigh_classes  # noqa: E402
-from parity.test_mcibi import MCIBI_SSSEG, one_per_class  # noqa: E402
-from parity.test_pointrend import POINTREND_MMSEG  # noqa: E402
+from parity import references  # noqa: E402
+from parity.same_function import carry  # noqa: E402
+from parity.test_ce2p import ssseg_edges  # noqa: E402
+from parity.test_maskformer import RESNET18_SSSEG, ssseg, weigh_classes  # noqa: E402
 
 from vitrail import create_model  # noqa: E402
 from vitrail.losses import BinaryCrossEntropyLoss, CrossEntropyLoss  # noqa: E402
 from vitrail.segmentors import Progress, Segmentor  # noqa: E402
+from vitrail.zoo import encoders, heads  # noqa: E402
+from vitrail.zoo.renaming import Table  # noqa: E402
 
 CLASSES = 19
 SHARED = Path(os.environ.get("VITRAIL_SHARED", Path(__file__).resolve().parents[2] / "shared"))
@@ -138,10 +136,8 @@ class Torchvision(Reference):
 class Weights:
     """Where the weights of a reference belong in our model."""
 
-    backbone: Rules
-    head: Rules
-    values: Values = ()
-    layouts: tuple[Layout, ...] = ()
+    backbone: Table
+    head: Table
 
 
 @dataclass(frozen=True)
@@ -160,8 +156,7 @@ class Pair:
         theirs = self.theirs.build()
         ours = create_model(method, self.backbone, CLASSES, **self.options)
         ours.criterion = self.criterion()
-        weights = self.weights
-        carry(theirs, ours, weights.backbone, weights.head, weights.values, layouts=weights.layouts)
+        carry(theirs, ours, self.weights.backbone, self.weights.head)
         self.prepare(theirs, ours)
         return ours, theirs
 
@@ -172,15 +167,17 @@ def on_resnet18(output_stride: int | None = 8, **options: Any) -> dict[str, Any]
 
 mean_over_all = functools.partial(CrossEntropyLoss, ignored_in_mean=True)  # as in MMSegmentation
 binary_mean_over_all = functools.partial(BinaryCrossEntropyLoss, ignored_in_mean=True)
-RESNET = renaming.RESNET_DEEP_STEM
+RESNET = encoders.DEEP_STEM
 R18 = {"backbone__depth": 18, "auxiliary_head__in_channels": 256}
 NARROW = 128  # the width of UPerNet's head, whose published 512 would hide the encoders
-FCN_TORCHVISION: Rules = (
-    (r"^(aux_)?classifier\.0\.", r"\1classifier.convs.0.conv."),
-    (r"^(aux_)?classifier\.1\.", r"\1classifier.convs.0.bn."),
-    (r"^(aux_)?classifier\.4\.", r"\1classifier.classifier."),
-    (r"^aux_classifier\.", "auxiliary.0."),
-    (r"^classifier\.", "head."),
+FCN_TORCHVISION = Table(
+    (
+        (r"^(aux_)?classifier\.0\.", r"\1classifier.convs.0.conv."),
+        (r"^(aux_)?classifier\.1\.", r"\1classifier.convs.0.bn."),
+        (r"^(aux_)?classifier\.4\.", r"\1classifier.classifier."),
+        (r"^aux_classifier\.", "auxiliary.0."),
+        (r"^classifier\.", "head."),
+    )
 )
 
 
@@ -224,7 +221,7 @@ PAIRS: dict[str, list[Pair]] = {
                 auxiliary_head__channels=NARROW,
                 auxiliary_head__num_classes=CLASSES,
             ),
-            Weights(renaming.SWIN_MMSEG, heads.UPERNET_MMSEG, renaming.SWIN_VALUES),
+            Weights(encoders.SWIN, heads.UPERNET_MMSEG),
             {
                 "channels": NARROW,
                 "aux_channels": NARROW,
@@ -240,7 +237,7 @@ PAIRS: dict[str, list[Pair]] = {
                 head__feats_channels=NARROW,
                 auxiliary__out_channels=NARROW,
             ),
-            Weights(renaming.CONVNEXT, heads.UPERNET_SSSEG),
+            Weights(encoders.CONVNEXT, heads.UPERNET_SSSEG),
             {"channels": NARROW, "aux_channels": NARROW, "dropout": 0.0},
         ),
     ],
@@ -248,7 +245,7 @@ PAIRS: dict[str, list[Pair]] = {
         Pair(
             "resnet18c",
             MMSeg("deeplabv3/deeplabv3_r18-d8_4xb2-80k_cityscapes-512x1024"),
-            Weights(RESNET, heads.DEEPLABV3_MMSEG, layouts=(heads.average_last,)),
+            Weights(RESNET, heads.DEEPLABV3_MMSEG),
             on_resnet18(channels=128, aux_channels=64),
             mean_over_all,
         )
@@ -257,7 +254,7 @@ PAIRS: dict[str, list[Pair]] = {
         Pair(
             "resnet18c",
             MMSeg("deeplabv3plus/deeplabv3plus_r18-d8_4xb2-80k_cityscapes-512x1024"),
-            Weights(RESNET, heads.DEEPLABV3PLUS_MMSEG, layouts=(heads.average_last,)),
+            Weights(RESNET, heads.DEEPLABV3PLUS_MMSEG),
             on_resnet18(channels=128, shortcut_channels=12, aux_channels=64),
             mean_over_all,
         )
@@ -278,7 +275,7 @@ PAIRS: dict[str, list[Pair]] = {
         Pair(
             "hrnet_w18_small_v2",
             MMSeg("ocrnet/ocrnet_hr18s_4xb2-40k_cityscapes-512x1024"),
-            Weights(renaming.HRNET, heads.OCRNET_MMSEG),
+            Weights(encoders.PLAIN, heads.OCRNET_MMSEG),
             {
                 "fuse_kernel_size": 1,
                 "coarse_channels": 270,
@@ -301,7 +298,7 @@ PAIRS: dict[str, list[Pair]] = {
         Pair(
             "resnet18c",
             MMSeg("emanet/emanet_r50-d8_4xb2-80k_cityscapes-512x1024", decode_head__in_channels=512, **R18),
-            Weights(RESNET, heads.EMANET_MMSEG, layouts=(heads.one_set_of_bases,)),
+            Weights(RESNET, heads.EMANET_MMSEG),
             on_resnet18(channels=256, aux_channels=256),
             mean_over_all,
         )
@@ -314,7 +311,7 @@ PAIRS: dict[str, list[Pair]] = {
                 backbone__depth=18,
                 neck__in_channels=[64, 128, 256, 512],
             ),
-            Weights(RESNET, POINTREND_MMSEG),
+            Weights(RESNET, heads.POINTREND_MMSEG),
             on_resnet18(None, norm=False, coarse_weight=1.0),
             mean_over_all,
         )
@@ -326,7 +323,7 @@ PAIRS: dict[str, list[Pair]] = {
                 "segformer/segformer_mit-b0_8xb2-160k_ade20k-512x512",
                 decode_head__num_classes=CLASSES,
             ),
-            Weights(renaming.MIT, heads.SEGFORMER_MMSEG, renaming.MIT_VALUES),
+            Weights(encoders.MIT, heads.SEGFORMER_MMSEG),
             {"dropout": 0.0, "backbone_options": {"drop_path_rate": 0.0}},
             mean_over_all,
         )
@@ -343,7 +340,7 @@ PAIRS: dict[str, list[Pair]] = {
                 head__predictor__dropout=0.0,
                 head__predictor__act_cfg={"type": "ReLU", "inplace": False},
             ),
-            Weights(RESNET, MASKFORMER_SSSEG),
+            Weights(RESNET, heads.MASKFORMER_SSSEG),
             on_resnet18(None, pool_sizes=(1, 2, 3, 6)),
             prepare=keep_class_weights,
         ),
@@ -356,7 +353,7 @@ PAIRS: dict[str, list[Pair]] = {
                 head__predictor__dropout=0.0,
                 head__predictor__act_cfg={"type": "ReLU", "inplace": False},
             ),
-            Weights(renaming.SWIN_MMSEG, MASKFORMER_SSSEG, renaming.SWIN_VALUES),
+            Weights(encoders.SWIN, heads.MASKFORMER_SSSEG),
             {"dropout": 0.0, "pool_sizes": (1, 2, 3, 6), "backbone_options": {"drop_path_rate": 0.0}},
             prepare=keep_class_weights,
         ),
@@ -365,7 +362,7 @@ PAIRS: dict[str, list[Pair]] = {
         Pair(
             None,
             MMSeg("bisenetv2/bisenetv2_fcn_4xb4-160k_cityscapes-1024x1024"),
-            Weights(renaming.BISENETV2_MMSEG, heads.MMSEG_SHARED),
+            Weights(encoders.BISENETV2_MMSEG, heads.BISENETV2_MMSEG),
             {"dropout": 0.0},
             mean_over_all,
         )
@@ -374,7 +371,7 @@ PAIRS: dict[str, list[Pair]] = {
         Pair(
             "resnet18c",
             MMSeg("icnet/icnet_r18-d8_4xb2-80k_cityscapes-832x832"),
-            Weights(ENCODER_MMSEG, HEAD_MMSEG, ENCODER_MMSEG_VALUES),
+            Weights(heads.ICNET_ENCODER_MMSEG, heads.ICNET_MMSEG),
             on_resnet18(),
             mean_over_all,
         )
@@ -385,7 +382,7 @@ PAIRS: dict[str, list[Pair]] = {
             SSSegWithEdges(
                 "ce2p/ce2p_resnet50os16_voc", backbone__depth=18, head__in_channels_list=[64, 128, 256, 512]
             ),
-            Weights(RESNET, CE2P_SSSEG),
+            Weights(RESNET, heads.CE2P_SSSEG),
             on_resnet18(16),
         )
     ],
@@ -400,7 +397,7 @@ PAIRS: dict[str, list[Pair]] = {
                 head__update_cfg__momentum_cfg__base_lr=0.01,
                 head__update_cfg__ignore_index=255,
             ),
-            Weights(RESNET, MCIBI_SSSEG, layouts=(one_per_class,)),
+            Weights(RESNET, heads.MCIBI_SSSEG),
             on_resnet18(memory_weight=1.0),
             prepare=in_the_second_epoch,
         )
@@ -416,7 +413,7 @@ PAIRS: dict[str, list[Pair]] = {
         Pair(
             "resnet50",
             Torchvision("fcn_resnet50"),
-            Weights(((r"^", "encoder."),), FCN_TORCHVISION),
+            Weights(encoders.PLAIN, FCN_TORCHVISION),
             on_resnet18(num_convs=1, aux_channels=256),
         ),
     ],
@@ -433,7 +430,7 @@ PAIRS: dict[str, list[Pair]] = {
         Pair(
             None,
             MMSeg("cgnet/cgnet_fcn_4xb4-60k_cityscapes-680x680", decode_head__loss_decode__class_weight=None),
-            Weights(renaming.CGNET_MMSEG, heads.CGNET_HEAD_MMSEG),
+            Weights(encoders.CGNET_MMSEG, heads.FCN_MMSEG),
             {},
             mean_over_all,
         )
@@ -442,7 +439,7 @@ PAIRS: dict[str, list[Pair]] = {
         Pair(
             None,
             MMSeg("fastscnn/fast_scnn_8xb4-160k_cityscapes-512x1024"),
-            Weights(renaming.FASTSCNN_MMSEG, heads.FASTSCNN_HEAD_MMSEG),
+            Weights(encoders.FASTSCNN_MMSEG, heads.FASTSCNN_MMSEG),
             {"dropout": 0.0},
             binary_mean_over_all,
         )

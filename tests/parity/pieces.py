@@ -1,21 +1,15 @@
-"""Parameters that other projects keep in pieces: renamed to `name#0`, `name#1`, … they are joined along axis 0."""
+"""Projections of queries, keys and values: transformers keeps three where we keep one."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
-import torch
-from torch import Tensor
+from vitrail.zoo.renaming import Layout, join
 
 
-def join_pieces(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Return the parameters with every `name#0`, `name#1`, … joined in that order to `name`."""
-    joined: dict[str, Tensor] = {name: value for name, value in state.items() if "#" not in name}
-    pieces: dict[str, dict[int, Tensor]] = {}
-    for name, value in state.items():
-        if "#" in name:
-            whole, _, index = name.partition("#")
-            pieces.setdefault(whole, {})[int(index)] = value
-    for whole, parts in pieces.items():
-        joined[whole] = torch.cat([parts[index] for index in range(len(parts))])
-    return joined
+def join_projections(theirs: str, ours: str) -> tuple[Layout, ...]:
+    """Return the layouts that put `q_proj`, `k_proj` and `v_proj` one under the other.
+
+    `theirs` and `ours` stand before `q_proj.weight` and `weight`, and before the biases alike.
+    """
+    return tuple(
+        join([f"{theirs}{letter}_proj.{kind}" for letter in "qkv"], f"{ours}{kind}") for kind in ("weight", "bias")
+    )

@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
 from parity.references import mmseg_losses, ssseg_logits, ssseg_losses
-from parity.renaming import Rules, Values, randomise, rename, revalue
 from torch import Tensor, nn
 
 from vitrail.segmentors import Segmentor
+from vitrail.zoo.renaming import Part, Table, rename_parts
 
 SQUARE_WIDE_ODD = ((128, 128), (128, 192), (129, 161))
 TOLERANCE = 1e-4
 CLASSES = 9
-
-Layout = Callable[[dict[str, Tensor]], dict[str, Tensor]]
 
 
 def small_mmseg(**changes: Any) -> dict[str, Any]:
@@ -47,31 +45,34 @@ def is_ssseg(reference: nn.Module) -> bool:
     return type(reference).__module__.startswith("ssseg.")
 
 
-def carry(
-    reference: nn.Module,
-    ours: Segmentor,
-    backbone: Rules,
-    head: Rules,
-    values: Values = (),
-    *,
-    layouts: Sequence[Layout] = (),
-) -> None:
+def randomise(module: nn.Module, seed: int = 0) -> None:
+    """Give every parameter and running statistic a value that shows when it is misplaced."""
+    generator = torch.Generator().manual_seed(seed)
+    for name, value in module.state_dict().items():
+        if not value.is_floating_point():
+            continue
+        if name.endswith("running_var"):
+            value.uniform_(0.5, 1.5, generator=generator)
+        elif value.dim() <= 1:
+            centre = 0.0 if name.endswith(("bias", "running_mean")) else 0.7
+            value.normal_(0.0, 0.1, generator=generator).add_(centre)
+        elif value.dim() in (3, 4) and value.shape[0] == 1:  # position embeddings and the like
+            value.normal_(0.0, 0.2, generator=generator)
+        else:
+            fan = value[0].numel()
+            value.normal_(0.0, fan**-0.5, generator=generator)
+
+
+def carry(reference: nn.Module, ours: Segmentor, backbone: Table, head: Table, *, neck: Table | None = None) -> None:
     """Give every parameter of both models the same random value; each must find its place.
 
-    `values` are functions of the encoder's parameters, by their new names; `layouts` are functions of the whole renamed
-    state, for what is more than a name.
+    `neck` is the table of what stands between the encoder and the head and belongs to our encoder.
     """
     randomise(reference)
-    prefix = "backbone_net." if is_ssseg(reference) else "backbone."
-    state = reference.state_dict()
-    encoder = {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)}
-    rest = {name: value for name, value in state.items() if not name.startswith(prefix)}
-    encoder = revalue(rename(encoder, backbone), values)
-    renamed = {f"backbone.{name}": value for name, value in encoder.items()}
-    renamed |= rename(rest, head)
-    for layout in layouts:
-        renamed = layout(renamed)
-    ours.load_state_dict(renamed, strict=True)
+    first, second = ("backbone_net.", "feats_to_pyramid_net.") if is_ssseg(reference) else ("backbone.", "neck.")
+    between = [Part(neck, second, "backbone.neck.")] if neck else []
+    parts = [Part(backbone, first, "backbone."), *between, Part(head)]
+    ours.load_state_dict(rename_parts(reference.state_dict(), parts, "the reference"), strict=True)
 
 
 def assert_close(actual: Tensor, expected: Tensor, what: str) -> None:

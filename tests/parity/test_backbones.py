@@ -9,11 +9,13 @@ import pytest
 import torch
 from backbones.narrow import narrowed
 from parity import references
-from parity import renaming as names
 from parity.encoders import DILATIONS, hrnet_stages, mmpretrain_backbone, mmseg_backbone, ssseg_backbone
+from parity.same_function import randomise
 from torch import Tensor, nn
 
 from vitrail import create_backbone
+from vitrail.zoo import encoders, layouts
+from vitrail.zoo.renaming import Part, Rules, Table, apply_table, rename_parts
 
 pytestmark = pytest.mark.parity
 
@@ -24,17 +26,14 @@ TOLERANCE = 1e-4
 def assert_same(
     reference: nn.Module,
     ours: nn.Module,
-    rules: Any,
-    values: Any = (),
+    table: Table,
     *,
-    joins: Any = (),
-    splits: Any = (),
     take: Sequence[int] | None = None,
     sizes: Sequence[tuple[int, int]] = SQUARE_WIDE_ODD,
 ) -> None:
     """Carry the weights over and compare every map; `take` picks the maps of the reference that correspond to ours."""
-    names.randomise(reference)
-    names.carry(reference, ours, rules, values, joins, splits)
+    randomise(reference)
+    ours.load_state_dict(apply_table(reference.state_dict(), table, "the reference"), strict=True)
     assert_same_maps(reference, ours, take=take, sizes=sizes)
 
 
@@ -83,12 +82,12 @@ class TestResNet:
         strides, dilations = DILATIONS[output_stride]
         theirs = mmseg_backbone("ResNetV1c", depth=depth, strides=strides, dilations=dilations, contract_dilation=True)
         ours = create_backbone(name, output_stride=output_stride)
-        assert_same(theirs, ours, names.RESNET_DEEP_STEM)
+        assert_same(theirs, ours, encoders.DEEP_STEM)
 
     def test_ssseg(self, depth: int, name: str, output_stride: int) -> None:
         theirs = ssseg_backbone("ResNet", depth=depth, outstride=output_stride)
         ours = create_backbone(name, output_stride=output_stride)
-        assert_same(theirs, ours, names.RESNET_DEEP_STEM, sizes=[(129, 161)])
+        assert_same(theirs, ours, encoders.DEEP_STEM, sizes=[(129, 161)])
 
 
 @pytest.mark.parametrize("output_stride", [8, 16, 32])
@@ -100,23 +99,23 @@ class TestResNetStems:
         strides, dilations = DILATIONS[output_stride]
         theirs = mmseg_backbone("ResNet", depth=depth, strides=strides, dilations=dilations, contract_dilation=True)
         ours = create_backbone(f"resnet{depth}", output_stride=output_stride)
-        assert_same(theirs, ours, names.RESNET_DEEP_STEM)
+        assert_same(theirs, ours, encoders.PLAIN)
 
     def test_plain_ssseg(self, depth: int, output_stride: int) -> None:
         theirs = ssseg_backbone("ResNet", depth=depth, outstride=output_stride, use_conv3x3_stem=False)
         ours = create_backbone(f"resnet{depth}", output_stride=output_stride)
-        assert_same(theirs, ours, names.RESNET_DEEP_STEM, sizes=[(129, 161)])
+        assert_same(theirs, ours, encoders.PLAIN, sizes=[(129, 161)])
 
     def test_averaging_mmseg(self, depth: int, output_stride: int) -> None:
         strides, dilations = DILATIONS[output_stride]
         theirs = mmseg_backbone("ResNetV1d", depth=depth, strides=strides, dilations=dilations, contract_dilation=True)
         ours = create_backbone(f"resnet{depth}d", output_stride=output_stride)
-        assert_same(theirs, ours, names.RESNET_DEEP_STEM)
+        assert_same(theirs, ours, encoders.DEEP_STEM)
 
     def test_averaging_ssseg(self, depth: int, output_stride: int) -> None:
         theirs = ssseg_backbone("ResNet", depth=depth, outstride=output_stride, use_avg_for_downsample=True)
         ours = create_backbone(f"resnet{depth}d", output_stride=output_stride)
-        assert_same(theirs, ours, names.RESNET_DEEP_STEM, sizes=[(129, 161)])
+        assert_same(theirs, ours, encoders.DEEP_STEM, sizes=[(129, 161)])
 
 
 class TestUncommonResNets:
@@ -127,7 +126,7 @@ class TestUncommonResNets:
         theirs = mmseg_backbone(
             "ResNetV1c", depth=50, stem_channels=128, strides=strides, dilations=dilations, contract_dilation=True
         )
-        assert_same(theirs, create_backbone("resnet50s", output_stride=8), names.RESNET_DEEP_STEM, sizes=[(129, 161)])
+        assert_same(theirs, create_backbone("resnet50s", output_stride=8), encoders.DEEP_STEM, sizes=[(129, 161)])
 
     @pytest.mark.parametrize(("depth", "grid"), [(18, (2, 4)), (50, (1, 2, 4))])
     def test_multi_grid(self, depth: int, grid: tuple[int, ...]) -> None:
@@ -141,7 +140,7 @@ class TestUncommonResNets:
             multi_grid=grid,
         )
         ours = create_backbone(f"resnet{depth}c", output_stride=16, multi_grid=grid)
-        assert_same(theirs, ours, names.RESNET_DEEP_STEM)
+        assert_same(theirs, ours, encoders.DEEP_STEM)
 
     @pytest.mark.parametrize("depth", [18, 50])
     def test_dilated_at_its_own_strides(self, depth: int) -> None:
@@ -149,7 +148,7 @@ class TestUncommonResNets:
             "ResNet", depth=depth, strides=(1, 2, 2, 2), dilations=(1, 1, 2, 4), contract_dilation=True
         )
         ours = create_backbone(f"resnet{depth}", stage_dilations=(1, 1, 2, 4))
-        assert_same(theirs, ours, names.RESNET_DEEP_STEM)
+        assert_same(theirs, ours, encoders.PLAIN)
 
 
 MOBILENET_V2_DILATIONS = {
@@ -164,11 +163,11 @@ class TestMobileNetV2:
     def test_mmseg(self, output_stride: int) -> None:
         strides, dilations = MOBILENET_V2_DILATIONS[output_stride]
         theirs = mmseg_backbone("MobileNetV2", strides=strides, dilations=dilations, out_indices=(1, 2, 4, 6))
-        assert_same(theirs, create_backbone("mobilenetv2_100", output_stride=output_stride), names.MOBILENET_V2)
+        assert_same(theirs, create_backbone("mobilenetv2_100", output_stride=output_stride), encoders.MOBILENET_V2)
 
     def test_ssseg(self, output_stride: int) -> None:
         theirs = ssseg_backbone("MobileNetV2", outstride=output_stride)
-        assert_same(theirs, create_backbone("mobilenetv2_100", output_stride=output_stride), names.MOBILENET_V2)
+        assert_same(theirs, create_backbone("mobilenetv2_100", output_stride=output_stride), encoders.MOBILENET_V2)
 
 
 def test_convnext_ssseg() -> None:
@@ -179,38 +178,40 @@ def test_convnext_ssseg() -> None:
         layer_scale_init_value=1.0,
         gap_before_final_norm=False,
     )
-    assert_same(theirs, create_backbone("convnext_tiny"), names.CONVNEXT)
+    assert_same(theirs, create_backbone("convnext_tiny"), encoders.CONVNEXT)
 
 
 def test_convnext_mmpretrain() -> None:
     theirs = mmpretrain_backbone(
         "ConvNeXt", arch="tiny", out_indices=(0, 1, 2, 3), layer_scale_init_value=1.0, gap_before_final_norm=False
     )
-    assert_same(theirs, create_backbone("convnext_tiny"), names.CONVNEXT)
+    assert_same(theirs, create_backbone("convnext_tiny"), encoders.CONVNEXT)
 
 
 # The names inside a block of convolutions, of MobileViT and of its second version.
-_INVERTED_RESIDUAL: names.Rules = (
+_INVERTED_RESIDUAL: Rules = (
     (r"^(encoder\.stages\.\d\.\d)\.conv\.0\.", r"\1.conv1_1x1."),
     (r"^(encoder\.stages\.\d\.\d)\.conv\.1\.", r"\1.conv2_kxk."),
     (r"^(encoder\.stages\.\d\.\d)\.conv\.2\.", r"\1.conv3_1x1."),
 )
-MOBILEVIT: names.Rules = (
-    (r"^stem\.", "encoder.stem."),
-    (r"^layers\.", "encoder.stages."),
-    *_INVERTED_RESIDUAL,
-    (r"\.local_rep\.0\.", ".conv_kxk."),
-    (r"\.local_rep\.1\.conv\.", ".conv_1x1."),
-    (r"\.global_rep\.(\d)\.(weight|bias)$", r".norm.\2"),
-    (r"\.global_rep\.", ".transformer."),
-    (r"\.ln(\d)\.", r".norm\1."),
-    (r"\.attn\.attn\.in_proj_", ".attn.qkv."),
-    (r"\.attn\.attn\.out_proj\.", ".attn.proj."),
-    (r"\.ffn\.layers\.0\.0\.", ".mlp.fc1."),
-    (r"\.ffn\.layers\.1\.", ".mlp.fc2."),
-    (r"^conv_1x1_exp\.", "encoder.final_conv."),
+MOBILEVIT = Table(
+    (
+        (r"^stem\.", "encoder.stem."),
+        (r"^layers\.", "encoder.stages."),
+        *_INVERTED_RESIDUAL,
+        (r"\.local_rep\.0\.", ".conv_kxk."),
+        (r"\.local_rep\.1\.conv\.", ".conv_1x1."),
+        (r"\.global_rep\.(\d)\.(weight|bias)$", r".norm.\2"),
+        (r"\.global_rep\.", ".transformer."),
+        (r"\.ln(\d)\.", r".norm\1."),
+        (r"\.attn\.attn\.in_proj_", ".attn.qkv."),
+        (r"\.attn\.attn\.out_proj\.", ".attn.proj."),
+        (r"\.ffn\.layers\.0\.0\.", ".mlp.fc1."),
+        (r"\.ffn\.layers\.1\.", ".mlp.fc2."),
+        (r"^conv_1x1_exp\.", "encoder.final_conv."),
+    )
 )
-MOBILEVIT_V2: names.Rules = ((r"^(stem|stages)\.", r"encoder.\1."), *_INVERTED_RESIDUAL)
+MOBILEVIT_V2 = Table(((r"^(stem|stages)\.", r"encoder.\1."), *_INVERTED_RESIDUAL))
 
 
 class TestMobileViT:
@@ -230,26 +231,28 @@ class TestMobileViT:
 class TestCGNet:
     def test_mmseg(self) -> None:
         theirs = mmseg_backbone("CGNet", norm_cfg={"type": "BN", "eps": 1e-3})
-        assert_same(theirs, create_backbone("cgnet_m3n21"), names.CGNET_MMSEG)
+        assert_same(theirs, create_backbone("cgnet_m3n21"), encoders.CGNET_MMSEG)
 
     def test_ssseg(self) -> None:
         theirs = ssseg_backbone("CGNet", num_blocks=(2, 4))
         ours = create_backbone("cgnet_m3n21", num_blocks=(2, 4), norm_eps=1e-5)
-        assert_same(theirs, ours, names.CGNET_SSSEG)
+        assert_same(theirs, ours, encoders.CGNET_SSSEG)
 
 
 class TestFastSCNN:
     def test_mmseg(self) -> None:
-        assert_same(mmseg_backbone("FastSCNN"), create_backbone("fastscnn"), names.FASTSCNN_MMSEG)
+        assert_same(mmseg_backbone("FastSCNN"), create_backbone("fastscnn"), encoders.FASTSCNN_MMSEG)
 
     def test_ssseg(self) -> None:
-        assert_same(ssseg_backbone("FastSCNN"), create_backbone("fastscnn", depthwise_act=True), names.FASTSCNN_SSSEG)
+        assert_same(
+            ssseg_backbone("FastSCNN"), create_backbone("fastscnn", depthwise_act=True), encoders.FASTSCNN_SSSEG
+        )
 
 
 class TestHRNet:
     def test_mmseg(self) -> None:
         theirs = mmseg_backbone("HRNet", extra=hrnet_stages((18, 36, 72, 144), (1, 3, 2), 2))
-        assert_same(theirs, create_backbone("hrnet_w18_small_v2"), names.HRNET)
+        assert_same(theirs, create_backbone("hrnet_w18_small_v2"), encoders.PLAIN)
 
     def test_ssseg(self) -> None:
         references.require_ssseg()
@@ -258,7 +261,7 @@ class TestHRNet:
         HRModule.use_checkpoint = False  # 1.7.0 reads this attribute without ever setting it
         theirs = ssseg_backbone("HRNet", arch="hrnetv2_w18_small")
         ours = create_backbone("hrnet_w18_small_v2", concat=True)
-        assert_same(theirs, ours, names.HRNET, take=(0, 0, 0, 0))
+        assert_same(theirs, ours, encoders.PLAIN, take=(0, 0, 0, 0))
 
 
 @pytest.mark.parametrize("output_stride", [8, 16, 32])
@@ -268,12 +271,12 @@ class TestResNeSt:
         theirs = mmseg_backbone(
             "ResNeSt", depth=50, stem_channels=64, strides=strides, dilations=dilations, contract_dilation=True
         )
-        assert_same(theirs, create_backbone("resnest50d", output_stride=output_stride), names.RESNET_DEEP_STEM)
+        assert_same(theirs, create_backbone("resnest50d", output_stride=output_stride), encoders.DEEP_STEM)
 
     def test_ssseg(self, output_stride: int) -> None:
         theirs = ssseg_backbone("ResNeSt", depth=50, stem_channels=64, outstride=output_stride)
         ours = create_backbone("resnest50d", output_stride=output_stride)
-        assert_same(theirs, ours, names.RESNET_DEEP_STEM, sizes=[(129, 161)])
+        assert_same(theirs, ours, encoders.DEEP_STEM, sizes=[(129, 161)])
 
 
 SWIN_TINY = {"embed_dims": 24, "depths": (2, 2, 2, 2), "num_heads": (1, 2, 4, 8)}
@@ -290,15 +293,11 @@ class TestSwin:
 
     def test_mmseg(self, monkeypatch: pytest.MonkeyPatch) -> None:
         theirs = mmseg_backbone("SwinTransformer", **SWIN_TINY)
-        assert_same(
-            theirs, create_backbone(self.narrow(monkeypatch)), names.SWIN_MMSEG, names.SWIN_VALUES, sizes=self.sizes
-        )
+        assert_same(theirs, create_backbone(self.narrow(monkeypatch)), encoders.SWIN, sizes=self.sizes)
 
     def test_ssseg(self, monkeypatch: pytest.MonkeyPatch) -> None:
         theirs = ssseg_backbone("SwinTransformer", **SWIN_TINY, norm_cfg={"type": "LayerNorm"})
-        assert_same(
-            theirs, create_backbone(self.narrow(monkeypatch)), names.SWIN_MMSEG, names.SWIN_VALUES, sizes=self.sizes
-        )
+        assert_same(theirs, create_backbone(self.narrow(monkeypatch)), encoders.SWIN, sizes=self.sizes)
 
 
 class TestMiT:
@@ -311,27 +310,27 @@ class TestMiT:
 
     def test_mmseg(self) -> None:
         theirs = mmseg_backbone("MixVisionTransformer", **self.settings)
-        assert_same(theirs, create_backbone("mit_b0"), names.MIT, names.MIT_VALUES)
+        assert_same(theirs, create_backbone("mit_b0"), encoders.MIT)
 
     def test_ssseg(self) -> None:
         theirs = ssseg_backbone("MixVisionTransformer", **self.settings, norm_cfg={"type": "LayerNorm", "eps": 1e-6})
-        assert_same(theirs, create_backbone("mit_b0"), names.MIT, names.MIT_VALUES)
+        assert_same(theirs, create_backbone("mit_b0"), encoders.MIT)
 
 
 class TestBiSeNetV2:
     def test_mmseg(self) -> None:
         theirs = mmseg_backbone("BiSeNetV2")
-        assert_same(theirs, create_backbone("bisenetv2"), names.BISENETV2_MMSEG, take=(1, 2, 3, 4, 0))
+        assert_same(theirs, create_backbone("bisenetv2"), encoders.BISENETV2_MMSEG, take=(1, 2, 3, 4, 0))
 
     def test_ssseg(self) -> None:
         theirs = ssseg_backbone("BiSeNetV2")
-        assert_same(theirs, create_backbone("bisenetv2", pointwise_bias=False), names.BISENETV2_SSSEG)
+        assert_same(theirs, create_backbone("bisenetv2", pointwise_bias=False), encoders.BISENETV2_SSSEG)
 
 
 class TestBiSeNetV1:
     def test_mmseg(self) -> None:
         theirs = mmseg_backbone("BiSeNetV1", backbone_cfg={"type": "ResNet", "depth": 18})
-        assert_same(theirs, create_backbone("bisenetv1_resnet18"), names.BISENETV1_MMSEG, take=(1, 2, 0))
+        assert_same(theirs, create_backbone("bisenetv1_resnet18"), encoders.BISENETV1_MMSEG, take=(1, 2, 0))
 
     def test_mmseg_resnet50(self) -> None:
         theirs = mmseg_backbone(
@@ -342,7 +341,7 @@ class TestBiSeNetV1:
             out_channels=1024,
         )
         ours = create_backbone("bisenetv1_resnet50")
-        assert_same(theirs, ours, names.BISENETV1_MMSEG, take=(1, 2, 0), sizes=[(97, 65)])
+        assert_same(theirs, ours, encoders.BISENETV1_MMSEG, take=(1, 2, 0), sizes=[(97, 65)])
 
     def test_ssseg(self) -> None:
         context = {
@@ -354,7 +353,7 @@ class TestBiSeNetV1:
             "pretrained": False,
         }
         theirs = ssseg_backbone("BiSeNetV1", backbone_cfg=context)
-        assert_same(theirs, create_backbone("bisenetv1_resnet18", deep_stem=True), names.BISENETV1_SSSEG)
+        assert_same(theirs, create_backbone("bisenetv1_resnet18", deep_stem=True), encoders.BISENETV1_SSSEG)
 
 
 class TestViT:
@@ -388,8 +387,8 @@ class TestViT:
             interpolation=interpolation,
             final_norm=final_norm,
         )
-        rules = names.VIT if final_norm else (*names.VIT, (r"^final_norm\.", None))
-        assert_same(theirs, ours, rules, sizes=self.sizes)
+        table = encoders.VIT if final_norm else encoders.VIT_WITHOUT_LAST_NORM
+        assert_same(theirs, ours, table, sizes=self.sizes)
 
     def test_ssseg(self, monkeypatch: pytest.MonkeyPatch) -> None:
         theirs = ssseg_backbone("VisionTransformer", **self.settings, norm_cfg={"type": "LayerNorm", "eps": 1e-6})
@@ -399,7 +398,7 @@ class TestViT:
             out_indices=(0, 2, 3, 4),
             interpolation="bilinear",
         )
-        assert_same(theirs, ours, names.VIT, sizes=self.sizes)
+        assert_same(theirs, ours, encoders.VIT, sizes=self.sizes)
 
 
 class WithNeck(nn.Module):
@@ -414,17 +413,19 @@ class WithNeck(nn.Module):
         return self.neck(self.backbone(images))
 
 
-def with_neck(rules: names.Rules) -> names.Rules:
-    """Return the rules of an encoder inside `WithNeck`, joined by those of both kinds of neck."""
-    encoder = tuple((f"^backbone\\.{rule[1:]}" if rule.startswith("^") else rule, new) for rule, new in rules)
-    return (
-        *encoder,
-        (r"^backbone\.", ""),
-        (r"^neck\.lateral_convs\.(\d)\.conv\.", r"neck.lateral.\1."),
-        (r"^neck\.convs\.(\d)\.conv\.", r"neck.smooth.\1."),
-        (r"^neck\.upsample_4x\.", "neck.up4."),
-        (r"^neck\.upsample_2x\.0\.", "neck.up2."),
-    )
+def assert_same_with_neck(
+    encoder: nn.Module,
+    neck: nn.Module,
+    ours: nn.Module,
+    table: Table,
+    sizes: Sequence[tuple[int, int]] = SQUARE_WIDE_ODD,
+) -> None:
+    """Carry the weights of an encoder and its neck over and compare every map."""
+    reference = WithNeck(encoder, neck)
+    randomise(reference)
+    parts = [Part(table, "backbone."), Part(encoders.NECK, "neck.", "neck.")]
+    ours.load_state_dict(rename_parts(reference.state_dict(), parts, "the reference"), strict=True)
+    assert_same_maps(reference, ours, sizes=sizes)
 
 
 class TestNecks:
@@ -442,7 +443,7 @@ class TestNecks:
             final_norm=True,
             neck_channels=40,
         )
-        assert_same(WithNeck(encoder, neck), ours, with_neck(names.VIT))
+        assert_same_with_neck(encoder, neck, ours, encoders.VIT)
 
     @pytest.mark.parametrize("size", [(128, 128), (128, 192), (112, 80)])
     def test_transposed(self, monkeypatch: pytest.MonkeyPatch, size: tuple[int, int]) -> None:
@@ -461,7 +462,25 @@ class TestNecks:
         )
         name = narrowed(monkeypatch, "beit_base_patch16_224", **TestBEiT.shape)
         ours = create_backbone(name, img_size=size, pyramid=True)
-        assert_same(WithNeck(encoder, neck), ours, with_neck(names.BEIT), sizes=[size])
+        assert_same_with_neck(encoder, neck, ours, encoders.BEIT, sizes=[size])
+
+
+BEIT_TRANSFORMERS = Table(
+    (
+        (r"^encoder\.beit\.embeddings\.cls_token$", "encoder.cls_token"),
+        (r"^encoder\.beit\.embeddings\.patch_embeddings\.projection\.", "encoder.patch_embed.proj."),
+        (r"^encoder\.beit\.layers\.", "encoder.blocks."),
+        (r"\.lambda_(\d)$", r".gamma_\1"),
+        (r"\.attention\.(\w)_proj\.weight$", r".attn.\1.weight"),
+        (r"\.attention\.([qv])_proj\.bias$", r".attn.\1_bias"),
+        (r"\.attn\.o\.", ".attn.proj."),
+        (r"\.attention\.o_proj\.", ".attn.proj."),
+        (r"\.layernorm_before\.", ".norm1."),
+        (r"\.layernorm_after\.", ".norm2."),
+        (r"\.relative_position_bias\.relative_position_bias_table$", ".attn.relative_position_bias_table"),
+    ),
+    layouts.BEIT_SEPARATE,
+)
 
 
 class TestBEiT:
@@ -481,7 +500,7 @@ class TestBEiT:
         )
         name = narrowed(monkeypatch, "beit_base_patch16_224", **self.shape)
         ours = create_backbone(name, img_size=tuple(16 * (side // 16) for side in size))
-        assert_same(theirs, ours, names.BEIT, sizes=[size])
+        assert_same(theirs, ours, encoders.BEIT, sizes=[size])
 
     def test_ssseg(self, monkeypatch: pytest.MonkeyPatch) -> None:
         theirs = ssseg_backbone(
@@ -496,7 +515,7 @@ class TestBEiT:
         ours = create_backbone(
             narrowed(monkeypatch, "beit_base_patch16_224", **self.shape), img_size=(128, 192), out_indices=(0, 1, 2, 3)
         )
-        assert_same(theirs, ours, names.BEIT, sizes=[(128, 192)])
+        assert_same(theirs, ours, encoders.BEIT, sizes=[(128, 192)])
 
     def test_transformers_at_other_sizes(self, monkeypatch: pytest.MonkeyPatch) -> None:
         transformers = pytest.importorskip("transformers", reason=f"transformers {references.INSTALL}")
@@ -527,7 +546,7 @@ class TestBEiT:
         name = narrowed(monkeypatch, "beit_base_patch16_224", **self.shape)
         ours = create_backbone(name, img_size=96, out_indices=(0, 1, 2, 3))
         sizes = [(96, 96), (128, 128), (128, 192), (64, 64)]
-        assert_same(Maps(), ours, names.BEIT_TRANSFORMERS, joins=names.BEIT_TRANSFORMERS_JOINS, sizes=sizes)
+        assert_same(Maps(), ours, BEIT_TRANSFORMERS, sizes=sizes)
 
 
 class TestTwins:
@@ -555,7 +574,7 @@ class TestTwins:
             norm_cfg=norm,
         )
         ours = create_backbone(self.narrow(monkeypatch, "twins_svt_small", (2, 4, 8, 16)))
-        assert_same(theirs, ours, names.TWINS, splits=names.TWINS_SPLITS, sizes=self.sizes)
+        assert_same(theirs, ours, encoders.TWINS, sizes=self.sizes)
 
     @pytest.mark.parametrize("build", [mmseg_backbone, ssseg_backbone])
     def test_pcpvt(self, monkeypatch: pytest.MonkeyPatch, build: Any) -> None:
@@ -564,18 +583,18 @@ class TestTwins:
             "PCPVT", **self.dims, num_heads=[1, 2, 4, 8], mlp_ratios=[8, 8, 4, 4], qkv_bias=True, norm_cfg=norm
         )
         ours = create_backbone(self.narrow(monkeypatch, "twins_pcpvt_small", (1, 2, 4, 8)))
-        assert_same(theirs, ours, names.TWINS, splits=names.TWINS_SPLITS, sizes=self.sizes)
+        assert_same(theirs, ours, encoders.TWINS, sizes=self.sizes)
 
 
 class TestERFNet:
     def test_mmseg(self) -> None:
-        assert_same(mmseg_backbone("ERFNet"), Last(create_backbone("erfnet")), names.ERFNET)
+        assert_same(mmseg_backbone("ERFNet"), Last(create_backbone("erfnet")), encoders.ERFNET)
 
     @pytest.mark.parametrize("prelu", [False, True])
     def test_ssseg(self, prelu: bool) -> None:
         theirs = ssseg_backbone("ERFNet", act_cfg={"type": "PReLU" if prelu else "ReLU"})
         ours = create_backbone("erfnet", prelu=prelu, downsample_bias=False, norm_eps=1e-5)
-        assert_same(theirs, Last(ours), names.ERFNET)
+        assert_same(theirs, Last(ours), encoders.ERFNET)
 
 
 class TestUNet:
@@ -585,7 +604,7 @@ class TestUNet:
 
     def test_mmseg(self) -> None:
         theirs = mmseg_backbone("UNet", base_channels=16)
-        assert_same(theirs, create_backbone("unet_s5", base_channels=16), names.UNET_MMSEG, sizes=self.sizes)
+        assert_same(theirs, create_backbone("unet_s5", base_channels=16), encoders.UNET_MMSEG, sizes=self.sizes)
 
     def test_ssseg(self) -> None:
         class Kept(dict[str, Any]):
@@ -595,7 +614,7 @@ class TestUNet:
                 return super().pop(key, "InterpConv")
 
         theirs = ssseg_backbone("UNet", base_channels=16, upsample_cfg=Kept())
-        assert_same(theirs, create_backbone("unet_s5", base_channels=16), names.UNET_SSSEG, sizes=self.sizes)
+        assert_same(theirs, create_backbone("unet_s5", base_channels=16), encoders.UNET_SSSEG, sizes=self.sizes)
 
 
 class TestMobileNetV3:
@@ -606,7 +625,7 @@ class TestMobileNetV3:
             "MobileNetV3", arch="large", out_indices=(1, 3, 16), norm_cfg={"type": "BN", "eps": 1e-3}
         )
         ours = create_backbone("tf_mobilenetv3_large_100", output_stride=8, out_indices=(0, 1, 4))
-        assert_same(theirs, ours, names.MOBILENET_V3_LARGE_MMSEG)
+        assert_same(theirs, ours, encoders.MOBILENET_V3_LARGE_MMSEG)
 
     @pytest.mark.parametrize("size", ["large", "small"])
     def test_ssseg(self, size: str) -> None:
@@ -617,15 +636,15 @@ class TestMobileNetV3:
             norm_cfg={"type": "BatchNorm2d", "eps": 1e-3},
         )
         ours = create_backbone(f"tf_mobilenetv3_{size}_100", output_stride=8, out_indices=(0, 1, 4))
-        rules = names.MOBILENET_V3_LARGE_SSSEG if size == "large" else names.MOBILENET_V3_SMALL_SSSEG
-        assert_same(theirs, ours, rules)
+        table = encoders.MOBILENET_V3_LARGE_SSSEG if size == "large" else encoders.MOBILENET_V3_SMALL_SSSEG
+        assert_same(theirs, ours, table)
 
     def test_mmseg_small(self) -> None:
         theirs = mmseg_backbone(
             "MobileNetV3", arch="small", out_indices=(0, 1, 12), norm_cfg={"type": "BN", "eps": 1e-3}
         )
         ours = create_backbone("tf_mobilenetv3_small_100", output_stride=8, out_indices=(0, 1, 4))
-        assert_same(theirs, ours, names.MOBILENET_V3_SMALL_MMSEG)
+        assert_same(theirs, ours, encoders.MOBILENET_V3_SMALL_MMSEG)
 
 
 @pytest.mark.parametrize("build", [mmseg_backbone, ssseg_backbone])
@@ -642,10 +661,4 @@ def test_mae(monkeypatch: pytest.MonkeyPatch, build: Any) -> None:
     )
     narrowed(monkeypatch, "beit_base_patch16_224", embed_dim=48, depth=4, num_heads=3)
     ours = create_backbone("mae_vit_base_patch16", img_size=128, out_indices=(0, 1, 2, 3))
-    splits = names.MAE_SPLITS
-    names.randomise(theirs)
-    state = names.split(names.rename(theirs.state_dict(), names.MAE), splits)
-    for key in [key for key in state if key.endswith(".k_bias")]:
-        del state[key]
-    ours.load_state_dict(state)
-    assert_same_maps(theirs, ours, sizes=[(128, 128)])
+    assert_same(theirs, ours, encoders.MAE, sizes=[(128, 128)])

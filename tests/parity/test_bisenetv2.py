@@ -5,12 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from parity import heads, renaming
 from parity.references import build_mmseg, build_ssseg
 from parity.same_function import CLASSES, assert_same_logits, assert_same_training, carry
 
 from vitrail import create_model
 from vitrail.losses import CrossEntropyLoss
+from vitrail.zoo import encoders, heads
 
 pytestmark = pytest.mark.parity
 
@@ -20,7 +20,7 @@ def test_mmseg() -> None:
     theirs = build_mmseg("bisenetv2/bisenetv2_fcn_4xb4-160k_cityscapes-1024x1024", **classes)
     ours = create_model("bisenetv2", None, CLASSES, dropout=0.0)
     ours.criterion = CrossEntropyLoss(ignored_in_mean=True)
-    carry(theirs, ours, renaming.BISENETV2_MMSEG, heads.MMSEG_SHARED)
+    carry(theirs, ours, encoders.BISENETV2_MMSEG, heads.BISENETV2_MMSEG)
     assert_same_logits(theirs, ours)
     terms = {"seg": "decode.loss_ce", **{f"aux{i}_seg": f"aux_{i}.loss_ce" for i in range(4)}}
     assert_same_training(theirs, ours, terms)
@@ -29,7 +29,7 @@ def test_mmseg() -> None:
 def test_ssseg(configs: Path) -> None:
     theirs = build_ssseg("bisenetv2/fcn_bisenetv2_cityscapes", configs, num_classes=CLASSES)
     ours = create_model("bisenetv2", None, CLASSES, dropout=0.0, backbone_options={"pointwise_bias": False})
-    carry(theirs, ours, renaming.BISENETV2_SSSEG, heads.BISENETV2_HEAD_SSSEG)
+    carry(theirs, ours, encoders.BISENETV2_SSSEG, heads.BISENETV2_SSSEG)
     assert_same_logits(theirs, ours)
     terms = {"seg": "loss_cls", **{f"aux{i}_seg": f"loss_aux{i + 1}" for i in range(4)}}
     assert_same_training(theirs, ours, terms)

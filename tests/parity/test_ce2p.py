@@ -6,39 +6,18 @@ from pathlib import Path
 
 import pytest
 import torch
-from parity import heads, renaming
 from parity.references import build_ssseg, require_ssseg
-from parity.renaming import Rules
 from parity.same_function import assert_same_logits, assert_same_training, carry, images_and_targets
 from torch import Tensor
 
 from vitrail import create_model
 from vitrail.layers.edges import class_edges
+from vitrail.zoo import encoders, heads
 
 pytestmark = pytest.mark.parity
 
 CLASSES = 9
 SMALL = {"channels": 32, "shortcut_channels": 16, "edge_channels": 16, "dropout": 0.0}
-
-CE2P_SSSEG: Rules = (
-    *heads.PYRAMID_SSSEG,
-    (r"^ppm_net\.bottleneck\.0\.", "head.fuse.conv."),
-    (r"^ppm_net\.bottleneck\.1\.", "head.fuse.bn."),
-    (r"^shortcut\.", "head.shortcut."),
-    (r"^edge_net\.edge_conv\.", "head.edges.edge."),
-    (r"^edge_net\.fuse_conv\.", "head.edges.fuse."),
-    (r"^edge_net\.branches\.", "head.edges.branches."),
-    (r"^(head\.(shortcut|edges\.branches\.\d))\.0\.", r"\1.conv."),
-    (r"^(head\.(shortcut|edges\.branches\.\d))\.1\.", r"\1.bn."),
-    (r"^decoder_stage1\.7\.", "head.early_classifier."),
-    (r"^decoder_stage2\.7\.", "head.classifier."),
-    (r"^decoder_stage1\.", "head.parse."),
-    (r"^decoder_stage2\.", "head.refine."),
-    (r"^(head\.(parse|refine))\.4\.", r"\1.1.bn."),
-    (r"^(head\.(parse|refine))\.3\.", r"\1.1.conv."),
-    (r"^(head\.(parse|refine))\.1\.(?!conv|bn)", r"\1.0.bn."),
-    (r"^(head\.(parse|refine))\.0\.(?!conv|bn)", r"\1.0.conv."),
-)
 
 
 @pytest.fixture
@@ -77,7 +56,7 @@ def test_ssseg(stride: int, dataset: str, configs: Path) -> None:
     ours = create_model(
         "ce2p", "resnet18c", CLASSES, output_stride=stride, edge_weights_in_mean=dataset == "lip", **SMALL
     )
-    carry(theirs, ours, renaming.RESNET_DEEP_STEM, CE2P_SSSEG)
+    carry(theirs, ours, encoders.DEEP_STEM, heads.CE2P_SSSEG)
     assert_same_logits(theirs, ours)
     terms = {"seg": "loss_cls_stage2", "early": "loss_cls_stage1", "edge": "loss_edge"}
     _, targets = images_and_targets(CLASSES)
@@ -87,5 +66,5 @@ def test_ssseg(stride: int, dataset: str, configs: Path) -> None:
 def test_full_size_ssseg(configs: Path) -> None:
     theirs = build_ssseg("ce2p/ce2p_resnet50os16_lip", configs)
     ours = create_model("ce2p", None, theirs.cfg["num_classes"])
-    carry(theirs, ours, renaming.RESNET_DEEP_STEM, CE2P_SSSEG)
+    carry(theirs, ours, encoders.DEEP_STEM, heads.CE2P_SSSEG)
     assert_same_logits(theirs, ours, sizes=[(97, 129)])

@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from parity import heads, renaming
 from parity.references import build_mmseg, build_ssseg
 from parity.same_function import (
     CLASSES,
@@ -19,6 +18,7 @@ from parity.same_function import (
 
 from vitrail import create_model
 from vitrail.losses import CrossEntropyLoss
+from vitrail.zoo import encoders, heads
 
 pytestmark = pytest.mark.parity
 
@@ -39,7 +39,7 @@ def test_mmseg() -> None:
     )
     ours = create_model("emanet", "resnet18c", CLASSES, output_stride=8, **SMALL)
     ours.criterion = CrossEntropyLoss(ignored_in_mean=True)
-    carry(theirs, ours, renaming.RESNET_DEEP_STEM, heads.EMANET_MMSEG, layouts=[heads.one_set_of_bases])
+    carry(theirs, ours, encoders.DEEP_STEM, heads.EMANET_MMSEG)
     assert_same_logits(theirs, ours)
     before = ours.head.attention.bases.double()
     assert_same_training(theirs, ours, {"seg": "decode.loss_ce", "aux0_seg": "aux.loss_ce"})
@@ -50,7 +50,7 @@ def test_mmseg() -> None:
 def test_ssseg(configs: Path) -> None:
     theirs = build_ssseg("emanet/emanet_resnet50os16_ade20k", configs, **small_ssseg(head__num_bases=16))
     ours = create_model("emanet", "resnet18c", CLASSES, output_stride=16, **SMALL)
-    carry(theirs, ours, renaming.RESNET_DEEP_STEM, heads.EMANET_SSSEG, layouts=[heads.one_set_of_bases])
+    carry(theirs, ours, encoders.DEEP_STEM, heads.EMANET_SSSEG)
     assert_same_logits(theirs, ours)
     before = ours.head.attention.bases.double()
     assert_same_training(theirs, ours, {"seg": "loss_cls", "aux0_seg": "loss_aux"})
@@ -60,5 +60,5 @@ def test_ssseg(configs: Path) -> None:
 def test_full_size(configs: Path) -> None:
     theirs = build_ssseg("emanet/emanet_resnet50os8_ade20k", configs)
     ours = create_model("emanet", "resnet50c", 150, output_stride=8)
-    carry(theirs, ours, renaming.RESNET_DEEP_STEM, heads.EMANET_SSSEG, layouts=[heads.one_set_of_bases])
+    carry(theirs, ours, encoders.DEEP_STEM, heads.EMANET_SSSEG)
     assert_same_logits(theirs, ours, sizes=[(97, 129)])

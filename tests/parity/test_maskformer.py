@@ -9,10 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from parity import renaming
-from parity.pieces import join_pieces
+from parity.pieces import join_projections
 from parity.references import INSTALL, build_ssseg
-from parity.renaming import Rules, randomise, rename
 from parity.same_function import (
     SQUARE_WIDE_ODD,
     TOLERANCE,
@@ -22,12 +20,15 @@ from parity.same_function import (
     carry,
     first_convolution,
     images_and_targets,
+    randomise,
 )
 from torch import nn
 
 from vitrail import create_model
 from vitrail.layers.assignment import assign
 from vitrail.segmentors import Segmentor
+from vitrail.zoo import encoders, heads
+from vitrail.zoo.renaming import Rules, Table, apply_table
 
 pytestmark = pytest.mark.parity
 
@@ -62,28 +63,8 @@ RESNET18_SSSEG = {
     "selected_indices": [0, 1, 2, 3],
 }
 
-MASKFORMER_SSSEG: Rules = (
-    (r"^criterion\.", None),
-    (r"^ppm_net\.branches\.(\d)\.1\.", r"pixel.deepest.0.stages.\1.1.conv."),
-    (r"^ppm_net\.branches\.(\d)\.2\.", r"pixel.deepest.0.stages.\1.1.bn."),
-    (r"^ppm_net\.bottleneck\.0\.", "pixel.deepest.1.conv."),
-    (r"^ppm_net\.bottleneck\.1\.", "pixel.deepest.1.bn."),
-    *((rf"^lateral_convs\.{i}\.", f"pixel.laterals.{2 - i}.") for i in range(3)),  # it counts from the finest map
-    (r"^fpn_convs\.", "pixel.smooth."),
-    (r"^(pixel\.(laterals|smooth)\.\d)\.0\.", r"\1.conv."),
-    (r"^(pixel\.(laterals|smooth)\.\d)\.1\.", r"\1.bn."),
-    (r"^decoder_mask\.0\.", "pixel.project."),
-    (r"^pixel\.", "head.pixel_decoder."),
-    (r"^decoder_predictor\.class_embed\.", "head.classifier."),
-    (r"^decoder_predictor\.mask_embed\.layers\.", "head.mask_mlp."),
-    (r"^decoder_predictor\.query_embed\.", "head.query_decoder.queries."),
-    (r"^decoder_predictor\.input_proj\.", "head.query_decoder.project."),
-    (r"^decoder_predictor\.transformer\.decoder\.", "head.query_decoder."),
-    (r"\.multihead_attn\.", ".cross_attn."),
-    (r"\.linear([12])\.", r".fc\1."),
-)
 
-MASKFORMER_TRANSFORMERS: Rules = (
+RULES_TRANSFORMERS: Rules = (
     (r"^criterion\.", None),
     (r"^model\.pixel_level_module\.encoder\.", "backbone.encoder."),
     (r"\.embedder\.embedder\.convolution\.", ".conv1."),
@@ -108,11 +89,11 @@ MASKFORMER_TRANSFORMERS: Rules = (
     (r"\.final_layer_norm\.", ".norm3."),
     (r"\.encoder_attn\.", ".cross_attn."),
     (r"\.mlp\.fc", ".fc"),
-    *((rf"\.{letter}_proj\.(weight|bias)$", rf".in_proj_\1#{i}") for i, letter in enumerate("qkv")),
     (r"\.o_proj\.", ".out_proj."),
     (r"^class_predictor\.", "head.classifier."),
     (r"^mask_embedder\.(\d)\.0\.", r"head.mask_mlp.\1."),
 )
+MASKFORMER_TRANSFORMERS = Table(RULES_TRANSFORMERS, join_projections(".", ".in_proj_"))
 
 
 @pytest.fixture
@@ -142,7 +123,7 @@ def ssseg_terms(num_layers: int) -> dict[str, str]:
 def test_ssseg(configs: Path) -> None:
     theirs = ssseg(configs, **SMALL_SSSEG, backbone=RESNET18_SSSEG, head__in_channels_list=[64, 128, 256, 512])
     ours = create_model("maskformer", "resnet18c", CLASSES, pool_sizes=(1, 2, 3, 6), **SMALL)
-    carry(theirs, ours, renaming.RESNET_DEEP_STEM, MASKFORMER_SSSEG)
+    carry(theirs, ours, encoders.DEEP_STEM, heads.MASKFORMER_SSSEG)
     weigh_classes(theirs)
     assert_same_logits(theirs, ours, at_image_size=True)
     assert_same_training(theirs, ours, ssseg_terms(3), CLASSES)
@@ -158,7 +139,7 @@ def test_swin_ssseg(configs: Path) -> None:
         pool_sizes=(1, 2, 3, 6),
         **SMALL,
     )
-    carry(theirs, ours, renaming.SWIN_MMSEG, MASKFORMER_SSSEG, renaming.SWIN_VALUES)
+    carry(theirs, ours, encoders.SWIN, heads.MASKFORMER_SSSEG)
     weigh_classes(theirs)
     assert_same_logits(theirs, ours, at_image_size=True)
     assert_same_training(theirs, ours, ssseg_terms(3), CLASSES)
@@ -167,7 +148,7 @@ def test_swin_ssseg(configs: Path) -> None:
 def test_full_size_ssseg(configs: Path) -> None:
     theirs = ssseg(configs)
     ours = create_model("maskformer", "swin_tiny_patch4_window7_224", 150, pool_sizes=(1, 2, 3, 6), channels=512)
-    carry(theirs, ours, renaming.SWIN_MMSEG, MASKFORMER_SSSEG, renaming.SWIN_VALUES)
+    carry(theirs, ours, encoders.SWIN, heads.MASKFORMER_SSSEG)
     assert_same_logits(theirs, ours, sizes=[(97, 129)], at_image_size=True)
 
 
@@ -200,7 +181,7 @@ def transformers_model(
 
 def carry_transformers(theirs: nn.Module, ours: Segmentor) -> None:
     randomise(theirs)
-    ours.load_state_dict(join_pieces(rename(theirs.state_dict(), MASKFORMER_TRANSFORMERS)), strict=True)
+    ours.load_state_dict(apply_table(theirs.state_dict(), MASKFORMER_TRANSFORMERS, "the reference"), strict=True)
 
 
 @torch.no_grad()

@@ -8,69 +8,19 @@ from typing import Any
 
 import pytest
 import torch
-from parity import heads, renaming
 from parity.references import build_ssseg
-from parity.renaming import Rules
 from parity.same_function import assert_close, assert_same_logits, assert_same_training, carry
-from torch import Tensor
 
 from vitrail import create_model
 from vitrail.segmentors import Progress
+from vitrail.zoo import encoders, heads
+from vitrail.zoo.renaming import Table
 
 pytestmark = pytest.mark.parity
 
 CLASSES = 9
 UNSEEN = 3  # a class of the targets that the memory does not hold yet
 LR_FACTOR = 0.5
-
-
-def _pairs(theirs: str, ours: str) -> Rules:
-    return ((rf"^{theirs}\.0\.", f"{ours}.conv."), (rf"^{theirs}\.1\.", f"{ours}.bn."))
-
-
-def _attention(theirs: str, ours: str) -> Rules:
-    theirs = rf"memory_module\.{theirs}"
-    return (
-        *(
-            rule
-            for name in ("key", "query")
-            for i in range(2)
-            for rule in _pairs(rf"{theirs}\.{name}_project\.{i}", f"head.{ours}.{name}.{i}")
-        ),
-        *_pairs(rf"{theirs}\.value_project", f"head.{ours}.value.0"),
-        *_pairs(rf"{theirs}\.out_project", f"head.{ours}.out.0"),
-    )
-
-
-def _classifier(theirs: str, ours: str) -> Rules:
-    return (*_pairs(theirs, f"{ours}.0"), (rf"^{theirs}\.4\.", f"{ours}.2."))
-
-
-MCIBI_SSSEG: Rules = (
-    *heads.SSSEG_AUXILIARY,
-    *_pairs("downsample_backbone", "head.halve"),
-    *_pairs(r"context_within_image_module\.bottleneck", "head.context.fuse"),
-    *(
-        rule
-        for i in range(4)
-        for rule in _pairs(rf"context_within_image_module\.parallel_branches\.{i}", f"head.context.branches.{i}")
-    ),
-    (r"^context_within_image_module\.global_branch\.1\.", "head.context.pool.1.conv."),
-    (r"^context_within_image_module\.global_branch\.2\.", "head.context.pool.1.bn."),
-    *_pairs("bottleneck", "head.project"),
-    *_attention("self_attention", "beyond"),
-    *_attention("self_attention_ms", "within"),
-    *_pairs(r"memory_module\.bottleneck", "head.fuse_beyond"),
-    *_pairs(r"memory_module\.bottleneck_ms", "head.fuse_within"),
-    *_classifier("decoder_stage1", "head.early_classifier"),
-    *_classifier("decoder_stage2", "head.classifier"),
-    (r"^memory_module\.memory$", "head.memory.features"),
-)
-
-
-def one_per_class(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Take the second axis of the memory away: room for several vectors per class, of which there is always one."""
-    return state | {"head.memory.features": state["head.memory.features"].squeeze(1)}
 
 
 @pytest.fixture
@@ -97,16 +47,16 @@ HRNET_W18: dict[str, Any] = {
 
 
 @pytest.mark.parametrize(
-    ("name", "changes", "backbone", "options", "rules"),
+    ("name", "changes", "backbone", "options", "table"),
     [
-        ("resnet50os8", RESNET18, "resnet18c", {"output_stride": 8}, renaming.RESNET_DEEP_STEM),
-        ("resnest101os8", RESNEST50, "resnest50d", {"output_stride": 8}, renaming.RESNET_DEEP_STEM),
+        ("resnet50os8", RESNET18, "resnet18c", {"output_stride": 8}, encoders.DEEP_STEM),
+        ("resnest101os8", RESNEST50, "resnest50d", {"output_stride": 8}, encoders.DEEP_STEM),
         (
             "hrnetv2w48",
             HRNET_W18,
             "hrnet_w18_small_v2",
             {"backbone_options": {"concat": True}, "aux_weight": 0.0, "halve": True},
-            renaming.HRNET,
+            encoders.PLAIN,
         ),
     ],
     ids=["resnet", "resnest", "hrnet"],
@@ -116,7 +66,7 @@ def test_ssseg(
     changes: dict[str, Any],
     backbone: str,
     options: dict[str, Any],
-    rules: Rules,
+    table: Table,
     configs: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -141,7 +91,7 @@ def test_ssseg(
         dropout=0.0,
         **options,
     )
-    carry(theirs, ours, rules, MCIBI_SSSEG, layouts=[one_per_class])
+    carry(theirs, ours, table, heads.MCIBI_SSSEG)
     with torch.no_grad():
         theirs.memory_module.memory[UNSEEN] = ours.head.memory.features[UNSEEN] = 0.0
     assert_same_logits(theirs, ours)
@@ -160,5 +110,5 @@ def test_ssseg(
 def test_full_size_ssseg(configs: Path) -> None:
     theirs = build_ssseg("mcibi/mcibi_deeplabv3_resnet50os8_ade20k", configs)
     ours = create_model("mcibi", None, 150)
-    carry(theirs, ours, renaming.RESNET_DEEP_STEM, MCIBI_SSSEG, layouts=[one_per_class])
+    carry(theirs, ours, encoders.DEEP_STEM, heads.MCIBI_SSSEG)
     assert_same_logits(theirs, ours, sizes=[(97, 129)])

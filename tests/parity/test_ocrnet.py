@@ -5,12 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from parity import heads, renaming
 from parity.references import build_mmseg, build_ssseg
 from parity.same_function import CLASSES, assert_same_logits, assert_same_training, carry, small_ssseg
 
 from vitrail import create_model
 from vitrail.losses import CrossEntropyLoss
+from vitrail.zoo import encoders, heads
 
 pytestmark = pytest.mark.parity
 
@@ -38,7 +38,7 @@ def test_mmseg() -> None:
         fuse_kernel_size=1,
     )
     ours.criterion = CrossEntropyLoss(ignored_in_mean=True)
-    carry(theirs, ours, renaming.RESNET_DEEP_STEM, heads.OCRNET_MMSEG)
+    carry(theirs, ours, encoders.DEEP_STEM, heads.OCRNET_MMSEG)
     assert_same_logits(theirs, ours)
     assert_same_training(theirs, ours, {"seg": "decode_1.loss_ce", "coarse": "decode_0.loss_ce"})
 
@@ -48,7 +48,7 @@ def test_ssseg(configs: Path) -> None:
     ours = create_model(
         "ocrnet", "resnet18c", CLASSES, output_stride=8, channels=64, attention_channels=24, coarse_channels=32
     )
-    carry(theirs, ours, renaming.RESNET_DEEP_STEM, heads.OCRNET_SSSEG)
+    carry(theirs, ours, encoders.DEEP_STEM, heads.OCRNET_SSSEG)
     assert_same_logits(theirs, ours)
     assert_same_training(theirs, ours, {"seg": "loss_cls", "coarse": "loss_aux"})
 
@@ -56,5 +56,5 @@ def test_ssseg(configs: Path) -> None:
 def test_full_size(configs: Path) -> None:
     theirs = build_ssseg("ocrnet/ocrnet_resnet50os8_ade20k", configs)
     ours = create_model("ocrnet", "resnet50c", 150, output_stride=8)
-    carry(theirs, ours, renaming.RESNET_DEEP_STEM, heads.OCRNET_SSSEG)
+    carry(theirs, ours, encoders.DEEP_STEM, heads.OCRNET_SSSEG)
     assert_same_logits(theirs, ours, sizes=[(97, 129)])

@@ -6,11 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 from backbones.narrow import narrowed
-from parity import heads, renaming, same_function
+from parity import same_function
 from parity.references import build_mmseg, build_ssseg
-from parity.renaming import Rules
 from parity.same_function import (
     CLASSES,
     SQUARE_WIDE_ODD,
@@ -20,11 +18,12 @@ from parity.same_function import (
     images_and_targets,
     small_mmseg,
 )
-from torch import Tensor
 
 from vitrail import create_model
 from vitrail.losses import CrossEntropyLoss
 from vitrail.segmentors import Segmentor
+from vitrail.zoo import encoders, heads
+from vitrail.zoo.renaming import Table
 
 pytestmark = pytest.mark.parity
 
@@ -54,7 +53,7 @@ def test_ocrnet_on_hrnet_mmseg() -> None:
         backbone_options={"concat": True},
     )
     ours.criterion = CrossEntropyLoss(ignored_in_mean=True)
-    carry(theirs, ours, renaming.HRNET, heads.OCRNET_MMSEG)
+    carry(theirs, ours, encoders.PLAIN, heads.OCRNET_MMSEG)
     assert_same_logits(theirs, ours)
     assert_same_training(theirs, ours, {"seg": "decode_1.loss_ce", "coarse": "decode_0.loss_ce"})
 
@@ -71,7 +70,7 @@ def test_ocrnet_on_hrnet_ssseg(configs: Path) -> None:
         coarse_channels=32,
         backbone_options={"concat": True},
     )
-    carry(theirs, ours, renaming.HRNET, heads.OCRNET_SSSEG)
+    carry(theirs, ours, encoders.PLAIN, heads.OCRNET_SSSEG)
     assert_same_logits(theirs, ours)
     assert_same_training(theirs, ours, {"seg": "loss_cls", "coarse": "loss_aux"})
 
@@ -92,15 +91,10 @@ def upernet(backbone: str, *, aux_weight: float = 0.4, **options: Any) -> Segmen
     return create_model("upernet", backbone, CLASSES, backbone_options=options, aux_weight=aux_weight, **NARROW)
 
 
-def split_attention(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Take the projections of Twins apart."""
-    return renaming.split(state, renaming.TWINS_SPLITS)
-
-
 def test_upernet_on_swin_mmseg() -> None:
     theirs = build_mmseg("swin/swin-tiny-patch4-window7-in1k-pre_upernet_8xb2-160k_ade20k-512x512", **NARROW_MMSEG)
     ours = mean_over_all(upernet("swin_tiny_patch4_window7_224"))
-    carry(theirs, ours, renaming.SWIN_MMSEG, heads.UPERNET_MMSEG, renaming.SWIN_VALUES)
+    carry(theirs, ours, encoders.SWIN, heads.UPERNET_MMSEG)
     assert_same_logits(theirs, ours)
     assert_same_training(theirs, ours, MMSEG_TERMS)
 
@@ -108,7 +102,7 @@ def test_upernet_on_swin_mmseg() -> None:
 def test_upernet_on_swin_ssseg(configs: Path) -> None:
     theirs = build_ssseg("swin/upernet_swinsmall_ade20k", configs, **NARROW_SSSEG)
     ours = upernet("swin_small_patch4_window7_224")
-    carry(theirs, ours, renaming.SWIN_MMSEG, heads.UPERNET_SSSEG, renaming.SWIN_VALUES)
+    carry(theirs, ours, encoders.SWIN, heads.UPERNET_SSSEG)
     assert_same_logits(theirs, ours)
     assert_same_training(theirs, ours, SSSEG_TERMS)
 
@@ -116,7 +110,7 @@ def test_upernet_on_swin_ssseg(configs: Path) -> None:
 def test_upernet_on_convnext_ssseg(configs: Path) -> None:
     theirs = build_ssseg("convnext/upernet_convnexttiny_ade20k", configs, **NARROW_SSSEG)
     ours = upernet("convnext_tiny")
-    carry(theirs, ours, renaming.CONVNEXT, heads.UPERNET_SSSEG)
+    carry(theirs, ours, encoders.CONVNEXT, heads.UPERNET_SSSEG)
     assert_same_logits(theirs, ours)
     assert_same_training(theirs, ours, SSSEG_TERMS)
 
@@ -125,7 +119,7 @@ def test_upernet_on_convnext_ssseg(configs: Path) -> None:
 def test_upernet_on_twins_mmseg(kind: str) -> None:
     theirs = build_mmseg(f"twins/twins_{kind}-160k_ade20k-512x512", **NARROW_MMSEG)
     ours = mean_over_all(upernet(f"twins_{kind.partition('-')[0]}_small"))
-    carry(theirs, ours, renaming.TWINS, heads.UPERNET_MMSEG, layouts=[split_attention])
+    carry(theirs, ours, encoders.TWINS, heads.UPERNET_MMSEG)
     assert_same_logits(theirs, ours)
     assert_same_training(theirs, ours, MMSEG_TERMS)
 
@@ -134,20 +128,12 @@ def test_upernet_on_twins_mmseg(kind: str) -> None:
 def test_upernet_on_twins_ssseg(kind: str, configs: Path) -> None:
     theirs = build_ssseg(f"twins/upernet_{kind}small_ade20k", configs, **NARROW_SSSEG)
     ours = upernet(f"twins_{kind}_small")
-    carry(theirs, ours, renaming.TWINS, heads.UPERNET_SSSEG, layouts=[split_attention])
+    carry(theirs, ours, encoders.TWINS, heads.UPERNET_SSSEG)
     assert_same_logits(theirs, ours)
     assert_same_training(theirs, ours, SSSEG_TERMS)
 
 
 # Plain transformers, of four narrow blocks, with a pyramid between them and the head.
-PYRAMID: Rules = (
-    (r"^(neck|feats_to_pyramid_net)\.upsample_4x\.", "backbone.neck.up4."),
-    (r"^(neck|feats_to_pyramid_net)\.upsample_2x\.0\.", "backbone.neck.up2."),
-)
-MULTI_LEVEL: Rules = (
-    (r"^neck\.lateral_convs\.(\d)\.conv\.", r"backbone.neck.lateral.\1."),
-    (r"^neck\.convs\.(\d)\.conv\.", r"backbone.neck.smooth.\1."),
-)
 WIDTH = 48
 BLOCKS: dict[str, Any] = {
     "backbone__embed_dims": WIDTH,
@@ -164,9 +150,9 @@ PLAIN_SSSEG = {
     "auxiliary__in_channels": WIDTH,
     "head__feature2pyramid__embed_dim": WIDTH,
 }
-SIZED: dict[str, tuple[str, Rules]] = {
-    "beit": ("beit_base_patch16_224", renaming.BEIT),
-    "mae": ("mae_vit_base_patch16", renaming.MAE),
+SIZED: dict[str, tuple[str, Table]] = {
+    "beit": ("beit_base_patch16_224", encoders.BEIT),
+    "mae": ("mae_vit_base_patch16", encoders.MAE),
 }
 
 
@@ -179,17 +165,6 @@ def narrow_transformer(monkeypatch: pytest.MonkeyPatch, kind: str, size: tuple[i
     if kind == "vit":
         return upernet("vit_base_patch16_224", aux_weight=0.0, **options, neck_channels=WIDTH)
     return upernet(SIZED[kind][0], **options, pyramid=True)
-
-
-def without_key_bias(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Take the biases of MAE's projections apart, and leave out the keys', which changes no attention."""
-    parted = renaming.split(state, renaming.MAE_SPLITS)
-    return {name: value for name, value in parted.items() if not name.endswith(".k_bias")}
-
-
-def without_patch_bias(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Add the bias that MMSegmentation's patch embedding does not have."""
-    return state | {"backbone.encoder.patch_embed.proj.bias": torch.zeros(WIDTH)}
 
 
 @pytest.mark.parametrize("kind", ["beit", "mae"])
@@ -206,9 +181,8 @@ def test_upernet_on_sized_transformers(toolbox: str, kind: str, configs: Path, m
             name = {"beit": "beit/upernet_beitbase_ade20k", "mae": "mae/upernet_maevitbase_ade20k"}[kind]
             theirs = build_ssseg(name, configs, **PLAIN_SSSEG, backbone__img_size=size)
         ours = narrow_transformer(monkeypatch, kind, size)
-        rules = (*PYRAMID, *(heads.UPERNET_MMSEG if toolbox == "mmseg" else heads.UPERNET_SSSEG))
-        layouts = [without_key_bias] if kind == "mae" else []
-        carry(theirs, ours, SIZED[kind][1], rules, layouts=layouts)
+        head = heads.UPERNET_MMSEG if toolbox == "mmseg" else heads.UPERNET_SSSEG
+        carry(theirs, ours, SIZED[kind][1], head, neck=encoders.NECK)
         if size != training_size:
             assert_same_logits(theirs, ours, sizes=[size])
     mean = mean_over_all if toolbox == "mmseg" else lambda model: model
@@ -226,7 +200,7 @@ def test_upernet_on_vit_mmseg(monkeypatch: pytest.MonkeyPatch) -> None:
         auxiliary_head=None,
     )
     ours = mean_over_all(narrow_transformer(monkeypatch, "vit", (96, 96)))
-    carry(theirs, ours, renaming.VIT, (*MULTI_LEVEL, *heads.UPERNET_MMSEG), layouts=[without_patch_bias])
+    carry(theirs, ours, encoders.VIT, heads.UPERNET_MMSEG, neck=encoders.NECK)
     assert_same_logits(theirs, ours)
     assert_same_training(theirs, ours, {"seg": "decode.loss_ce"})
 
@@ -244,8 +218,8 @@ def test_deeplab_mmseg(kind: str, method: str) -> None:
     name = f"{kind.replace('mobilenet-v2', 'mobilenet_v2').partition('_s101')[0]}/{kind}-d8_{method}"
     theirs = build_mmseg(f"{name}_4xb2-80k_cityscapes-512x1024", **NARROW_MMSEG, **changes)
     ours = mean_over_all(deeplab(method, kind))
-    rules = renaming.MOBILENET_V2 if kind == "mobilenet-v2" else renaming.RESNET_DEEP_STEM
-    carry(theirs, ours, rules, DEEPLAB_MMSEG[method], layouts=[heads.average_last])
+    table = encoders.MOBILENET_V2 if kind == "mobilenet-v2" else encoders.DEEP_STEM
+    carry(theirs, ours, table, DEEPLAB_MMSEG[method])
     assert_same_logits(theirs, ours)
     assert_same_training(theirs, ours, MMSEG_TERMS)
 
@@ -256,8 +230,8 @@ def test_deeplab_ssseg(kind: str, method: str, configs: Path) -> None:
     changes = {} if kind == "mobilenetv2" else {"backbone__depth": 50, "backbone__stem_channels": 64}
     theirs = build_ssseg(f"{kind.removesuffix('101')}/{method}_{kind}os8_voc", configs, **NARROW_SSSEG, **changes)
     ours = deeplab(method, kind)
-    rules = renaming.MOBILENET_V2 if kind == "mobilenetv2" else renaming.RESNET_DEEP_STEM
-    carry(theirs, ours, rules, DEEPLAB_SSSEG[method])
+    table = encoders.MOBILENET_V2 if kind == "mobilenetv2" else encoders.DEEP_STEM
+    carry(theirs, ours, table, DEEPLAB_SSSEG[method])
     assert_same_logits(theirs, ours)
     assert_same_training(theirs, ours, SSSEG_TERMS)
 
@@ -285,12 +259,12 @@ def test_deeplabv3_on_unet(toolbox: str, configs: Path, monkeypatch: pytest.Monk
         widths = {"backbone__base_channels": 16, "decode_head__in_channels": 16, "auxiliary_head__in_channels": 32}
         theirs = build_mmseg("unet/unet-s5-d16_deeplabv3_4xb4-40k_drive-64x64", **NARROW_MMSEG, **widths)
         mean_over_all(ours)
-        carry(theirs, ours, renaming.UNET_MMSEG, heads.DEEPLABV3_MMSEG, layouts=[heads.average_last])
+        carry(theirs, ours, encoders.UNET_MMSEG, heads.DEEPLABV3_MMSEG)
     else:
         widths = {"backbone__base_channels": 16, "head__in_channels": 16, "auxiliary__in_channels": 32}
         widths |= {"backbone__upsample_cfg": KeptType()}
         theirs = build_ssseg("unet/deeplabv3_unets5os16_drive", configs, **NARROW_SSSEG, **widths)
-        carry(theirs, ours, renaming.UNET_SSSEG, heads.DEEPLABV3_SSSEG)
+        carry(theirs, ours, encoders.UNET_SSSEG, heads.DEEPLABV3_SSSEG)
     assert_same_logits(theirs, ours, sizes=[(96, 96), (64, 96)])
     monkeypatch.setattr(same_function, "images_and_targets", lambda classes: images_and_targets(classes, (96, 128)))
     assert_same_training(theirs, ours, MMSEG_TERMS if toolbox == "mmseg" else SSSEG_TERMS)

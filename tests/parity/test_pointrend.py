@@ -6,41 +6,18 @@ from pathlib import Path
 
 import pytest
 import torch
-from parity import renaming
-from parity.heads import MMSEG_SHARED
 from parity.references import build_mmseg, build_ssseg
-from parity.renaming import Rules
 from parity.same_function import assert_same_logits, assert_same_training, carry
 from torch import nn
 
 from vitrail import create_model
 from vitrail.losses import CrossEntropyLoss
+from vitrail.zoo import encoders, heads
 
 pytestmark = pytest.mark.parity
 
 CLASSES = 9
 SMALL = {"channels": 32, "coarse_channels": 16, "num_points": 256, "points_per_step": 512, "dropout": 0.0}
-
-POINTREND_MMSEG: Rules = (
-    (r"^neck\.lateral_convs\.(\d)\.conv\.", r"head.pyramid.laterals.\1."),
-    (r"^neck\.fpn_convs\.(\d)\.conv\.", r"head.pyramid.smooth.\1."),
-    *((rf"^decode_head\.0\.scale_heads\.(\d)\.{2 * i}\.", rf"head.fuse.levels.\1.{i}.") for i in range(3)),
-    (r"^decode_head\.0\.", "decode_head."),
-    (r"^decode_head\.1\.fcs\.(\d)\.conv\.", r"head.points.layers.\1.0."),
-    (r"^decode_head\.1\.fc_seg\.", "head.points.classifier."),
-    *MMSEG_SHARED,
-)
-POINTREND_SSSEG: Rules = (
-    (r"^fpn_neck\.lateral_convs\.", "head.pyramid.laterals."),
-    (r"^fpn_neck\.fpn_convs\.", "head.pyramid.smooth."),
-    (r"^scale_heads\.0\.0\.", "head.fuse.levels.0.0."),
-    *((rf"^scale_heads\.(\d)\.{2 * i}\.", rf"head.fuse.levels.\1.{i}.") for i in range(3)),
-    (r"^(head\.(pyramid|fuse)\..*)\.0\.(weight)$", r"\1.conv.\3"),
-    (r"^(head\.(pyramid|fuse)\..*)\.1\.(weight|bias|running_mean|running_var|num_batches_tracked)$", r"\1.bn.\3"),
-    (r"^auxiliary_decoder\.1\.", "head.classifier."),
-    (r"^fcs\.", "head.points.layers."),
-    (r"^decoder\.1\.", "head.points.classifier."),
-)
 
 
 @pytest.fixture
@@ -78,7 +55,7 @@ def test_mmseg() -> None:
     )
     ours = create_model("pointrend", "resnet18c", CLASSES, norm=False, coarse_weight=1.0, **SMALL)
     ours.criterion = CrossEntropyLoss(ignored_in_mean=True)
-    carry(theirs, ours, renaming.RESNET_DEEP_STEM, POINTREND_MMSEG)
+    carry(theirs, ours, encoders.DEEP_STEM, heads.POINTREND_MMSEG)
     # its forward without labels leaves the refinement out
     theirs._forward = lambda images, *_: theirs.encode_decode(images, [{"img_shape": tuple(images.shape[-2:])}])
     assert_same_logits(theirs, ours, at_image_size=True)
@@ -103,7 +80,7 @@ def test_ssseg(configs: Path) -> None:
     )
     flat_norms(theirs)
     ours = create_model("pointrend", "resnet18c", CLASSES, **SMALL)
-    carry(theirs, ours, renaming.RESNET_DEEP_STEM, POINTREND_SSSEG)
+    carry(theirs, ours, encoders.DEEP_STEM, heads.POINTREND_SSSEG)
     assert_same_logits(theirs, ours)
     seed_points(theirs.backbone_net, ours.backbone)
     assert_same_training(theirs, ours, {"seg": "loss_aux", "point": "loss_cls"}, CLASSES, dtype=torch.float32)
@@ -112,5 +89,5 @@ def test_ssseg(configs: Path) -> None:
 def test_full_size_ssseg(configs: Path) -> None:
     theirs = flat_norms(build_ssseg("pointrend/pointrend_resnet50os32_ade20k", configs))
     ours = create_model("pointrend", None, 150)
-    carry(theirs, ours, renaming.RESNET_DEEP_STEM, POINTREND_SSSEG)
+    carry(theirs, ours, encoders.DEEP_STEM, heads.POINTREND_SSSEG)
     assert_same_logits(theirs, ours, sizes=[(97, 129)])

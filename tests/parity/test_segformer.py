@@ -6,10 +6,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from parity import heads, renaming
-from parity.pieces import join_pieces
+from parity.pieces import join_projections
 from parity.references import INSTALL, build_mmseg, build_ssseg
-from parity.renaming import randomise, rename
 from parity.same_function import (
     CLASSES,
     SQUARE_WIDE_ODD,
@@ -17,11 +15,14 @@ from parity.same_function import (
     assert_same_logits,
     assert_same_training,
     carry,
+    randomise,
 )
 from torch import nn
 
 from vitrail import create_model
 from vitrail.losses import CrossEntropyLoss
+from vitrail.zoo import encoders, heads
+from vitrail.zoo.renaming import Rules, State, Table, apply_table
 
 pytestmark = pytest.mark.parity
 
@@ -37,7 +38,7 @@ def test_mmseg() -> None:
     )
     ours = create_model("segformer", "mit_b0", CLASSES, channels=64, dropout=0.0, backbone_options=NO_SKIPPING)
     ours.criterion = CrossEntropyLoss(ignored_in_mean=True)
-    carry(theirs, ours, renaming.MIT, heads.SEGFORMER_MMSEG, renaming.MIT_VALUES)
+    carry(theirs, ours, encoders.MIT, heads.SEGFORMER_MMSEG)
     assert_same_logits(theirs, ours)
     assert_same_training(theirs, ours, {"seg": "decode.loss_ce"})
 
@@ -52,12 +53,43 @@ def test_ssseg(size: str, configs: Path) -> None:
         backbone__structure_type="without its check of the rate",
     )
     ours = create_model("segformer", f"mit_{size}", CLASSES, dropout=0.0, backbone_options=NO_SKIPPING)
-    carry(theirs, ours, renaming.MIT, heads.SEGFORMER_SSSEG, renaming.MIT_VALUES)
+    carry(theirs, ours, encoders.MIT, heads.SEGFORMER_SSSEG)
     if size in ("b0", "b1"):
         assert_same_logits(theirs, ours)
         assert_same_training(theirs, ours, {"seg": "loss_cls"})
     else:  # deeper, of the same blocks
         assert_same_logits(theirs, ours, sizes=[(97, 129)])
+
+
+RULES_TRANSFORMERS: Rules = (
+    (r"^segformer\.stages\.(\d)\.patch_embeddings\.proj\.", r"backbone.stages.\1.embed.proj."),
+    (r"^segformer\.stages\.(\d)\.patch_embeddings\.layer_norm\.", r"backbone.stages.\1.embed.norm."),
+    (r"^segformer\.stages\.(\d)\.layer_norm\.", r"backbone.stages.\1.norm."),
+    (r"^segformer\.stages\.", "backbone.stages."),
+    (r"\.layernorm_before\.", ".norm1."),
+    (r"\.layernorm_after\.", ".norm2."),
+    (r"\.attention\.sequence_reduction\.sequence_reduction\.", ".attn.shrink."),
+    (r"\.attention\.sequence_reduction\.layer_norm\.", ".attn.norm."),
+    (r"\.attention\.o_proj\.", ".attn.proj."),
+    (r"\.mlp\.dwconv\.dwconv\.", ".mlp.conv."),
+    (r"^decode_head\.linear_projections\.(\d)\.proj\.", r"head.projections.\1."),
+    (r"^decode_head\.linear_fuse\.", "head.fuse.conv."),
+    (r"^decode_head\.batch_norm\.", "head.fuse.bn."),
+    (r"^decode_head\.classifier\.", "head.classifier."),
+)
+
+
+def finest_first(state: State) -> State:
+    """Turn the matrices of projections into convolutions, and join the finest map first, as we do.
+
+    The authors and transformers join the coarsest first.
+    """
+    state = {k: v[:, :, None, None] if ".projections." in k and v.dim() == 2 else v for k, v in state.items()}
+    name = "head.fuse.conv.weight"
+    return {**state, name: torch.cat(state[name].chunk(4, dim=1)[::-1], dim=1)}
+
+
+SEGFORMER_TRANSFORMERS = Table(RULES_TRANSFORMERS, (*join_projections(".attention.", ".attn.qkv."), finest_first))
 
 
 def test_transformers() -> None:
@@ -68,8 +100,7 @@ def test_transformers() -> None:
             module.eps = 1e-6  # the authors' and everybody else's; transformers leaves torch's default
     ours = create_model("segformer", "mit_b0", CLASSES, linear_projection=True).eval()
     randomise(theirs)
-    state = join_pieces(rename(theirs.state_dict(), heads.SEGFORMER_TRANSFORMERS))
-    ours.load_state_dict(heads.finest_first(state), strict=True)
+    ours.load_state_dict(apply_table(theirs.state_dict(), SEGFORMER_TRANSFORMERS, "the reference"), strict=True)
     for size in SQUARE_WIDE_ODD:
         images = torch.randn(1, 3, *size)
         with torch.no_grad():

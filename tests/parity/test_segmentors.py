@@ -5,12 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from parity import heads, renaming
 from parity.references import build_mmseg, build_ssseg
 from parity.same_function import CLASSES, assert_same_logits, assert_same_training, carry, small_mmseg, small_ssseg
 
 from vitrail import create_model
 from vitrail.losses import BinaryCrossEntropyLoss, CrossEntropyLoss
+from vitrail.zoo import encoders, heads
 
 pytestmark = pytest.mark.parity
 
@@ -22,7 +22,7 @@ R18 = {
 }
 R50 = {"fcn": "fcn/fcn_r50-d8_4xb2-40k_cityscapes-512x1024", "pspnet": "pspnet/pspnet_r50-d8_4xb4-80k_ade20k-512x512"}
 MMSEG_HEADS = {"fcn": heads.FCN_MMSEG, "pspnet": heads.PSPNET_MMSEG}
-SSSEG_HEADS = {"fcn": heads.FCN_SSSEG, "pspnet": heads.PSPNET_SSSEG}
+SSSEG_HEADS = {"fcn": heads.FCN_SSSEG[2], "pspnet": heads.PSPNET_SSSEG}
 MMSEG_ONLY = {"fcn": {"concat_input": True}, "pspnet": {}}
 
 
@@ -33,7 +33,7 @@ def test_mmseg(name: str) -> None:
         name, "resnet18c", CLASSES, output_stride=8, channels=64, aux_channels=32, dropout=0.0, **MMSEG_ONLY[name]
     )
     ours.criterion = CrossEntropyLoss(ignored_in_mean=True)
-    carry(theirs, ours, renaming.RESNET_DEEP_STEM, MMSEG_HEADS[name])
+    carry(theirs, ours, encoders.DEEP_STEM, MMSEG_HEADS[name])
     assert_same_logits(theirs, ours)
     assert_same_training(theirs, ours, MMSEG_TERMS)
 
@@ -43,7 +43,7 @@ def test_mmseg(name: str) -> None:
 def test_ssseg(name: str, stride: int, configs: Path) -> None:
     theirs = build_ssseg(f"{name}/{name}_resnet50os{stride}_ade20k", configs, **small_ssseg())
     ours = create_model(name, "resnet18c", CLASSES, output_stride=stride, channels=64, aux_channels=32, dropout=0.0)
-    carry(theirs, ours, renaming.RESNET_DEEP_STEM, SSSEG_HEADS[name])
+    carry(theirs, ours, encoders.DEEP_STEM, SSSEG_HEADS[name])
     assert_same_logits(theirs, ours)
     assert_same_training(theirs, ours, SSSEG_TERMS)
 
@@ -52,7 +52,7 @@ def test_ssseg(name: str, stride: int, configs: Path) -> None:
 def test_full_size_mmseg(name: str) -> None:
     theirs = build_mmseg(R50[name])
     ours = create_model(name, "resnet50c", theirs.num_classes, output_stride=8, aux_channels=256, **MMSEG_ONLY[name])
-    carry(theirs, ours, renaming.RESNET_DEEP_STEM, MMSEG_HEADS[name])
+    carry(theirs, ours, encoders.DEEP_STEM, MMSEG_HEADS[name])
     assert_same_logits(theirs, ours, sizes=[(97, 129)])
 
 
@@ -64,7 +64,7 @@ def test_cgnet_mmseg() -> None:
     )
     ours = create_model("cgnet", None, CLASSES)
     ours.criterion = CrossEntropyLoss(ignored_in_mean=True)
-    carry(theirs, ours, renaming.CGNET_MMSEG, heads.CGNET_HEAD_MMSEG)
+    carry(theirs, ours, encoders.CGNET_MMSEG, heads.FCN_MMSEG)
     assert_same_logits(theirs, ours)
     assert_same_training(theirs, ours, {"seg": "decode.loss_ce"})
 
@@ -76,7 +76,7 @@ def test_cgnet_ssseg(configs: Path) -> None:
     )
     ours = create_model("cgnet", None, CLASSES, backbone_options={"norm_eps": 1e-5})
     ours.criterion = CrossEntropyLoss(class_weights=weights)
-    carry(theirs, ours, renaming.CGNET_SSSEG, heads.CGNET_HEAD_SSSEG)
+    carry(theirs, ours, encoders.CGNET_SSSEG, heads.FCN_SSSEG[0])
     assert_same_logits(theirs, ours)
     assert_same_training(theirs, ours, {"seg": "loss_cls"})
 
@@ -86,7 +86,7 @@ def test_fastscnn_mmseg() -> None:
     theirs = build_mmseg("fastscnn/fast_scnn_8xb4-160k_cityscapes-512x1024", **classes)
     ours = create_model("fastscnn", None, CLASSES, dropout=0.0)
     ours.criterion = BinaryCrossEntropyLoss(ignored_in_mean=True)
-    carry(theirs, ours, renaming.FASTSCNN_MMSEG, heads.FASTSCNN_HEAD_MMSEG)
+    carry(theirs, ours, encoders.FASTSCNN_MMSEG, heads.FASTSCNN_MMSEG)
     assert_same_logits(theirs, ours)
     terms = {"seg": "decode.loss_ce", "aux0_seg": "aux_1.loss_ce", "aux1_seg": "aux_0.loss_ce"}
     assert_same_training(theirs, ours, terms)
@@ -98,7 +98,7 @@ def test_fastscnn_ssseg(configs: Path) -> None:
         "fastscnn", None, CLASSES, dropout=0.0, depthwise_act=True, backbone_options={"depthwise_act": True}
     )
     ours.criterion = BinaryCrossEntropyLoss()
-    carry(theirs, ours, renaming.FASTSCNN_SSSEG, heads.FASTSCNN_HEAD_SSSEG)
+    carry(theirs, ours, encoders.FASTSCNN_SSSEG, heads.FASTSCNN_SSSEG)
     assert_same_logits(theirs, ours)
     terms = {"seg": "loss_cls", "aux0_seg": "loss_aux1", "aux1_seg": "loss_aux2"}
     assert_same_training(theirs, ours, terms)

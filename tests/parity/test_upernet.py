@@ -9,10 +9,8 @@ from typing import Any
 import pytest
 import torch
 from backbones.narrow import narrowed
-from parity import heads, renaming
-from parity.pieces import join_pieces
+from parity.pieces import join_projections
 from parity.references import INSTALL, build_mmseg, build_ssseg
-from parity.renaming import Rules, randomise, rename
 from parity.same_function import (
     CLASSES,
     SQUARE_WIDE_ODD,
@@ -23,12 +21,15 @@ from parity.same_function import (
     carry,
     first_convolution,
     images_and_targets,
+    randomise,
     small_mmseg,
     small_ssseg,
 )
 
 from vitrail import create_model
 from vitrail.losses import CrossEntropyLoss
+from vitrail.zoo import encoders, heads
+from vitrail.zoo.renaming import Rules, Table, apply_table
 
 pytestmark = pytest.mark.parity
 
@@ -37,7 +38,7 @@ def test_mmseg() -> None:
     theirs = build_mmseg("upernet/upernet_r18_4xb2-40k_cityscapes-512x1024", **small_mmseg())
     ours = create_model("upernet", "resnet18c", CLASSES, channels=64, aux_channels=32, dropout=0.0)
     ours.criterion = CrossEntropyLoss(ignored_in_mean=True)
-    carry(theirs, ours, renaming.RESNET_DEEP_STEM, heads.UPERNET_MMSEG)
+    carry(theirs, ours, encoders.DEEP_STEM, heads.UPERNET_MMSEG)
     assert_same_logits(theirs, ours)
     assert_same_training(theirs, ours, {"seg": "decode.loss_ce", "aux0_seg": "aux.loss_ce"})
 
@@ -52,7 +53,7 @@ def test_ssseg(stride: int, configs: Path) -> None:
     ours = create_model(
         "upernet", "resnet18c", CLASSES, output_stride=stride, channels=64, aux_channels=32, dropout=0.0
     )
-    carry(theirs, ours, renaming.RESNET_DEEP_STEM, heads.UPERNET_SSSEG)
+    carry(theirs, ours, encoders.DEEP_STEM, heads.UPERNET_SSSEG)
     assert_same_logits(theirs, ours)
     assert_same_training(theirs, ours, {"seg": "loss_cls", "aux0_seg": "loss_aux"})
 
@@ -60,18 +61,18 @@ def test_ssseg(stride: int, configs: Path) -> None:
 def test_full_size(configs: Path) -> None:
     theirs = build_ssseg("upernet/upernet_resnet50os16_ade20k", configs)
     ours = create_model("upernet", "resnet50c", 150, output_stride=16)
-    carry(theirs, ours, renaming.RESNET_DEEP_STEM, heads.UPERNET_SSSEG)
+    carry(theirs, ours, encoders.DEEP_STEM, heads.UPERNET_SSSEG)
     assert_same_logits(theirs, ours, sizes=[(97, 129)])
 
 
-UPERNET_TRANSFORMERS: Rules = (
+_UPERNET: Rules = (
     *((rf"^backbone\.hidden_states_norms\.stage{i + 1}\.", f"backbone.norms.{i}.") for i in range(4)),
     (r"^decode_head\.classifier\.", "head.classifier."),
     (r"^auxiliary_head\.", "auxiliary.0."),
     (r"\.batch_norm\.", ".bn."),
-    *heads.UPERNET_MMSEG,
+    *heads.UPERNET_MMSEG.rules,
 )
-CONVNEXT_TRANSFORMERS: Rules = (
+_CONVNEXT: Rules = (
     (r"^backbone\.embeddings\.patch_embeddings\.", "backbone.encoder.stem.0."),
     (r"^backbone\.embeddings\.layernorm\.", "backbone.encoder.stem.1."),
     (r"\.downsampling_layer\.", ".downsample."),
@@ -81,7 +82,7 @@ CONVNEXT_TRANSFORMERS: Rules = (
     (r"\.layernorm\.", ".norm."),
     (r"\.pwconv([12])\.", r".mlp.fc\1."),
 )
-SWIN_TRANSFORMERS: Rules = (
+_SWIN: Rules = (
     (r"^backbone\.swin\.layernorm\.", None),  # of a classifier, never applied
     (r"^backbone\.swin\.embeddings\.patch_embeddings\.projection\.", "backbone.encoder.patch_embed.proj."),
     (r"^backbone\.swin\.embeddings\.norm\.", "backbone.encoder.patch_embed.norm."),
@@ -90,14 +91,15 @@ SWIN_TRANSFORMERS: Rules = (
     (r"^backbone\.swin\.encoder\.", "backbone.encoder."),
     (r"\.layernorm_before\.", ".norm1."),
     (r"\.layernorm_after\.", ".norm2."),
-    *((rf"\.attention\.{letter}_proj\.(\w+)$", rf".attn.qkv.\1#{i}") for i, letter in enumerate("qkv")),
     (r"\.attention\.o_proj\.", ".attn.proj."),
     (r"\.attention\.relative_position_bias\.", ".attn."),
 )
+CONVNEXT_TRANSFORMERS = Table((*_CONVNEXT, *_UPERNET))
+SWIN_TRANSFORMERS = Table((*_SWIN, *_UPERNET), join_projections(".attention.", ".attn.qkv."))
 LEVELS = ["stage1", "stage2", "stage3", "stage4"]
 
 
-def assert_same_in_transformers(encoder: Any, backbone: str, rules: Rules, sizes: Sequence[tuple[int, int]]) -> None:
+def assert_same_in_transformers(encoder: Any, backbone: str, table: Table, sizes: Sequence[tuple[int, int]]) -> None:
     """Compare logits and the two losses with transformers' UPerNet on an encoder of the given configuration."""
     transformers = pytest.importorskip("transformers", reason=f"transformers {INSTALL}")
     config = transformers.UperNetConfig(
@@ -114,7 +116,7 @@ def assert_same_in_transformers(encoder: Any, backbone: str, rules: Rules, sizes
         backbone_options={"drop_path_rate": 0.0},
     )
     randomise(theirs)
-    ours.load_state_dict(join_pieces(rename(theirs.state_dict(), (*rules, *UPERNET_TRANSFORMERS))), strict=True)
+    ours.load_state_dict(apply_table(theirs.state_dict(), table, "the reference"), strict=True)
     for size in sizes:
         images = torch.randn(1, 3, *size)
         with torch.no_grad():
