@@ -95,14 +95,15 @@ def mmseg_entries() -> Iterator[Entry]:
         for model in yaml.safe_load(metafile.read_text(encoding="utf-8")).get("Models", []):
             if not model.get("Weights"):
                 continue
-            made_by = re.split(r"_20\d{6}", Path(model["Weights"]).name)[0]
+            url = model["Weights"].replace("//download.oz1z1penmmlab.", "//download.openmmlab.")  # one is misspelt
+            made_by = re.split(r"_20\d{6}", Path(url).name)[0]
             name = MISNAMED.get(made_by, model["Name"])
             path = metafile.parent / f"{MISNAMED.get(made_by, Path(model['Config']).stem)}.py"
             row = {
                 "name": f"mmseg/{name}",
-                "url": model["Weights"],
+                "url": url,
                 "miou": mmseg_miou(model),
-                "sha256": hash_in_name(Path(model["Weights"]).name) or "",
+                "sha256": hash_in_name(Path(url).name) or "",
             }
             if not path.is_file():
                 dataset = str(model["Results"]["Dataset"])
