@@ -387,8 +387,7 @@ class TestViT:
             interpolation=interpolation,
             final_norm=final_norm,
         )
-        table = encoders.VIT if final_norm else encoders.VIT_WITHOUT_LAST_NORM
-        assert_same(theirs, ours, table, sizes=self.sizes)
+        assert_same(theirs, ours, encoders.VIT, sizes=self.sizes)
 
     def test_ssseg(self, monkeypatch: pytest.MonkeyPatch) -> None:
         theirs = ssseg_backbone("VisionTransformer", **self.settings, norm_cfg={"type": "LayerNorm", "eps": 1e-6})

@@ -63,7 +63,6 @@ RESNET18_SSSEG = {
     "selected_indices": [0, 1, 2, 3],
 }
 
-
 RULES_TRANSFORMERS: Rules = (
     (r"^criterion\.", None),
     (r"^model\.pixel_level_module\.encoder\.", "backbone.encoder."),

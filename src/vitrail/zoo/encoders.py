@@ -279,8 +279,6 @@ VIT = Table(
     ),
     (layouts.patch_bias,),
 )
-# Their last norm is made, and not applied.
-VIT_WITHOUT_LAST_NORM = Table((*VIT.rules, (r"^final_norm\.", None)), VIT.layouts)
 BEIT = Table((*VIT.rules, (r"relative_position_index$", None), (r"^final_norm\.", None)))
 MAE = Table(BEIT.rules, layouts.MAE)
 
