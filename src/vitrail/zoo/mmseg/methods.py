@@ -133,12 +133,8 @@ def _auxiliary(model: Mapping[str, Any], encoder: Encoder, where: str, *, dilati
     return options
 
 
-def _translation(
-    segmentor: str, head: _Head, encoder: Encoder, options: dict[str, Any], where: str, *, weighted: bool = True
-) -> Translation:
+def _translation(segmentor: str, head: _Head, encoder: Encoder, options: dict[str, Any], where: str) -> Translation:
     losses = translate_losses(head.losses, head.sampler, f"{where}.decode_head.loss_decode")
-    if not weighted:
-        losses = [{**term, "weight": 1.0} for term in losses]
     common: dict[str, Any] = {"dropout": head.dropout}
     if head.align_corners:
         common["align_corners"] = True
