@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from vitrail.zoo.renaming import Layout, State, change, drop, split
+from vitrail.zoo.renaming import Layout, State, change, drop, join, split
 
 
 def merging_order(weight: Tensor) -> Tensor:
@@ -67,3 +67,4 @@ MAE: tuple[Layout, ...] = (
     split(".attn.qkv.bias", ((".attn.q_bias", 1), (".attn.k_bias", 1), (".attn.v_bias", 1))),
     drop(r"\.attn\.k_bias$"),
 )
+BEIT_SEPARATE: tuple[Layout, ...] = (join((".attn.q.weight", ".attn.k.weight", ".attn.v.weight"), ".attn.qkv.weight"),)
