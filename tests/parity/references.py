@@ -145,6 +145,10 @@ def build_ssseg(name: str, configs: Path, **changes: Any) -> nn.Module:
         if node.get("type") == "SyncBatchNorm":
             node["type"] = "BatchNorm2d"
         node.pop("mcibi_version", None)  # which its HRNet no longer takes
+        if node.get("type") == "VisionTransformer":  # 1.7.0 asks the name for a dropout that its configurations lack
+            node["structure_type"] = "any"
+        if node.get("type") == "MobileViTV2":  # whose width the configurations leave to the default, the narrowest
+            node["arch"] = node["structure_type"]
         if node.get("type") == "UNet":
             node["upsample_cfg"] = _Kept()
         if node.get("ignore_index") == -100:

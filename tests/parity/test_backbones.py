@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from vitrail import create_backbone
 from vitrail.zoo import encoders, layouts
-from vitrail.zoo.renaming import Part, Rules, Table, apply_table, rename_parts
+from vitrail.zoo.renaming import Part, Table, apply_table, rename_parts
 
 pytestmark = pytest.mark.parity
 
@@ -188,44 +188,20 @@ def test_convnext_mmpretrain() -> None:
     assert_same(theirs, create_backbone("convnext_tiny"), encoders.CONVNEXT)
 
 
-# The names inside a block of convolutions, of MobileViT and of its second version.
-_INVERTED_RESIDUAL: Rules = (
-    (r"^(encoder\.stages\.\d\.\d)\.conv\.0\.", r"\1.conv1_1x1."),
-    (r"^(encoder\.stages\.\d\.\d)\.conv\.1\.", r"\1.conv2_kxk."),
-    (r"^(encoder\.stages\.\d\.\d)\.conv\.2\.", r"\1.conv3_1x1."),
-)
-MOBILEVIT = Table(
-    (
-        (r"^stem\.", "encoder.stem."),
-        (r"^layers\.", "encoder.stages."),
-        *_INVERTED_RESIDUAL,
-        (r"\.local_rep\.0\.", ".conv_kxk."),
-        (r"\.local_rep\.1\.conv\.", ".conv_1x1."),
-        (r"\.global_rep\.(\d)\.(weight|bias)$", r".norm.\2"),
-        (r"\.global_rep\.", ".transformer."),
-        (r"\.ln(\d)\.", r".norm\1."),
-        (r"\.attn\.attn\.in_proj_", ".attn.qkv."),
-        (r"\.attn\.attn\.out_proj\.", ".attn.proj."),
-        (r"\.ffn\.layers\.0\.0\.", ".mlp.fc1."),
-        (r"\.ffn\.layers\.1\.", ".mlp.fc2."),
-        (r"^conv_1x1_exp\.", "encoder.final_conv."),
-    )
-)
-MOBILEVIT_V2 = Table(((r"^(stem|stages)\.", r"encoder.\1."), *_INVERTED_RESIDUAL))
-
-
 class TestMobileViT:
     def test_ssseg(self) -> None:
         ours = create_backbone("mobilevit_s", out_indices=(0, 1, 2, 3, 4), project_act=False)
-        assert_same(ssseg_backbone("MobileViT"), ours, MOBILEVIT)
+        assert_same(ssseg_backbone("MobileViT"), ours, encoders.MOBILEVIT_SSSEG)
 
     def test_mmpretrain(self) -> None:
         theirs = mmpretrain_backbone("MobileViT", arch="small", out_indices=(0, 1, 2, 3, 4))
-        assert_same(theirs, create_backbone("mobilevit_s", out_indices=(0, 1, 2, 3, 4)), MOBILEVIT)
+        assert_same(theirs, create_backbone("mobilevit_s", out_indices=(0, 1, 2, 3, 4)), encoders.MOBILEVIT_SSSEG)
 
     def test_second_version_ssseg(self) -> None:
         theirs = ssseg_backbone("MobileViTV2")
-        assert_same(theirs, create_backbone("mobilevitv2_050", out_indices=(0, 1, 2, 3, 4)), MOBILEVIT_V2)
+        assert_same(
+            theirs, create_backbone("mobilevitv2_050", out_indices=(0, 1, 2, 3, 4)), encoders.MOBILEVIT_V2_SSSEG
+        )
 
 
 class TestCGNet:

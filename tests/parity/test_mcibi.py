@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from backbones.narrow import narrowed
 from parity.references import build_ssseg
 from parity.same_function import assert_close, assert_same_logits, assert_same_training, carry
 
@@ -44,6 +45,19 @@ HRNET_W18: dict[str, Any] = {
     "head__in_channels": 18 + 36 + 72 + 144,
     "head__downsample_backbone__stride": 2,  # as for Cityscapes
 }
+VIT: dict[str, Any] = {
+    "backbone__num_layers": 4,
+    "backbone__out_indices": (0, 1, 2, 3),
+    "backbone__embed_dims": 64,
+    "backbone__num_heads": 4,
+    "backbone__img_size": (64, 64),
+    "head__in_channels": 64,
+    "head__norm_cfg__in_channels_list": [64] * 4,
+    "auxiliary": [
+        {"in_channels": 64, "out_channels": 16, "dropout": 0.0, "num_convs": 2, "upsample": {"scale_factor": 4}}
+    ]
+    * 3,
+}
 
 
 @pytest.mark.parametrize(
@@ -58,8 +72,21 @@ HRNET_W18: dict[str, Any] = {
             {"backbone_options": {"concat": True}, "aux_weight": 0.0, "halve": True},
             encoders.PLAIN,
         ),
+        (
+            "vitlarge",
+            VIT,
+            "vit_large_patch16_384",
+            {
+                "backbone_options": {"img_size": 64, "interpolation": "bilinear", "norm_outputs": True},
+                "dilations": (1, 6, 12, 18),
+                "aux_indices": (0, 1, 2),
+                "aux_convs": 2,
+                "aux_upsample": 4,
+            },
+            encoders.VIT,
+        ),
     ],
-    ids=["resnet", "resnest", "hrnet"],
+    ids=["resnet", "resnest", "hrnet", "vit"],
 )
 def test_ssseg(
     name: str,
@@ -80,6 +107,7 @@ def test_ssseg(
         head__update_cfg__momentum_cfg__base_lr=0.01,
         **changes,
     )
+    narrowed(monkeypatch, "vit_large_patch16_384", depth=4, embed_dim=64, num_heads=4)
     ours = create_model(
         "mcibi",
         backbone,
@@ -102,7 +130,9 @@ def test_ssseg(
     theirs.forward = functools.partial(theirs.forward, learning_rate=0.01 * LR_FACTOR, epoch=2)
     ours.set_progress(Progress(epoch=2, lr_factor=LR_FACTOR))
     terms = {"seg": "loss_cls_stage2", "early": "loss_cls_stage1", "memory": "loss_memory"}
-    assert_same_training(theirs, ours, terms | ({"aux0_seg": "loss_aux"} if len(ours.auxiliary) else {}), CLASSES)
+    count = len(ours.auxiliary)
+    terms |= {f"aux{index}_seg": f"loss_aux{index + 1}" if count > 1 else "loss_aux" for index in range(count)}
+    assert_same_training(theirs, ours, terms, CLASSES)
     assert_close(ours.head.memory.features, theirs.memory_module.memory[:, 0], "the memory")
     assert ours.head.memory.features[UNSEEN].any()
 

@@ -37,6 +37,7 @@ BACKBONES = {
     "convnext_large.fb_in22k": {"type": "ConvNeXt", "structure_type": "convnext_large_21k"},
     "convnext_xlarge.fb_in22k": {"type": "ConvNeXt", "structure_type": "convnext_xlarge_21k"},
     "beit_base_patch16_224.in22k_ft_in22k": {"type": "BEiT", "structure_type": "beit_base_patch16_224_pt22k_ft22k"},
+    "vit_large_patch16_384": {"type": "VisionTransformer", "structure_type": "jx_vit_large_p16_384"},
     "mae_vit_base_patch16": {"type": "MAE", "structure_type": "mae_pretrain_vit_base"},
     "beit_large_patch16_224.in22k_ft_in22k": {"type": "BEiT", "structure_type": "beit_large_patch16_224_pt22k_ft22k"},
 }
@@ -113,6 +114,9 @@ OPTIONS: dict[str, dict[str, str]] = {
         "halve": "head.downsample_backbone.stride",
         "momentum": "head.update_cfg.momentum_cfg",
         "aux_weight": "losses.loss_aux.scale_factor",
+        "aux_indices": "auxiliary",
+        "aux_convs": "auxiliary.0.num_convs",
+        "aux_upsample": "auxiliary.0.upsample.scale_factor",
     },
     "deeplabv3": {
         "channels": "head.feats_channels",

@@ -16,8 +16,6 @@ from recipes.published_names import BACKBONES, DATASETS, NUM_CLASSES, OPTIONS, R
 from vitrail.layers import default_dilations
 from vitrail.recipes import OptimizerConfig, Recipe, ResizeConfig, list_recipes, load_recipe
 
-# Variants that need what there is not yet.
-MISSING = {"mcibi_deeplabv3_vitlarge_ade20k"}
 LOSSES = {"cross_entropy": False, "binary_cross_entropy": True}
 
 PUBLISHED = {name: recipe for name in list_recipes() if (recipe := load_recipe(name)).reference is not None}
@@ -68,7 +66,7 @@ def test_none_of_the_methods_published_configurations_is_missing(shared: Path) -
         r"(deeplabv3|deeplabv3plus|upernet|ocrnet|segformer|encnet|emanet)_"
     )
     names = [name for name in configs(shared) if re.match(published, name)]
-    benchmarks = [name for name in names if name.rpartition("_")[2] in DATASETS and name not in MISSING]
+    benchmarks = [name for name in names if name.rpartition("_")[2] in DATASETS]
     assert sorted(map(theirs, PUBLISHED)) == sorted(benchmarks)
 
 
@@ -101,7 +99,11 @@ def check_backbone_options(options: Mapping[str, Any], config: dict[str, Any]) -
     backbone = config["backbone"]
     beit = backbone["type"] == "BEiT"  # its drop path and image size are left to SSSegmentation's defaults
     assert options.get("drop_path_rate", 0.0) == backbone.get("drop_path_rate", 0.1 if beit else 0.0)
-    assert options.get("img_size") == {"BEiT": 640, "MAE": 512}.get(backbone["type"])
+    assert options.get("img_size") == {"BEiT": 640, "MAE": 512, "VisionTransformer": 512}.get(backbone["type"])
+    plain = backbone["type"] == "VisionTransformer"
+    assert options.get("out_indices") == (backbone["out_indices"] if plain else None)
+    assert options.get("interpolation") == ("bilinear" if plain else None)
+    assert options.get("norm_outputs", False) is ("norm_cfg" in config["head"])
     assert options.get("pyramid", False) is ("feature2pyramid" in config["head"])
     assert options.get("concat", False) is (backbone["type"] == "HRNet")
     assert options.get("pointwise_bias", True) is (backbone["type"] != "BiSeNetV2")
@@ -121,10 +123,16 @@ def options_in_force(recipe: Recipe) -> dict[str, Any]:
 def published_option(config: dict[str, Any], path: str) -> Any:
     """Return what lies at a dotted path of a configuration, in our terms."""
     if path == "losses.loss_aux.scale_factor" and "loss_aux" not in config["losses"]:
-        return 0.0
+        weights = {term["scale_factor"] for name, term in config["losses"].items() if name.startswith("loss_aux")}
+        return weights.pop() if weights else 0.0
     value: Any = config
     for key in path.split("."):
-        value = [part[key] for part in value] if isinstance(value, list) else value[key]
+        if key.isdigit():
+            value = value[int(key)]
+        else:
+            value = [part[key] for part in value] if isinstance(value, list) else value[key]
+    if path == "auxiliary":  # one head on each map but the last
+        return list(range(len(value)))
     if path.endswith("momentum_cfg"):  # it follows the learning rate: its value at the full one
         return pytest.approx(value["base_momentum"] / value["base_lr"] * config["scheduler"]["optimizer"]["lr"])
     if path == "norm_cfg":
@@ -204,7 +212,13 @@ def check_rules(ours: OptimizerConfig, theirs: dict[str, dict[str, float]], back
     """Compare multipliers by parts of names; "convs" and "decoder" are all of SegFormer's head."""
     head = [rule for key, rule in theirs.items() if key in ("convs", "decoder")]
     assert all(rule == {"lr_multiplier": ours.head_lr, "wd_multiplier": 1.0} for rule in head)
-    assert (ours.backbone_lr, ours.head_lr == 1.0) == (1.0, not head)
+    assert (ours.head_lr == 1.0) is (not head)
+    if backbone == "VisionTransformer":
+        assert theirs == {"backbone_net": {"lr_multiplier": ours.backbone_lr, "wd_multiplier": 1.0}}
+        # the norms of the maps are the encoder's here, the head's there
+        assert [(rule.match, rule.lr, rule.weight_decay) for rule in ours.rules] == [("backbone.norms", 1.0, None)]
+        return
+    assert ours.backbone_lr == 1.0
     expected = {match: rule for key, rule in theirs.items() if rule not in head for match in RULES[backbone, key]}
     assert {rule.match: {"wd_multiplier": rule.weight_decay} for rule in ours.rules} == expected
     assert all(rule.lr is None for rule in ours.rules)

@@ -25,12 +25,21 @@ from vitrail.backbones.pyramid import FeaturePyramid, MultiLevelNeck
 from vitrail.backbones.timm import TimmBackbone, build_model, chosen_levels, register_family
 from vitrail.errors import ModelError
 
+_NORM_EPS = 1e-6
+
 
 class PlainTransformer(TimmBackbone):
     """A plain transformer of timm's, with a neck that makes a pyramid where one is wanted."""
 
-    def __init__(self, model: Any, indices: Sequence[int], neck: FeaturePyramid | MultiLevelNeck | None) -> None:
-        super().__init__(model, indices)
+    def __init__(
+        self,
+        model: Any,
+        indices: Sequence[int],
+        neck: FeaturePyramid | MultiLevelNeck | None,
+        *,
+        norm_eps: float | None = None,
+    ) -> None:
+        super().__init__(model, indices, norm_eps=norm_eps)
         self.neck = neck
         if neck is not None:
             self.strides = tuple(int(stride / scale) for stride, scale in zip(self.strides, neck.scales, strict=True))
@@ -60,8 +69,9 @@ class ViT(PlainTransformer):
         *,
         interpolation: str,
         final_norm: nn.Module | None,
+        norm_eps: float | None,
     ) -> None:
-        super().__init__(model, indices, neck)
+        super().__init__(model, indices, neck, norm_eps=norm_eps)
         self.interpolation = interpolation
         self.final_norm = final_norm
 
@@ -71,13 +81,13 @@ class ViT(PlainTransformer):
         x = net.patch_embed(images)  # [B, h, w, C], images padded to whole patches
         grid = (x.shape[1], x.shape[2])
         x = net.norm_pre(net.patch_drop(net.pos_drop(self._with_positions(x.flatten(1, 2), grid))))
-        maps = []
+        maps: list[Tensor] = []
         for index, block in enumerate(net.blocks):
             x = self._through([block], x)
             if self.final_norm is not None and index == len(net.blocks) - 1:
                 x = self.final_norm(x)
             if index in self.indices:
-                maps.append(self._to_map(x, grid))
+                maps.append(self.norms[len(maps)](self._to_map(x, grid)))
         return self._finish(maps)
 
     def set_grad_checkpointing(self, enable: bool = True) -> None:
@@ -146,6 +156,7 @@ def vit(
     drop_path_rate: float | None = None,
     interpolation: str = "bicubic",
     final_norm: bool = False,
+    norm_outputs: bool = False,
     pyramid: bool = False,
     neck_channels: int | None = None,
 ) -> Backbone:
@@ -169,6 +180,8 @@ def vit(
         How position embeddings are interpolated: "bicubic", or "bilinear" for SETR and for SSSegmentation.
     final_norm : bool
         Whether the transformer's last norm is applied to the last block's output (Segmenter).
+    norm_outputs : bool
+        Whether every map goes through a layer norm of its own, as in SSSegmentation's MCIBI.
     pyramid : bool
         Turn the maps into strides 4, 8, 16 and 32 (for patches of 16) with transposed convolutions, as for BEiT.
     neck_channels : int, optional
@@ -187,9 +200,10 @@ def vit(
     )
     indices = chosen_levels(name, model, out_indices)
     neck = make_neck(name, model, indices, pyramid=pyramid, neck_channels=neck_channels)
+    norm_eps = _NORM_EPS if norm_outputs else None
     if type(model) is VisionTransformer:
         norm = model.norm if final_norm else None
-        return ViT(model, indices, neck, interpolation=interpolation, final_norm=norm)
+        return ViT(model, indices, neck, interpolation=interpolation, final_norm=norm, norm_eps=norm_eps)
     if final_norm or interpolation != "bicubic":  # such as EVA, whose tokens timm computes in another way
         raise ModelError(f"backbone {name!r} takes neither final_norm nor interpolation")
-    return PlainTransformer(model, indices, neck)
+    return PlainTransformer(model, indices, neck, norm_eps=norm_eps)

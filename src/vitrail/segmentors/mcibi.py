@@ -14,7 +14,7 @@ from vitrail.layers import ASPP, ObjectAttention, resize_logits
 from vitrail.layers.class_memory import ClassMemory
 from vitrail.layers.leaky import leak
 from vitrail.losses.pixels import in_full_precision
-from vitrail.segmentors.fcn import auxiliary_fcn
+from vitrail.segmentors.fcn import FCNHead
 from vitrail.segmentors.segmentor import Criterion, Head, Progress, Segmentor, register_segmentor
 
 
@@ -120,6 +120,52 @@ class MCIBIHead(Head):
         return self.classifier(self.fuse_within(torch.cat([within, beyond], dim=1))), early, x
 
 
+class UpsamplingFCNHead(FCNHead):
+    """Convolutions on one map that each make it larger by repeating pixels, and a classifier.
+
+    Parameters
+    ----------
+    in_channels, num_classes, index, channels, num_convs, dropout, align_corners
+        See `FCNHead`.
+    upsample : int
+        How many times larger each convolution makes the map; 1 leaves its size.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        num_classes: int,
+        *,
+        index: int,
+        channels: int,
+        num_convs: int,
+        upsample: int,
+        dropout: float,
+        align_corners: bool,
+    ) -> None:
+        super().__init__(
+            in_channels,
+            num_classes,
+            index=index,
+            channels=channels,
+            num_convs=num_convs,
+            dropout=dropout,
+            align_corners=align_corners,
+        )
+        self.upsample = upsample
+
+    def forward(self, features: Sequence[Tensor]) -> Tensor:
+        """Decode the backbone's maps into logits [B, K, h, w]."""
+        x = features[self.index]
+        for index, conv in enumerate(self.convs):
+            x = conv(self._enlarge(x) if index else x)
+        # the classifier sees each pixel by itself, so the logits can be repeated in place of its input
+        return self._enlarge(self.classifier(self.dropout(x)))
+
+    def _enlarge(self, x: Tensor) -> Tensor:
+        return F.interpolate(x, scale_factor=float(self.upsample)) if self.upsample > 1 else x
+
+
 def _classifier(channels: int, num_classes: int, dropout: float) -> nn.Sequential:
     return nn.Sequential(ConvNormAct(channels, channels, 1), nn.Dropout2d(dropout), nn.Conv2d(channels, num_classes, 1))
 
@@ -139,6 +185,9 @@ def mcibi(
     momentum: float = 0.9,
     aux_weight: float = 0.4,
     aux_channels: int = 512,
+    aux_indices: Sequence[int] = (-2,),
+    aux_convs: int = 1,
+    aux_upsample: int = 1,
     leaky: bool = False,
     align_corners: bool = False,
 ) -> Segmentor:
@@ -171,9 +220,15 @@ def mcibi(
     momentum : float
         How far the memory moves towards each batch. It follows the learning rate: this is its value at the full one.
     aux_weight : float
-        Weight of the auxiliary head's loss; 0 leaves the head out.
+        Weight of each auxiliary head's loss; 0 leaves them out.
     aux_channels : int
-        Channels of the auxiliary head.
+        Channels of the auxiliary heads.
+    aux_indices : sequence of int
+        Which of the backbone's maps have an auxiliary head: the last but one, or for ViT-Large all but the last.
+    aux_convs : int
+        Convolutions in each of them.
+    aux_upsample : int
+        How many times larger each of those convolutions makes the map: 4 for ViT-Large.
     leaky : bool
         Whether the heads have leaky ReLUs, as SSSegmentation's models for human parsing on ResNets.
     align_corners : bool
@@ -192,9 +247,22 @@ def mcibi(
         momentum=momentum,
         align_corners=align_corners,
     )
-    auxiliary = auxiliary_fcn(
-        backbone, num_classes, aux_weight, channels=aux_channels, dropout=dropout, align_corners=align_corners
-    )
+    auxiliary = [
+        (
+            UpsamplingFCNHead(
+                backbone.channels[index],
+                num_classes,
+                index=index,
+                channels=aux_channels,
+                num_convs=aux_convs,
+                upsample=aux_upsample,
+                dropout=dropout,
+                align_corners=align_corners,
+            ),
+            aux_weight,
+        )
+        for index in (aux_indices if aux_weight else ())
+    ]
     for each in (head, *(aux for aux, _ in auxiliary)):
         if leaky:
             leak(each)

@@ -75,6 +75,31 @@ _V3_SEQUENCES = conv_and_norm(r"layer\d+\.\w+_conv|layer\d+\.se\.conv\d")
 MOBILENET_V3_LARGE_SSSEG = Table((*_V3_SEQUENCES, *MOBILENET_V3_LARGE_MMSEG.rules))
 MOBILENET_V3_SMALL_SSSEG = Table((*_V3_SEQUENCES, *MOBILENET_V3_SMALL_MMSEG.rules))
 
+# --- MobileViT ------------------------------------------------------------------------------------------------------
+_INVERTED_RESIDUAL: Rules = (
+    (r"^(encoder\.stages\.\d\.\d)\.conv\.0\.", r"\1.conv1_1x1."),
+    (r"^(encoder\.stages\.\d\.\d)\.conv\.1\.", r"\1.conv2_kxk."),
+    (r"^(encoder\.stages\.\d\.\d)\.conv\.2\.", r"\1.conv3_1x1."),
+)
+MOBILEVIT_SSSEG = Table(
+    (
+        (r"^stem\.", "encoder.stem."),
+        (r"^layers\.", "encoder.stages."),
+        *_INVERTED_RESIDUAL,
+        (r"\.local_rep\.0\.", ".conv_kxk."),
+        (r"\.local_rep\.1\.conv\.", ".conv_1x1."),
+        (r"\.global_rep\.(\d)\.(weight|bias)$", r".norm.\2"),
+        (r"\.global_rep\.", ".transformer."),
+        (r"\.ln(\d)\.", r".norm\1."),
+        (r"\.attn\.attn\.in_proj_", ".attn.qkv."),
+        (r"\.attn\.attn\.out_proj\.", ".attn.proj."),
+        (r"\.ffn\.layers\.0\.0\.", ".mlp.fc1."),
+        (r"\.ffn\.layers\.1\.", ".mlp.fc2."),
+        (r"^conv_1x1_exp\.", "encoder.final_conv."),
+    )
+)
+MOBILEVIT_V2_SSSEG = Table(((r"^(stem|stages)\.", r"encoder.\1."), *_INVERTED_RESIDUAL))
+
 # --- ConvNeXt -------------------------------------------------------------------------------------------------------
 CONVNEXT = Table(
     (

@@ -406,6 +406,10 @@ CE2P_SSSEG = Table(
 # --- MCIBI ----------------------------------------------------------------------------------------------------------
 MCIBI_SSSEG = Table(
     (
+        (r"^norm_layers\.", "backbone.norms."),
+        (r"^auxiliary_decoder\.(\d)\.4\.", r"auxiliary.\1.convs.1.conv."),  # three heads have two convolutions each
+        (r"^auxiliary_decoder\.(\d)\.5\.", r"auxiliary.\1.convs.1.bn."),
+        (r"^auxiliary_decoder\.(\d)\.9\.", r"auxiliary.\1.classifier."),
         *SSSEG_AUXILIARY,
         (r"^downsample_backbone\.", "head.halve."),
         (r"^context_within_image_module\.global_branch\.1\.", "head.context.pool.1.conv."),

@@ -18,6 +18,8 @@ ENCODERS: Mapping[str, Table] = {
     r"resnet\d+c|resnest\w+": encoders.DEEP_STEM,
     r"resnet\d+|hrnet_w\w+": encoders.PLAIN,
     r"mobilenetv2_\w+": encoders.MOBILENET_V2,
+    r"mobilevit_\w+": encoders.MOBILEVIT_SSSEG,
+    r"mobilevitv2_\w+": encoders.MOBILEVIT_V2_SSSEG,
     r"convnext_\w+": encoders.CONVNEXT,
     r"swin_\w+": encoders.SWIN,
     r"mit_b\d": encoders.MIT,

@@ -42,6 +42,9 @@ NAMES: Mapping[str, str] = {
     "beit_large_patch16_224_pt22k_ft22k": "beit_large_patch16_224.in22k_ft_in22k",
     "mae_pretrain_vit_base": "mae_vit_base_patch16",
     "jx_vit_large_p16_384": "vit_large_patch16_384",
+    "mobilevit-small": "mobilevit_s",
+    "mobilevitv2_050": "mobilevitv2_050",
+    "mobilevitv2_100": "mobilevitv2_100",
     "unets5os16": "unet_s5",
     "cgnetm3n21": "cgnet_m3n21",
     "fastscnn": "fastscnn",
@@ -59,11 +62,12 @@ _OPTIONS: Mapping[str, Mapping[str, Any]] = {
     "BiSeNetV2": {"pointwise_bias": False},
     "BEiT": {"img_size": 640, "drop_path_rate": 0.1},
     "VisionTransformer": {"interpolation": "bilinear"},
+    "MobileViT": {"project_act": False},
 }
 _DILATED = ("ResNet", "ResNeSt", "MobileNetV2")
 
 
-def translate_backbone(values: Mapping[str, Any], *, pyramid: bool, where: str) -> dict[str, Any]:
+def translate_backbone(values: Mapping[str, Any], *, pyramid: bool, norm_outputs: bool, where: str) -> dict[str, Any]:
     """Return the keys of a recipe's model section that say which encoder this is.
 
     Parameters
@@ -72,6 +76,8 @@ def translate_backbone(values: Mapping[str, Any], *, pyramid: bool, where: str) 
         The `backbone` section.
     pyramid : bool
         Whether the head turns its maps into a pyramid, which is the encoder's part here.
+    norm_outputs : bool
+        Whether the head sends each of its maps through a layer norm, which is the encoder's part here too.
     where : str
         For messages.
 
@@ -95,8 +101,7 @@ def translate_backbone(values: Mapping[str, Any], *, pyramid: bool, where: str) 
         options["out_indices"] = as_lists(values["out_indices"])
     if kind == "ERFNet" and values.get("act_cfg", {}).get("type") == "PReLU":
         options["prelu"] = True
-    if pyramid:
-        options["pyramid"] = True
+    options |= {key: True for key, wanted in (("pyramid", pyramid), ("norm_outputs", norm_outputs)) if wanted}
     if options:
         section["backbone_options"] = options
     return section

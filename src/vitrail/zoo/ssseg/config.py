@@ -25,8 +25,13 @@ def recipe_from_config(config: Config, name: str) -> dict[str, Any]:
     if method is None:
         raise UnsupportedError(f"vitrail has no method like SSSegmentation's {kind}")
     segmentor, options = method(config)
-    pyramid = "feature2pyramid" in config["head"]
-    model = {"segmentor": segmentor, **translate_backbone(config["backbone"], pyramid=pyramid, where=name)}
+    encoder = translate_backbone(
+        config["backbone"],
+        pyramid="feature2pyramid" in config["head"],
+        norm_outputs="in_channels_list" in config["head"].get("norm_cfg", {}),
+        where=name,
+    )
+    model = {"segmentor": segmentor, **encoder}
     options |= {"align_corners": True} if config["align_corners"] else {}
     model |= {"num_classes": config["num_classes"], "options": as_lists(options), "losses": _losses(config["losses"])}
     return {
@@ -164,7 +169,24 @@ def _mcibi(config: Config) -> tuple[str, dict[str, Any]]:
         "momentum": momentum["base_momentum"] / momentum["base_lr"] * config["scheduler"]["optimizer"]["lr"],
         "leaky": config["act_cfg"]["type"] == "LeakyReLU",
     }
-    return "mcibi", {**options, **_auxiliary(config)}
+    return "mcibi", {**options, **_mcibi_auxiliary(config)}
+
+
+def _mcibi_auxiliary(config: Config) -> dict[str, Any]:
+    """Return the options of one auxiliary head, or of three alike."""
+    auxiliary = config["auxiliary"]
+    if not isinstance(auxiliary, list):
+        return _auxiliary(config)
+    first = auxiliary[0]
+    if any(each != first for each in auxiliary):
+        raise UnsupportedError("the auxiliary heads of vitrail's MCIBI are alike")
+    return {
+        "aux_weight": _weight(config, "loss_aux1"),
+        "aux_channels": first["out_channels"],
+        "aux_indices": list(range(len(auxiliary))),
+        "aux_convs": first["num_convs"],
+        "aux_upsample": first["upsample"]["scale_factor"],
+    }
 
 
 def _maskformer(config: Config) -> tuple[str, dict[str, Any]]:
@@ -227,6 +249,8 @@ def _loss(term: Config) -> dict[str, Any]:
 
 
 def _data(dataset: Config) -> dict[str, Any]:
+    if dataset["type"] == "MultipleDataset":  # several to train on, one to test on
+        ((_, dataset),) = dataset["test"].items()
     testing = dict(dataset["test"]["data_pipelines"])
     training = dict(dataset["train"]["data_pipelines"])
     data: dict[str, Any] = {"dataset": DATASETS[dataset["type"]]}
