@@ -128,22 +128,24 @@ def assert_same_training(
     classes: int = CLASSES,
     *,
     dtype: torch.dtype = torch.float64,
+    size: tuple[int, int] = (97, 129),
     **annotations: Tensor,
 ) -> None:
     """Compare every term of the loss, and the gradient of the encoder's first convolution, in float64.
 
-    `terms` gives the reference's name for each of our terms; `dtype` is for references that cannot do float64.
+    `terms` gives the reference's name for each of our terms; `dtype` and `size` are for references that can do neither
+    float64 nor every size.
     """
     reference.to(dtype).train()
     ours.to(dtype).train()
-    images, targets = images_and_targets(classes)
+    images, targets = images_and_targets(classes, size)
     images = images.to(dtype)
     if is_ssseg(reference):
         total, theirs = ssseg_losses(reference, images, targets, **annotations)
         encoder = reference.backbone_net
     else:
         losses = mmseg_losses(reference, images, targets)
-        total, theirs = torch.stack(list(losses.values())).sum(), {k: v.item() for k, v in losses.items()}
+        total, theirs = torch.stack([v.sum() for v in losses.values()]).sum(), {k: v.item() for k, v in losses.items()}
         encoder = reference.backbone
     mine = ours(images, targets)
     assert set(mine) == set(terms)
