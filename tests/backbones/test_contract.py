@@ -301,6 +301,10 @@ class TestMistakes:
         with pytest.raises(ModelError, match="one image size only"):
             create_backbone("cait_xxs24_224")
 
+    def test_pretrained_weights_that_nobody_published(self) -> None:
+        with pytest.raises(ModelError, match="'fastscnn' has no published weights to start from"):
+            create_backbone("fastscnn", pretrained=True)
+
     def test_option_that_the_family_lacks(self) -> None:
         with pytest.raises(ModelError, match="takes no argument 'drop_path_rate'"):
             create_backbone("vgg11", drop_path_rate=0.1)

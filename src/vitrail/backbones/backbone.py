@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from vitrail.errors import ModelError
-from vitrail.registry import Registry, check_arguments
+from vitrail.registry import Registry, check_arguments, keyword_arguments
 
 
 class Backbone(nn.Module):
@@ -146,6 +146,8 @@ def create_backbone(
         given["output_stride"] = output_stride
     if name in BACKBONES:
         builder = BACKBONES[name]
+        if pretrained and "pretrained" not in keyword_arguments(builder):
+            raise ModelError(f"backbone {name!r} has no published weights to start from: leave pretrained at false")
         check_arguments(builder, given, f"backbone {name!r}", ModelError)
         return builder(**given)
     return timm_bridge.create(name, known=tuple(BACKBONES), **given)
