@@ -181,6 +181,15 @@ def test_truncated_files_are_refused(tmp_path: Path, options, share: float) -> N
         read_pickle(path)
 
 
+def test_a_legacy_file_cut_within_the_size_of_an_empty_storage_is_refused(tmp_path: Path) -> None:
+    path = save({"empty": torch.empty(0)}, tmp_path / "x.pth", LEGACY)
+    data = path.read_bytes()
+    assert data.endswith(bytes(8))  # the number of values, after which none follow
+    path.write_bytes(data[:-1])
+    with pytest.raises(CheckpointError, match="truncated"):
+        read_pickle(path)
+
+
 def test_a_changed_byte_of_the_weights_is_noticed(tmp_path: Path) -> None:
     path = save({"w": torch.full((1000,), 7.0)}, tmp_path / "x.pth", ZIP)
     data = bytearray(path.read_bytes())

@@ -198,9 +198,9 @@ def _legacy_storage(storages: dict[str, Storage], path: Path) -> Callable[[tuple
 def _fill(storage: Storage, key: str, memory: mmap.mmap, path: Path) -> None:
     """Read one storage of the old format: the number of values as a 64-bit integer, then the values."""
     size = storage.values.numel() * storage.values.element_size()
-    count = int.from_bytes(memory.read(8), "little")
+    head = memory.read(8)
     data = memory.read(size)
-    if count != storage.values.numel() or len(data) != size:
+    if len(head) != 8 or int.from_bytes(head, "little") != storage.values.numel() or len(data) != size:
         raise CheckpointError(f"{path} is damaged: storage {key} is truncated")
     if size:
         storage.values.copy_(torch.frombuffer(bytearray(data), dtype=storage.values.dtype))
