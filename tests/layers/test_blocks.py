@@ -16,6 +16,7 @@ from vitrail.layers import (
     resize,
     resize_logits,
 )
+from vitrail.layers.layout import is_channels_last
 
 
 @pytest.fixture
@@ -51,6 +52,31 @@ def test_a_separable_convolution_is_a_convolution_of_rank_one_per_channel(x: Ten
     full = mixing * spatial.transpose(0, 1)  # [5, 8, 3, 3]
     expected = F.conv2d(x, full, padding=2, dilation=2) / (1 + 1e-5)  # each of the two norms divides by sqrt(1 + eps)
     torch.testing.assert_close(block(x), F.relu(expected))
+
+
+def test_a_wide_separable_convolution_is_the_same_in_either_layout(x: Tensor) -> None:
+    block = DepthwiseSeparableConv(8, 5, dilation=6).eval()
+    spatial = block.depthwise.conv
+    expected = F.conv2d(x, spatial.weight, padding=6, dilation=6, groups=8)
+    torch.testing.assert_close(spatial(x), expected)
+    assert spatial(x).is_contiguous()
+    actual = block.to(memory_format=torch.channels_last).depthwise.conv(x.to(memory_format=torch.channels_last))
+    torch.testing.assert_close(actual, expected)
+    assert is_channels_last(actual)
+
+
+@pytest.mark.parametrize("block", [ASPP, PyramidPooling])
+def test_pooled_maps_are_joined_in_the_layout_of_the_rest(block: type[nn.Module], x: Tensor, monkeypatch) -> None:
+    joined, cat = [], torch.cat
+    monkeypatch.setattr(torch, "cat", lambda maps, dim: joined.extend(maps) or cat(maps, dim=dim))
+    pyramid = block(8, 4, (1, 3)).eval()
+    pyramid(x)
+    assert len(joined) == 3
+    assert not any(map(is_channels_last, joined))
+    joined.clear()
+    pyramid.to(memory_format=torch.channels_last)(x.to(memory_format=torch.channels_last))
+    assert len(joined) == 3
+    assert all(map(is_channels_last, joined))
 
 
 def test_the_pyramid_of_dilations_sees_as_far_as_they_say() -> None:

@@ -9,6 +9,7 @@ from timm.layers import ConvNormAct
 from torch import Tensor, nn
 
 from vitrail.layers.convolution import DepthwiseSeparableConv
+from vitrail.layers.layout import in_layout_of
 
 
 class ASPP(nn.Module):
@@ -39,7 +40,6 @@ class ASPP(nn.Module):
         separable: bool = False,
     ) -> None:
         super().__init__()
-        self.separable = separable
         self.branches = nn.ModuleList()
         for dilation in dilations:
             if dilation == 1:
@@ -53,11 +53,8 @@ class ASPP(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map [B, C, h, w] to [B, channels, h, w]."""
-        context = self.pool(x).expand(-1, -1, *x.shape[-2:])
-        # On the CPU depthwise convolutions this far apart take several times as long with channels last.
-        plain = x.contiguous() if self.separable and x.device.type == "cpu" else x
-        seen = [branch(plain if isinstance(branch, DepthwiseSeparableConv) else x) for branch in self.branches]
-        return self.fuse(torch.cat([*seen, context], dim=1))
+        context = in_layout_of(self.pool(x).expand(-1, -1, *x.shape[-2:]), x)
+        return self.fuse(torch.cat([*(branch(x) for branch in self.branches), context], dim=1))
 
 
 def default_dilations(stride: int) -> tuple[int, ...]:

@@ -8,6 +8,7 @@ import torch
 from timm.layers import ConvNormAct
 from torch import Tensor, nn
 
+from vitrail.layers.layout import in_layout_of
 from vitrail.layers.resize import resize
 
 
@@ -57,4 +58,4 @@ class PyramidPooling(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Map [B, C, h, w] to [B, out_channels, h, w]: the input, then the pooled maps."""
         pooled = [resize(stage(x), x.shape[-2:], align_corners=self.align_corners) for stage in self.stages]
-        return torch.cat([x, *pooled], dim=1)
+        return torch.cat([x, *(in_layout_of(each, x) for each in pooled)], dim=1)

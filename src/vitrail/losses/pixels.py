@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from vitrail.errors import ModelError
+from vitrail.layers.layout import is_channels_last
 
 IGNORED = 255
 
@@ -28,9 +29,9 @@ def flatten_pixels(logits: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
 
     A softmax over planes of channels-last logits would copy them first; over rows it reads them as they lie.
     """
-    if logits.is_contiguous() or not logits.is_contiguous(memory_format=torch.channels_last):
-        return logits, targets
-    return logits.permute(0, 2, 3, 1).flatten(0, 2), targets.flatten()
+    if is_channels_last(logits):
+        return logits.permute(0, 2, 3, 1).flatten(0, 2), targets.flatten()
+    return logits, targets
 
 
 def class_weight_tensor(class_weights: Sequence[float] | None) -> Tensor | None:
