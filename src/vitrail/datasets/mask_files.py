@@ -15,6 +15,7 @@ from torchvision import tv_tensors
 
 from vitrail.datasets.benchmark import IGNORE, Benchmark
 from vitrail.datasets.image_files import load_pixels, open_image
+from vitrail.datasets.matlab import MATLAB_HEADER, read_matlab
 from vitrail.errors import DatasetError
 
 Array = npt.NDArray[Any]
@@ -59,13 +60,15 @@ def read_mask(path: str | Path) -> tv_tensors.Mask:
 
 
 def decode_values(data: bytes, where: str) -> Array:
-    """Decode an index mask.
+    """Decode an index mask: an image without loss, or a file of MATLAB's.
 
     Returns
     -------
     ndarray
         [H, W], uint8 or a wider integer type.
     """
+    if data.startswith(MATLAB_HEADER):
+        return read_matlab(data, where)
     image = _open_mask(data, where)
     if image.mode in ("RGB", "RGBA"):
         red, green, blue = np.moveaxis(np.asarray(image)[..., :3], -1, 0)

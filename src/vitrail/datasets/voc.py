@@ -9,7 +9,7 @@ _MASKS = "SegmentationClass/{id}.png"
 _LISTS = "ImageSets/Segmentation"
 
 
-def _voc_colour(index: int) -> tuple[int, int, int]:
+def voc_colour(index: int) -> tuple[int, int, int]:
     """The development kit's colour of a class: its bits, from the lowest, dealt to red, green and blue."""
     channels = [0, 0, 0]
     for bit in range(8):
@@ -47,7 +47,7 @@ VOC = register_benchmark(
         name="voc",
         title="PASCAL VOC 2012",
         classes=_CLASSES,
-        palette=tuple(_voc_colour(index) for index in range(len(_CLASSES))),
+        palette=tuple(voc_colour(index) for index in range(len(_CLASSES))),
         splits={
             "train": Split(_IMAGES, _MASKS, ids=f"{_LISTS}/train.txt"),
             "val": Split(_IMAGES, _MASKS, ids=f"{_LISTS}/val.txt"),

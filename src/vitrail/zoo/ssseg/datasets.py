@@ -8,7 +8,7 @@ DATASETS: Mapping[str, str] = {
     "ADE20kDataset": "ade20k",
     "ATRDataset": "atr",
     "CIHPDataset": "cihp",
-    "COCOStuff10kDataset": "coco_stuff_182",
+    "COCOStuff10kDataset": "coco_stuff_10k",
     "COCOStuffDataset": "coco_stuff_182",
     "COCOVOCSUBDataset": "voc",  # COCO's masks of the classes of VOC, in VOC's order
     "ChaseDB1Dataset": "chase_db1",

@@ -1,0 +1,47 @@
+"""Masks in files of MATLAB's, as COCO-Stuff's first release has them."""
+
+from __future__ import annotations
+
+import io
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from vitrail.errors import DatasetError
+
+MATLAB_HEADER = b"MATLAB 5.0 MAT-file"
+_VARIABLE = "S"  # what COCO-Stuff calls its label map
+
+
+def read_matlab(data: bytes, where: str) -> npt.NDArray[Any]:
+    """Read a label map from a file of MATLAB 5 or later.
+
+    Parameters
+    ----------
+    data : bytes
+        The file, with the labels in a variable `S`.
+    where : str
+        Its name, for errors.
+
+    Returns
+    -------
+    ndarray
+        [H, W] of an integer type.
+
+    Raises
+    ------
+    DatasetError
+        When scipy is not installed, or the file is damaged or holds no label map.
+    """
+    try:
+        from scipy.io import loadmat
+    except ImportError as error:
+        raise DatasetError(f"reading the mask {where} needs scipy: pip install 'vitrail[matlab]'") from error
+    try:
+        values = loadmat(io.BytesIO(data), variable_names=[_VARIABLE])[_VARIABLE]
+    except Exception as error:  # a damaged file makes scipy raise almost anything
+        raise DatasetError(f"cannot read the mask {where}: {error!r}; is the download complete?") from error
+    if not isinstance(values, np.ndarray) or values.ndim != 2 or not np.issubdtype(values.dtype, np.integer):
+        raise DatasetError(f"the mask {where} holds no label map [H, W] of integers as its variable {_VARIABLE}")
+    return values
