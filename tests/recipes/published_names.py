@@ -2,8 +2,17 @@
 
 from __future__ import annotations
 
-DATASETS = {"voc": "VOCDataset", "ade20k": "ADE20kDataset", "cityscapes": "CityScapesDataset"}
-NUM_CLASSES = {"voc": 21, "ade20k": 150, "cityscapes": 19}
+DATASETS = {
+    "voc": "VOCDataset",
+    "ade20k": "ADE20kDataset",
+    "cityscapes": "CityScapesDataset",
+    "pascal_context": "PascalContextDataset",
+    "pascal_context_59": "PascalContext59Dataset",
+    "coco_stuff_10k": "COCOStuff10kDataset",
+    "lip": "LIPDataset",
+    "cihp": "CIHPDataset",
+    "atr": "ATRDataset",
+}
 BACKBONES = {
     "resnet50c": {"type": "ResNet", "depth": 50, "use_conv3x3_stem": True},
     "resnet101c": {"type": "ResNet", "depth": 101, "use_conv3x3_stem": True},
@@ -101,6 +110,7 @@ OPTIONS: dict[str, dict[str, str]] = {
         "pool_sizes": "head.pool_scales",
         "early_weight": "losses.loss_cls_stage1.scale_factor",
         "edge_weight": "losses.loss_edge.scale_factor",
+        "edge_weights_in_mean": "losses.loss_edge.norm_loss_with_class_weight",
         "dropout": "head.dropout_stage2",
         "early_dropout": "head.dropout_stage1",
     },
@@ -117,6 +127,7 @@ OPTIONS: dict[str, dict[str, str]] = {
         "aux_indices": "auxiliary",
         "aux_convs": "auxiliary.0.num_convs",
         "aux_upsample": "auxiliary.0.upsample.scale_factor",
+        "leaky": "act_cfg.type",
     },
     "deeplabv3": {
         "channels": "head.feats_channels",

@@ -11,12 +11,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from recipes.published_names import BACKBONES, DATASETS, NUM_CLASSES, OPTIONS, RULES, SEGMENTORS
+from recipes.published_names import BACKBONES, DATASETS, OPTIONS, RULES, SEGMENTORS
 
+from vitrail.datasets import BENCHMARKS
 from vitrail.layers import default_dilations
 from vitrail.recipes import OptimizerConfig, Recipe, ResizeConfig, list_recipes, load_recipe
 
 LOSSES = {"cross_entropy": False, "binary_cross_entropy": True}
+# What holds where a recipe says nothing, of options that some recipes of a method set and others leave out.
+LEFT_OUT = {"ce2p": {"edge_weights_in_mean": False}, "mcibi": {"leaky": False, "memory_weight": 0.0, "momentum": 0.9}}
 
 PUBLISHED = {name: recipe for name in list_recipes() if (recipe := load_recipe(name)).reference is not None}
 
@@ -66,7 +69,7 @@ def test_none_of_the_methods_published_configurations_is_missing(shared: Path) -
         r"(deeplabv3|deeplabv3plus|upernet|ocrnet|segformer|encnet|emanet)_"
     )
     names = [name for name in configs(shared) if re.match(published, name)]
-    benchmarks = [name for name in names if name.rpartition("_")[2] in DATASETS]
+    benchmarks = [name for name in names if configs(shared)[name]["dataset"]["type"] in DATASETS.values()]
     assert sorted(map(theirs, PUBLISHED)) == sorted(benchmarks)
 
 
@@ -112,12 +115,12 @@ def check_backbone_options(options: Mapping[str, Any], config: dict[str, Any]) -
 
 
 def options_in_force(recipe: Recipe) -> dict[str, Any]:
-    """Return the method's options, among them the dilations that follow the output stride."""
+    """Return the method's options, with those that are left out and the dilations that follow the output stride."""
     options = dict(recipe.model.options)
     if recipe.model.segmentor in ("deeplabv3", "deeplabv3plus"):
         assert recipe.model.output_stride is not None
         options["dilations"] = list(default_dilations(recipe.model.output_stride))
-    return options
+    return {**LEFT_OUT.get(recipe.model.segmentor, {}), **options}
 
 
 def published_option(config: dict[str, Any], path: str) -> Any:
@@ -125,6 +128,8 @@ def published_option(config: dict[str, Any], path: str) -> Any:
     if path == "losses.loss_aux.scale_factor" and "loss_aux" not in config["losses"]:
         weights = {term["scale_factor"] for name, term in config["losses"].items() if name.startswith("loss_aux")}
         return weights.pop() if weights else 0.0
+    if path == "losses.loss_edge.norm_loss_with_class_weight":
+        return config["losses"]["loss_edge"].get("norm_loss_with_class_weight", True)  # SSSegmentation's default
     value: Any = config
     for key in path.split("."):
         if key.isdigit():
@@ -135,6 +140,8 @@ def published_option(config: dict[str, Any], path: str) -> Any:
         return list(range(len(value)))
     if path.endswith("momentum_cfg"):  # it follows the learning rate: its value at the full one
         return pytest.approx(value["base_momentum"] / value["base_lr"] * config["scheduler"]["optimizer"]["lr"])
+    if path == "act_cfg.type":
+        return value == "LeakyReLU"
     if path == "norm_cfg":
         return bool(value)
     return value > 1 if path.endswith("stride") else value
@@ -160,7 +167,8 @@ def test_losses(recipe: Recipe, config: dict[str, Any]) -> None:
 def test_data(recipe: Recipe, config: dict[str, Any]) -> None:
     data = recipe.data
     assert DATASETS[data.dataset] == config["dataset"]["type"]
-    assert NUM_CLASSES[data.dataset] == config["num_classes"]
+    benchmark = BENCHMARKS[data.dataset]
+    assert len(benchmark.classes) == config["num_classes"]
     assert data.train_split == config["dataset"]["train"]["set"]
     judged = config["dataset"]["test"]["set"]
     assert data.eval_split == ("val" if judged == "test" else judged)  # nobody has the labels of a test set
@@ -173,22 +181,26 @@ def test_data(recipe: Recipe, config: dict[str, Any]) -> None:
         assert resize.keep_ratio is steps["Resize"]["keep_ratio"]
     steps = pipeline(config, "train")
     augment = data.augment
+    rotation = {"RandomRotation": {"angle_upper": augment.rotate_degrees, "prob": augment.rotate}}
     assert [step for step in steps if step != "EdgeExtractor"] == [
         "Resize",
         "RandomCrop",
         "RandomFlip",
+        *(rotation if augment.rotate else ()),
         "PhotoMetricDistortion",
         "Normalize",
         "ToTensor",
         "Padding",
     ]
+    assert not augment.rotate or rotation["RandomRotation"] == steps["RandomRotation"]
     assert list(augment.scale) == steps["Resize"]["scale_range"]
     assert augment.crop is not None
     assert list(augment.crop) == steps["RandomCrop"]["crop_size"] == steps["Padding"]["output_size"]
     assert augment.max_class_share == steps["RandomCrop"]["one_category_max_ratio"]
     assert augment.flip == steps["RandomFlip"]["prob"]
+    pairs = steps["RandomFlip"].get("fixed_seg_target_pairs", [])
+    assert set(map(frozenset, benchmark.flip_pairs)) == set(map(frozenset, pairs))
     assert augment.photometric
-    assert augment.rotate == 0
 
 
 def test_optimizer(recipe: Recipe, config: dict[str, Any]) -> None:
