@@ -124,7 +124,7 @@ def first_convolution(model: nn.Module) -> Tensor:
 def assert_same_training(
     reference: nn.Module,
     ours: Segmentor,
-    terms: Mapping[str, str],
+    terms: Mapping[str, str | tuple[str, ...]],
     classes: int = CLASSES,
     *,
     dtype: torch.dtype = torch.float64,
@@ -133,8 +133,8 @@ def assert_same_training(
 ) -> None:
     """Compare every term of the loss, and the gradient of the encoder's first convolution, in float64.
 
-    `terms` gives the reference's name for each of our terms; `dtype` and `size` are for references that can do neither
-    float64 nor every size.
+    `terms` gives the reference's name for each of our terms, or the names of those that it is the sum of; `dtype` and
+    `size` are for references that can do neither float64 nor every size.
     """
     reference.to(dtype).train()
     ours.to(dtype).train()
@@ -148,10 +148,11 @@ def assert_same_training(
         total, theirs = torch.stack([v.sum() for v in losses.values()]).sum(), {k: v.item() for k, v in losses.items()}
         encoder = reference.backbone
     mine = ours(images, targets)
-    assert set(mine) == set(terms)
-    assert set(theirs) - {"loss_total"} == set(terms.values())
+    summands = {name: (term,) if isinstance(term, str) else term for name, term in terms.items()}
+    assert set(mine) == set(summands)
+    assert set(theirs) - {"loss_total"} == {term for names in summands.values() for term in names}
     for name, value in mine.items():
-        expected = theirs[terms[name]]
+        expected = sum(theirs[term] for term in summands[name])
         assert abs(value.item() - expected) <= TOLERANCE * abs(expected), f"{name}: {value.item()} is not {expected}"
     total.backward()
     torch.stack(list(mine.values())).sum().backward()

@@ -109,6 +109,14 @@ def test_dice_of_ssseg(logits: Tensor, targets: Tensor, sigmoid: bool) -> None:
     check(DiceLoss(sigmoid=sigmoid, per_class=False, squared=True)(logits, targets), theirs(logits, targets), logits)
 
 
+@pytest.mark.parametrize("squared", [False, True])
+@pytest.mark.parametrize("sigmoid", [False, True])
+def test_dice_of_mmseg(logits: Tensor, targets: Tensor, sigmoid: bool, squared: bool) -> None:
+    theirs = mmseg_losses().DiceLoss(use_sigmoid=sigmoid, naive_dice=not squared)
+    ours = DiceLoss(sigmoid=sigmoid, per_class=False, squared=squared, ignored_in_mass=True)
+    check(ours(logits, targets), theirs(logits, targets), logits)
+
+
 def test_dice_of_smp(logits: Tensor, targets: Tensor) -> None:
     smp_losses = pytest.importorskip(
         "segmentation_models_pytorch.losses", reason="segmentation_models.pytorch is not installed (the [parity] extra)"

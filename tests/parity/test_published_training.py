@@ -34,7 +34,7 @@ from vitrail.zoo.ssseg import SSSEG
 
 pytestmark = pytest.mark.parity
 
-TERMS_MMSEG = {"seg": "decode.loss_ce", "aux0_seg": "aux.loss_ce"}
+TERMS_MMSEG: dict[str, str | tuple[str, ...]] = {"seg": "decode.loss_ce", "aux0_seg": "aux.loss_ce"}
 TERMS_SSSEG = {"seg": "loss_cls", "aux0_seg": "loss_aux"}
 
 
@@ -53,7 +53,7 @@ class Case:
     encoder : mapping
         The same changes to our encoder's options.
     terms : mapping
-        The reference's name of each of our terms.
+        The reference's name of each of our terms, or the names of those that it is the sum of.
     sizes : sequence of (int, int)
         Images that the reference can do.
     trained : (int, int)
@@ -64,7 +64,7 @@ class Case:
     theirs: Mapping[str, Any]
     ours: Mapping[str, Any]
     encoder: Mapping[str, Any] = field(default_factory=dict)
-    terms: Mapping[str, str] = field(default_factory=dict)
+    terms: Mapping[str, str | tuple[str, ...]] = field(default_factory=dict)
     sizes: tuple[tuple[int, int], ...] = SQUARE_WIDE_ODD
     trained: tuple[int, int] = (97, 129)
 
@@ -96,7 +96,8 @@ def mmseg(name: str, **settings: Any) -> Case:
     changes = {"decode_head__channels": 64, "decode_head__num_classes": CLASSES}
     changes |= {"auxiliary_head__channels": 32, "auxiliary_head__num_classes": CLASSES}
     changes |= settings.pop("theirs", {})
-    return Case(f"mmseg/{name}", changes, {"channels": 64, "aux_channels": 32}, terms=TERMS_MMSEG, **settings)
+    terms = TERMS_MMSEG | settings.pop("terms", {})
+    return Case(f"mmseg/{name}", changes, {"channels": 64, "aux_channels": 32}, terms=terms, **settings)
 
 
 def ssseg(name: str, **settings: Any) -> Case:
@@ -136,6 +137,11 @@ CASES = [
     mmseg("resnest_s101-d8_deeplabv3_4xb2-80k_cityscapes-512x1024"),
     mmseg("resnest_s101-d8_deeplabv3plus_4xb2-80k_cityscapes-512x1024"),
     mmseg("unet-s5-d16_deeplabv3_4xb4-40k_drive-64x64", **WHOLE),
+    mmseg(
+        "unet-s5-d16_deeplabv3_4xb4-ce-1.0-dice-3.0-40k_drive-64x64",
+        terms={"seg": ("decode.loss_ce", "decode.loss_dice")},
+        **WHOLE,
+    ),
     Case(
         "mmseg/ocrnet_hr18s_4xb2-40k_cityscapes-512x1024",
         OCRNET_MMSEG,
@@ -151,6 +157,7 @@ CASES = [
     ssseg("deeplabv3_mobilenetv2os8_ade20k"),
     ssseg("deeplabv3_resnest101os8_ade20k"),
     ssseg("deeplabv3_unets5os16_drive", **WHOLE),
+    ssseg("deeplabv3_unets5os16_cedice_drive", **WHOLE),
     ssseg("deeplabv3_mobilevits_voc-cocosubvoc"),
     ssseg("deeplabv3_mobilevitv2050_voc-cocosubvoc"),
     ssseg("deeplabv3plus_mobilenetv2os8_ade20k"),

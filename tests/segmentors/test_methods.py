@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from vitrail import create_model
@@ -48,6 +49,26 @@ def test_fusing_before_resizing_is_fusing_after() -> None:
 def test_bisenetv2_wants_one_width_for_each_auxiliary_head() -> None:
     with pytest.raises(ModelError, match=r"2 entries.* 4 maps"):
         create_model("bisenetv2", None, 5, aux_channels=(16, 16))
+
+
+class Constant(nn.Module):
+    """A criterion that does not care."""
+
+    def __init__(self, value: float) -> None:
+        super().__init__()
+        self.value = value
+
+    def forward(self, logits: Tensor, targets: Tensor) -> Tensor:
+        return logits.sum() * 0 + self.value
+
+
+def test_auxiliary_heads_have_the_criterion_of_the_main_head_or_their_own() -> None:
+    model = create_model("fcn", "test_resnet", 5, aux_weight=0.5)
+    images, targets = torch.randn(2, 3, 64, 64), torch.randint(0, 5, (2, 64, 64))
+    model.criterion = Constant(2)
+    assert {name: loss.item() for name, loss in model(images, targets).items()} == {"seg": 2, "aux0_seg": 1}
+    model.auxiliary_criterion = Constant(6)
+    assert {name: loss.item() for name, loss in model(images, targets).items()} == {"seg": 2, "aux0_seg": 3}
 
 
 @pytest.mark.parametrize("name", ["fcn", "pspnet", "deeplabv3", "upernet", "encnet", "emanet", "bisenetv2", "fastscnn"])

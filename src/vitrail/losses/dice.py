@@ -24,6 +24,8 @@ class DiceLoss(nn.Module):
         Whether the denominator sums squares (V-Net; the default of MMSegmentation and SSSegmentation).
     eps : float
         Added to the denominator, and with `squared=False` to the numerator too.
+    ignored_in_mass : bool
+        Whether what is predicted for ignored pixels counts in the denominator all the same, as in MMSegmentation.
 
     References
     ----------
@@ -32,22 +34,30 @@ class DiceLoss(nn.Module):
     """
 
     def __init__(
-        self, *, sigmoid: bool = False, per_class: bool = True, squared: bool = False, eps: float = 1e-3
+        self,
+        *,
+        sigmoid: bool = False,
+        per_class: bool = True,
+        squared: bool = False,
+        eps: float = 1e-3,
+        ignored_in_mass: bool = False,
     ) -> None:
         super().__init__()
         self.sigmoid = sigmoid
         self.per_class = per_class
         self.squared = squared
         self.eps = eps
+        self.ignored_in_mass = ignored_in_mass
 
     def forward(self, logits: Tensor, targets: Tensor) -> Tensor:
         """Return the loss of logits [B, K, H, W] for targets [B, H, W]; 0 when every pixel is ignored."""
         logits = in_full_precision(logits)
         classes, valid = split_ignored(targets)
         scores = logits.sigmoid() if self.sigmoid else logits.softmax(dim=1)
-        scores = scores * valid.unsqueeze(1)
-        own = scores.gather(1, classes.unsqueeze(1)).squeeze(1)  # [B, H, W]: 0 where ignored
-        mass = scores.square() if self.squared else scores
+        counted = scores * valid.unsqueeze(1)
+        own = counted.gather(1, classes.unsqueeze(1)).squeeze(1)  # [B, H, W]: 0 where ignored
+        mass = scores if self.ignored_in_mass else counted
+        mass = mass.square() if self.squared else mass
         if not self.per_class:
             return self._coefficient_loss(own.sum((1, 2)), mass.sum((1, 2, 3)), valid.sum((1, 2)), valid.any())
         index = classes.flatten()

@@ -45,6 +45,9 @@ class ModelConfig(Section):
     backbone_options: dict[str, Any] = {}
     options: dict[str, Any] = Field({}, description="Keyword arguments of the segmentor's builder.")
     losses: tuple[LossConfig, ...] = (LossConfig(),)
+    aux_losses: tuple[LossConfig, ...] | None = Field(
+        None, description="Of the auxiliary heads, before the weight that the options give them; None takes losses."
+    )
 
 
 class ResizeConfig(Section):

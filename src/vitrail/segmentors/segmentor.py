@@ -85,8 +85,10 @@ class Segmentor(nn.Module):
 
     Attributes
     ----------
-    criterion : callable
+    criterion : nn.Module
         `(logits [B, K, H, W], targets [B, H, W]) -> Tensor`; cross entropy until something else is assigned.
+    auxiliary_criterion : nn.Module or None
+        That of the auxiliary heads; None, as at first, takes `criterion`.
     card : ModelCard or None
         Classes, palette and origin; set on models that were trained or loaded.
     """
@@ -98,6 +100,7 @@ class Segmentor(nn.Module):
         self.auxiliary = nn.ModuleList(aux for aux, _ in auxiliary)
         self.auxiliary_weights = tuple(weight for _, weight in auxiliary)
         self.criterion: Criterion = CrossEntropyLoss()
+        self.auxiliary_criterion: Criterion | None = None
         self.card: ModelCard | None = None
 
     @property
@@ -115,8 +118,9 @@ class Segmentor(nn.Module):
         if targets is None:
             return self.head.predict(features, images.shape[-2:])
         losses = self.head.losses(features, targets, self.criterion)
+        criterion = self.criterion if self.auxiliary_criterion is None else self.auxiliary_criterion
         for index, (head, weight) in enumerate(zip(self._auxiliary_heads(), self.auxiliary_weights, strict=True)):
-            terms = head.losses(features, targets, self.criterion)
+            terms = head.losses(features, targets, criterion)
             losses |= {f"aux{index}_{name}": weight * value for name, value in terms.items()}
         return losses
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+from torch import nn
+
+from vitrail.errors import ModelError
 from vitrail.losses import create_criterion
 from vitrail.segmentors import Segmentor, create_model
 
@@ -28,7 +31,8 @@ def build_model(model_config: Mapping[str, Any], num_classes: int) -> Segmentor:
     Raises
     ------
     ModelError
-        For a segmentor, backbone or argument that does not exist.
+        For a segmentor, backbone, loss or argument that does not exist, and for `aux_losses` of a model without
+        auxiliary heads.
     """
     model = create_model(
         model_config["segmentor"],
@@ -40,8 +44,17 @@ def build_model(model_config: Mapping[str, Any], num_classes: int) -> Segmentor:
         backbone_options=model_config.get("backbone_options"),
         **model_config.get("options", {}),
     )
-    terms = model_config.get("losses", ({"name": "cross_entropy"},))
-    model.criterion = create_criterion(
-        [(term["name"], term.get("weight", 1.0), term.get("options", {})) for term in terms]
-    )
+    model.criterion = _criterion(model_config.get("losses", ({"name": "cross_entropy"},)))
+    auxiliary = model_config.get("aux_losses")
+    if auxiliary is not None:
+        if not model.auxiliary:
+            raise ModelError(
+                f"aux_losses are for auxiliary heads, and this {model_config['segmentor']} has none: "
+                "leave them out, or raise the auxiliary heads' weight above 0"
+            )
+        model.auxiliary_criterion = _criterion(auxiliary)
     return model
+
+
+def _criterion(terms: Sequence[Mapping[str, Any]]) -> nn.Module:
+    return create_criterion([(term["name"], term.get("weight", 1.0), term.get("options", {})) for term in terms])

@@ -7,8 +7,9 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from vitrail.errors import CheckpointError
+from vitrail.zoo.criteria import criteria
 from vitrail.zoo.mmseg.datasets import DATASETS
-from vitrail.zoo.mmseg.methods import translate_model
+from vitrail.zoo.mmseg.methods import auxiliary_losses, translate_model
 from vitrail.zoo.settings import as_lists
 
 _TEST_KEYS = ("test_pipeline", "val_pipeline")
@@ -89,7 +90,7 @@ def recipe_from_config(config: Mapping[str, Any], name: str, where: str) -> dict
     section |= {"in_channels": encoder.in_channels} if encoder.in_channels != 3 else {}
     section |= {"num_classes": translation.num_classes}
     section |= {"backbone_options": encoder.options} if encoder.options else {}
-    section |= {"options": translation.options, "losses": translation.losses}
+    section |= {"options": translation.options, **criteria(translation.losses, auxiliary_losses(model, where), where)}
     return {
         "name": name,
         "model": as_lists(section),

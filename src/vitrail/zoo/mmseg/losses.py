@@ -62,6 +62,7 @@ def _dice(settings: Settings) -> tuple[str, dict[str, Any]]:
         "squared": not settings.take("naive_dice", False),
         "per_class": False,
         "eps": settings.take("eps", 1e-3),
+        "ignored_in_mass": True,
     }
     settings.pass_over("ignore_index")
     return "dice", options

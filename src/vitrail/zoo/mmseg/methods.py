@@ -28,7 +28,7 @@ class Translation:
     options : dict
         Arguments of the method's builder.
     losses : list of dict
-        Terms of the criterion.
+        Terms of the main head's criterion.
     """
 
     segmentor: str
@@ -59,6 +59,21 @@ def translate_model(model: Mapping[str, Any], where: str) -> Translation:
     if method is None:
         raise UnsupportedError(f"{where}: vitrail has no method with MMSegmentation's {name}")
     return method(model, heads, where)
+
+
+def auxiliary_losses(model: Mapping[str, Any], where: str) -> list[list[dict[str, Any]]]:
+    """Return the terms of each auxiliary head's criterion.
+
+    Raises
+    ------
+    UnsupportedError
+        For a loss that vitrail does not have.
+    """
+    heads = model.get("auxiliary_head") or ()
+    return [
+        translate_losses(head.get("loss_decode", _PLAIN_LOSS), head.get("sampler"), f"{where}.auxiliary_head")
+        for head in (heads if isinstance(heads, (list, tuple)) else [heads])
+    ]
 
 
 def _encoder(model: Mapping[str, Any], where: str) -> Encoder:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from vitrail.zoo.criteria import Terms, criteria
 from vitrail.zoo.settings import UnsupportedError, as_lists
 from vitrail.zoo.ssseg.backbones import translate_backbone
 from vitrail.zoo.ssseg.datasets import DATASETS
@@ -33,7 +34,7 @@ def recipe_from_config(config: Config, name: str) -> dict[str, Any]:
     )
     model = {"segmentor": segmentor, **encoder}
     options |= {"align_corners": True} if config["align_corners"] else {}
-    model |= {"num_classes": config["num_classes"], "options": as_lists(options), "losses": _losses(config["losses"])}
+    model |= {"num_classes": config["num_classes"], "options": as_lists(options), **_criteria(config["losses"], name)}
     return {
         "name": name,
         "model": model,
@@ -232,15 +233,28 @@ _BACKBONE_METHODS: Mapping[tuple[str, str], Callable[[Config], tuple[str, dict[s
 }
 
 
-def _losses(losses: Config) -> list[dict[str, Any]]:
-    main = losses.get("loss_cls") or losses.get("loss_cls_stage2") or []
-    return [_loss(term) for term in (main if isinstance(main, list) else [main])] or [{"name": "cross_entropy"}]
+def _criteria(losses: Config, where: str) -> dict[str, Terms]:
+    main = losses.get("loss_cls") or losses.get("loss_cls_stage2")
+    if not main:
+        return {"losses": [{"name": "cross_entropy"}]}
+    auxiliary = [_terms(terms) for name, terms in losses.items() if name.startswith("loss_aux")]
+    return criteria(_terms(main), auxiliary, where)
+
+
+def _terms(losses: Any) -> Terms:
+    return [_loss(term) for term in (losses if isinstance(losses, list) else [losses])]
 
 
 def _loss(term: Config) -> dict[str, Any]:
     weight = float(term["scale_factor"])
     if term["type"] == "DiceLoss":
-        return {"name": "dice", "weight": weight, "options": {"per_class": False, "squared": True}}
+        options = {
+            "sigmoid": term.get("use_sigmoid", True),
+            "squared": not term.get("naive_dice", False),
+            "per_class": False,
+            "eps": term.get("eps", 1e-3),
+        }
+        return {"name": "dice", "weight": weight, "options": options}
     if term["type"] != "CrossEntropyLoss":
         raise UnsupportedError(f"vitrail has no loss like SSSegmentation's {term['type']}")
     options = {"class_weights": term["class_weight"]} if term.get("class_weight") else {}
