@@ -106,8 +106,20 @@ def ssseg(name: str, **settings: Any) -> Case:
     return Case(f"ssseg/{name}", changes, {"channels": 64, "aux_channels": 32}, terms=TERMS_SSSEG, **settings)
 
 
-# A U-Net of theirs takes no image that it would have to pad.
-WHOLE = {"sizes": ((128, 128), (128, 192)), "trained": (96, 128)}
+# Full U-Nets take long, and theirs takes no image that it would have to pad.
+UNET = {"encoder": {"base_channels": 16}, "sizes": ((128, 128), (128, 192)), "trained": (96, 128)}
+UNET_MMSEG = {
+    "theirs": {
+        "backbone__base_channels": 16,
+        "decode_head__in_channels": 16,
+        "auxiliary_head__in_channels": 32,
+    },
+    **UNET,
+}
+UNET_SSSEG = {
+    "theirs": {"backbone__base_channels": 16, "head__in_channels": 16, "auxiliary__in_channels": 32},
+    **UNET,
+}
 # The position tables of theirs fix the number of patches.
 FIXED = {
     "theirs": {"backbone__img_size": (96, 128)},
@@ -136,11 +148,11 @@ CASES = [
     mmseg("mobilenet-v2-d8_deeplabv3plus_4xb2-80k_cityscapes-512x1024"),
     mmseg("resnest_s101-d8_deeplabv3_4xb2-80k_cityscapes-512x1024"),
     mmseg("resnest_s101-d8_deeplabv3plus_4xb2-80k_cityscapes-512x1024"),
-    mmseg("unet-s5-d16_deeplabv3_4xb4-40k_drive-64x64", **WHOLE),
+    mmseg("unet-s5-d16_deeplabv3_4xb4-40k_drive-64x64", **UNET_MMSEG),
     mmseg(
         "unet-s5-d16_deeplabv3_4xb4-ce-1.0-dice-3.0-40k_drive-64x64",
         terms={"seg": ("decode.loss_ce", "decode.loss_dice")},
-        **WHOLE,
+        **UNET_MMSEG,
     ),
     Case(
         "mmseg/ocrnet_hr18s_4xb2-40k_cityscapes-512x1024",
@@ -156,8 +168,8 @@ CASES = [
     ssseg("upernet_maevitbase_ade20k", **FIXED),
     ssseg("deeplabv3_mobilenetv2os8_ade20k"),
     ssseg("deeplabv3_resnest101os8_ade20k"),
-    ssseg("deeplabv3_unets5os16_drive", **WHOLE),
-    ssseg("deeplabv3_unets5os16_cedice_drive", **WHOLE),
+    ssseg("deeplabv3_unets5os16_drive", **UNET_SSSEG),
+    ssseg("deeplabv3_unets5os16_cedice_drive", **UNET_SSSEG),
     ssseg("deeplabv3_mobilevits_voc-cocosubvoc"),
     ssseg("deeplabv3_mobilevitv2050_voc-cocosubvoc"),
     ssseg("deeplabv3plus_mobilenetv2os8_ade20k"),
