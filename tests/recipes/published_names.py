@@ -12,7 +12,13 @@ DATASETS = {
     "lip": "LIPDataset",
     "cihp": "CIHPDataset",
     "atr": "ATRDataset",
+    "drive": "DRIVEDataset",
+    "stare": "STAREDataset",
+    "chase_db1": "ChaseDB1Dataset",
+    "hrf": "HRFDataset",
 }
+# Images to train on, of the datasets that SSSegmentation repeats to make one long epoch.
+REPEATED = {"drive": 20, "stare": 10, "chase_db1": 20, "hrf": 15}
 BACKBONES = {
     "resnet50c": {"type": "ResNet", "depth": 50, "use_conv3x3_stem": True},
     "resnet101c": {"type": "ResNet", "depth": 101, "use_conv3x3_stem": True},
@@ -48,6 +54,7 @@ BACKBONES = {
     "beit_base_patch16_224.in22k_ft_in22k": {"type": "BEiT", "structure_type": "beit_base_patch16_224_pt22k_ft22k"},
     "vit_large_patch16_384": {"type": "VisionTransformer", "structure_type": "jx_vit_large_p16_384"},
     "mae_vit_base_patch16": {"type": "MAE", "structure_type": "mae_pretrain_vit_base"},
+    "unet_s5": {"type": "UNet", "structure_type": "unets5os16"},
     "beit_large_patch16_224.in22k_ft_in22k": {"type": "BEiT", "structure_type": "beit_large_patch16_224_pt22k_ft22k"},
 }
 SEGMENTORS = {

@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from recipes.published_names import BACKBONES, DATASETS, OPTIONS, RULES, SEGMENTORS
+from recipes.published_names import BACKBONES, DATASETS, OPTIONS, REPEATED, RULES, SEGMENTORS
 
 from vitrail.datasets import BENCHMARKS
 from vitrail.layers import default_dilations
-from vitrail.recipes import OptimizerConfig, Recipe, ResizeConfig, list_recipes, load_recipe
+from vitrail.recipes import LossConfig, OptimizerConfig, Recipe, ResizeConfig, list_recipes, load_recipe
 
 LOSSES = {"cross_entropy": False, "binary_cross_entropy": True}
 # What holds where a recipe says nothing, of options that some recipes of a method set and others leave out.
@@ -65,7 +65,7 @@ def test_there_are_published_recipes_for_every_method() -> None:
 
 def test_none_of_the_methods_published_configurations_is_missing(shared: Path) -> None:
     published = (
-        r"(fcn|pspnet)_(resnet|mobilenet)|.*(cgnet|fastscnn|bisenetv2)|(maskformer|pointrend|icnet|ce2p|mcibi)_|"
+        r"(fcn|pspnet)_(resnet|mobilenet|unet)|.*(cgnet|fastscnn|bisenetv2)|(maskformer|pointrend|icnet|ce2p|mcibi)_|"
         r"(deeplabv3|deeplabv3plus|upernet|ocrnet|segformer|encnet|emanet)_"
     )
     names = [name for name in configs(shared) if re.match(published, name)]
@@ -117,7 +117,7 @@ def check_backbone_options(options: Mapping[str, Any], config: dict[str, Any]) -
 def options_in_force(recipe: Recipe) -> dict[str, Any]:
     """Return the method's options, with those that are left out and the dilations that follow the output stride."""
     options = dict(recipe.model.options)
-    if recipe.model.segmentor in ("deeplabv3", "deeplabv3plus"):
+    if recipe.model.segmentor in ("deeplabv3", "deeplabv3plus") and "dilations" not in options:
         assert recipe.model.output_stride is not None
         options["dilations"] = list(default_dilations(recipe.model.output_stride))
     return {**LEFT_OUT.get(recipe.model.segmentor, {}), **options}
@@ -148,20 +148,34 @@ def published_option(config: dict[str, Any], path: str) -> Any:
 
 
 def test_losses(recipe: Recipe, config: dict[str, Any]) -> None:
-    (loss,) = recipe.model.losses
+    losses = dict(config["losses"])
+    loss, *others = recipe.model.losses
+    if isinstance(losses.get("loss_cls"), list):
+        losses["loss_cls"], second = losses["loss_cls"]
+        check_dice(others, second)
+        assert recipe.model.aux_losses == (LossConfig(),)
+    else:
+        assert not others and recipe.model.aux_losses is None
     if recipe.model.segmentor in OPTIONS:  # their weights are options
         assert loss.name == "cross_entropy" and loss.weight == 1.0
-        for name, term in config["losses"].items():
+        for name, term in losses.items():
             assert term["type"] == "CrossEntropyLoss" and not term.get("class_weight")
             assert term.get("use_sigmoid", False) is (name == "loss_se")
             assert term["scale_factor"] == 1.0 or re.search(r"aux|stage1|se$", name)
         return
-    for name, term in config["losses"].items():
+    for name, term in losses.items():
         assert term["type"] == "CrossEntropyLoss"
         assert term.get("use_sigmoid", False) == LOSSES[loss.name]
         assert term.get("class_weight") == loss.options.get("class_weights")
         weight = loss.weight if name == "loss_cls" else loss.weight * recipe.model.options["aux_weight"]
         assert term["scale_factor"] == weight
+
+
+def check_dice(others: list[LossConfig], theirs: dict[str, Any]) -> None:
+    (ours,) = others
+    assert theirs == {"type": "DiceLoss", "scale_factor": ours.weight, "ignore_index": -100, "reduction": "mean"}
+    # these are SSSegmentation's defaults
+    assert (ours.name, ours.options) == ("dice", {"sigmoid": True, "squared": True, "per_class": False})
 
 
 def test_data(recipe: Recipe, config: dict[str, Any]) -> None:
@@ -264,12 +278,17 @@ def test_schedule(recipe: Recipe, config: dict[str, Any]) -> None:
     warmup = recipe.schedule.warmup
     ours = None if warmup is None else {"type": "linear", "ratio": warmup.ratio, "iters": warmup.iterations}
     assert ours == scheduler.get("warmup_cfg")
-    assert recipe.train.epochs == scheduler["max_epochs"]
+    if recipe.data.dataset in REPEATED:
+        images = REPEATED[recipe.data.dataset] * config["dataset"]["train"]["repeat_times"]
+        assert recipe.train.iterations == scheduler["max_epochs"] * (images // recipe.train.batch_size)
+    else:
+        assert recipe.train.epochs == scheduler["max_epochs"]
 
 
 def test_training_and_evaluation(recipe: Recipe, config: dict[str, Any]) -> None:
     assert recipe.train.batch_size == config["dataloader"]["expected_total_train_bs_for_assert"]
-    assert recipe.train.eval_every == config["eval_interval_epochs"]
+    every = config["eval_interval_epochs"]
+    assert recipe.train.eval_every == (None if every > config["scheduler"]["max_epochs"] else every)
     assert recipe.train.amp == ("float16" if "fp16_cfg" in config else "none")
     forward = config["inference"]["forward"]
     assert forward["mode"] == recipe.evaluation.mode
@@ -285,8 +304,11 @@ def test_training_and_evaluation(recipe: Recipe, config: dict[str, Any]) -> None
 def test_published_result(recipe: Recipe, shared: Path) -> None:
     (row,) = (row for row in zoo(shared) if row["cfg"].endswith(f"/{theirs(recipe.name)}.py"))
     assert recipe.reference is not None
-    (figures,) = (value for key, value in row.items() if key.startswith("mIoU"))
-    if "mIoU (ms+flip)" in row:  # a figure of another kind
+    (figures,) = (value for key, value in row.items() if key.startswith(("mIoU", "mDice")))
+    if "mDice" in row:
+        expected = pytest.approx(float(figures.rstrip("%")) / 100, abs=1e-9) if figures else None
+        assert (recipe.reference.miou, recipe.reference.mdice) == (None, expected)
+    elif "mIoU (ms+flip)" in row:  # a figure of another kind
         assert recipe.reference.miou is None
     else:
         single_scale = figures.split("/")[0].rstrip("%")

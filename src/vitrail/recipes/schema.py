@@ -222,6 +222,7 @@ class Reference(Section):
     """The published result that the recipe stands for."""
 
     miou: Fraction | None = Field(None, description="Single scale, no flip; a fraction.")
+    mdice: Fraction | None = Field(None, description="Where Dice is what is reported, as for vessels of the retina.")
     source: str = ""
 
 
