@@ -260,15 +260,22 @@ def test_official_layouts(tmp_path, name, source):
             assert len(create_dataset(name, where, split)) > 0
 
 
-def test_cityscapes_from_its_two_archives(tmp_path):
-    ids = write_cityscapes(tmp_path / "data")
-    zips = tmp_path / "zips"
-    zips.mkdir()
-    for part in ("leftImg8bit", "gtFine"):
-        (tmp_path / part).mkdir()
-        (tmp_path / "data" / part).rename(tmp_path / part / part)
-        pack("zip", tmp_path / part, zips / f"{part}_trainvaltest.zip")
-    dataset = create_dataset("cityscapes", zips, "train")
+ARCHIVES = {
+    "cityscapes": ["leftImg8bit/**/*", "gtFine/**/*"],
+    "lip": ["TrainVal_images/**/*", "TrainVal_parsing_annotations/**/*"],
+    "coco_stuff_182": ["train2017/*.jpg", "val2017/*.jpg", "*2017/*.png"],
+}
+
+
+@pytest.mark.parametrize("name", ARCHIVES)
+def test_benchmarks_in_several_archives(tmp_path, name):
+    ids = WRITERS[name](tmp_path / "data")
+    (tmp_path / "zips").mkdir()
+    for index, pattern in enumerate(ARCHIVES[name]):
+        with zipfile.ZipFile(tmp_path / "zips" / f"{index}.zip", "w") as archive:
+            for path in sorted((tmp_path / "data").glob(pattern)):
+                archive.write(path, path.relative_to(tmp_path / "data"))
+    dataset = create_dataset(name, tmp_path / "zips", "train")
     assert dataset.ids == ids
     assert dataset[1]["mask"].shape == (24, 32)
 
