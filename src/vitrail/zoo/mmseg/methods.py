@@ -69,10 +69,11 @@ def auxiliary_losses(model: Mapping[str, Any], where: str) -> list[list[dict[str
     UnsupportedError
         For a loss that vitrail does not have.
     """
-    heads = model.get("auxiliary_head") or ()
+    values = model.get("auxiliary_head") or ()
+    where = f"{where}.auxiliary_head"
+    heads = [Settings(head, where) for head in (values if isinstance(values, (list, tuple)) else [values])]
     return [
-        translate_losses(head.get("loss_decode", _PLAIN_LOSS), head.get("sampler"), f"{where}.auxiliary_head")
-        for head in (heads if isinstance(heads, (list, tuple)) else [heads])
+        translate_losses(head.take("loss_decode", _PLAIN_LOSS), head.take("sampler", None), where) for head in heads
     ]
 
 
