@@ -23,6 +23,7 @@ from vitrail.backbones.backbone import Backbone
 from vitrail.backbones.timm import TimmBackbone, build_model, chosen_levels, register_family
 from vitrail.backbones.windows import from_windows, pad_to_multiple, to_windows
 from vitrail.layers.attention import biased_attention
+from vitrail.layers.layout import in_layout_of
 
 _MASKED = -100.0  # what the published models add to the scores of pairs from different places
 _NORM_EPS = 1e-5
@@ -42,7 +43,8 @@ class Swin(TimmBackbone):
                 break
             x = self._stage(stage, stage.downsample(x))
             if index in self.indices:
-                maps.append(self.norms[len(maps)](x.permute(0, 3, 1, 2)))
+                # it comes channels last, which heads train slowly in on a CPU
+                maps.append(in_layout_of(self.norms[len(maps)](x.permute(0, 3, 1, 2)), images))
         return maps
 
     def set_grad_checkpointing(self, enable: bool = True) -> None:

@@ -23,6 +23,7 @@ from torch.nn import functional as F
 from vitrail.backbones.backbone import Backbone
 from vitrail.backbones.timm import TimmBackbone, build_model, register_family
 from vitrail.backbones.windows import from_windows, pad_to_multiple, to_windows
+from vitrail.layers.layout import in_layout_of
 
 _MASKED = -1000.0  # what the published models add to the scores of a cell and a padded one
 _LEVELS = (0, 1, 2, 3)
@@ -53,7 +54,7 @@ class Twins(TimmBackbone):
                 if index == 0:
                     x = x + position.proj(x.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
             x = norm(x).permute(0, 3, 1, 2)
-            maps.append(x)
+            maps.append(in_layout_of(x, images))  # it comes channels last, which heads train slowly in on a CPU
         return maps
 
     def set_grad_checkpointing(self, enable: bool = True) -> None:
