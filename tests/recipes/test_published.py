@@ -16,10 +16,12 @@ from recipes.published_names import BACKBONES, DATASETS, OPTIONS, REPEATED, RULE
 from vitrail.datasets import BENCHMARKS
 from vitrail.layers import default_dilations
 from vitrail.recipes import LossConfig, OptimizerConfig, Recipe, ResizeConfig, list_recipes, load_recipe
+from vitrail.registry import keyword_arguments
+from vitrail.segmentors import SEGMENTORS as SEGMENTOR_BUILDERS
 
 LOSSES = {"cross_entropy": False, "binary_cross_entropy": True}
-# What holds where a recipe says nothing, of options that some recipes of a method set and others leave out.
-LEFT_OUT = {"ce2p": {"edge_weights_in_mean": False}, "mcibi": {"leaky": False, "memory_weight": 0.0, "momentum": 0.9}}
+# Options that some recipes of a method set, and that have the builder's default in the others.
+LEFT_OUT = {"ce2p": ["edge_weights_in_mean"], "mcibi": ["leaky", "memory_weight", "momentum"]}
 
 PUBLISHED = {name: recipe for name in list_recipes() if (recipe := load_recipe(name)).reference is not None}
 
@@ -120,7 +122,8 @@ def options_in_force(recipe: Recipe) -> dict[str, Any]:
     if recipe.model.segmentor in ("deeplabv3", "deeplabv3plus") and "dilations" not in options:
         assert recipe.model.output_stride is not None
         options["dilations"] = list(default_dilations(recipe.model.output_stride))
-    return {**LEFT_OUT.get(recipe.model.segmentor, {}), **options}
+    defaults = keyword_arguments(SEGMENTOR_BUILDERS[recipe.model.segmentor].builder)
+    return {name: defaults[name].default for name in LEFT_OUT.get(recipe.model.segmentor, ())} | options
 
 
 def published_option(config: dict[str, Any], path: str) -> Any:

@@ -1,4 +1,4 @@
-"""COCO-Stuff, 91 things and 91 kinds of stuff: the first 10,000 images (release 1.1), and the 164,000 of COCO 2017.
+"""COCO-Stuff, 91 things and 91 kinds of stuff: the 10,000 images of release 1.1, and the 164,000 of COCO 2017.
 
 Eleven labels have no masks: street sign, hat, shoe, eye glasses, plate, mirror, window, desk, door, blender and hair
 brush. They are classes nevertheless, as in SSSegmentation; without them this is the order of MMSegmentation's 171.

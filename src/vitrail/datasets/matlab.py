@@ -15,7 +15,7 @@ _VARIABLE = "S"  # what COCO-Stuff calls its label map
 
 
 def read_matlab(data: bytes, where: str) -> npt.NDArray[Any]:
-    """Read a label map from a file of MATLAB 5 or later.
+    """Read a label map from a file of MATLAB in the formats 5 to 7, not 7.3.
 
     Parameters
     ----------
