@@ -15,10 +15,10 @@ $(VENV)/.installed-parity: $(VENV)/.installed
 	touch $@
 
 test: $(VENV)/.installed
-	$(RUN)pytest -m "not parity"
+	$(RUN)pytest -n auto --dist loadfile -m "not parity"
 
 parity: $(VENV)/.installed-parity
-	$(RUN)pytest -m parity tests/parity
+	$(RUN)pytest -n auto --dist loadfile -m parity tests/parity
 
 demo: $(VENV)/.installed
 	rm -rf demo

@@ -28,11 +28,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
+sys.path[:0] = [str(Path(__file__).resolve().parents[1] / name) for name in ("", "tests")]
 warnings.filterwarnings("ignore")
 
 from parity.encoders import DILATIONS, hrnet_stages, mmseg_backbone, ssseg_backbone  # noqa: E402
-
 from vitrail import create_backbone  # noqa: E402
 
 

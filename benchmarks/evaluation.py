@@ -24,7 +24,7 @@ from pathlib import Path
 
 import torch
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
+sys.path[:0] = [str(Path(__file__).resolve().parents[1] / name) for name in ("", "tests")]
 
 MODELS: dict[str, tuple[str, str | None, int | None, str]] = {
     "fcn": ("fcn", "resnet18c", 8, "fcn/fcn_r18-d8_4xb2-80k_cityscapes-512x1024"),
@@ -46,7 +46,7 @@ def ours(name: str, root: Path, count: int, classes: int) -> Run:
     """Return vitrail's evaluation of the first images."""
     from vitrail import create_dataset, create_model
     from vitrail.datasets import Benchmark
-    from vitrail.engine.evaluate import evaluate_dataset
+    from vitrail.evaluation.evaluator import evaluate_dataset
     from vitrail.recipes import EvalConfig
     from vitrail.segmentors import ModelCard
 
@@ -138,7 +138,7 @@ def compare(arguments: argparse.Namespace) -> None:
 def huge(side: int, classes: int) -> None:
     """Segment one image of side × side in windows and report time and peak memory beside those of a full score map."""
     from vitrail import create_model
-    from vitrail.engine.inference import Predictor
+    from vitrail.inference.predictor import Predictor
     from vitrail.recipes import EvalConfig
     from vitrail.segmentors import ModelCard
 

@@ -29,19 +29,19 @@ from side_by_side import Figures, Step, compare, in_a_fresh_process
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
+sys.path[:0] = [str(Path(__file__).resolve().parents[1] / name) for name in ("", "tests")]
 warnings.filterwarnings("ignore")
 
-from parity import references  # noqa: E402
-from parity.same_function import carry  # noqa: E402
 from parity.test_ce2p import ssseg_edges  # noqa: E402
 from parity.test_maskformer import RESNET18_SSSEG, ssseg, weigh_classes  # noqa: E402
 
+from parity import references  # noqa: E402
+from parity.same_function import carry  # noqa: E402
 from vitrail import create_model  # noqa: E402
+from vitrail.checkpoints.sources import encoders, heads  # noqa: E402
+from vitrail.checkpoints.sources.renaming import Table  # noqa: E402
 from vitrail.losses import BinaryCrossEntropyLoss, CrossEntropyLoss  # noqa: E402
 from vitrail.segmentors import Progress, Segmentor  # noqa: E402
-from vitrail.zoo import encoders, heads  # noqa: E402
-from vitrail.zoo.renaming import Table  # noqa: E402
 
 CLASSES = 19
 SHARED = Path(os.environ.get("VITRAIL_SHARED", Path(__file__).resolve().parents[2] / "shared"))

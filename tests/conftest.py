@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 import torch
 
+pytest_plugins = ["helpers.small_file"]
+
 torch.set_num_threads(1)
 
 

@@ -65,7 +65,7 @@ def test_what_does_not_fit_is_named(given: dict[str, Any], message: str) -> None
 
 
 def test_a_name_is_taken_once_and_looked_up_with_a_suggestion() -> None:
-    registry: Registry[int] = Registry("thing", ModelError)
+    registry: Registry[int] = Registry("thing", ModelError, "vitrail")
     registry.add("alpha", 1)
     with pytest.raises(ValueError, match="'alpha' is registered twice"):
         registry.add("alpha", 2)

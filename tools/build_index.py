@@ -21,19 +21,18 @@ import yaml
 from torch import nn
 from tqdm import tqdm
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from parity.references import build_mmseg, build_ssseg, mmseg_configs, require_mmseg
+from vitrail.checkpoints.index import Entry, fingerprint
+from vitrail.checkpoints.sources.mmseg import config as mmseg_config
+from vitrail.checkpoints.sources.mmseg.datasets import DATASETS as MMSEG_DATASETS
+from vitrail.checkpoints.sources.settings import UnsupportedError
+from vitrail.checkpoints.sources.ssseg import config as ssseg_config
+from vitrail.checkpoints.sources.ssseg.datasets import DATASETS as SSSEG_DATASETS
+from vitrail.files.download import hash_in_name
 
-from vitrail.zoo.download import hash_in_name
-from vitrail.zoo.index import Entry, fingerprint
-from vitrail.zoo.mmseg import config as mmseg_config
-from vitrail.zoo.mmseg.datasets import DATASETS as MMSEG_DATASETS
-from vitrail.zoo.settings import UnsupportedError
-from vitrail.zoo.ssseg import config as ssseg_config
-from vitrail.zoo.ssseg.datasets import DATASETS as SSSEG_DATASETS
-
-FOLDER = Path(__file__).resolve().parents[1] / "src" / "vitrail" / "zoo" / "index"
+FOLDER = Path(__file__).resolve().parents[1] / "src" / "vitrail" / "checkpoints" / "index"
 # Rows of MMSegmentation's metafiles that name another config than the one that made the file: by how the file's name
 # begins, what the config is called.
 MISNAMED = {

@@ -18,11 +18,10 @@ from pathlib import Path
 import torch
 from tqdm import tqdm
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from parity.published import architectures, compare, image_size
-
-from vitrail.zoo.index import PROJECTS, Entry, index
+from vitrail.checkpoints.index import PROJECTS, Entry, index
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
 PAGE = """# Published weights

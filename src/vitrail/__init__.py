@@ -12,12 +12,8 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from vitrail.backbones import Backbone, create_backbone, list_backbones, register_backbone
+    from vitrail.checkpoints.loading import load
     from vitrail.datasets import create_dataset, list_datasets
-    from vitrail.engine.evaluate import evaluate
-    from vitrail.engine.evaluation import Evaluation
-    from vitrail.engine.predict import predict
-    from vitrail.engine.prediction import Prediction
-    from vitrail.engine.train import TrainingRun, train
     from vitrail.errors import (
         CheckpointError,
         DatasetError,
@@ -28,14 +24,20 @@ if TYPE_CHECKING:
         TrainingError,
         VitrailError,
     )
+    from vitrail.evaluation.evaluator import evaluate
+    from vitrail.evaluation.result import Evaluation
+    from vitrail.inference.api import predict
+    from vitrail.inference.prediction import Prediction
     from vitrail.recipes import Recipe, list_recipes, load_recipe
     from vitrail.segmentors import Head, ModelCard, Segmentor, create_model, list_segmentors, register_segmentor
-    from vitrail.zoo.load import load
+    from vitrail.training.loop import TrainingRun, train
 
 _ROOMS = {
     "vitrail.backbones": ("Backbone", "create_backbone", "list_backbones", "register_backbone"),
     "vitrail.datasets": ("create_dataset", "list_datasets"),
-    "vitrail.engine": ("Evaluation", "Prediction", "TrainingRun", "evaluate", "predict", "train"),
+    "vitrail.evaluation": ("Evaluation", "evaluate"),
+    "vitrail.inference": ("Prediction", "predict"),
+    "vitrail.training": ("TrainingRun", "train"),
     "vitrail.errors": (
         "CheckpointError",
         "DatasetError",
@@ -55,7 +57,7 @@ _ROOMS = {
         "list_segmentors",
         "register_segmentor",
     ),
-    "vitrail.zoo": ("load",),
+    "vitrail.checkpoints": ("load",),
 }
 _ROOM_OF = {name: room for room, names in _ROOMS.items() for name in names}
 

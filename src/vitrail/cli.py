@@ -15,8 +15,8 @@ from vitrail import __version__
 from vitrail.errors import VitrailError, nearest
 
 if TYPE_CHECKING:
-    from vitrail.engine.device import Precision
-    from vitrail.engine.prediction import Kind
+    from vitrail.inference.prediction import Kind
+    from vitrail.runtime.device import Precision
 
 FOLDER = click.Path(file_okay=False, path_type=Path)
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -68,7 +68,7 @@ def train(
     KEY=VALUE changes a value of the recipe, such as train.batch_size=8. On several devices:
     `torchrun --nproc-per-node 4 -m vitrail train …`.
     """
-    from vitrail.engine import train as run_training
+    from vitrail.training import train as run_training
 
     run = run_training(
         recipe, output_dir=output_dir, overrides=overrides, data_root=data_root, resume=resume, device=device
@@ -109,7 +109,7 @@ def evaluate(
 
     KEY=VALUE changes a value of the recipe, such as evaluation.flip=true.
     """
-    from vitrail.engine import evaluate as run_evaluation
+    from vitrail.evaluation import evaluate as run_evaluation
 
     evaluation = run_evaluation(
         model,
@@ -161,7 +161,7 @@ def predict(
 
     MODEL is a name, a file or an address; IMAGES are files, folders or patterns.
     """
-    from vitrail.engine.predict_files import UnreadableImagesError, predict_files
+    from vitrail.inference.files import UnreadableImagesError, predict_files
 
     try:
         records = predict_files(
@@ -225,7 +225,7 @@ def backbones(wanted: str) -> None:
 @cli.command()
 def datasets() -> None:
     """List the datasets."""
-    from vitrail.engine.datasets import describe_datasets
+    from vitrail.evaluation.dataset_check import describe_datasets
 
     _print_matching(list(describe_datasets()), "", "dataset", describe_datasets())
 
@@ -254,7 +254,7 @@ def dataset(
     With --write, copy it into a folder that `data.dataset=folder` reads, as in
     `vitrail dataset scenes --write scenes --limit 20`.
     """
-    from vitrail.engine.datasets import check_dataset, export_dataset
+    from vitrail.evaluation.dataset_check import check_dataset, export_dataset
 
     arguments = _key_values(options)
     if write is not None:
@@ -295,7 +295,7 @@ def weights(
     NAME is part of a name, or a pattern such as "mmseg/pspnet*". `vitrail.load`, `evaluate`, `predict` and `convert`
     take the names listed.
     """
-    from vitrail.zoo import list_weights, weights_table
+    from vitrail.checkpoints import list_weights, weights_table
 
     entries = list_weights(
         wanted, method=method, backbone=backbone, dataset=dataset, project=project, supported=supported
@@ -315,14 +315,14 @@ def convert(source: str, target: Path, like: str | None, classes: Sequence[str])
 
     IN is whatever `vitrail.load` reads: a checkpoint of a supported project, a name, an address. OUT is a .safetensors.
     """
-    from vitrail.zoo import convert_file
+    from vitrail.checkpoints import convert_file
 
     click.echo(f"{convert_file(source, target, like=like, classes=classes or None)} -> {target}")
 
 
 def _say(text: str) -> None:
     """Print a result once, from the main process."""
-    from vitrail.parallel import local_rank
+    from vitrail.runtime.distributed import local_rank
 
     if not local_rank():
         click.echo(text)

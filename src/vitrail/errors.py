@@ -34,6 +34,10 @@ class DeviceError(VitrailError):
     """A device, or a precision on it, that is not there."""
 
 
+class PluginError(VitrailError):
+    """A plugin that is missing or cannot be imported."""
+
+
 class PredictionError(VitrailError):
     """Images that cannot be segmented as asked."""
 

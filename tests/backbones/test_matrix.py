@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 import torch
-from backbones.narrow import narrowed
-from segmentors.small import SMALL
+from helpers.narrow import narrowed
+from helpers.small import SMALL
 
 from vitrail import ModelError, create_backbone, create_model, list_segmentors
 

@@ -8,13 +8,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from image_makers import mask, picture, save
+from helpers.image_makers import mask, picture, save
 from scipy.io import savemat
 from torch.utils.data import DataLoader
 
 from vitrail.datasets import BENCHMARKS, IGNORE, collate_eval, create_dataset, list_datasets
 from vitrail.datasets.benchmark import Benchmark
-from vitrail.datasets.dataset import BUILDERS
+from vitrail.datasets.dataset import DATASETS
 from vitrail.errors import DatasetError
 
 FILED = [name for name, benchmark in BENCHMARKS.items() if benchmark.splits]
@@ -57,7 +57,7 @@ def test_the_numbers_of_classes_are_those_of_the_papers():
 
 
 def test_lists_of_datasets_are_complete():
-    assert set(list_datasets()) == {*BENCHMARKS, *BUILDERS} >= {"ade20k", "camvid", "folder", "scenes"}
+    assert set(list_datasets()) == {*BENCHMARKS, *DATASETS} >= {"ade20k", "camvid", "folder", "scenes"}
 
 
 def write_camvid(root):

@@ -4,7 +4,7 @@ import logging
 
 import numpy as np
 import pytest
-from image_makers import make_folder, mask, picture, save
+from helpers.image_makers import make_folder, mask, picture, save
 from PIL import Image
 
 from vitrail.datasets import create_dataset

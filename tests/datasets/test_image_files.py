@@ -4,7 +4,7 @@ import io
 
 import numpy as np
 import pytest
-from image_makers import picture, save
+from helpers.image_makers import picture, save
 from PIL import Image, ImageOps
 
 from vitrail.datasets import read_image

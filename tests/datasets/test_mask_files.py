@@ -5,7 +5,7 @@ import sys
 
 import numpy as np
 import pytest
-from image_makers import picture, save
+from helpers.image_makers import picture, save
 from PIL import Image
 from scipy.io import savemat
 

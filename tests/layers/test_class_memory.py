@@ -15,7 +15,7 @@ WORKER = """
 import sys
 import torch
 from vitrail.layers.class_memory import ClassMemory
-from vitrail.parallel import process_group, rank
+from vitrail.runtime.distributed import process_group, rank
 
 with process_group("cpu"):
     features, targets, start = torch.load(sys.argv[1], weights_only=True)

@@ -7,15 +7,15 @@ from typing import Any, ClassVar
 
 import pytest
 import torch
-from backbones.narrow import narrowed
+from helpers.narrow import narrowed
+from torch import Tensor, nn
+
 from parity import references
 from parity.encoders import DILATIONS, hrnet_stages, mmpretrain_backbone, mmseg_backbone, ssseg_backbone
 from parity.same_function import randomise
-from torch import Tensor, nn
-
 from vitrail import create_backbone
-from vitrail.zoo import encoders, layouts
-from vitrail.zoo.renaming import Part, Table, apply_table, rename_parts
+from vitrail.checkpoints.sources import encoders, layouts
+from vitrail.checkpoints.sources.renaming import Part, Table, apply_table, rename_parts
 
 pytestmark = pytest.mark.parity
 

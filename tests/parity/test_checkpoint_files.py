@@ -17,8 +17,8 @@ from parity.references import build_ssseg, require_mmseg, require_ssseg
 from torch import nn
 
 from vitrail.errors import CheckpointError
-from vitrail.zoo import read_pickle
-from vitrail.zoo.pickle import Foreign
+from vitrail.files.safe_pickle import Foreign
+from vitrail.files.torch_file import read_pickle
 
 pytestmark = pytest.mark.parity
 
@@ -47,7 +47,7 @@ def modules_imported_by_reading(path: Path) -> set[str]:
     """Read a file in a fresh interpreter; return the packages that this imported, beyond vitrail's own."""
     program = (
         "import json, sys\n"
-        "from vitrail.zoo import read_pickle\n"
+        "from vitrail.files.torch_file import read_pickle\n"
         "before = set(sys.modules)\n"
         f"read_pickle({str(path)!r})\n"
         "print(json.dumps(sorted({name.partition('.')[0] for name in set(sys.modules) - before})))\n"

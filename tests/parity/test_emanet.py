@@ -17,8 +17,8 @@ from parity.same_function import (
 )
 
 from vitrail import create_model
+from vitrail.checkpoints.sources import encoders, heads
 from vitrail.losses import CrossEntropyLoss
-from vitrail.zoo import encoders, heads
 
 pytestmark = pytest.mark.parity
 

@@ -9,8 +9,8 @@ from parity.references import build_mmseg, build_ssseg
 from parity.same_function import CLASSES, assert_same_logits, assert_same_training, carry, small_mmseg, small_ssseg
 
 from vitrail import create_model
+from vitrail.checkpoints.sources import encoders, heads
 from vitrail.losses import CrossEntropyLoss
-from vitrail.zoo import encoders, heads
 
 pytestmark = pytest.mark.parity
 

@@ -9,9 +9,9 @@ from parity.references import build_mmseg, build_ssseg
 from parity.same_function import assert_same_logits, assert_same_training, carry
 
 from vitrail import create_model
+from vitrail.checkpoints.sources import heads
 from vitrail.errors import ModelError
 from vitrail.losses import CrossEntropyLoss
-from vitrail.zoo import heads
 
 pytestmark = pytest.mark.parity
 

@@ -8,14 +8,13 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from parity.references import build_mmseg, build_ssseg, require_mmseg
 from vitrail.backbones import Backbone
-from vitrail.engine.evaluation import Evaluation
-from vitrail.engine.inference import Predictor
-from vitrail.engine.metrics import ConfusionMatrix
+from vitrail.evaluation.confusion import ConfusionMatrix
+from vitrail.evaluation.result import Evaluation
+from vitrail.inference.predictor import Predictor
 from vitrail.recipes import EvalConfig
 from vitrail.segmentors import Head, ModelCard, Segmentor
-
-from .references import build_mmseg, build_ssseg, require_mmseg
 
 pytestmark = [
     pytest.mark.parity,

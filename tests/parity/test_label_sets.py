@@ -12,9 +12,9 @@ import pytest
 import yaml
 from parity.references import require_mmseg, require_ssseg
 
+from vitrail.checkpoints.sources.mmseg.datasets import DATASETS as MMSEG
+from vitrail.checkpoints.sources.ssseg.datasets import DATASETS as SSSEG
 from vitrail.datasets.label_sets import label_set
-from vitrail.zoo.mmseg.datasets import DATASETS as MMSEG
-from vitrail.zoo.ssseg.datasets import DATASETS as SSSEG
 
 pytestmark = pytest.mark.parity
 

@@ -25,10 +25,10 @@ from parity.same_function import (
 from torch import nn
 
 from vitrail import create_model
+from vitrail.checkpoints.sources import encoders, heads
+from vitrail.checkpoints.sources.renaming import Rules, Table, apply_table
 from vitrail.layers.assignment import assign
 from vitrail.segmentors import Segmentor
-from vitrail.zoo import encoders, heads
-from vitrail.zoo.renaming import Rules, Table, apply_table
 
 pytestmark = pytest.mark.parity
 

@@ -8,14 +8,14 @@ from typing import Any
 
 import pytest
 import torch
-from backbones.narrow import narrowed
+from helpers.narrow import narrowed
+
 from parity.references import build_ssseg
 from parity.same_function import assert_close, assert_same_logits, assert_same_training, carry
-
 from vitrail import create_model
+from vitrail.checkpoints.sources import encoders, heads
+from vitrail.checkpoints.sources.renaming import Table
 from vitrail.segmentors import Progress
-from vitrail.zoo import encoders, heads
-from vitrail.zoo.renaming import Table
 
 pytestmark = pytest.mark.parity
 

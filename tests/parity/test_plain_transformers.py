@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from backbones.narrow import narrowed
+from helpers.narrow import narrowed
+
 from parity.references import build_mmseg, build_ssseg
 from parity.same_function import (
     CLASSES,
@@ -17,12 +18,11 @@ from parity.same_function import (
     images_and_targets,
     small_mmseg,
 )
-
 from vitrail import create_model
+from vitrail.checkpoints.sources import encoders, heads
+from vitrail.checkpoints.sources.renaming import Table
 from vitrail.losses import CrossEntropyLoss
 from vitrail.segmentors import Segmentor
-from vitrail.zoo import encoders, heads
-from vitrail.zoo.renaming import Table
 
 pytestmark = pytest.mark.parity
 

@@ -11,8 +11,8 @@ from parity.same_function import assert_same_logits, assert_same_training, carry
 from torch import nn
 
 from vitrail import create_model
+from vitrail.checkpoints.sources import encoders, heads
 from vitrail.losses import CrossEntropyLoss
-from vitrail.zoo import encoders, heads
 
 pytestmark = pytest.mark.parity
 

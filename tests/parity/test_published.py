@@ -10,11 +10,11 @@ from parity.published import build_reference, compare, save_as_published
 from parity.references import mmseg_configs, require_mmseg
 
 from vitrail import load
+from vitrail.checkpoints import convert_file
+from vitrail.checkpoints.index import fingerprint, index
+from vitrail.checkpoints.sources.ssseg import SSSEG
 from vitrail.errors import CheckpointError
-from vitrail.zoo import convert_file
-from vitrail.zoo.index import fingerprint, index
-from vitrail.zoo.ssseg import SSSEG
-from vitrail.zoo.torchfile import read_pickle
+from vitrail.files.torch_file import read_pickle
 
 pytestmark = pytest.mark.parity
 

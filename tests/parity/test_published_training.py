@@ -25,12 +25,12 @@ from parity.same_function import (
 )
 from torch import nn
 
+from vitrail.checkpoints.index import index
+from vitrail.checkpoints.sources.mmseg import MMSEG
+from vitrail.checkpoints.sources.renaming import rename_parts
+from vitrail.checkpoints.sources.ssseg import SSSEG
 from vitrail.segmentors import Segmentor
-from vitrail.zoo.build import build_model
-from vitrail.zoo.index import index
-from vitrail.zoo.mmseg import MMSEG
-from vitrail.zoo.renaming import rename_parts
-from vitrail.zoo.ssseg import SSSEG
+from vitrail.segmentors.build import build_model
 
 pytestmark = pytest.mark.parity
 

@@ -13,7 +13,7 @@ from parity.references import build_ssseg
 
 from vitrail.optim import create_optimizer
 from vitrail.recipes import load_recipe
-from vitrail.zoo import build_model
+from vitrail.segmentors.build import build_model
 
 pytestmark = pytest.mark.parity
 

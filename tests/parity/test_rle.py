@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from vitrail.engine.prediction import Prediction
-from vitrail.engine.rle import compress, find_runs, run_lengths
+from vitrail.inference.prediction import Prediction
+from vitrail.inference.rle import compress, find_runs, run_lengths
 
 pytestmark = pytest.mark.parity
 coco = pytest.importorskip("pycocotools.mask", reason="pycocotools is not installed")

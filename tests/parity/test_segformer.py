@@ -20,9 +20,9 @@ from parity.same_function import (
 from torch import nn
 
 from vitrail import create_model
+from vitrail.checkpoints.sources import encoders, heads
+from vitrail.checkpoints.sources.renaming import Rules, State, Table, apply_table
 from vitrail.losses import CrossEntropyLoss
-from vitrail.zoo import encoders, heads
-from vitrail.zoo.renaming import Rules, State, Table, apply_table
 
 pytestmark = pytest.mark.parity
 

@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 import torch
-from backbones.narrow import narrowed
+from helpers.narrow import narrowed
+
 from parity.pieces import join_projections
 from parity.references import INSTALL, build_mmseg, build_ssseg
 from parity.same_function import (
@@ -25,11 +26,10 @@ from parity.same_function import (
     small_mmseg,
     small_ssseg,
 )
-
 from vitrail import create_model
+from vitrail.checkpoints.sources import encoders, heads
+from vitrail.checkpoints.sources.renaming import Rules, Table, apply_table
 from vitrail.losses import CrossEntropyLoss
-from vitrail.zoo import encoders, heads
-from vitrail.zoo.renaming import Rules, Table, apply_table
 
 pytestmark = pytest.mark.parity
 

@@ -8,7 +8,7 @@ import torch
 from vitrail.datasets import BENCHMARKS, list_datasets
 from vitrail.optim import create_optimizer
 from vitrail.recipes import list_recipes, load_recipe
-from vitrail.zoo import build_model
+from vitrail.segmentors.build import build_model
 
 CLASSES = 5
 RECIPES = {name: load_recipe(name) for name in list_recipes()}

@@ -11,7 +11,7 @@ import yaml
 
 from vitrail.errors import RecipeError
 from vitrail.recipes import Recipe, dump_recipe, list_recipes, load_recipe, override_recipe, recipe_from_dict
-from vitrail.recipes.compose import SHIPPED, shipped_fragments, shipped_recipes
+from vitrail.recipes.compose import PUBLISHED, shipped_fragments, shipped_recipes
 
 BASE = "pspnet_resnet50os8_ade20k"
 MINIMAL = {"model": {"segmentor": "fcn"}, "data": {"dataset": "camvid"}, "train": {"epochs": 1}}
@@ -35,7 +35,7 @@ def test_every_shipped_recipe_loads_and_survives_yaml(name: str, tmp_path: Path)
 
 
 def test_listing_is_fast_and_agrees_with_a_full_parse() -> None:
-    parsed = [name for path in SHIPPED.glob("*.yaml") for name in yaml.safe_load(path.read_text())["recipes"]]
+    parsed = [name for path in PUBLISHED.glob("*.yaml") for name in yaml.safe_load(path.read_text())["recipes"]]
     shipped_recipes.cache_clear()
     start = time.perf_counter()
     listed = list_recipes()
@@ -45,7 +45,7 @@ def test_listing_is_fast_and_agrees_with_a_full_parse() -> None:
 
 
 def test_every_shipped_fragment_is_used() -> None:
-    text = "".join(path.read_text() for path in SHIPPED.rglob("*.yaml"))
+    text = "".join(path.read_text() for path in PUBLISHED.rglob("*.yaml"))
     assert [name for name in shipped_fragments() if not re.search(rf"\b{name}\b", text)] == []
 
 

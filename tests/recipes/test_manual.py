@@ -11,7 +11,7 @@ import torch
 
 from vitrail.optim import create_optimizer
 from vitrail.recipes import Recipe, list_recipes, load_recipe
-from vitrail.zoo import build_model
+from vitrail.segmentors.build import build_model
 
 PAGE = Path(__file__).parents[2] / "docs" / "recipes.md"
 FILES = dict(re.findall(r"```yaml\n# (\S+\.yaml)\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL))

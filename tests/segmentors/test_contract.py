@@ -6,17 +6,17 @@ from pathlib import Path
 
 import pytest
 import torch
+from helpers.small import CLASSES, small, small_settings
 from PIL import Image
-from segmentors.small import CLASSES, small, small_settings
 from torch import Tensor, nn
 from torchvision.transforms import v2
 from torchvision.tv_tensors import Mask
 
 from vitrail import create_model, list_segmentors
+from vitrail.checkpoints import load_model, save_model
 from vitrail.errors import ModelError
 from vitrail.registry import keyword_arguments
 from vitrail.segmentors import SEGMENTORS, ModelCard
-from vitrail.zoo import load_model, save_model
 
 # What no gradient can reach by design, and why.
 UNREACHABLE: dict[str, set[str]] = {

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import torch
-from segmentors.two_processes import joint_batch, run, step
+from helpers.two_processes import joint_batch, run, step
 from torch import multiprocessing
 
 from vitrail import list_segmentors

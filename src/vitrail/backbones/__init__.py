@@ -1,6 +1,7 @@
 """Encoders: every timm encoder through one bridge, and one file for each encoder timm lacks."""
 
-from vitrail.backbones.backbone import BACKBONES, Backbone, create_backbone, register_backbone
+from vitrail.backbones.backbone import BACKBONES, Backbone, register_backbone
+from vitrail.backbones.create import create_backbone
 from vitrail.backbones.levels import BackboneName, list_backbones
 from vitrail.registry import import_submodules
 

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from vitrail.errors import ModelError
-from vitrail.registry import Registry, check_arguments, keyword_arguments
+from vitrail.registry import Registry
 
 
 class Backbone(nn.Module):
@@ -93,7 +91,7 @@ class Backbone(nn.Module):
 
 
 BackboneBuilder = Callable[..., Backbone]
-BACKBONES: Registry[BackboneBuilder] = Registry("backbone", ModelError)
+BACKBONES: Registry[BackboneBuilder] = Registry("backbone", ModelError, "vitrail.backbones")
 
 
 def register_backbone(name: str) -> Callable[[BackboneBuilder], BackboneBuilder]:
@@ -107,47 +105,3 @@ def register_backbone(name: str) -> Callable[[BackboneBuilder], BackboneBuilder]
         return builder
 
     return decorator
-
-
-def create_backbone(
-    name: str,
-    *,
-    pretrained: bool | str | Path = False,
-    output_stride: int | None = None,
-    in_channels: int = 3,
-    **options: Any,
-) -> Backbone:
-    """Build an encoder by name: one of vitrail's own, or any of timm's.
-
-    Parameters
-    ----------
-    name : str
-        A name of `list_backbones()`; timm's names are kept where timm has the encoder.
-    pretrained : bool or path
-        True for the published ImageNet weights, a path for a local file.
-    output_stride : int, optional
-        The stride of the last map. None keeps the encoder's own; 8 or 16 dilates convolutional encoders instead.
-    in_channels : int
-        Channels of the images.
-    **options
-        Keyword arguments of the encoder's builder.
-
-    Raises
-    ------
-    ModelError
-        For an unknown name, or an argument that the encoder does not take; the message names the nearest one.
-    """
-    from vitrail.backbones import timm as timm_bridge
-
-    given: dict[str, Any] = {"in_channels": in_channels, **options}
-    if pretrained:
-        given["pretrained"] = pretrained
-    if output_stride is not None:
-        given["output_stride"] = output_stride
-    if name in BACKBONES:
-        builder = BACKBONES[name]
-        if pretrained and "pretrained" not in keyword_arguments(builder):
-            raise ModelError(f"backbone {name!r} has no published weights to start from: leave pretrained at false")
-        check_arguments(builder, given, f"backbone {name!r}", ModelError)
-        return builder(**given)
-    return timm_bridge.create(name, known=tuple(BACKBONES), **given)

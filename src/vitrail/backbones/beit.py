@@ -23,7 +23,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from vitrail.backbones.backbone import Backbone, register_backbone
-from vitrail.backbones.timm import build_model, chosen_levels, register_family
+from vitrail.backbones.timm_bridge import build_model, chosen_levels, register_family
 from vitrail.backbones.vit import PlainTransformer, interpolate_positions, make_neck
 from vitrail.errors import ModelError
 from vitrail.layers.attention import biased_attention

@@ -15,7 +15,8 @@ from timm.layers import ConvNormAct
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from vitrail.backbones.backbone import Backbone, create_backbone, register_backbone
+from vitrail.backbones.backbone import Backbone, register_backbone
+from vitrail.backbones.create import create_backbone
 
 
 class AttentionRefinement(nn.Module):

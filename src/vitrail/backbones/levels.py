@@ -15,8 +15,9 @@ from typing import Any, NamedTuple
 
 import torch
 
-from vitrail.backbones.backbone import BACKBONES, create_backbone
-from vitrail.backbones.timm import timm_names
+from vitrail.backbones.backbone import BACKBONES
+from vitrail.backbones.create import create_backbone
+from vitrail.backbones.timm_bridge import timm_names
 
 FILE = Path(__file__).with_name("levels.json")
 _PACKAGE = __name__.partition(".")[0]

@@ -16,7 +16,7 @@ from timm.models.mobilevit import MobileVitBlock
 from torch import nn
 
 from vitrail.backbones.backbone import Backbone
-from vitrail.backbones.timm import register_family, timm_backbone
+from vitrail.backbones.timm_bridge import register_family, timm_backbone
 
 
 @register_family("mobilevit")
@@ -38,7 +38,7 @@ def mobilevit(
     name : str
         timm's name, such as "mobilevit_s" or "mobilevitv2_100".
     pretrained, output_stride, in_channels, out_indices, drop_path_rate, drop_rate
-        See `vitrail.backbones.timm.timm_backbone`.
+        See `vitrail.backbones.timm_bridge.timm_backbone`.
     project_act : bool
         Whether an activation follows the projection behind a transformer in the first version: True in the authors'
         code and timm, False in SSSegmentation. The second version has none.

@@ -17,7 +17,7 @@ from typing import Any
 
 from vitrail.backbones.backbone import Backbone, register_backbone
 from vitrail.backbones.dilation import set_multi_grid, set_stage_dilations
-from vitrail.backbones.timm import create, register_family, timm_backbone
+from vitrail.backbones.timm_bridge import create, register_family, timm_backbone
 from vitrail.errors import ModelError
 
 _DEEP_STEM = {"stem_width": 32, "stem_type": "deep"}
@@ -48,14 +48,14 @@ def resnet(
         timm's name: "resnet50" begins with one 7×7 convolution, "resnet50c" with the deep stem ("V1c"), "resnet50s"
         with one twice as wide, "resnet50d" with the deep stem and averaging shortcuts ("V1d").
     pretrained, output_stride, in_channels, out_indices, drop_path_rate, drop_rate, norm_outputs, timm_dilation
-        See `vitrail.backbones.timm.timm_backbone`.
+        See `vitrail.backbones.timm_bridge.timm_backbone`.
     stage_dilations : four of int, optional
         Dilation of each stage, the first block of it half as much, for models that are dilated although their strides
         are kept: (1, 1, 2, 4) in MMSegmentation's PSPNet "r50-d32".
     multi_grid : sequence of int, optional
         Dilation of each block of the last stage (arXiv:1706.05587): (1, 2, 4) in MMSegmentation's "d16-mg124".
     timm_arguments : mapping, optional
-        See `vitrail.backbones.timm.timm_backbone`.
+        See `vitrail.backbones.timm_bridge.timm_backbone`.
 
     Raises
     ------

@@ -72,7 +72,7 @@ class Benchmark:
             raise ValueError(f"{self.name}: {len(self.classes)} classes, but 8-bit masks hold {MAX_CLASSES} at most")
 
 
-BENCHMARKS: Registry[Benchmark] = Registry("dataset", DatasetError)
+BENCHMARKS: Registry[Benchmark] = Registry("dataset", DatasetError, "vitrail.datasets")
 
 
 def register_benchmark(benchmark: Benchmark) -> Benchmark:

@@ -30,7 +30,7 @@ class Source(Protocol):
 
 
 Builder = Callable[..., tuple[Benchmark, Source]]
-BUILDERS: Registry[Builder] = Registry("dataset", DatasetError)
+DATASETS: Registry[Builder] = Registry("dataset", DatasetError, "vitrail.datasets")
 
 
 def register_dataset(name: str) -> Callable[[Builder], Builder]:
@@ -41,7 +41,7 @@ def register_dataset(name: str) -> Callable[[Builder], Builder]:
     """
 
     def register(builder: Builder) -> Builder:
-        BUILDERS.add(name, builder)
+        DATASETS.add(name, builder)
         return builder
 
     return register
@@ -134,8 +134,8 @@ def create_dataset(
         When name, split or option are unknown, or the files are missing or inconsistent.
     """
     path = None if root is None else Path(root).expanduser()
-    if name in BUILDERS:
-        builder = BUILDERS[name]
+    if name in DATASETS:
+        builder = DATASETS[name]
         check_arguments(builder, options, f"dataset {name!r}", DatasetError)
         benchmark, source = builder(path, split, **options)
         return SegmentationDataset(benchmark, source, transform)
@@ -148,7 +148,7 @@ def create_dataset(
 
 def list_datasets() -> list[str]:
     """Return the names that `create_dataset` takes."""
-    return sorted({*BENCHMARKS, *BUILDERS})
+    return sorted({*BENCHMARKS, *DATASETS})
 
 
 def _known() -> str:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from vitrail.errors import ModelError
 from vitrail.registry import Registry, check_arguments
 
-LOSSES: Registry[Callable[..., nn.Module]] = Registry("loss", ModelError)
+LOSSES: Registry[Callable[..., nn.Module]] = Registry("loss", ModelError, "vitrail.losses")
 Loss = TypeVar("Loss", bound=Callable[..., nn.Module])
 
 

@@ -1,8 +1,8 @@
 """Fragments: finding them, following their `base:`, and merging them.
 
 A fragment is any part of a recipe, plus `base:` — the name of a fragment, or a list of names, that it builds on.
-Names are "datasets/ade20k" (a file shipped in `recipes/`), "pspnet_resnet50os8_ade20k" (a shipped recipe) or, in a
-user's own file, the path of another YAML file, relative to the file that names it.
+Names are "datasets/ade20k" (a file shipped in `recipes/fragments/`), "pspnet_resnet50os8_ade20k" (a shipped recipe) or,
+in a user's own file, the path of another YAML file, relative to the file that names it.
 """
 
 from __future__ import annotations
@@ -18,7 +18,8 @@ from typing import Any
 from vitrail.errors import RecipeError, nearest
 from vitrail.recipes.yamlio import parse_yaml
 
-SHIPPED = Path(__file__).parent
+PUBLISHED = Path(__file__).parent / "published"
+FRAGMENTS = Path(__file__).parent / "fragments"
 YAML_SUFFIXES = (".yaml", ".yml")
 # Section, the key that names what is built, and the arguments it is built with.
 _ARGUMENTS = (
@@ -52,7 +53,7 @@ def shipped_recipes() -> dict[str, Path]:
     The files are scanned, not parsed: a name is a key indented by two spaces below `recipes:`.
     """
     found = {}
-    for path in sorted(SHIPPED.glob("*.yaml")):
+    for path in sorted(PUBLISHED.glob("*.yaml")):
         _, _, recipes = path.read_text(encoding="utf-8").partition("\nrecipes:\n")
         found.update(dict.fromkeys(re.findall(r"^  ([\w.-]+):", recipes, re.MULTILINE), path))
     return found
@@ -60,7 +61,7 @@ def shipped_recipes() -> dict[str, Path]:
 
 def shipped_fragments() -> list[str]:
     """Return the names of the shipped fragments that recipes share, such as "datasets/ade20k"."""
-    return sorted(path.relative_to(SHIPPED).with_suffix("").as_posix() for path in SHIPPED.glob("*/*.yaml"))
+    return sorted(path.relative_to(FRAGMENTS).with_suffix("").as_posix() for path in FRAGMENTS.glob("*/*.yaml"))
 
 
 def recipe_fragments(name: str, trail: tuple[str, ...] = ()) -> list[Fragment]:
@@ -154,7 +155,7 @@ def _base_fragments(base: str, source: str, folder: Path, trail: tuple[str, ...]
     if base in shipped_recipes():
         return recipe_fragments(base, trail)
     if base in shipped_fragments():
-        return file_fragments(SHIPPED / f"{base}.yaml", trail)
+        return file_fragments(FRAGMENTS / f"{base}.yaml", trail)
     known = [*shipped_fragments(), *shipped_recipes()]
     raise RecipeError(
         f"{source}: unknown base {base!r}.{nearest(base, known)} A base is a recipe, one of "

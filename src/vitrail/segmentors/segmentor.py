@@ -148,7 +148,7 @@ class Method:
     output_stride: int | None
 
 
-SEGMENTORS: Registry[Method] = Registry("segmentor", ModelError)
+SEGMENTORS: Registry[Method] = Registry("segmentor", ModelError, "vitrail.segmentors")
 
 
 def register_segmentor(

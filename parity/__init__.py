@@ -1,0 +1,1 @@
+"""Independent implementations, brought to run and compared with: for tests, benchmarks and tools."""

@@ -1,0 +1,53 @@
+"""Building an encoder by name."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from vitrail.backbones import timm_bridge
+from vitrail.backbones.backbone import BACKBONES, Backbone
+from vitrail.errors import ModelError
+from vitrail.registry import check_arguments, keyword_arguments
+
+
+def create_backbone(
+    name: str,
+    *,
+    pretrained: bool | str | Path = False,
+    output_stride: int | None = None,
+    in_channels: int = 3,
+    **options: Any,
+) -> Backbone:
+    """Build an encoder by name: one of vitrail's own, or any of timm's.
+
+    Parameters
+    ----------
+    name : str
+        A name of `list_backbones()`; timm's names are kept where timm has the encoder.
+    pretrained : bool or path
+        True for the published ImageNet weights, a path for a local file.
+    output_stride : int, optional
+        The stride of the last map. None keeps the encoder's own; 8 or 16 dilates convolutional encoders instead.
+    in_channels : int
+        Channels of the images.
+    **options
+        Keyword arguments of the encoder's builder.
+
+    Raises
+    ------
+    ModelError
+        For an unknown name, or an argument that the encoder does not take; the message names the nearest one.
+    """
+    given: dict[str, Any] = {"in_channels": in_channels, **options}
+    if pretrained:
+        given["pretrained"] = pretrained
+    if output_stride is not None:
+        given["output_stride"] = output_stride
+    if name in BACKBONES:
+        builder = BACKBONES[name]
+        if pretrained and "pretrained" not in keyword_arguments(builder):
+            raise ModelError(f"backbone {name!r} has no published weights to start from: leave pretrained at false")
+        check_arguments(builder, given, f"backbone {name!r}", ModelError)
+        return builder(**given)
+    return timm_bridge.create(name, known=tuple(BACKBONES), **given)

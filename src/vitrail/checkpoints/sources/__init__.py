@@ -1,0 +1,1 @@
+"""Checkpoints of other projects: how each project saves its models, translated into ours."""

@@ -1,0 +1,6 @@
+"""Evaluating a model on a dataset."""
+
+from vitrail.evaluation.evaluator import evaluate
+from vitrail.evaluation.result import Evaluation
+
+__all__ = ["Evaluation", "evaluate"]

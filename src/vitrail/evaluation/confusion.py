@@ -1,0 +1,84 @@
+"""Counting which class was taken for which."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from vitrail.datasets import IGNORE
+from vitrail.errors import DatasetError
+from vitrail.runtime.distributed import sum_across
+
+_MASK_VALUES = 256
+_CHUNK = 2**22  # pixels counted at a time, so that a huge image needs no huge index
+
+
+class ConfusionMatrix:
+    """A confusion matrix that grows on the device: rows are true classes, columns predicted ones.
+
+    Parameters
+    ----------
+    num_classes : int
+        K; at most 255, since 255 means ignored.
+    device : torch.device
+        Where predictions and masks lie.
+
+    Attributes
+    ----------
+    matrix : Tensor [K, K]
+        Pixel counts so far, int64; of this process until `reduce`.
+    """
+
+    def __init__(self, num_classes: int, device: torch.device | str = "cpu") -> None:
+        if not 1 <= num_classes <= IGNORE:
+            raise DatasetError(f"masks of {num_classes} classes cannot be judged: 1 to {IGNORE} are possible")
+        self.num_classes = num_classes
+        self.matrix = torch.zeros(num_classes, num_classes, dtype=torch.int64, device=device)
+
+    def update(self, prediction: Tensor, mask: Tensor) -> Tensor:
+        """Add the pixels of an image.
+
+        Parameters
+        ----------
+        prediction : Tensor [H, W]
+            Class indices below K, of any integer type.
+        mask : Tensor [H, W]
+            True class indices, 255 ignored.
+
+        Returns
+        -------
+        Tensor [K, K]
+            The counts of this image alone.
+
+        Raises
+        ------
+        DatasetError
+            When the sizes differ or a mask holds a value that is neither a class nor 255.
+        ValueError
+            When a prediction is not below K.
+        """
+        if prediction.shape != mask.shape:
+            raise DatasetError(f"a prediction of {tuple(prediction.shape)} for a mask of {tuple(mask.shape)}")
+        counts = torch.zeros(_MASK_VALUES * self.num_classes, dtype=torch.int64, device=self.matrix.device)
+        predictions, truths = prediction.reshape(-1), mask.reshape(-1)
+        for start in range(0, len(truths), _CHUNK):
+            truth = truths[start : start + _CHUNK].to(self.matrix.device, torch.int32)
+            guess = predictions[start : start + _CHUNK].to(self.matrix.device)
+            if guess.max() >= self.num_classes:
+                raise ValueError(f"a prediction of class {int(guess.max())} among {self.num_classes} classes")
+            counts += torch.bincount(truth * self.num_classes + guess, minlength=len(counts))
+        by_value = counts.view(_MASK_VALUES, self.num_classes)
+        strangers = by_value[self.num_classes : IGNORE].sum(dim=1)
+        if strangers.any():
+            value = self.num_classes + int(strangers.argmax())
+            raise DatasetError(
+                f"the mask holds {int(strangers.max())} pixels of value {value}; "
+                f"classes are 0 to {self.num_classes - 1}, and {IGNORE} is ignored"
+            )
+        image = by_value[: self.num_classes]
+        self.matrix += image
+        return image
+
+    def reduce(self) -> Tensor:
+        """Sum over all processes, in place, and return the matrix; call it once, at the end."""
+        return sum_across(self.matrix)

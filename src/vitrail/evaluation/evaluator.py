@@ -1,0 +1,236 @@
+"""Judging a model on a dataset."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from vitrail.checkpoints import load
+from vitrail.datasets import Benchmark, EvalSampler, SegmentationDataset
+from vitrail.errors import DatasetError
+from vitrail.evaluation.confusion import ConfusionMatrix
+from vitrail.evaluation.loader import evaluation_dataset, evaluation_samples
+from vitrail.evaluation.report import SavePredictions, WorstImages
+from vitrail.evaluation.result import Evaluation, ImageResult, ImageScore, score_image
+from vitrail.inference.predictor import Predictor
+from vitrail.inference.resolve import resolve_recipe
+from vitrail.recipes import EvalConfig, Recipe
+from vitrail.runtime.device import Precision, pick_device
+from vitrail.runtime.distributed import gather_objects, main_first, process_group, rank, world_size
+from vitrail.runtime.progress_bar import ProgressBar
+from vitrail.segmentors import Segmentor
+
+_WAITING = 4  # batches' worth of images that may wait for others of their size
+
+
+def evaluate(
+    model: Segmentor | str | Path,
+    *,
+    recipe: Recipe | str | Path | None = None,
+    overrides: Sequence[str] = (),
+    data_root: str | Path | None = None,
+    split: str | None = None,
+    device: str | torch.device | None = None,
+    amp: Precision = "none",
+    save_predictions: str | Path | None = None,
+    report: str | Path | None = None,
+    worst: int = 20,
+) -> Evaluation:
+    """Judge a model on a split of a dataset.
+
+    Under `torchrun` the images are shared among the processes, and every process returns the same result.
+
+    Parameters
+    ----------
+    model : Segmentor, str or Path
+        A model, or what `vitrail.load` takes: a name, a file, an address.
+    recipe : Recipe, str or Path, optional
+        Which dataset, and how to predict. None takes the recipe that the model was trained with.
+    overrides : sequence of str
+        Changes to the recipe, such as "evaluation.flip=true".
+    data_root : path, optional
+        Where the dataset lies; None takes the recipe's.
+    split : str, optional
+        None takes the recipe's, normally "val".
+    device : str or torch.device, optional
+        None takes the best there is.
+    amp : {"none", "bfloat16", "float16"}
+        Precision of the model; published figures are those of "none".
+    save_predictions : path, optional
+        A folder for the predictions: PNG files named by image id whose pixel values are class indices, with the
+        classes' colours as their palette.
+    report : path, optional
+        A folder for `index.html`, with the images that went worst, and `summary.json`.
+    worst : int
+        How many images the report shows.
+
+    Returns
+    -------
+    Evaluation
+
+    Raises
+    ------
+    VitrailError
+        When model, recipe or dataset cannot be found or read, or do not fit together.
+
+    Examples
+    --------
+    >>> evaluation = evaluate("runs/fcn/best.safetensors", data_root="data/camvid", report="report")
+    >>> print(evaluation.table())
+    """
+    target = pick_device(device)
+    with process_group(target):
+        if not isinstance(model, Segmentor):
+            with main_first():  # one process downloads
+                model = load(model, device=target)
+        recipe = resolve_recipe(recipe, overrides, card=model.card)
+        dataset = evaluation_dataset(recipe.data, root=data_root, split=split)
+        benchmark = dataset.benchmark
+        _check_classes(model, benchmark)
+        observers: list[Callable[[ImageResult], None]] = []
+        if save_predictions is not None:
+            observers.append(SavePredictions(Path(save_predictions), benchmark.palette))
+        worst_images = None if report is None else WorstImages(Path(report), benchmark.palette, count=worst)
+        if worst_images is not None:
+            observers.append(worst_images)
+        evaluation = evaluate_dataset(
+            model,
+            dataset,
+            recipe.evaluation,
+            device=target,
+            workers=recipe.data.workers,
+            amp=amp,
+            mean=recipe.data.mean if model.card is None else None,
+            std=recipe.data.std if model.card is None else None,
+            observers=observers,
+        )
+        if worst_images is not None:
+            worst_images.write(evaluation, title=_title(model, recipe, split))
+    return evaluation
+
+
+def evaluate_dataset(
+    model: Segmentor,
+    dataset: SegmentationDataset,
+    settings: EvalConfig,
+    *,
+    device: torch.device,
+    workers: int = 0,
+    amp: Precision = "none",
+    mean: Sequence[float] | None = None,
+    std: Sequence[float] | None = None,
+    observers: Sequence[Callable[[ImageResult], None]] = (),
+) -> Evaluation:
+    """Judge a model on a dataset that is open already; training calls this.
+
+    In a process group each process takes its share of the images, every image exactly once, and all return the same
+    figures. The model comes back in the mode it was in, and no global random state is touched.
+
+    Parameters
+    ----------
+    model : Segmentor
+        The bare model, not wrapped for distributed training.
+    dataset : SegmentationDataset
+        Opened with an `EvalTransform`: masks keep their size, predictions are made at it.
+    settings : EvalConfig
+        How to predict; `batch_size` images of equal size, or windows, go through the model together.
+    device : torch.device
+        Where to compute.
+    workers : int
+        Processes that load images; 0 loads them here.
+    amp : {"none", "bfloat16", "float16"}
+        Precision of the model.
+    mean, std : sequence of float, optional
+        What images are normalised with; None takes the model card's.
+    observers : sequence of callable
+        Each is called with every image's result, in the process that made it.
+
+    Returns
+    -------
+    Evaluation
+        The same in every process.
+
+    Raises
+    ------
+    DatasetError
+        When the dataset's classes are not those of the model, or an image or mask is unusable (named by path or id).
+    """
+    benchmark = dataset.benchmark
+    _check_classes(model, benchmark)
+    predictor = Predictor(model, settings, device=device, amp=amp, flip_pairs=benchmark.flip_pairs, mean=mean, std=std)
+    matrix = ConfusionMatrix(len(benchmark.classes), device)
+    scores: list[ImageScore] = []
+    start = time.perf_counter()
+    samples = evaluation_samples(dataset, workers=workers, batch_size=settings.batch_size, device=device)
+    with ProgressBar("evaluate", total=len(EvalSampler(len(dataset), rank=rank(), world_size=world_size()))) as bar:
+        for group in _groups(samples, settings.batch_size):
+            for result in _judge(predictor, matrix, group):
+                scores.append(result.score)
+                for observer in observers:
+                    observer(result)
+            bar.advance(len(group))
+    matrix.reduce()
+    shares = gather_objects((scores, time.perf_counter() - start))
+    position = {image_id: index for index, image_id in enumerate(dataset.ids)}
+    everyones = sorted((score for share, _ in shares for score in share), key=lambda score: position[score.id])
+    return Evaluation(
+        confusion=matrix.matrix.cpu(),
+        classes=tuple(benchmark.classes),
+        palette=tuple(benchmark.palette),
+        images=len(everyones),
+        seconds=max(seconds for _, seconds in shares),
+        scores=tuple(everyones),
+    )
+
+
+def _judge(predictor: Predictor, matrix: ConfusionMatrix, group: Sequence[dict[str, Any]]) -> Iterator[ImageResult]:
+    """Segment samples of one size and count what is right."""
+    sizes = [tuple(sample["mask"].shape) for sample in group]
+    predictions = predictor.segment([sample["image"] for sample in group], sizes)
+    for sample, prediction in zip(group, predictions, strict=True):
+        mask = sample["mask"].to(predictor.device, non_blocking=True)
+        try:
+            counts = matrix.update(prediction, mask)
+        except DatasetError as error:
+            raise DatasetError(f"image {sample['id']!r}: {error}") from error
+        score = score_image(sample["id"], counts)
+        yield ImageResult(sample["id"], sample["image"], mask, prediction, counts, score)
+
+
+def _groups(samples: Iterable[dict[str, Any]], batch_size: int) -> Iterator[list[dict[str, Any]]]:
+    """Collect samples of equal size into batches; those that wait too long for others go in a smaller one."""
+    waiting: dict[tuple[int, ...], list[dict[str, Any]]] = {}
+    for sample in samples:
+        shape = tuple(sample["image"].shape)
+        waiting.setdefault(shape, []).append(sample)
+        if len(waiting[shape]) == batch_size:
+            yield waiting.pop(shape)
+        elif sum(map(len, waiting.values())) > _WAITING * batch_size:
+            yield waiting.pop(max(waiting, key=lambda shape: len(waiting[shape])))
+    yield from waiting.values()
+
+
+def _check_classes(model: Segmentor, benchmark: Benchmark) -> None:
+    """Raise when the model was not made for the dataset's classes, or for them in another order."""
+    classes = benchmark.classes
+    if model.num_classes != len(classes):
+        named = f" ({', '.join(model.card.classes[:5])}, …)" if model.card else ""
+        raise DatasetError(
+            f"the model knows {model.num_classes} classes{named}, dataset {benchmark.name!r} has {len(classes)} "
+            f"({', '.join(classes[:5])}, …): evaluate it on the dataset it was trained for"
+        )
+    if model.card and model.card.classes != classes and sorted(model.card.classes) == sorted(classes):
+        index = next(i for i, name in enumerate(classes) if model.card.classes[i] != name)
+        raise DatasetError(
+            f"the model knows the classes of dataset {benchmark.name!r} in another order: class {index} is "
+            f"{model.card.classes[index]!r} to the model and {classes[index]!r} in the dataset"
+        )
+
+
+def _title(model: Segmentor, recipe: Recipe, split: str | None) -> str:
+    name = (model.card.name if model.card else "") or recipe.name or recipe.model.segmentor
+    return f"{name} on {recipe.data.dataset}, {split or recipe.data.eval_split}"

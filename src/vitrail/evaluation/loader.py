@@ -1,0 +1,65 @@
+"""Evaluation data: one split of a dataset, and this process's share of its samples."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch.utils.data import DataLoader
+
+from vitrail.datasets import EvalSampler, SegmentationDataset, collate_eval, create_dataset
+from vitrail.datasets.worker_errors import ErrorsAsValues, collate_or_error
+from vitrail.errors import VitrailError
+from vitrail.recipes import DataConfig
+from vitrail.runtime.distributed import rank, world_size
+from vitrail.transforms import EvalTransform
+
+
+def evaluation_dataset(
+    data: DataConfig, *, root: str | Path | None = None, split: str | None = None
+) -> SegmentationDataset:
+    """Open the evaluation split with the recipe's test-time resize; None takes the recipe's root and split."""
+    resize = data.eval_resize
+    transform = EvalTransform(size=resize.size if resize else None, keep_ratio=resize.keep_ratio if resize else True)
+    return create_dataset(
+        data.dataset,
+        data.root if root is None else root,
+        data.eval_split if split is None else split,
+        transform=transform,
+        **data.options,
+    )
+
+
+def evaluation_samples(
+    dataset: SegmentationDataset, *, workers: int, batch_size: int, device: torch.device
+) -> Iterator[dict[str, Any]]:
+    """Yield this process's share of the samples, each once, in order; raise what went wrong in a worker.
+
+    Parameters
+    ----------
+    dataset : SegmentationDataset
+        Opened with an `EvalTransform`.
+    workers : int
+        Processes that load; 0 loads here.
+    batch_size : int
+        How many samples will be wanted at a time; the workers keep twice as many ready.
+    device : torch.device
+        Where the samples will go.
+    """
+    loader = DataLoader(
+        ErrorsAsValues(dataset),
+        batch_size=1,
+        sampler=EvalSampler(len(dataset), rank=rank(), world_size=world_size()),
+        collate_fn=functools.partial(collate_or_error, collate_eval),
+        num_workers=workers,
+        prefetch_factor=max(2, -(-2 * batch_size // workers)) if workers else None,
+        pin_memory=device.type == "cuda",
+        generator=torch.Generator(),  # the default draws the workers' seeds from the global one
+    )
+    for batch in loader:
+        if isinstance(batch, VitrailError):
+            raise batch
+        yield {key: values[0] for key, values in batch.items()}

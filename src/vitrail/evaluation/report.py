@@ -1,0 +1,206 @@
+"""What an evaluation leaves behind: predictions as files, and a page with the images that went worst."""
+
+from __future__ import annotations
+
+import contextlib
+import heapq
+import json
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+from torch.nn import functional as F
+
+from vitrail.datasets import IGNORE
+from vitrail.errors import VitrailError
+from vitrail.evaluation.report_page import Card, page
+from vitrail.evaluation.result import Evaluation, ImageResult, ImageScore
+from vitrail.runtime.distributed import gather_objects, on_main
+from vitrail.visualize import index_mask, overlay
+
+Palette = Sequence[tuple[int, int, int]]
+
+PANEL_SIDE = 720  # pixels of the longer side of a picture in the report
+_WRONG = (230, 38, 60)
+_CONFUSIONS = 3
+
+
+class SavePredictions:
+    """Writes each prediction as a PNG whose pixel values are class indices and whose palette shows the classes.
+
+    Parameters
+    ----------
+    folder : Path
+        Files are named by image id; an id with slashes keeps its folders.
+    palette : sequence of (int, int, int)
+        One RGB colour per class.
+
+    Raises
+    ------
+    VitrailError
+        When the folder or a file cannot be written.
+    """
+
+    def __init__(self, folder: Path, palette: Palette) -> None:
+        self.folder = folder
+        self.palette = palette
+        with writing(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+
+    def __call__(self, result: ImageResult) -> None:
+        """Write the prediction of one image."""
+        path = self.folder / f"{result.id}.png"
+        if not path.resolve().is_relative_to(self.folder.resolve()):
+            raise VitrailError(f"image id {result.id!r} leads out of the folder {self.folder}")
+        with writing(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            index_mask(result.prediction, self.palette).save(path)
+
+
+@dataclass(frozen=True, eq=False)
+class Shown:
+    """What the report needs of one image, at the size it is shown in."""
+
+    image: Tensor  # uint8 [3, h, w]
+    mask: Tensor  # uint8 [h, w]
+    prediction: Tensor  # uint8 [h, w]
+    size: tuple[int, int]
+    confusion: Tensor  # int64 [K, K]
+    score: ImageScore
+
+
+class WorstImages:
+    """Keeps the images with the lowest mean IoU and shows them on a page.
+
+    Only reduced copies of the `count` worst images so far are held in memory.
+
+    Parameters
+    ----------
+    folder : Path
+        Gets `index.html`, `summary.json` and the pictures.
+    palette : sequence of (int, int, int)
+        One RGB colour per class.
+    count : int
+        How many images to show.
+
+    Raises
+    ------
+    VitrailError
+        When `count` is not positive, or the folder cannot be written.
+    """
+
+    def __init__(self, folder: Path, palette: Palette, *, count: int) -> None:
+        if count < 1:
+            raise VitrailError(f"a report of the {count} worst images: worst must be at least 1")
+        self.folder = folder
+        self.palette = palette
+        self.count = count
+        self._kept: list[tuple[float, str, Shown]] = []  # a heap: the best of the worst comes first
+        with writing(folder):
+            (folder / "images").mkdir(parents=True, exist_ok=True)
+
+    def __call__(self, result: ImageResult) -> None:
+        """Keep an image if it is among the worst so far."""
+        if math.isnan(result.score.miou):
+            return
+        rank = (-result.score.miou, result.id)
+        if len(self._kept) < self.count:
+            heapq.heappush(self._kept, (*rank, _shown(result)))
+        elif rank > self._kept[0][:2]:
+            heapq.heapreplace(self._kept, (*rank, _shown(result)))
+
+    def write(self, evaluation: Evaluation, *, title: str) -> None:
+        """Write the report; every process writes its own pictures, the main one the page.
+
+        Parameters
+        ----------
+        evaluation : Evaluation
+            Of all images.
+        title : str
+            Heads the page.
+        """
+        everyones = [key for share in gather_objects([kept[:2] for kept in self._kept]) for key in share]
+        chosen = {key[1]: place for place, key in enumerate(sorted(everyones, reverse=True)[: self.count], start=1)}
+        cards = [
+            self._write_pictures(shown, chosen[image_id], evaluation.classes)
+            for _, image_id, shown in self._kept
+            if image_id in chosen
+        ]
+        all_cards = [card for share in gather_objects(cards) for card in share]
+        on_main(lambda: self._write_page(evaluation, sorted(all_cards, key=lambda card: card.place), title))
+
+    def _write_pictures(self, shown: Shown, place: int, classes: Sequence[str]) -> Card:
+        pictures = {
+            "image": overlay(shown.image, torch.full_like(shown.mask, IGNORE), self.palette),
+            "truth": overlay(shown.image, shown.mask, self.palette, 0.6),
+            "prediction": overlay(shown.image, shown.prediction, self.palette, 0.6),
+            "errors": _errors(shown),
+        }
+        files = {name: f"images/{place:03d}-{name}.jpg" for name in pictures}
+        for name, picture in pictures.items():
+            with writing(self.folder / files[name]):
+                picture.save(self.folder / files[name], quality=90)
+        return Card(place, shown.score, shown.size, files, confusions(shown.confusion, classes))
+
+    def _write_page(self, evaluation: Evaluation, cards: Sequence[Card], title: str) -> None:
+        summary = {"title": title, **evaluation.to_dict(images=True), "worst": [card.score.id for card in cards]}
+        with writing(self.folder):
+            (self.folder / "index.html").write_text(page(evaluation, cards, title), encoding="utf-8")
+            (self.folder / "summary.json").write_text(json.dumps(summary, indent=1), encoding="utf-8")
+
+
+def confusions(confusion: Tensor, classes: Sequence[str]) -> list[tuple[str, str, float]]:
+    """Return the most frequent mistakes: the true class, what it was taken for, and the share of all pixels."""
+    wrong = confusion.double().cpu()
+    total = wrong.sum()
+    wrong = wrong - torch.diag(wrong.diagonal())
+    shares, places = (wrong / total).flatten().topk(min(_CONFUSIONS, wrong.numel()))
+    names = [divmod(place, len(classes)) for place in places.tolist()]
+    return [
+        (classes[true], classes[guess], share)
+        for (true, guess), share in zip(names, shares.tolist(), strict=True)
+        if share > 0
+    ]
+
+
+@contextlib.contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Turn what the file system refuses into an error that names the path."""
+    try:
+        yield
+    except OSError as error:
+        raise VitrailError(f"cannot write {path}: {error.strerror or error}") from error
+
+
+def _shown(result: ImageResult) -> Shown:
+    height, width = result.mask.shape
+    scale = min(1.0, PANEL_SIDE / max(height, width))
+    size = (max(1, round(height * scale)), max(1, round(width * scale)))
+    image = F.interpolate(result.image[None].float(), size=size, mode="bilinear", antialias=True)[0]
+    return Shown(
+        image=image.round().clamp(0, 255).to(torch.uint8).cpu(),
+        mask=_reduced(result.mask, size),
+        prediction=_reduced(result.prediction, size),
+        size=(height, width),
+        confusion=result.confusion.cpu(),
+        score=result.score,
+    )
+
+
+def _reduced(mask: Tensor, size: tuple[int, int]) -> Tensor:
+    small = F.interpolate(mask[None, None].to(torch.uint8), size=size, mode="nearest-exact")
+    return small[0, 0].cpu()
+
+
+def _errors(shown: Shown) -> Image.Image:
+    """Show the image in grey, wrong pixels in red, ignored ones dark."""
+    labelled = shown.mask != IGNORE
+    grey = shown.image.float().mean(dim=0)
+    grey = torch.where(labelled, 0.75 * grey + 50, 0.3 * grey).to(torch.uint8)
+    wrong = torch.where(labelled & (shown.mask != shown.prediction), 0, IGNORE).to(torch.uint8)
+    return overlay(np.stack([grey.numpy()] * 3, axis=-1), wrong, [_WRONG], 0.7)

@@ -1,0 +1,203 @@
+"""What a model sees in an image."""
+
+from __future__ import annotations
+
+import io
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+from PIL import Image
+
+from vitrail.errors import PredictionError
+from vitrail.inference.rle import compress, find_runs, run_lengths
+from vitrail.visualize import class_counts, colour_mask, index_mask, overlay, with_legend
+
+Kind = Literal["overlay", "colour", "index"]
+NOTEBOOK_SIDE = 1200  # pixels of the longer side in a notebook
+
+
+class ClassArea(NamedTuple):
+    """How much of an image one class covers.
+
+    Attributes
+    ----------
+    index : int
+        The class.
+    name : str
+        Its name.
+    pixels : int
+        Number of pixels.
+    share : float
+        Of the image, 0…1.
+    """
+
+    index: int  # type: ignore[assignment] # hides tuple.index, which nobody asks of an area
+    name: str
+    pixels: int
+    share: float
+
+
+@dataclass(frozen=True, eq=False)
+class Prediction:
+    """The segmentation of one image.
+
+    Attributes
+    ----------
+    mask : ndarray
+        Class indices [H, W] at the size of the image; uint8 for up to 255 classes.
+    classes : tuple of str
+        Class names.
+    palette : tuple of (int, int, int)
+        One RGB colour per class.
+    image : ndarray
+        The image, uint8 RGB [H, W, 3].
+    id : str
+        The image's name: the file without its suffix, empty for images that came from memory.
+    scores : ndarray or None
+        The probability of each pixel's class, float32 [H, W], where it was asked for.
+
+    Examples
+    --------
+    >>> prediction = predict("fastscnn_camvid", "street.png")
+    >>> prediction.areas()[0].name
+    'building'
+    >>> prediction.save("street_overlay.png")
+    """
+
+    mask: np.ndarray = field(repr=False)
+    classes: tuple[str, ...]
+    palette: tuple[tuple[int, int, int], ...] = field(repr=False)
+    image: np.ndarray = field(repr=False)
+    id: str = ""
+    scores: np.ndarray | None = field(default=None, repr=False)
+
+    def overlay(self, alpha: float = 0.5, *, legend: bool = False) -> Image.Image:
+        """Return the image with the classes' colours over it.
+
+        Parameters
+        ----------
+        alpha : float
+            Share of the colours, 0…1.
+        legend : bool
+            Add the names of the classes, with their shares, below.
+        """
+        picture = overlay(self.image, self.mask, self.palette, alpha)
+        return with_legend(picture, self.mask, self.classes, self.palette) if legend else picture
+
+    def colour(self) -> Image.Image:
+        """Return the mask in the classes' colours."""
+        return colour_mask(self.mask, self.palette)
+
+    def index(self) -> Image.Image:
+        """Return the mask as an image whose pixel values are class indices.
+
+        Up to 256 classes it is a palette image that shows the classes' colours; with more it has 16 bits per pixel.
+        """
+        return index_mask(self.mask, self.palette)
+
+    def save(self, path: str | Path, kind: Kind = "overlay", *, alpha: float = 0.5) -> None:
+        """Write a picture; missing folders are made.
+
+        Parameters
+        ----------
+        path : path
+            Its suffix chooses the format; masks want one without loss, such as .png.
+        kind : {"overlay", "colour", "index"}
+            The overlay with its legend, the mask in colours, or the mask as class indices.
+        alpha : float
+            Share of the colours in an overlay.
+
+        Raises
+        ------
+        PredictionError
+            For an unknown kind, a format that would change the classes of pixels, or a file that cannot be written.
+        """
+        path = Path(path)
+        if kind == "overlay":
+            picture = self.overlay(alpha, legend=True)
+        elif kind == "colour":
+            picture = self.colour()
+        elif kind == "index":
+            if path.suffix.lower() not in (".png", ".tif", ".tiff", ".bmp"):
+                raise PredictionError(
+                    f"class indices do not survive in {path.suffix or 'a file without suffix'}: use .png"
+                )
+            picture = self.index()
+        else:
+            raise PredictionError(f"unknown kind of picture {kind!r}: overlay, colour or index")
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            picture.save(path)
+        except (OSError, ValueError) as error:
+            raise PredictionError(f"cannot write {path}: {error}") from error
+
+    def areas(self) -> list[ClassArea]:
+        """Return the classes that are in the image, the largest first."""
+        counts = class_counts(self.mask, len(self.classes))
+        found = [
+            ClassArea(index, self.classes[index], count, count / self.mask.size)
+            for index, count in enumerate(counts)
+            if count
+        ]
+        return sorted(found, key=lambda area: -area.pixels)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return name, size and areas as JSON-ready data."""
+        height, width = self.mask.shape
+        return {
+            "id": self.id,
+            "height": height,
+            "width": width,
+            "areas": [area._asdict() for area in self.areas()],
+        }
+
+    def to_coco(self, image_id: int | str | None = None, *, compressed: bool = True) -> list[dict[str, Any]]:
+        """Return one COCO annotation for each class in the image, in the manner of COCO-Stuff.
+
+        Parameters
+        ----------
+        image_id : int or str, optional
+            Stands in every annotation; None takes the image's name.
+        compressed : bool
+            Write run lengths as COCO's result files do; False gives them as a list of numbers.
+
+        Returns
+        -------
+        list of dict
+            With "image_id", "category_id" (the class index), "category" (its name), "segmentation" (run lengths),
+            "area" in pixels, "bbox" (x, y, width, height), "iscrowd", and "score" (the mean probability) where the
+            prediction has scores.
+        """
+        runs = find_runs(self.mask)
+        annotations = []
+        for area in sorted(self.areas()):
+            counts = run_lengths(runs, area.index)
+            where = self.mask == area.index
+            annotation: dict[str, Any] = {
+                "image_id": self.id if image_id is None else image_id,
+                "category_id": area.index,
+                "category": area.name,
+                "segmentation": {"size": list(self.mask.shape), "counts": compress(counts) if compressed else counts},
+                "area": area.pixels,
+                "bbox": _bounding_box(where),
+                "iscrowd": 0,
+            }
+            if self.scores is not None:
+                annotation["score"] = float(self.scores[where].mean(dtype=np.float64))
+            annotations.append(annotation)
+        return annotations
+
+    def _repr_png_(self) -> bytes:
+        picture = self.overlay(legend=True)
+        picture.thumbnail((NOTEBOOK_SIDE, NOTEBOOK_SIDE))
+        file = io.BytesIO()
+        picture.save(file, "PNG")
+        return file.getvalue()
+
+
+def _bounding_box(where: np.ndarray) -> list[int]:
+    columns, rows = np.flatnonzero(where.any(axis=0)), np.flatnonzero(where.any(axis=1))
+    left, top = int(columns[0]), int(rows[0])
+    return [left, top, int(columns[-1]) - left + 1, int(rows[-1]) - top + 1]

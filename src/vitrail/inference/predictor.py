@@ -1,0 +1,263 @@
+"""From images to class indices: whole images or sliding windows, several scales, mirrored too, in bounded memory."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Sequence
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from vitrail.errors import ModelError, PredictionError
+from vitrail.inference.score_map import (
+    DenseMap,
+    Labels,
+    MeanMap,
+    MirroredMap,
+    ScoreMap,
+    SoftmaxMap,
+    argmax_at_size,
+    best_labels,
+    materialise,
+    resized,
+)
+from vitrail.inference.sliding import SlidingMap, window_starts
+from vitrail.recipes import EvalConfig
+from vitrail.runtime.device import Precision, autocast
+from vitrail.segmentors import Head, Segmentor
+from vitrail.transforms import Normalize
+
+__all__ = ["Predictor", "argmax_at_size", "evaluating"]
+
+Size = tuple[int, int]
+
+
+class Predictor:
+    """Segments images with a model, the way an `EvalConfig` says.
+
+    One view of an image (one scale, mirrored or not) gives logits at the resolution of the head; they are resized to
+    the view, then to the size that is asked for, and only there averaged with the other views. With sliding windows
+    the overlapping windows of a view are averaged before. All of it happens in bands of rows: the scores of all classes
+    never exist for a whole large image at once, unless a head makes them so itself (one that overrides
+    `Head.predict`, such as mask classification).
+
+    Whole images pass through the model in one piece, whatever their size; one that is too large for the memory is not
+    cut up silently, since windows give other results: ask for `mode="slide"`.
+
+    Parameters
+    ----------
+    model : Segmentor
+        Moved to the device; in evaluation mode while it predicts, in whatever mode it was afterwards.
+    settings : EvalConfig
+        Whole or windows, scales, mirroring, what is averaged, and how many images or windows go through the model
+        together. A scaled view is resized bilinearly, without antialiasing, to int(size × scale + 0.5).
+    device : torch.device
+        Where to compute.
+    amp : {"none", "bfloat16", "float16"}
+        Precision of the model; logits are float32 from the head on.
+    flip_pairs : sequence of (int, int)
+        Classes that change places in a mirrored image.
+    mean, std : sequence of float, optional
+        What images in 0…255 are normalised with; None takes the model card's.
+
+    Raises
+    ------
+    ModelError
+        When neither the model's card nor the arguments say how images are normalised.
+    """
+
+    def __init__(
+        self,
+        model: Segmentor,
+        settings: EvalConfig,
+        *,
+        device: torch.device,
+        amp: Precision = "none",
+        flip_pairs: Sequence[tuple[int, int]] = (),
+        mean: Sequence[float] | None = None,
+        std: Sequence[float] | None = None,
+    ) -> None:
+        if model.card is not None:
+            mean, std = mean or model.card.mean, std or model.card.std
+        if mean is None or std is None:
+            raise ModelError("the model has no card: set model.card, or pass the mean and std of its training images")
+        self.model = model.to(device)
+        self.settings = settings
+        self.device = device
+        self.amp = amp
+        self.flip_pairs = tuple(flip_pairs)
+        self.normalize = Normalize(mean, std).to(device)
+        self._resizes_late = type(model).forward is Segmentor.forward and type(model.head).predict is Head.predict
+
+    def segment(self, images: Sequence[Tensor], sizes: Sequence[Size] | None = None) -> list[Tensor]:
+        """Return the class indices of images.
+
+        Parameters
+        ----------
+        images : sequence of Tensor [3, h, w]
+            RGB, uint8, on any device; equal sizes go through the model together.
+        sizes : sequence of (int, int), optional
+            Height and width of each result; None keeps those of the images.
+
+        Returns
+        -------
+        list of Tensor [H, W]
+            On the device: uint8 for up to 255 classes, int16 or int32 for more.
+
+        Raises
+        ------
+        PredictionError
+            When an image is not uint8 [3, h, w], or an image in one piece does not fit into the device's memory.
+        """
+        return [labels.mask for labels in self._labels(images, sizes, with_scores=False)]
+
+    def segment_with_scores(self, images: Sequence[Tensor], sizes: Sequence[Size] | None = None) -> list[Labels]:
+        """Return the class indices of images as `segment` does, each with the probability of that class, [H, W]."""
+        return self._labels(images, sizes, with_scores=True)
+
+    def scores(self, images: Sequence[Tensor], sizes: Sequence[Size] | None = None) -> list[Tensor]:
+        """Return the scores of all classes, [K, H, W] for each image: for images of which that fits into memory.
+
+        They are logits; probabilities where several views or windows were averaged as probabilities.
+        """
+        sizes = _checked_sizes(images, sizes)
+        result: dict[int, Tensor] = {}
+        with evaluating(self.model), torch.no_grad():
+            for index, scores in self._maps(images, sizes):
+                result[index] = materialise(scores)
+        return [result[index] for index in range(len(images))]
+
+    def _labels(self, images: Sequence[Tensor], sizes: Sequence[Size] | None, *, with_scores: bool) -> list[Labels]:
+        sizes = _checked_sizes(images, sizes)
+        result: dict[int, Labels] = {}
+        with evaluating(self.model), torch.no_grad(), _memory_hint(images, self.settings):
+            for index, scores in self._maps(images, sizes):
+                result[index] = best_labels(scores, with_scores=with_scores)
+        return [result[index] for index in range(len(images))]
+
+    def _maps(self, images: Sequence[Tensor], sizes: Sequence[Size]) -> Iterator[tuple[int, ScoreMap]]:
+        """Yield each image's index and score map; a map must be used up before the next one is asked for."""
+        for group in _equal_sizes(images, 1 if self.settings.mode == "slide" else self.settings.batch_size):
+            batch = torch.stack([images[index].to(self.device, non_blocking=True) for index in group])
+            views = [view for scale in self.settings.scales for view in self._views(batch, scale)]
+            for position, index in enumerate(group):
+                yield index, self._mean([view[position] for view in views], sizes[index])
+
+    def _views(self, images: Tensor, scale: float) -> Iterator[list[ScoreMap]]:
+        """Yield the maps of a batch [B, 3, h, w] at one scale, then those of the mirrored batch."""
+        images = _scaled(images, scale)
+        yield self._view(images)
+        if self.settings.flip:
+            yield [MirroredMap(scores, self.flip_pairs) for scores in self._view(images.flip(-1))]
+
+    def _view(self, images: Tensor) -> list[ScoreMap]:
+        if self.settings.mode == "slide":
+            return [self._slide(image) for image in images]
+        size = (images.shape[-2], images.shape[-1])
+        return [self._resized(DenseMap(logits), size) for logits in self._logits(images)]
+
+    def _slide(self, image: Tensor) -> ScoreMap:
+        window, stride = self.settings.window, self.settings.stride
+        if window is None or stride is None:
+            raise PredictionError("sliding windows need evaluation.window and evaluation.stride")
+        return SlidingMap(
+            (image.shape[-2], image.shape[-1]),
+            window,
+            stride,
+            self._windows(image, window, stride),
+            num_classes=self.model.num_classes,
+            device=self.device,
+            normalised=self.settings.average == "probabilities",
+        )
+
+    def _windows(self, image: Tensor, window: Size, stride: Size) -> Iterator[ScoreMap]:
+        """Yield the map of each window of an image [3, H, W], row by row."""
+        height, width = min(window[0], image.shape[-2]), min(window[1], image.shape[-1])
+        tops = window_starts(image.shape[-2], window[0], stride[0])
+        lefts = window_starts(image.shape[-1], window[1], stride[1])
+        corners = [(top, left) for top in tops for left in lefts]
+        for start in range(0, len(corners), self.settings.batch_size):
+            chunk = corners[start : start + self.settings.batch_size]
+            crops = torch.stack([image[:, top : top + height, left : left + width] for top, left in chunk])
+            for logits in self._logits(crops):
+                scores = self._resized(DenseMap(logits), (height, width))
+                yield SoftmaxMap(scores) if self.settings.average == "probabilities" else scores
+
+    def _logits(self, images: Tensor) -> Tensor:
+        """Return logits [B, K, h', w'], at the head's own resolution where the head lets them be resized later."""
+        images = self.normalize(images).contiguous(memory_format=torch.channels_last)
+        with autocast(self.device, self.amp):
+            logits = self.model.head(self.model.backbone(images)) if self._resizes_late else self.model(images)
+        return logits.float().contiguous()
+
+    def _resized(self, scores: ScoreMap, size: Size) -> ScoreMap:
+        return resized(scores, size, align_corners=self.model.head.align_corners)
+
+    def _mean(self, views: Sequence[ScoreMap], size: Size) -> ScoreMap:
+        """Return the mean of one image's views at `size`."""
+        views = [self._resized(view, size) for view in views]
+        if len(views) == 1:
+            return views[0]
+        if self.settings.average == "probabilities":
+            views = [view if view.normalised else SoftmaxMap(view) for view in views]
+        return MeanMap(views)
+
+
+@contextlib.contextmanager
+def evaluating(model: torch.nn.Module) -> Iterator[None]:
+    """Put a model into evaluation mode for the length of a block, then every part of it back into the mode it had."""
+    training = [module for module in model.modules() if module.training]
+    model.eval()
+    try:
+        yield
+    finally:
+        for module in training:
+            module.training = True
+
+
+def _scaled(images: Tensor, scale: float) -> Tensor:
+    if scale == 1:
+        return images
+    size = [int(side * scale + 0.5) for side in images.shape[-2:]]
+    return F.interpolate(images.float(), size=size, mode="bilinear", align_corners=False)
+
+
+def _equal_sizes(images: Sequence[Tensor], batch_size: int) -> Iterator[list[int]]:
+    """Yield the indices of images of equal size, at most `batch_size` at a time."""
+    groups: dict[torch.Size, list[int]] = {}
+    for index, image in enumerate(images):
+        groups.setdefault(image.shape, []).append(index)
+    for group in groups.values():
+        for start in range(0, len(group), batch_size):
+            yield group[start : start + batch_size]
+
+
+def _checked_sizes(images: Sequence[Tensor], sizes: Sequence[Size] | None) -> Sequence[Size]:
+    for image in images:
+        if image.dtype != torch.uint8 or image.ndim != 3 or image.shape[0] != 3 or 0 in image.shape:
+            raise PredictionError(
+                f"an image must be uint8 RGB [3, height, width], not {image.dtype} {list(image.shape)}"
+            )
+    if sizes is None:
+        return [(image.shape[1], image.shape[2]) for image in images]
+    if len(sizes) != len(images):
+        raise PredictionError(f"{len(images)} images but {len(sizes)} sizes")
+    return sizes
+
+
+@contextlib.contextmanager
+def _memory_hint(images: Sequence[Tensor], settings: EvalConfig) -> Iterator[None]:
+    try:
+        yield
+    except torch.cuda.OutOfMemoryError as error:
+        largest = max((tuple(image.shape[1:]) for image in images), key=lambda size: size[0] * size[1])
+        remedy = (
+            "evaluation.mode=slide with evaluation.window and evaluation.stride"
+            if settings.mode == "whole"
+            else "a smaller evaluation.window"
+        )
+        raise PredictionError(
+            f"the device's memory does not hold an image of {largest[0]} × {largest[1]} at "
+            f"evaluation.batch_size={settings.batch_size}: use a smaller batch, or {remedy}"
+        ) from error

@@ -1,0 +1,1 @@
+"""Where a model runs: device, precision, progress display, processes."""

@@ -1,0 +1,78 @@
+"""Training data: from the data section of a recipe to batches on the device."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Generator, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader
+
+from vitrail.datasets import SegmentationDataset, TrainSampler, collate_train, create_dataset
+from vitrail.datasets.worker_errors import ErrorsAsValues, collate_or_error
+from vitrail.errors import VitrailError
+from vitrail.recipes import DataConfig, Recipe
+from vitrail.runtime.distributed import rank, world_size
+from vitrail.transforms import TrainTransform
+
+
+def training_dataset(data: DataConfig) -> SegmentationDataset:
+    """Open the training split with the recipe's augmentation."""
+    dataset = create_dataset(data.dataset, data.root, data.train_split, **data.options)
+    augment = data.augment
+    dataset.transform = TrainTransform(
+        base_size=augment.resize.size if augment.resize else None,
+        keep_ratio=augment.resize.keep_ratio if augment.resize else True,
+        scale=augment.scale,
+        crop=augment.crop,
+        max_class_share=augment.max_class_share,
+        flip=augment.flip,
+        flip_pairs=dataset.benchmark.flip_pairs,
+        rotate_degrees=augment.rotate_degrees,
+        rotate=augment.rotate,
+        photometric=augment.photometric,
+        fill=_rounded(data.mean),
+    )
+    return dataset
+
+
+def training_loader(
+    dataset: SegmentationDataset, recipe: Recipe, *, start: int, device: torch.device
+) -> DataLoader[Any]:
+    """Return this process's endless share of the training stream, from iteration `start` (counted from 0).
+
+    The samples depend on `train.seed` and the iteration alone: neither on the number of workers or processes nor on
+    torch's global random state, which the loader does not touch.
+
+    Raises
+    ------
+    DatasetError
+        When a batch is larger than the dataset, or cannot be shared equally by the processes.
+    """
+    train = recipe.train
+    sampler = TrainSampler(
+        len(dataset), train.batch_size, seed=train.seed, rank=rank(), world_size=world_size(), start=start
+    )
+    return DataLoader(
+        ErrorsAsValues(dataset),
+        batch_sampler=sampler,
+        num_workers=recipe.data.workers,
+        collate_fn=functools.partial(collate_or_error, collate_train),
+        pin_memory=device.type == "cuda",
+        generator=torch.Generator().manual_seed(train.seed),
+    )
+
+
+def batches_on(device: torch.device, loader: DataLoader[Any]) -> Generator[tuple[Tensor, Tensor], None, None]:
+    """Yield images [B, 3, H, W] and masks [B, H, W], uint8, on the device; raise what went wrong in a worker."""
+    for batch in loader:
+        if isinstance(batch, VitrailError):
+            raise batch
+        yield batch["image"].to(device, non_blocking=True), batch["mask"].to(device, non_blocking=True)
+
+
+def _rounded(mean: Sequence[float]) -> tuple[int, int, int]:
+    red, green, blue = (round(value) for value in mean)
+    return red, green, blue

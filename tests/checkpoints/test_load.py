@@ -1,0 +1,52 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+import vitrail.checkpoints.loading as load_module  # noqa: F401 - the module, which the function of the same name hides
+from vitrail.checkpoints import load, shipped_models
+from vitrail.errors import CheckpointError
+from vitrail.segmentors import Segmentor
+
+
+@pytest.fixture
+def shipped(model_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import sys
+
+    monkeypatch.setattr(sys.modules["vitrail.checkpoints.loading"], "shipped_models", lambda: {"small": model_file})
+
+
+def test_shipped_models_load_by_name(shipped: None, model: Segmentor) -> None:
+    assert load("small").card == model.card
+
+
+def test_an_unknown_name_suggests_the_nearest(shipped: None) -> None:
+    with pytest.raises(CheckpointError, match=r"unknown model 'smal'\. Did you mean 'small'\?"):
+        load("smal")
+
+
+@pytest.mark.parametrize("name", ["missing.safetensors", "missing.pth", "folder/missing"])
+def test_missing_files_are_said_to_be_missing(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "folder").mkdir()
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(CheckpointError, match=f"no model file at {name}"):
+        load(name)
+
+
+def test_a_folder_is_no_model(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match="is a folder; give a model file"):
+        load(tmp_path)
+
+
+def test_a_model_goes_to_the_device_asked_for(model_file: Path) -> None:
+    assert next(load(model_file, device="meta").parameters()).device == torch.device("meta")
+
+
+@pytest.mark.parametrize("name", sorted(shipped_models()))
+def test_every_shipped_model_loads_and_has_a_page(name: str) -> None:
+    model = load(name)
+    assert model.card is not None
+    assert model.card.license
+    assert shipped_models()[name].with_suffix(".md").is_file()

@@ -1,0 +1,205 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from click.testing import CliRunner
+from torch import Tensor
+
+from vitrail import cli
+from vitrail.checkpoints import list_weights, load, weights_table
+from vitrail.checkpoints.index import find_by_file, index
+from vitrail.checkpoints.sources.layouts import average_last, map_first, merging_order
+from vitrail.checkpoints.sources.mmseg.config import read_config, recipe_from_config
+from vitrail.checkpoints.sources.renaming import Part, Table, conv_and_norm, join, rename_parts, split
+from vitrail.checkpoints.sources.settings import Settings, UnsupportedError
+from vitrail.errors import CheckpointError
+from vitrail.recipes import recipe_from_dict
+from vitrail.segmentors import Segmentor
+from vitrail.segmentors.build import build_model
+
+ONE = torch.ones(1)
+SUPPORTED = [name for name, entry in index().items() if not entry.unsupported]
+
+# The config of a small model as MMEngine writes it into a checkpoint, with what a loader must not run.
+CONFIG = """
+norm_cfg = dict(requires_grad=True, type='SyncBN')
+crop_size = (64, 64)
+dataset_type = 'MyDataset'
+launched = __import__('os').system('touch executed')
+model = dict(
+    auxiliary_head=dict(
+        align_corners=False, channels=16, concat_input=False, dropout_ratio=0.1, in_channels=256, in_index=2,
+        loss_decode=dict(loss_weight=0.4, type='CrossEntropyLoss', use_sigmoid=False),
+        norm_cfg=dict(requires_grad=True, type='SyncBN'), num_classes=3, num_convs=1, type='FCNHead'),
+    backbone=dict(
+        contract_dilation=True, depth=18, dilations=(1, 1, 2, 4), norm_cfg=dict(requires_grad=True, type='SyncBN'),
+        norm_eval=False, num_stages=4, out_indices=(0, 1, 2, 3), strides=(1, 2, 1, 1), style='pytorch',
+        type='ResNetV1c'),
+    data_preprocessor=dict(
+        bgr_to_rgb=True, mean=[1.0, 2.0, 3.0], pad_val=0, std=[4.0, 5.0, 6.0], type='SegDataPreProcessor'),
+    decode_head=dict(
+        align_corners=True, channels=32, dropout_ratio=0.1, in_channels=512, in_index=3,
+        loss_decode=dict(loss_weight=1.0, type='CrossEntropyLoss', use_sigmoid=False),
+        norm_cfg=dict(requires_grad=True, type='SyncBN'), num_classes=3, pool_scales=(1, 2, 3, 6), type='PSPHead'),
+    pretrained='open-mmlab://resnet18_v1c', test_cfg=dict(crop_size=(64, 64), mode='slide', stride=(48, 48)),
+    train_cfg=dict(), type='EncoderDecoder')
+test_pipeline = [dict(type='LoadImageFromFile'), dict(keep_ratio=True, scale=(128, 64), type='Resize')]
+train_cfg = dict(max_iters=500, type='IterBasedTrainLoop', val_interval=100)
+train_dataloader = dict(batch_size=2)
+"""
+
+
+def test_every_supported_entry_has_a_valid_recipe_and_a_card() -> None:
+    assert len(SUPPORTED) > 600
+    for name in SUPPORTED:
+        entry = index()[name]
+        card = entry.card()
+        recipe = recipe_from_dict(card.recipe)
+        assert len(card.classes) == len(card.palette) == recipe.model.num_classes, name
+        assert entry.url.startswith("https://") and entry.fingerprint, name
+        assert entry.miou is None or 0.1 < entry.miou < 1, name
+    assert len({index()[name].file for name in SUPPORTED}) == len(SUPPORTED)
+
+
+def test_an_entry_that_is_not_supported_says_why_before_anything_is_downloaded() -> None:
+    name = next(name for name, entry in index().items() if entry.unsupported)
+    with pytest.raises(CheckpointError, match=f"{name} is not supported yet: .*vitrail"):
+        load(name)
+
+
+def test_an_unknown_published_name_suggests_the_nearest() -> None:
+    with pytest.raises(CheckpointError, match="Did you mean 'ssseg/pspnet_resnet50os8_ade20k'"):
+        load("ssseg/pspnet_resnet50os8_ade20")
+    with pytest.raises(CheckpointError, match="Did you mean 'ssseg/pspnet_resnet50os8_ade20k'"):
+        load("pspnet_resnet50os8_ade20k")
+
+
+def test_the_index_is_filtered() -> None:
+    entries = list_weights("pspnet", dataset="ade20k", backbone="resnet50c", project="ssseg", supported=True)
+    assert "ssseg/pspnet_resnet50os8_ade20k" in {entry.name for entry in entries}
+    assert all(entry.dataset == "ade20k" and entry.project == "ssseg" for entry in entries)
+    assert "published checkpoints" in weights_table(entries)
+    assert all(entry.unsupported for entry in list_weights(supported=False))
+    with pytest.raises(CheckpointError, match=r"no published model has dataset 'ade'.*'ade20k'"):
+        list_weights(dataset="ade")
+
+
+def test_the_command_lists_as_json() -> None:
+    result = CliRunner().invoke(cli.cli, ["weights", "mmseg/fcn_r50*cityscapes*", "--json"])
+    rows = json.loads(result.stdout)
+    assert rows and all(row["supported"] and len(row["sha256"]) == 8 for row in rows)
+
+
+def test_layouts_undo_what_the_projects_do() -> None:
+    channels = torch.arange(8.0)
+    unfolded = torch.nn.functional.unfold(channels.view(1, 2, 2, 2), 2).flatten()  # (channel, row, column)
+    expected = channels.view(2, 2, 2).permute(2, 1, 0).flatten()  # (column, row, channel)
+    assert torch.equal(merging_order(unfolded), expected)
+
+    fuse = torch.arange(6.0).view(1, 6, 1, 1).expand(2, -1, -1, -1)
+    state = {"head.pyramid.fuse.conv.weight": fuse}
+    assert average_last(state)["head.pyramid.fuse.conv.weight"][0].flatten().tolist() == [2, 3, 4, 5, 0, 1]
+    assert map_first(torch.arange(9.0).view(1, 9).expand(2, 9))[0].tolist() == [8, 0, 1, 2, 3, 4, 5, 6, 7]
+
+    parted = split(".qkv", ((".q", 1), (".kv", 2)))({"a.qkv": torch.arange(6.0)})
+    assert {name: value.tolist() for name, value in parted.items()} == {"a.q": [0, 1], "a.kv": [2, 3, 4, 5]}
+    assert join((".q", ".kv"), ".qkv")(parted)["a.qkv"].tolist() == [0, 1, 2, 3, 4, 5]
+
+
+def test_a_tensor_belongs_to_the_first_part_with_its_prefix() -> None:
+    parts = [Part(Table(((r"^x$", "y"),)), "net.", "backbone."), Part(Table(conv_and_norm("head")))]
+    state = rename_parts({"net.x": ONE, "head.0.weight": ONE, "head.1.bias": ONE}, parts, "file")
+    assert list(state) == ["backbone.y", "head.conv.weight", "head.bn.bias"]
+    with pytest.raises(CheckpointError, match=r"1 tensors belong to no part of the model \(x\)"):
+        rename_parts({"x": ONE}, parts[:1], "file")
+
+
+def test_settings_refuse_what_nobody_asked_for() -> None:
+    settings = Settings({"known": [1, 2], "other": 1}, "its config")
+    settings.must_be("known", (1, 2))
+    with pytest.raises(UnsupportedError, match="its config says other"):
+        settings.finish()
+    with pytest.raises(UnsupportedError, match="other is 1, which vitrail does not compute"):
+        settings.must_be("other", 2)
+
+
+def test_a_config_is_read_and_never_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    config = read_config(CONFIG, "file")
+    assert config["model"]["backbone"]["dilations"] == (1, 1, 2, 4)
+    assert "launched" not in config and not (tmp_path / "executed").exists()
+    with pytest.raises(CheckpointError, match="the config in the checkpoint cannot be read"):
+        read_config("model = dict(", "file")
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "what"),
+    [
+        ("type='PSPHead'", "type='ANNHead'", "no method with MMSegmentation's ANNHead"),
+        ("type='ResNetV1c'", "type='MyNet'", "no encoder like MMSegmentation's MyNet"),
+        ("style='pytorch'", "style='caffe'", "style is 'caffe'"),
+        ("style='pytorch'", "style='pytorch', twist=3", "says twist"),
+        ("num_stages=4", "num_stages=3", "num_stages is 3"),
+    ],
+)
+def test_a_config_that_vitrail_does_not_compute_is_refused(old: str, new: str, what: str) -> None:
+    with pytest.raises(UnsupportedError, match=what):
+        recipe_from_config(read_config(CONFIG.replace(old, new), "file"), "x", "file")
+
+
+def users_model() -> Segmentor:
+    recipe = recipe_from_config(read_config(CONFIG, "file"), "mine", "file")
+    return build_model(recipe["model"], 3).eval()
+
+
+def in_mmsegs_names(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    names = {
+        "backbone.encoder.bn1.": "backbone.stem.7.",
+        "backbone.encoder.conv1.": "backbone.stem.",
+        "backbone.encoder.": "backbone.",
+        "auxiliary.0.": "auxiliary_head.",
+        "head.pyramid.stages.": "decode_head.psp_modules.",
+        "head.fuse.": "decode_head.bottleneck.",
+        "head.": "decode_head.",
+    }
+    theirs = {}
+    for name, value in state.items():
+        for ours, renamed in names.items():
+            if name.startswith(ours):
+                name = renamed + name.removeprefix(ours)
+                break
+        theirs[name.replace(".classifier.", ".conv_seg.")] = value
+    return theirs
+
+
+def test_a_users_own_model_of_mmsegmentation_needs_nothing_but_the_file(tmp_path: Path) -> None:
+    model = users_model()
+    meta = {"cfg": CONFIG, "dataset_meta": {"classes": ("cat", "dog", "else"), "palette": [[1, 2, 3]] * 3}}
+    state = {f"module.{name}": value for name, value in in_mmsegs_names(model.state_dict()).items()}
+    torch.save({"meta": meta, "state_dict": state}, tmp_path / "mine.pth")
+    loaded = load(tmp_path / "mine.pth")
+    assert loaded.card is not None
+    assert loaded.card.classes == ("cat", "dog", "else")
+    assert loaded.card.mean == (1.0, 2.0, 3.0)
+    recipe = recipe_from_dict(loaded.card.recipe)
+    assert recipe.evaluation.window == (64, 64) and recipe.data.eval_resize.size == (64, 128)
+    assert (recipe.train.iterations, recipe.model.output_stride) == (500, 8)
+    images = torch.randn(1, 3, 64, 80)
+    with torch.no_grad():
+        torch.testing.assert_close(loaded(images), model(images))
+
+
+def test_classes_that_disagree_with_the_weights_are_refused(tmp_path: Path) -> None:
+    meta = {"cfg": CONFIG, "CLASSES": ("cat", "dog")}
+    torch.save({"meta": meta, "state_dict": in_mmsegs_names(users_model().state_dict())}, tmp_path / "mine.pth")
+    with pytest.raises(CheckpointError, match="names 2 classes, but its model has 3"):
+        load(tmp_path / "mine.pth")
+
+
+def test_files_go_by_their_published_name() -> None:
+    entry = find_by_file("pspnet_resnet50os8_ade20k.pth")
+    assert entry is not None and entry.name == "ssseg/pspnet_resnet50os8_ade20k"
+    assert find_by_file("something_else.pth") is None

@@ -1,0 +1,151 @@
+"""A dataset, a model and a recipe small enough to train in a test; as a program, trainings that can be killed.
+
+python tiny_training.py '[{"folder": …, "base": "recipe", "changes": {…}, "resume": false, "die_at_step": 5}, …]'
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torchvision import tv_tensors
+
+from vitrail.backbones import BACKBONES, Backbone
+from vitrail.datasets import Benchmark
+from vitrail.datasets.dataset import DATASETS
+from vitrail.recipes import Recipe, recipe_from_dict
+from vitrail.segmentors import SEGMENTORS, Head, Segmentor
+from vitrail.segmentors.segmentor import Method
+
+BENCHMARK = Benchmark("tiny", "Tiny", ("ground", "red", "blue"), ((0, 90, 0), (200, 0, 0), (0, 0, 200)), splits={})
+COLOURS = torch.tensor([[40, 120, 40], [220, 60, 60], [60, 60, 220]], dtype=torch.uint8)
+IMAGES = {"train": 26, "val": 5}  # 26 does not divide by the batches of the tests
+
+
+class TinySource:
+    """Noisy pictures of two rectangles; part of each mask is unlabelled, of every picture another part."""
+
+    def __init__(self, split: str) -> None:
+        self.ids = [f"{split}{index}" for index in range(IMAGES[split])]
+        self.split = split
+
+    def load(self, index: int) -> tuple[tv_tensors.Image, tv_tensors.Mask]:
+        generator = torch.Generator().manual_seed(index + 1000 * (self.split == "val"))
+        mask = torch.zeros(72, 80, dtype=torch.uint8)
+        for label in (1, 2):
+            top, left, height, width = torch.randint(8, 40, (4,), generator=generator).tolist()
+            mask[top : top + height, left : left + width] = label
+        noise = torch.randint(0, 35, (3, 72, 80), generator=generator, dtype=torch.uint8)
+        image = COLOURS[mask.long()].permute(2, 0, 1) + noise
+        mask[: 3 * (index % 7)] = 255
+        return tv_tensors.Image(image), tv_tensors.Mask(mask)
+
+
+class TinyBackbone(Backbone):
+    """Two convolutions, no batch norm."""
+
+    channels = (8,)
+    strides = (2,)
+
+    def __init__(self, *, in_channels: int = 3) -> None:
+        super().__init__()
+        self.stem = nn.Conv2d(in_channels, 8, 3, stride=2, padding=1)
+        self.mix = nn.Conv2d(8, 8, 3, padding=1)
+
+    def forward(self, images: Tensor) -> list[Tensor]:
+        return [self.mix(self.stem(images).relu()).relu()]
+
+
+class TinyHead(Head):
+    """Dropout and a classifier."""
+
+    def __init__(self, num_classes: int, dropout: float) -> None:
+        super().__init__(num_classes)
+        self.dropout = nn.Dropout2d(dropout)
+        self.classifier = nn.Conv2d(8, num_classes, 1)
+
+    def forward(self, features: Sequence[Tensor]) -> Tensor:
+        return self.classifier(self.dropout(features[-1]))
+
+
+def tiny_segmentor(backbone: Backbone, num_classes: int, *, dropout: float = 0.0) -> Segmentor:
+    return Segmentor(backbone, TinyHead(num_classes, dropout))
+
+
+def register(add: Callable[[dict[str, Any], str, Any], None]) -> None:
+    """Register dataset and model with `add(mapping, name, entry)`."""
+    add(DATASETS._entries, "tiny", lambda root, split: (BENCHMARK, TinySource(split)))
+    add(BACKBONES._entries, "tiny", TinyBackbone)
+    add(SEGMENTORS._entries, "tiny", Method(tiny_segmentor, "tiny", None))
+
+
+def recipe(**changes: Any) -> Recipe:
+    """Return a recipe of 12 iterations on one process; keys are dotted with `__` ("train__ema")."""
+    data: dict[str, Any] = {
+        "name": "tiny",
+        "model": {"segmentor": "tiny"},
+        "data": {"dataset": "tiny", "workers": 0, "augment": {"crop": [64, 64], "scale": [0.8, 1.2]}},
+        "optimizer": {"lr": 0.05},
+        "train": {"iterations": 12, "batch_size": 4, "log_every": 1, "save_every": 4},
+    }
+    for key, value in changes.items():
+        *parents, last = key.split("__")
+        section = data
+        for parent in parents:
+            section = section.setdefault(parent, {})
+        section[last] = value
+    return recipe_from_dict(data)
+
+
+def fastscnn(**changes: Any) -> Recipe:
+    """Return a recipe with everything that must survive a resume: workers, augmentation, dropout, average, parts."""
+    return recipe(
+        **{
+            "model__segmentor": "fastscnn",
+            "model__options": {"dropout": 0.5},
+            "data__workers": 2,
+            "optimizer__name": "adamw",
+            "optimizer__lr": 0.001,
+            "train__ema": 0.9,
+            "train__accumulate": 2,
+            **changes,
+        }
+    )
+
+
+def die_after(calls: int, function: Callable[..., Any]) -> Callable[..., Any]:
+    """Return `function`, with a SIGKILL for this process in place of the call after so many."""
+    count = 0
+
+    def dying(*args: Any, **kwargs: Any) -> Any:
+        nonlocal count
+        count += 1
+        if count > calls:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return function(*args, **kwargs)
+
+    return dying
+
+
+def main(jobs: list[dict[str, Any]]) -> None:
+    """Train one run after the other; in a job with `die_at_step`, process `rank` kills itself in that iteration."""
+    from vitrail.training.loop import train
+    from vitrail.training.meter import Meter
+
+    torch.set_num_threads(1)
+    register(lambda mapping, name, entry: mapping.update({name: entry}))
+    for job in jobs:
+        if "die_at_step" in job and int(os.environ.get("RANK", "0")) == job.get("rank", 0):
+            Meter.step = die_after(job["die_at_step"] - 1, Meter.step)  # type: ignore[method-assign]
+        make = {"recipe": recipe, "fastscnn": fastscnn}[job["base"]]
+        train(make(**job["changes"]), output_dir=job["folder"], resume=job.get("resume", False), device="cpu")
+
+
+if __name__ == "__main__":
+    main(json.loads(sys.argv[1]))

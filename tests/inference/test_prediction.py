@@ -1,0 +1,82 @@
+from __future__ import annotations
+
+import io
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from vitrail.errors import PredictionError
+from vitrail.inference.prediction import NOTEBOOK_SIDE, Prediction
+from vitrail.inference.rle import compress, find_runs, run_lengths
+
+PALETTE = ((255, 0, 0), (0, 255, 0), (0, 0, 255))
+
+
+@pytest.fixture
+def prediction() -> Prediction:
+    mask = np.array([[0, 0, 2, 2, 2], [0, 2, 2, 2, 2]], np.uint8)
+    scores = np.where(mask == 2, 0.75, 0.5).astype(np.float32)
+    image = np.full((2, 5, 3), 90, np.uint8)
+    return Prediction(mask, ("road", "sky", "tree"), PALETTE, image, id="street", scores=scores)
+
+
+def test_areas_are_of_present_classes_largest_first(prediction: Prediction) -> None:
+    assert [tuple(area) for area in prediction.areas()] == [(2, "tree", 7, 0.7), (0, "road", 3, 0.3)]
+    assert json.loads(json.dumps(prediction.to_dict()))["areas"][0]["name"] == "tree"
+
+
+def test_run_lengths_go_down_the_columns_and_begin_with_zeros() -> None:
+    runs = find_runs(np.array([[1, 0, 1], [1, 1, 0]], np.uint8))
+    assert run_lengths(runs, 1) == [0, 2, 1, 2, 1]
+    assert run_lengths(runs, 0) == [2, 1, 2, 1]
+    assert run_lengths(runs, 9) == [6]
+
+
+def test_compression_is_the_one_in_cocos_files() -> None:
+    assert compress([0, 2, 1, 2, 1]) == "02100"
+    assert compress([5, 40, 1000]) == "5X1Xo0"
+
+
+def test_coco_annotations_hold_one_segment_per_class(prediction: Prediction) -> None:
+    road, tree = prediction.to_coco(compressed=False)
+    assert (road["category"], tree["category"]) == ("road", "tree")
+    assert road["image_id"] == "street"
+    assert road["segmentation"] == {"size": [2, 5], "counts": [0, 3, 7]}
+    assert tree["bbox"] == [1, 0, 4, 2]
+    assert (tree["area"], tree["score"]) == (7, 0.75)
+    assert isinstance(prediction.to_coco(3)[0]["segmentation"]["counts"], str)
+    json.dumps(prediction.to_coco())
+
+
+@pytest.mark.parametrize("kind", ["overlay", "colour", "index"])
+def test_pictures_are_written_with_their_folders(prediction: Prediction, tmp_path: Path, kind) -> None:
+    prediction.save(tmp_path / "a" / "b.png", kind)
+    assert Image.open(tmp_path / "a" / "b.png").size[0] >= 5
+
+
+def test_index_pictures_hold_the_mask(prediction: Prediction, tmp_path: Path) -> None:
+    prediction.save(tmp_path / "x.png", "index")
+    assert np.array_equal(np.asarray(Image.open(tmp_path / "x.png")), prediction.mask)
+    with pytest.raises(PredictionError, match=r"do not survive in \.jpg"):
+        prediction.save(tmp_path / "x.jpg", "index")
+
+
+def test_unknown_kinds_and_unwritable_files_are_refused(prediction: Prediction, tmp_path: Path) -> None:
+    with pytest.raises(PredictionError, match="unknown kind"):
+        prediction.save(tmp_path / "x.png", "overlays")
+    (tmp_path / "file").touch()
+    with pytest.raises(PredictionError, match="cannot write"):
+        prediction.save(tmp_path / "file" / "x.png")
+    with pytest.raises(PredictionError, match="cannot write"):
+        prediction.save(tmp_path / "x.unknown")
+
+
+def test_it_shows_itself_in_a_notebook_at_a_sensible_size() -> None:
+    mask = np.zeros((100, 4000), np.uint8)
+    prediction = Prediction(mask, ("road",), PALETTE[:1], np.zeros((100, 4000, 3), np.uint8))
+    picture = Image.open(io.BytesIO(prediction._repr_png_()))
+    assert max(picture.size) == NOTEBOOK_SIDE
+    assert "mask" not in repr(prediction)

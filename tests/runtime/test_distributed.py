@@ -1,0 +1,117 @@
+"""Processes that share work: alone everything is a no-op, under torchrun results are the same everywhere."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from vitrail.errors import TrainingError
+from vitrail.runtime import distributed
+
+WORKER = """
+import sys
+from pathlib import Path
+
+import torch
+from vitrail.runtime import distributed
+from vitrail.errors import TrainingError
+
+with distributed.process_group("cpu"):
+    with distributed.process_group("cpu"):  # inside a group: nothing happens
+        assert distributed.world_size() == 2
+    me = distributed.rank()
+    assert distributed.is_main() == (me == 0) and distributed.local_rank() == me
+    total = torch.tensor([1.0 + me, 10.0])
+    assert distributed.sum_across(total) is total and total.tolist() == [3.0, 20.0]
+    assert distributed.gather_objects({"rank": me}) == [{"rank": 0}, {"rank": 1}]
+    assert distributed.on_main(lambda: f"from {distributed.rank()}") == "from 0"
+
+    def fail():
+        raise TrainingError("the disk is full")
+
+    try:
+        distributed.on_main(fail)
+    except TrainingError as error:
+        assert str(error) == "the disk is full"
+    else:
+        raise SystemExit("no error")
+
+    norm = torch.nn.BatchNorm2d(2)
+    norm.running_mean.fill_(me)
+    distributed.broadcast_buffers(norm)
+    assert norm.running_mean.tolist() == [0.0, 0.0]
+
+    torch.manual_seed(me)
+    wrapped = distributed.wrap_ddp(torch.nn.Linear(3, 1), torch.device("cpu"))
+    wrapped(torch.full((1, 3), 1.0 + me)).sum().backward()
+    assert wrapped.module.weight.grad.tolist() == [[1.5, 1.5, 1.5]]
+    weights = distributed.gather_objects(wrapped.module.weight.tolist())
+    assert weights[0] == weights[1]
+    distributed.barrier()
+assert distributed.world_size() == 1
+
+for _ in range(5):  # a later group must not meet the addresses of an earlier one
+    with distributed.process_group("cpu"):
+        assert distributed.sum_across(torch.ones(1)).item() == 2
+Path(sys.argv[1], str(me)).touch()  # processes that print would write into each other's lines
+"""
+
+FAILING = """
+import torch
+from vitrail.runtime import distributed
+from vitrail.errors import DatasetError
+
+with distributed.process_group("cpu"):
+    if distributed.rank() == 1:
+        raise DatasetError("a broken image")
+    distributed.sum_across(torch.ones(1))
+"""
+
+
+def torchrun(script: Path, *arguments: str, timeout: float) -> subprocess.CompletedProcess[str]:
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+    command = [*launcher, str(script), *arguments]
+    return subprocess.run(command, capture_output=True, text=True, timeout=timeout, check=False)
+
+
+def test_alone_everything_is_a_no_op() -> None:
+    with distributed.process_group("cpu"), distributed.main_first():
+        assert (distributed.rank(), distributed.world_size(), distributed.is_main()) == (0, 1, True)
+        assert distributed.local_rank() is None
+        assert distributed.sum_across(torch.tensor(2.0)).item() == 2.0
+        assert distributed.gather_objects("a") == ["a"]
+        assert distributed.on_main(lambda: 3) == 3
+        distributed.barrier()
+    model = torch.nn.Linear(2, 2)
+    assert distributed.wrap_ddp(model, torch.device("cpu")) is model
+    assert distributed.synchronise_norms(model, torch.device("cpu")) is model
+
+
+def test_on_main_raises_what_the_work_raises() -> None:
+    def fail() -> None:
+        raise TrainingError("the disk is full")
+
+    with pytest.raises(TrainingError, match="the disk is full"):
+        distributed.on_main(fail)
+
+
+def test_two_processes_share_results(tmp_path: Path) -> None:
+    script = tmp_path / "worker.py"
+    script.write_text(WORKER)
+    finished = tmp_path / "finished"
+    finished.mkdir()
+    result = torchrun(script, str(finished), timeout=600)
+    assert result.returncode == 0, result.stderr
+    assert sorted(path.name for path in finished.iterdir()) == ["0", "1"]
+
+
+def test_an_error_in_one_process_stops_the_other(tmp_path: Path) -> None:
+    script = tmp_path / "failing.py"
+    script.write_text(FAILING)
+    result = torchrun(script, timeout=600)
+    assert result.returncode != 0
+    assert "a broken image" in result.stderr
