@@ -140,6 +140,9 @@ class MaskFormerHead(Head):
         How the masks are resized to the image.
     """
 
+    output = "scores"
+    resizes_late = False
+
     def __init__(
         self,
         pixel_decoder: PixelDecoder,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, ClassVar, Literal, cast
 
 from torch import Tensor, nn
 
@@ -44,7 +44,19 @@ class Head(nn.Module):
         K, the number of classes.
     align_corners : bool
         How the logits are resized to the image (the meaning of `torch.nn.functional.interpolate`).
+
+    Attributes
+    ----------
+    output : {"logits", "probabilities", "scores"}
+        What `predict` returns: logits, whose softmax is the probability of each class; probabilities, which sum to 1
+        over the classes; or scores, which are not negative and become probabilities when divided by their sum.
+    resizes_late : bool
+        Whether `predict` does no more than resize what `forward` returns, so that callers may resize it themselves,
+        part by part and in less memory. A head that overrides `predict` with another computation sets it to False.
     """
+
+    output: ClassVar[Literal["logits", "probabilities", "scores"]] = "logits"
+    resizes_late: ClassVar[bool] = True
 
     def __init__(self, num_classes: int, *, align_corners: bool = False) -> None:
         super().__init__()
