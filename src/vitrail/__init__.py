@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from vitrail.evaluation.result import Evaluation
     from vitrail.inference.api import predict
     from vitrail.inference.prediction import Prediction
+    from vitrail.inference.predictor import Predictor
+    from vitrail.inference.sources import FrameSource, register_frame_source
     from vitrail.recipes import Recipe, list_recipes, load_recipe
     from vitrail.segmentors import Head, ModelCard, Segmentor, create_model, list_segmentors, register_segmentor
     from vitrail.training.loop import TrainingRun, train
@@ -36,7 +38,7 @@ _ROOMS = {
     "vitrail.backbones": ("Backbone", "create_backbone", "list_backbones", "register_backbone"),
     "vitrail.datasets": ("create_dataset", "list_datasets"),
     "vitrail.evaluation": ("Evaluation", "evaluate"),
-    "vitrail.inference": ("Prediction", "predict"),
+    "vitrail.inference": ("FrameSource", "Prediction", "Predictor", "predict", "register_frame_source"),
     "vitrail.training": ("TrainingRun", "train"),
     "vitrail.errors": (
         "CheckpointError",

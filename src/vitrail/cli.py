@@ -13,10 +13,11 @@ import click
 
 from vitrail import __version__
 from vitrail.errors import VitrailError, nearest
+from vitrail.precision import PRECISIONS
 
 if TYPE_CHECKING:
     from vitrail.inference.prediction import Kind
-    from vitrail.runtime.device import Precision
+    from vitrail.precision import Precision
 
 FOLDER = click.Path(file_okay=False, path_type=Path)
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -45,10 +46,8 @@ def _device_option(command: Command) -> Command:
 
 
 def _precision_option(command: Command) -> Command:
-    choice = click.Choice(["none", "bfloat16", "float16"])
-    return click.option("--amp", type=choice, default="none", show_default=True, help="Precision of the model.")(
-        command
-    )
+    help_text = "Precision of the model; the recipe's evaluation.amp by default."
+    return click.option("--amp", type=click.Choice(PRECISIONS), help=help_text)(command)
 
 
 @cli.command()
@@ -101,9 +100,9 @@ def evaluate(
     report: Path | None,
     worst: int,
     device: str | None,
-    amp: Precision,
+    amp: Precision | None,
 ) -> None:
-    """Judge a model on a dataset.
+    """Evaluate a model on a dataset.
 
     MODEL is a name, a file or an address.
 
@@ -155,7 +154,7 @@ def predict(
     overrides: Sequence[str],
     as_json: bool,
     device: str | None,
-    amp: Precision,
+    amp: Precision | None,
 ) -> None:
     """Segment images and write pictures.
 
