@@ -13,8 +13,9 @@ inside a model file is foreign data and imports nothing by itself; see `missing_
 from __future__ import annotations
 
 import importlib
-from collections.abc import Iterable
-from importlib.metadata import EntryPoint, entry_points
+from collections.abc import Iterable, Mapping
+from functools import cache
+from importlib.metadata import EntryPoint, PackageNotFoundError, entry_points, packages_distributions, version
 
 from vitrail.errors import PluginError
 
@@ -84,3 +85,28 @@ def _import(module: str, source: str) -> None:
             f"{source}: imports: {module!r} cannot be imported ({type(error).__name__}: {error}); "
             "it has to be an installed package, or a module in a folder on PYTHONPATH"
         ) from error
+
+
+def distribution_of(package: str) -> str:
+    """Return the installed distribution of a top-level package with its version, such as "vitrail 0.1.0".
+
+    Parameters
+    ----------
+    package : str
+        The name that is imported.
+
+    Returns
+    -------
+    str
+        The name of the package alone when it is not installed, such as that of a module in a folder on PYTHONPATH.
+    """
+    name = next(iter(_distributions().get(package, ())), package)
+    try:
+        return f"{name} {version(name)}"
+    except PackageNotFoundError:
+        return name
+
+
+@cache
+def _distributions() -> Mapping[str, list[str]]:
+    return packages_distributions()
