@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 import click
 
 from vitrail.cli.options import filter_argument, json_option
 from vitrail.cli.output import count, matching, print_columns
-from vitrail.registry import KINDS, Listing, find_registry
+
+if TYPE_CHECKING:
+    from vitrail.registry import Listing
 
 
 @click.command("list")
@@ -35,6 +38,8 @@ def list_entries(kind: str | None, wanted: str, as_json: bool) -> None:
 
 
 def _print_kinds(as_json: bool) -> None:
+    from vitrail.registry import KINDS
+
     counts = {kind: len(_listings(kind)) for kind in KINDS}
     if as_json:
         click.echo(json.dumps(counts, indent=1))
@@ -43,6 +48,8 @@ def _print_kinds(as_json: bool) -> None:
 
 
 def _listings(kind: str) -> Sequence[Listing]:
+    from vitrail.registry import find_registry
+
     registered = find_registry(kind).listings()
     names = {listing.name for listing in registered}
     return [*registered, *(listing for listing in _LIBRARIES.get(kind, list)() if listing.name not in names)]
@@ -50,6 +57,7 @@ def _listings(kind: str) -> Sequence[Listing]:
 
 def _timm_encoders() -> list[Listing]:
     from vitrail.backbones import list_backbones
+    from vitrail.registry import Listing
 
     return [Listing.of(name, "timm", "") for name in list_backbones()]
 
