@@ -234,6 +234,9 @@ def create_model(
         if pretrained or output_stride is not None or in_channels != 3 or backbone_options:
             raise ModelError("options of the backbone cannot be given with a backbone that is already built")
         return method.builder(backbone, num_classes, **options)
+    clash = {"pretrained", "output_stride", "in_channels"} & (backbone_options or {}).keys()
+    if clash:
+        raise ModelError(f"{', '.join(sorted(clash))} stands beside backbone_options, not in it")
     if backbone is None and output_stride is None:
         output_stride = method.output_stride
     encoder = create_backbone(
