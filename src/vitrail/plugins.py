@@ -6,7 +6,7 @@ which is imported at the first look-up in any registry:
     [project.entry-points."vitrail.plugins"]
     my_package = "my_package"
 
-A recipe names modules under `imports:`, which are imported when its author loads it. A model file also names the modules
+A recipe names modules under `imports:`, which are imported when its author loads it. A model file also names modules
 that it needs, but loading it imports none of them: they have to be installed plugins or imported already, unless the
 user trusts the file (`trust_imports=True`, `--trust-imports`).
 
