@@ -6,8 +6,7 @@ import ipaddress
 import socket
 import urllib.error
 import urllib.request
-from email.message import Message
-from http.client import HTTPResponse
+from http.client import HTTPMessage, HTTPResponse
 from typing import IO, cast
 from urllib.parse import urlsplit
 
@@ -52,7 +51,7 @@ def open_url(request: urllib.request.Request, *, timeout: float) -> HTTPResponse
 
 class _SafeRedirects(urllib.request.HTTPRedirectHandler):
     def redirect_request(
-        self, req: urllib.request.Request, fp: IO[bytes], code: int, msg: str, headers: Message, newurl: str
+        self, req: urllib.request.Request, fp: IO[bytes], code: int, msg: str, headers: HTTPMessage, newurl: str
     ) -> urllib.request.Request | None:
         before, after = urlsplit(req.full_url), urlsplit(newurl)
         if after.scheme not in ("http", "https") or (before.scheme == "https" and after.scheme == "http"):
