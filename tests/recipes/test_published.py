@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from recipes.published_names import BACKBONES, DATASETS, OPTIONS, REPEATED, RULES, SEGMENTORS
 
-from vitrail.datasets import BENCHMARKS
+from vitrail.datasets import benchmarks
 from vitrail.layers import default_dilations
 from vitrail.recipes import LossConfig, OptimizerConfig, Recipe, ResizeConfig, list_recipes, load_recipe
 from vitrail.registry import keyword_arguments
@@ -184,7 +184,7 @@ def check_dice(others: list[LossConfig], theirs: dict[str, Any]) -> None:
 def test_data(recipe: Recipe, config: dict[str, Any]) -> None:
     data = recipe.data
     assert DATASETS[data.dataset] == config["dataset"]["type"]
-    benchmark = BENCHMARKS[data.dataset]
+    benchmark = benchmarks()[data.dataset]
     assert len(benchmark.classes) == config["num_classes"]
     assert data.train_split == config["dataset"]["train"]["set"]
     judged = config["dataset"]["test"]["set"]

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import yaml
 
-from vitrail.datasets.benchmark import BENCHMARKS
+from vitrail.datasets.dataset import benchmarks
 from vitrail.errors import DatasetError, nearest
 
 __all__ = ["LabelSet", "label_set", "list_label_sets"]
@@ -40,7 +40,7 @@ class LabelSet:
 
 def list_label_sets() -> list[str]:
     """Return the names that `label_set` knows, sorted: every benchmark and every file in this folder."""
-    return sorted({*BENCHMARKS, *_files()})
+    return sorted({*benchmarks(), *_files()})
 
 
 def label_set(name: str) -> LabelSet:
@@ -56,8 +56,8 @@ def label_set(name: str) -> LabelSet:
     DatasetError
         For a name that is not known; the message suggests the nearest one.
     """
-    if name in BENCHMARKS:
-        benchmark = BENCHMARKS[name]
+    benchmark = benchmarks().get(name)
+    if benchmark is not None:
         return LabelSet(name, benchmark.title, benchmark.classes, benchmark.palette)
     if name not in _files():
         raise DatasetError(f"unknown label set {name!r}.{nearest(name, list_label_sets())}")
