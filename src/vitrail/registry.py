@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import inspect
 import pkgutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Generic, TypeVar, get_type_hints
 
@@ -241,6 +241,40 @@ def _fits(value: Any, wanted: Any) -> bool:
             continue
         return True
     return False
+
+
+def copy_options(builder: Callable[..., Any], source: Callable[..., Any], *, leave_out: Iterable[str]) -> None:
+    """Give a builder that takes `**options` the parameters of the class of another library that it wraps.
+
+    `keyword_arguments` and `check_arguments` then know the names and types that the class takes.
+
+    Parameters
+    ----------
+    builder : callable
+        Gets a signature; its positional parameters stay as they are.
+    source : callable
+        The class or function whose parameters become keyword-only parameters of `builder`. One without a type gets
+        that of its default.
+    leave_out : iterable of str
+        Parameters that cannot be set.
+    """
+    hints = get_type_hints(source.__init__ if inspect.isclass(source) else source)
+    positional = [p for p in inspect.signature(builder).parameters.values() if p.kind is p.POSITIONAL_OR_KEYWORD]
+    options, types = [], {}
+    for name, parameter in inspect.signature(source).parameters.items():
+        if name in leave_out or parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
+            continue
+        types[name] = hints.get(name, _type_of(parameter.default))
+        shown = inspect.formatannotation(types[name])
+        options.append(parameter.replace(kind=parameter.KEYWORD_ONLY, annotation=shown))
+    builder.__signature__ = inspect.Signature([*positional, *options])  # type: ignore[attr-defined]
+    builder.__annotations__ = types
+
+
+def _type_of(default: Any) -> Any:
+    if default is None or default is inspect.Parameter.empty:
+        return Any
+    return tuple[float, ...] if isinstance(default, tuple) else type(default)
 
 
 def import_submodules(package: str, path: list[str]) -> None:

@@ -26,8 +26,7 @@ def test_the_model_builds(name: str) -> None:
     assert model.num_classes == classes
     for weights in (options.get("class_weights") for options in (loss.options for loss in recipe.model.losses)):
         assert weights is None or len(weights) == classes
-    optimizer = recipe.optimizer.model_dump()
-    create_optimizer(model, **{**optimizer, "rules": recipe.optimizer.rules})
+    create_optimizer(model, recipe.optimizer)
 
 
 @pytest.mark.parametrize("name", list_recipes())
