@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-_IGNORED = 255
+from vitrail.labels import IGNORE
 
 
 def class_edges(targets: Tensor, width: int = 3) -> Tensor:
@@ -22,7 +22,7 @@ def class_edges(targets: Tensor, width: int = 3) -> Tensor:
     """
 
     def differ(a: Tensor, b: Tensor) -> Tensor:
-        return (a != b) & (a != _IGNORED) & (b != _IGNORED)
+        return (a != b) & (a != IGNORE) & (b != IGNORE)
 
     edges = torch.zeros_like(targets, dtype=torch.bool)
     edges[:, 1:] |= differ(targets[:, 1:], targets[:, :-1])

@@ -8,9 +8,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from vitrail.labels import IGNORE
 from vitrail.losses.criterion import register_loss
 from vitrail.losses.pixels import (
-    IGNORED,
     check_class_weights,
     class_weight_tensor,
     flatten_pixels,
@@ -62,7 +62,7 @@ class CrossEntropyLoss(nn.Module):
             logits,
             targets.long(),
             weight=None if self.class_weights is None else self.class_weights.to(logits.dtype),
-            ignore_index=IGNORED,
+            ignore_index=IGNORE,
             reduction="sum",
             label_smoothing=self.label_smoothing,
         )
@@ -75,4 +75,4 @@ class CrossEntropyLoss(nn.Module):
             return torch.where(weight > 0, weight, 1.0)
         if self.ignored_in_mean:
             return torch.tensor(targets.numel(), device=targets.device)
-        return (targets != IGNORED).sum().clamp(min=1)
+        return (targets != IGNORE).sum().clamp(min=1)

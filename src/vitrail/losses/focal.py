@@ -8,9 +8,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from vitrail.labels import IGNORE
 from vitrail.losses.criterion import register_loss
 from vitrail.losses.pixels import (
-    IGNORED,
     check_class_weights,
     class_weight_tensor,
     in_full_precision,
@@ -67,7 +67,7 @@ class FocalLoss(nn.Module):
         return torch.where(valid, loss, 0.0).sum() / (valid.sum().clamp(min=1) * terms)
 
     def _softmax(self, logits: Tensor, targets: Tensor, classes: Tensor) -> Tensor:
-        entropy = F.cross_entropy(logits, targets.long(), ignore_index=IGNORED, reduction="none")  # [B, H, W]
+        entropy = F.cross_entropy(logits, targets.long(), ignore_index=IGNORE, reduction="none")  # [B, H, W]
         # -expm1(-x) is 1 - p without the cancellation that would make the gradient NaN for gamma < 1
         loss = (-torch.expm1(-entropy)).clamp(min=1e-12).pow(self.gamma) * entropy
         if self.alpha is not None:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from vitrail.labels import IGNORE
 from vitrail.losses.criterion import register_loss
-from vitrail.losses.pixels import IGNORED, in_full_precision
+from vitrail.losses.pixels import in_full_precision
 
 
 @register_loss("lovasz")
@@ -41,7 +42,7 @@ class LovaszLoss(nn.Module):
 
     def _flat(self, scores: Tensor, targets: Tensor) -> Tensor:
         """Return the loss of probabilities [K, P] for targets [P]."""
-        valid = targets != IGNORED
+        valid = targets != IGNORE
         losses, counts = [], []
         # class by class: sorting [K, P] at once would hold K index tensors of eight bytes a pixel
         for index, score in enumerate(scores):

@@ -9,9 +9,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from vitrail.errors import ModelError
+from vitrail.labels import IGNORE
 from vitrail.losses.criterion import register_loss
 from vitrail.losses.pixels import (
-    IGNORED,
     check_class_weights,
     class_weight_tensor,
     in_full_precision,
@@ -66,7 +66,7 @@ class OHEMCrossEntropyLoss(nn.Module):
         check_class_weights(self.class_weights, logits)
         logits = in_full_precision(logits)
         classes, valid = split_ignored(targets)
-        loss = F.cross_entropy(logits, targets.long(), ignore_index=IGNORED, reduction="none")  # [B, H, W]
+        loss = F.cross_entropy(logits, targets.long(), ignore_index=IGNORE, reduction="none")  # [B, H, W]
         weighted = loss if self.class_weights is None else loss * self.class_weights.to(loss.dtype)[classes]
         hard = self._hard(loss.detach(), weighted.detach(), valid)
         kept = torch.tensor(hard.numel(), device=hard.device) if self.mean_over_all else hard.sum().clamp(min=1)

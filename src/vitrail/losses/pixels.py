@@ -8,14 +8,13 @@ import torch
 from torch import Tensor
 
 from vitrail.errors import ModelError
+from vitrail.labels import IGNORE
 from vitrail.layers.layout import is_channels_last
-
-IGNORED = 255
 
 
 def split_ignored(targets: Tensor) -> tuple[Tensor, Tensor]:
     """Return targets that can index classes (0 where ignored), and a mask that is True where a pixel counts."""
-    valid = targets != IGNORED
+    valid = targets != IGNORE
     return targets.masked_fill(~valid, 0).long(), valid
 
 

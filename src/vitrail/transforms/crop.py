@@ -5,8 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from vitrail.labels import IGNORE
 from vitrail.transforms.resize import ResizedMask
-from vitrail.transforms.sizes import IGNORE, Size
+from vitrail.transforms.sizes import Size
 
 _ATTEMPTS = 10
 

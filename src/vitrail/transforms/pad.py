@@ -7,7 +7,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from vitrail.transforms.sizes import IGNORE, Size
+from vitrail.labels import IGNORE
+from vitrail.transforms.sizes import Size
 
 
 def pad_to(image: Tensor, mask: Tensor, size: Size, fill: Sequence[int]) -> tuple[Tensor, Tensor]:

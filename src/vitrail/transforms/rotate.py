@@ -8,7 +8,7 @@ from torch import Tensor
 from torchvision.transforms.v2 import InterpolationMode
 from torchvision.transforms.v2 import functional as F
 
-from vitrail.transforms.sizes import IGNORE
+from vitrail.labels import IGNORE
 
 
 def rotate(image: Tensor, mask: Tensor, degrees: float, fill: Sequence[int]) -> tuple[Tensor, Tensor]:

@@ -1,8 +1,7 @@
-"""Sizes that images are brought to, and the mask value that stands for no class."""
+"""Sizes that images are resized to."""
 
 from __future__ import annotations
 
-IGNORE = 255
 Size = tuple[int, int]
 
 
