@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from vitrail.errors import DatasetError
+from vitrail.labels import IGNORE
 from vitrail.registry import Registry
-from vitrail.transforms.sizes import IGNORE
 
 __all__ = ["BENCHMARKS", "IGNORE", "MAX_CLASSES", "Benchmark", "Split", "register_benchmark"]
 
