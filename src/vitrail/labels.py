@@ -1,5 +1,6 @@
-"""Values in masks that stand for no class."""
+"""Values of segmentation masks that every package agrees on."""
 
 from __future__ import annotations
 
-IGNORE = 255  # pixels that neither losses nor evaluation count
+IGNORE = 255
+"""Mask value of pixels that belong to no class: they count in no loss and in no metric."""

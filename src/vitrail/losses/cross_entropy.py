@@ -1,4 +1,4 @@
-"""Cross entropy over the softmax of the classes."""
+"""Softmax cross entropy."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ from vitrail.losses.pixels import (
 
 @register_loss("cross_entropy")
 class CrossEntropyLoss(nn.Module):
-    """Cross entropy, averaged over the pixels that are not ignored.
+    """Softmax cross entropy, averaged over non-ignored pixels.
 
     Parameters
     ----------
     class_weights : sequence of float, optional
         One factor per class.
     label_smoothing : float
-        Share of the target spread evenly over all classes.
+        Share of the target probability that is distributed evenly over all classes.
     ignored_in_mean : bool
-        Whether ignored pixels count in the divisor (never in the sum). False is the mean of PyTorch and
+        Whether ignored pixels count in the divisor (they never count in the sum). False is the mean of PyTorch and
         SSSegmentation; True is MMSegmentation's default (`avg_non_ignore=False`), whose gradients shrink with the
         share of ignored pixels.
     weights_in_mean : bool

@@ -1,4 +1,4 @@
-"""Overlays, legends, colour masks."""
+"""Drawing of masks: overlays, legends, colour masks, palettes."""
 
 from vitrail.visualize.legend import legend, with_legend
 from vitrail.visualize.overlay import class_counts, colour_mask, index_mask, overlay
