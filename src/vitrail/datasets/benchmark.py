@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from vitrail.transforms.sizes import IGNORE
+from vitrail.labels import IGNORE
 
 __all__ = ["IGNORE", "MAX_CLASSES", "Benchmark", "Split"]
 
