@@ -17,7 +17,7 @@ from PIL import Image
 
 import vitrail
 from vitrail.checkpoints import save_model
-from vitrail.datasets import BENCHMARKS
+from vitrail.datasets import benchmarks
 from vitrail.errors import DatasetError, DeviceError, ModelError, PredictionError
 from vitrail.inference import predictor as predictor_module
 from vitrail.inference.predictor import PredictorOptions
@@ -199,7 +199,7 @@ def test_resize_and_flip_pairs_come_from_the_recipe_or_are_given(model: Segmento
     by_recipe = vitrail.Predictor(model, recipe="fastscnn_scenes", overrides=overrides, device="cpu")
     by_recipe.predict(picture(0))
     assert seen[1:] == [(32, 40)]
-    assert by_recipe._segmenter.flip_pairs == BENCHMARKS["lip"].flip_pairs != ()
+    assert by_recipe._segmenter.flip_pairs == benchmarks()["lip"].flip_pairs != ()
 
 
 def test_settings_and_overrides_of_settings_exclude_each_other(model: Segmentor) -> None:

@@ -13,7 +13,7 @@ from torch import Tensor
 from torchvision import tv_tensors
 
 from vitrail.checkpoints import load
-from vitrail.datasets import BENCHMARKS
+from vitrail.datasets import benchmarks
 from vitrail.errors import ModelError, PredictionError, VitrailError
 from vitrail.inference.large_images import in_windows, window_side
 from vitrail.inference.prediction import Prediction
@@ -336,8 +336,8 @@ def _resize_transform(resize: ResizeConfig | Literal["recipe"] | None, recipe: R
 
 
 def _recipe_flip_pairs(recipe: Recipe | None) -> Sequence[tuple[int, int]]:
-    known = recipe is not None and recipe.data.dataset in BENCHMARKS
-    return BENCHMARKS[recipe.data.dataset].flip_pairs if recipe and known else ()
+    benchmark = benchmarks().get(recipe.data.dataset) if recipe is not None else None
+    return benchmark.flip_pairs if benchmark is not None else ()
 
 
 def _normalisation(
