@@ -18,6 +18,7 @@ if TYPE_CHECKING:
         CheckpointError,
         DatasetError,
         DeviceError,
+        ExportError,
         ModelError,
         PredictionError,
         RecipeError,
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
     )
     from vitrail.evaluation.evaluator import evaluate
     from vitrail.evaluation.result import Evaluation
+    from vitrail.export.api import export_model
+    from vitrail.export.exporter import register_exporter
     from vitrail.inference.api import predict
     from vitrail.inference.prediction import Prediction
     from vitrail.inference.predictor import Predictor
@@ -38,12 +41,14 @@ _ROOMS = {
     "vitrail.backbones": ("Backbone", "create_backbone", "list_backbones", "register_backbone"),
     "vitrail.datasets": ("create_dataset", "list_datasets"),
     "vitrail.evaluation": ("Evaluation", "evaluate"),
+    "vitrail.export": ("export_model", "register_exporter"),
     "vitrail.inference": ("FrameSource", "Prediction", "Predictor", "predict", "register_frame_source"),
     "vitrail.training": ("TrainingRun", "train"),
     "vitrail.errors": (
         "CheckpointError",
         "DatasetError",
         "DeviceError",
+        "ExportError",
         "ModelError",
         "PredictionError",
         "RecipeError",

@@ -46,8 +46,8 @@ def json_option(what: str) -> Callable[[Command], Command]:
     return click.option("--json", "as_json", is_flag=True, help=what)
 
 
-def key_values(options: Sequence[str]) -> dict[str, Any]:
-    """Return the values, read as YAML, of options of the form KEY=VALUE.
+def key_values(options: Sequence[str], where: str = "--set") -> dict[str, Any]:
+    """Return the values, read as YAML, of options of the form KEY=VALUE; `where` names them in messages.
 
     Raises
     ------
@@ -60,9 +60,9 @@ def key_values(options: Sequence[str]) -> dict[str, Any]:
     for option in options:
         key, equals, value = option.partition("=")
         if not equals:
-            raise VitrailError(f"--set takes KEY=VALUE, not {option!r}")
+            raise VitrailError(f"{where} takes KEY=VALUE, not {option!r}")
         try:
             values[key] = yaml.safe_load(value)
         except yaml.YAMLError as error:
-            raise VitrailError(f"--set {key}: {value!r} is not a value in YAML: {error}") from error
+            raise VitrailError(f"{where} {key}: {value!r} is not a value in YAML: {error}") from error
     return values
