@@ -209,7 +209,7 @@ def segmentors(wanted: str) -> None:
     """List the methods."""
     from vitrail.segmentors import SEGMENTORS
 
-    summaries = {name: _summary(SEGMENTORS[name].builder) for name in SEGMENTORS}
+    summaries = {name: method.summary for name, method in SEGMENTORS.items()}
     _print_matching(summaries, wanted, "segmentor", summaries)
 
 

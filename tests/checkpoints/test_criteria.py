@@ -8,8 +8,6 @@ import pytest
 
 from vitrail.checkpoints.sources.losses import criteria
 from vitrail.checkpoints.sources.settings import UnsupportedError
-from vitrail.errors import ModelError
-from vitrail.segmentors.build import build_model
 
 
 def term(name: str = "cross_entropy", weight: float = 1.0, **options: Any) -> dict[str, Any]:
@@ -33,10 +31,3 @@ def test_other_losses_of_auxiliary_heads_are_kept_without_the_weight_of_the_head
 def test_auxiliary_heads_with_losses_of_their_own_each_are_refused() -> None:
     with pytest.raises(UnsupportedError, match="somewhere: the auxiliary heads"):
         criteria([term()], [[term()], [term("dice")]], "somewhere")
-
-
-def test_losses_for_auxiliary_heads_need_some() -> None:
-    section = {"segmentor": "fcn", "backbone": "resnet18", "aux_losses": [term()]}
-    assert build_model({**section, "options": {"aux_weight": 0.4}}, 3).auxiliary_criterion is not None
-    with pytest.raises(ModelError, match="this fcn has none"):
-        build_model({**section, "options": {"aux_weight": 0.0}}, 3)

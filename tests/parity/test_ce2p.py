@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 import torch
-from parity.references import build_ssseg, require_ssseg
-from parity.same_function import assert_same_logits, assert_same_training, carry, images_and_targets
 from torch import Tensor
 
+from parity.references import build_ssseg, require_ssseg
+from parity.same_function import assert_same_logits, assert_same_training, carry, images_and_targets
 from vitrail import create_model
 from vitrail.checkpoints.sources import encoders, heads
 from vitrail.layers.edges import class_edges

@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from torch import nn
+
 from parity.pieces import join_projections
 from parity.references import INSTALL, build_ssseg
 from parity.same_function import (
@@ -22,8 +24,6 @@ from parity.same_function import (
     images_and_targets,
     randomise,
 )
-from torch import nn
-
 from vitrail import create_model
 from vitrail.checkpoints.sources import encoders, heads
 from vitrail.checkpoints.sources.renaming import Rules, Table, apply_table

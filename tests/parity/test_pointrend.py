@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 import torch
-from parity.references import build_mmseg, build_ssseg
-from parity.same_function import assert_same_logits, assert_same_training, carry
 from torch import nn
 
+from parity.references import build_mmseg, build_ssseg
+from parity.same_function import assert_same_logits, assert_same_training, carry
 from vitrail import create_model
 from vitrail.checkpoints.sources import encoders, heads
 from vitrail.losses import CrossEntropyLoss

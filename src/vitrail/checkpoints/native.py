@@ -11,10 +11,10 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from vitrail.checkpoints.state import load_state, model_state
-from vitrail.errors import CheckpointError
+from vitrail.errors import CheckpointError, RecipeError
 from vitrail.files.atomic import atomic_path
-from vitrail.segmentors import ModelCard, Segmentor
-from vitrail.segmentors.build import build_model
+from vitrail.recipes import model_config_from_dict
+from vitrail.segmentors import ModelCard, Segmentor, build_model
 
 FORMAT = 1
 METADATA_KEY = "vitrail"
@@ -69,15 +69,16 @@ def load_model(path: str | Path) -> Segmentor:
     """
     described, tensors = _read(Path(path))
     card = read_card(described, str(path))
-    settings = dict(card.recipe["model"], pretrained=False)
-    count = settings.get("num_classes") or len(card.classes)
-    if count != len(card.classes):
-        raise CheckpointError(f"{path}: its recipe says {count} classes, but it names {len(card.classes)}")
-    model = build_model(settings, count)
+    try:
+        config = model_config_from_dict({**card.recipe["model"], "pretrained": False})
+    except RecipeError as error:
+        raise CheckpointError(f"{path}: {error}") from error
+    if config.num_classes not in (None, len(card.classes)):
+        raise CheckpointError(f"{path}: its recipe says {config.num_classes} classes, but it names {len(card.classes)}")
+    model = build_model(config, len(card.classes), card=card)
     for alias, name in described.get("aliases", {}).items():
         tensors[alias] = tensors[name]
     load_state(model, tensors, str(path))
-    model.card = card
     return model.eval()
 
 

@@ -8,8 +8,8 @@ from typing import Any
 
 from vitrail.checkpoints.sources.renaming import Part, rename_parts
 from vitrail.checkpoints.state import load_state
-from vitrail.segmentors import ModelCard, Segmentor
-from vitrail.segmentors.build import build_model
+from vitrail.recipes import model_config_from_dict
+from vitrail.segmentors import ModelCard, Segmentor, build_model
 
 Content = Mapping[str, Any]
 
@@ -67,7 +67,6 @@ def convert(weights: Mapping[str, Any], card: ModelCard, importer: Importer, sou
     """
     section = card.recipe["model"]
     state = rename_parts(weights, importer.parts(section), source)
-    model = build_model({**section, "pretrained": False}, len(card.classes))
+    model = build_model(model_config_from_dict({**section, "pretrained": False}), len(card.classes), card=card)
     load_state(model, state, f"{source} (from {importer.project}, renamed)")
-    model.card = card
     return model.eval()

@@ -6,6 +6,7 @@ import ast
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from vitrail.checkpoints.sources.auxiliary import with_auxiliary
 from vitrail.checkpoints.sources.losses import criteria
 from vitrail.checkpoints.sources.mmseg.datasets import DATASETS
 from vitrail.checkpoints.sources.mmseg.methods import auxiliary_losses, translate_model
@@ -93,7 +94,7 @@ def recipe_from_config(config: Mapping[str, Any], name: str, where: str) -> dict
     section |= {"options": translation.options, **criteria(translation.losses, auxiliary_losses(model, where), where)}
     return {
         "name": name,
-        "model": as_lists(section),
+        "model": with_auxiliary(as_lists(section)),
         "data": _data(config, model),
         "train": _train(config),
         "evaluation": _evaluation(config, model),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from vitrail.checkpoints.sources.auxiliary import with_auxiliary
 from vitrail.checkpoints.sources.losses import Terms, criteria
 from vitrail.checkpoints.sources.settings import UnsupportedError, as_lists
 from vitrail.checkpoints.sources.ssseg.backbones import translate_backbone
@@ -37,7 +38,7 @@ def recipe_from_config(config: Config, name: str) -> dict[str, Any]:
     model |= {"num_classes": config["num_classes"], "options": as_lists(options), **_criteria(config["losses"], name)}
     return {
         "name": name,
-        "model": model,
+        "model": with_auxiliary(model),
         "data": _data(config["dataset"]),
         "train": _train(config),
         "evaluation": _evaluation(config["inference"]),
