@@ -36,7 +36,6 @@ FAMILIES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
 }
 # Methods made for an encoder of their own, and the families that they take; the others they must refuse.
 TAKES = {
-    "bisenetv1": {"bisenetv1_resnet18", "cgnet_m3n21", "fastscnn"},
     "bisenetv2": {"bisenetv2", "unet_s5"},
     "icnet": {"resnest14d", "resnet10t"},
 }

@@ -133,9 +133,9 @@ class PointRendHead(Head):
         logits = coarse
         for _ in range(self.steps):
             logits = F.interpolate(logits, scale_factor=2.0, mode="bilinear", align_corners=self.align_corners)
-            cells, points = uncertain_cells(logits, self.points_per_step)
+            pixels, points = uncertain_cells(logits, self.points_per_step)
             decided = self._at_points(fine, coarse, points).to(logits.dtype)
-            index = cells.unsqueeze(1).expand_as(decided)
+            index = pixels.unsqueeze(1).expand_as(decided)
             logits = logits.flatten(2).scatter(2, index, decided).view_as(logits)
         return logits
 
