@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ from helpers.narrow import narrowed
 from helpers.small import SMALL
 
 from vitrail import ModelError, create_backbone, create_model, list_segmentors
+from vitrail.segmentors import SEGMENTORS
 from vitrail.segmentors import SEGMENTORS
 
 # A small encoder of each family, by the options that make it quick, and by those of timm's builder that make it narrow.
@@ -49,6 +51,7 @@ def test_trains_a_step(method: str, family: str, monkeypatch: pytest.MonkeyPatch
     if shape:
         narrowed(monkeypatch, family, **shape)
     encoder = create_backbone(family, **options)
+    auxiliary = replace(SEGMENTORS[method].auxiliary, channels=(16,))
     auxiliary = replace(SEGMENTORS[method].auxiliary, channels=(16,))
     if family not in TAKES.get(method, FAMILIES):
         with pytest.raises(ModelError, match=r"needs a ResNet|there is no feature map"):

@@ -20,11 +20,6 @@ CLASSES = 9
 SMALL = {"channels": 32, "shortcut_channels": 16, "edge_channels": 16, "dropout": 0.0}
 
 
-@pytest.fixture
-def configs(shared: Path) -> Path:
-    return shared / "reference" / "ssseg_configs.json"
-
-
 def ssseg_edges(targets: Tensor) -> Tensor:
     """Return what SSSegmentation's data pipeline makes of targets."""
     require_ssseg()

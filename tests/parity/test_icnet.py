@@ -19,11 +19,6 @@ CLASSES = 9
 SMALL = {"channels": 16, "pool_channels": 32, "dropout": 0.0}
 
 
-@pytest.fixture
-def configs(shared: Path) -> Path:
-    return shared / "reference" / "ssseg_configs.json"
-
-
 def test_mmseg() -> None:
     names = ("decode_head", "auxiliary_head__0", "auxiliary_head__1")
     widths = {f"{name}__{key}": 16 for name in names for key in ("in_channels", "channels")}

@@ -95,11 +95,6 @@ RULES_TRANSFORMERS: Rules = (
 MASKFORMER_TRANSFORMERS = Table(RULES_TRANSFORMERS, join_projections(".", ".in_proj_"))
 
 
-@pytest.fixture
-def configs(shared: Path) -> Path:
-    return shared / "reference" / "ssseg_configs.json"
-
-
 def ssseg(configs: Path, name: str = "maskformer/maskformer_swintiny_ade20k", **changes: Any) -> nn.Module:
     model = build_ssseg(name, configs, **changes)
     # its default is the value its datasets give to ignored pixels

@@ -17,17 +17,13 @@ from vitrail.checkpoints.sources import encoders, heads
 from vitrail.checkpoints.sources.renaming import Table
 from vitrail.segmentors import Progress
 from vitrail.segmentors.auxiliary import NO_AUXILIARY
+from vitrail.segmentors.auxiliary import NO_AUXILIARY
 
 pytestmark = pytest.mark.parity
 
 CLASSES = 9
 UNSEEN = 3  # a class of the targets that the memory does not hold yet
 LR_FACTOR = 0.5
-
-
-@pytest.fixture
-def configs(shared: Path) -> Path:
-    return shared / "reference" / "ssseg_configs.json"
 
 
 RESNET18: dict[str, Any] = {

@@ -20,11 +20,6 @@ CLASSES = 9
 SMALL = {"channels": 32, "coarse_channels": 16, "num_points": 256, "points_per_step": 512, "dropout": 0.0}
 
 
-@pytest.fixture
-def configs(shared: Path) -> Path:
-    return shared / "reference" / "ssseg_configs.json"
-
-
 def flat_norms(model: nn.Module) -> nn.Module:
     """Give the layers over points the norm that takes [B, C, N], as SyncBatchNorm does."""
     for layer in model.fcs:

@@ -98,6 +98,9 @@ class Case:
 NARROW = {"channels": [32]}  # the auxiliary heads
 
 
+NARROW = {"channels": [32]}  # the auxiliary heads
+
+
 def mmseg(name: str, **settings: Any) -> Case:
     changes = {"decode_head__channels": 64, "decode_head__num_classes": CLASSES}
     changes |= {"auxiliary_head__channels": 32, "auxiliary_head__num_classes": CLASSES}

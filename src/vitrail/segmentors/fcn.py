@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from vitrail.errors import ModelError
 from vitrail.layers import ConvNormAct
-from vitrail.layers.leaky import leak
+from vitrail.layers.leaky import replace_relu_with_leaky_relu
 from vitrail.segmentors.auxiliary import Auxiliary
 from vitrail.segmentors.method import register_segmentor
 from vitrail.segmentors.segmentor import FeatureMaps, Head
@@ -85,7 +85,7 @@ class FCNHead(Head):
         self.dropout = nn.Dropout2d(dropout)
         self.classifier = nn.Conv2d(channels if concat_input else widths[-1], num_classes, 1)
         if leaky:
-            leak(self)
+            replace_relu_with_leaky_relu(self)
 
     def forward(self, features: Sequence[Tensor]) -> Tensor:
         """Decode the backbone's maps into logits [B, K, h, w]."""

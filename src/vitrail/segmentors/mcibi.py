@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from vitrail.layers import ASPP, ObjectAttention, resize_logits
 from vitrail.layers.class_memory import ClassMemory
-from vitrail.layers.leaky import leak
+from vitrail.layers.leaky import replace_relu_with_leaky_relu
 from vitrail.losses.pixels import in_full_precision
 from vitrail.segmentors.auxiliary import Auxiliary
 from vitrail.segmentors.method import register_segmentor
@@ -92,7 +92,7 @@ class MCIBIHead(Head):
         self.register_buffer("momentum_now", torch.tensor(momentum), persistent=False)
         self.supervises_memory = memory_weight > 0
         if leaky:
-            leak(self)
+            replace_relu_with_leaky_relu(self)
 
     def set_progress(self, progress: Progress) -> None:
         """Let the momentum follow the learning rate, and apply the memory's loss after an epoch has filled it."""

@@ -8,7 +8,7 @@ from inspect import Parameter
 from typing import Any, TypeVar
 
 from vitrail.errors import ModelError
-from vitrail.registry import Registry, check_arguments, keyword_arguments
+from vitrail.registry import Registry, check_arguments, first_line, keyword_arguments
 from vitrail.segmentors.auxiliary import NO_AUXILIARY, Auxiliary
 from vitrail.segmentors.segmentor import Head
 
@@ -37,7 +37,7 @@ class Method:
     @property
     def summary(self) -> str:
         """The first line of the head's docstring."""
-        return (self.head.__doc__ or "").strip().split("\n")[0]
+        return first_line(self.head)
 
     @property
     def options(self) -> dict[str, Parameter]:
