@@ -34,7 +34,8 @@ if TYPE_CHECKING:
         VitrailError,
     )
     from vitrail.evaluation import Evaluation, evaluate
-    from vitrail.inference import Prediction, predict
+    from vitrail.inference import Prediction, Predictor, predict
+    from vitrail.inference.sources import Frame, FrameSource, register_frame_source
     from vitrail.labels import IGNORE
     from vitrail.losses import register_loss
     from vitrail.optim import register_optimizer, register_schedule
@@ -74,7 +75,8 @@ _EXPORTS = {
         "VitrailError",
     ),
     "vitrail.evaluation": ("Evaluation", "evaluate"),
-    "vitrail.inference": ("Prediction", "predict"),
+    "vitrail.inference": ("Prediction", "Predictor", "predict"),
+    "vitrail.inference.sources": ("Frame", "FrameSource", "register_frame_source"),
     "vitrail.labels": ("IGNORE",),
     "vitrail.losses": ("register_loss",),
     "vitrail.optim": ("register_optimizer", "register_schedule"),

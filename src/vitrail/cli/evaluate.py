@@ -22,7 +22,7 @@ from vitrail.cli.options import (
 from vitrail.cli.output import print_once
 
 if TYPE_CHECKING:
-    from vitrail.runtime.device import Precision
+    from vitrail.precision import Precision
 
 
 @click.command()
@@ -50,7 +50,7 @@ def evaluate(
     report: Path | None,
     worst: int,
     device: str | None,
-    amp: Precision,
+    amp: Precision | None,
 ) -> None:
     """Evaluate a model on a dataset.
 

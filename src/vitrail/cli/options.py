@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 import click
 
 from vitrail.errors import VitrailError
+from vitrail.precision import PRECISIONS
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 Decorator = Callable[[Command], Command]
@@ -27,11 +28,7 @@ recipe_option = click.option("--recipe", help="A name or a YAML file; the model'
 data_root_option = click.option("--data-root", type=PATH, help="The dataset's folder; else data.root of the recipe.")
 device_option = click.option("--device", help="Such as cuda, cuda:1, mps or cpu; the best available by default.")
 amp_option = click.option(
-    "--amp",
-    type=click.Choice(["none", "bfloat16", "float16"]),
-    default="none",
-    show_default=True,
-    help="Precision of the model.",
+    "--amp", type=click.Choice(PRECISIONS), help="Precision of the model; evaluation.amp of the recipe by default."
 )
 
 trust_imports_option = click.option(

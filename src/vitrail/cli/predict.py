@@ -22,7 +22,7 @@ from vitrail.cli.output import count
 
 if TYPE_CHECKING:
     from vitrail.inference.prediction import Kind
-    from vitrail.runtime.device import Precision
+    from vitrail.precision import Precision
 
 
 @click.command()
@@ -54,7 +54,7 @@ def predict(
     overrides: Sequence[str],
     as_json: bool,
     device: str | None,
-    amp: Precision,
+    amp: Precision | None,
 ) -> None:
     """Segment images and write pictures.
 

@@ -7,6 +7,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, model_validator
 
+from vitrail.precision import Precision
+
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Size = tuple[PositiveInt, PositiveInt]
 
@@ -185,7 +187,7 @@ class TrainConfig(Section):
     )
     accumulate: PositiveInt = Field(1, description="Parts in which a batch goes through the model.")
     seed: int = Field(0, ge=0)
-    amp: Literal["none", "bfloat16", "float16"] = "none"
+    amp: Precision = Field("none", description="Precision of training; evaluation.amp is that of evaluation.")
     clip_grad_norm: PositiveFloat | None = None
     ema: Fraction | None = Field(None, description="Decay of the moving average of the weights, such as 0.999.")
     freeze_norms: bool = Field(False, description="Keep the backbone's batch norms at their pretrained statistics.")
@@ -225,6 +227,9 @@ class EvalConfig(Section):
     )
     batch_size: PositiveInt = Field(
         1, description="Images of equal size, or windows, that go through the model together."
+    )
+    amp: Precision = Field(
+        "none", description="Precision of evaluation and prediction, within training too; published figures are 'none'."
     )
 
     @model_validator(mode="after")

@@ -14,7 +14,7 @@ from torch.amp.grad_scaler import GradScaler
 from vitrail.evaluation.evaluator import evaluate_dataset
 from vitrail.evaluation.loader import evaluation_dataset
 from vitrail.evaluation.result import Evaluation
-from vitrail.inference.predictor import Predictor
+from vitrail.inference import Predictor
 from vitrail.recipes import Recipe
 from vitrail.runtime.device import autocast, memory_layout, pick_device
 from vitrail.runtime.distributed import (

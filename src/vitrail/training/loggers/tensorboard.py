@@ -11,7 +11,7 @@ from torchvision.transforms.v2.functional import pil_to_tensor
 
 from vitrail.datasets import SegmentationDataset
 from vitrail.errors import TrainingError
-from vitrail.inference.predictor import Predictor
+from vitrail.inference import Predictor
 from vitrail.runtime.distributed import is_main
 from vitrail.visualize import overlay
 from vitrail.visualize.overlay import as_picture
