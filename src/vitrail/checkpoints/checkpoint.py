@@ -1,4 +1,4 @@
-"""A checkpoint as it lies on disk: tensors and what stands beside them, before anyone has said which project wrote it."""
+"""The content of a checkpoint file: tensors and metadata, before it is known which project wrote it."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from safetensors import SafetensorError, safe_open
 
 from vitrail.errors import CheckpointError
 from vitrail.files.torch_file import read_pickle
+from vitrail.files.weights_file import is_safetensors
 
 _WEIGHTS = ("state_dict", "model")  # where training code keeps the weights among other things that it saves
 _MAX_CONFIG = 4 << 20  # bytes
@@ -71,14 +72,7 @@ def read_checkpoint(path: Path) -> Checkpoint:
     """
     if not path.is_file():
         raise CheckpointError(f"no model file at {path}")
-    return _read_safetensors(path) if _is_safetensors(path) else _read_torch_file(path)
-
-
-def _is_safetensors(path: Path) -> bool:
-    """Return whether a file begins as a .safetensors does: the length of a JSON header, and its brace."""
-    with path.open("rb") as file:
-        head = file.read(9)
-    return len(head) == 9 and head[8:] == b"{"
+    return _read_safetensors(path) if is_safetensors(path) else _read_torch_file(path)
 
 
 def _read_safetensors(path: Path) -> Checkpoint:

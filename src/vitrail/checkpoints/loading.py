@@ -9,14 +9,15 @@ from pathlib import Path
 import torch
 
 from vitrail.checkpoints.checkpoint import Checkpoint, read_checkpoint
+from vitrail.checkpoints.imports import imports_of
 from vitrail.checkpoints.index import PROJECTS, Entry, find_by_name, index
 from vitrail.checkpoints.sources import SOURCES, Source, Writer
 from vitrail.checkpoints.state import few, load_state
-from vitrail.datasets.palette import distinct_colours
 from vitrail.errors import CheckpointError, nearest
 from vitrail.files.download import download
 from vitrail.segmentors import ModelCard, Segmentor
 from vitrail.segmentors.build import build_model
+from vitrail.visualize.palette import distinct_colours
 
 
 def shipped_models() -> Mapping[str, Path]:
@@ -31,6 +32,7 @@ def load(
     device: str | torch.device = "cpu",
     like: str | None = None,
     classes: Sequence[str] | None = None,
+    trust_imports: bool = False,
 ) -> Segmentor:
     """Return a model that is ready to predict.
 
@@ -46,6 +48,9 @@ def load(
         The published model that a checkpoint of another project is built like, where the file does not say.
     classes : sequence of str, optional
         The names of its classes, where they are not those of `like`.
+    trust_imports : bool
+        Let the file import the modules that it names, which runs their code. Otherwise a model of a plugin's needs the
+        plugin to be installed or imported already.
 
     Returns
     -------
@@ -57,6 +62,8 @@ def load(
     CheckpointError
         For an unknown name (the nearest known one is suggested), and for a file that is missing, damaged, unsafe, of
         an unknown kind, or does not fit the model it describes.
+    PluginError
+        For a file that needs a module which is not imported; the message says which, and how to allow it.
 
     Examples
     --------
@@ -68,10 +75,10 @@ def load(
     path, entry = _locate(str(name))
     if card is None and entry is not None:
         card = entry.card()
-    return load_model(path, card).to(device)
+    return load_model(path, card, trust_imports=trust_imports).to(device)
 
 
-def load_model(path: str | Path, card: ModelCard | None = None) -> Segmentor:
+def load_model(path: str | Path, card: ModelCard | None = None, *, trust_imports: bool = False) -> Segmentor:
     """Return the model in a local file of any supported kind, on the CPU, in evaluation mode, with `card` set.
 
     Parameters
@@ -81,17 +88,22 @@ def load_model(path: str | Path, card: ModelCard | None = None) -> Segmentor:
     card : ModelCard, optional
         What a checkpoint of another project is; None finds out from what is in the file, from its name, and from the
         shapes of its tensors, in this order.
+    trust_imports : bool
+        As in `load`.
 
     Raises
     ------
     CheckpointError
         For a file that is missing, damaged, unsafe, or of an unknown kind, and unless every tensor of the file is used
         once and every tensor of the model filled; the message names the first few that are left over.
+    PluginError
+        As `load` does.
     """
     checkpoint = read_checkpoint(Path(path))
     name, source = recognise(checkpoint)
     card, state = source.translate(checkpoint, card)
-    model = build_model({**card.recipe["model"], "pretrained": False}, len(card.classes))
+    with imports_of(card, str(path), trust=trust_imports):
+        model = build_model({**card.recipe["model"], "pretrained": False}, len(card.classes))
     load_state(model, state, str(path) if name == "vitrail" else f"{path} (from {source.title}, renamed)")
     model.card = card
     return model.eval()
@@ -127,6 +139,7 @@ def convert_file(
     to: str = "vitrail",
     like: str | None = None,
     classes: Sequence[str] | None = None,
+    trust_imports: bool = False,
 ) -> str:
     """Write whatever `load` reads in another format; return a line that says what it is.
 
@@ -138,7 +151,7 @@ def convert_file(
         The file to write.
     to : str
         See `export_checkpoint`.
-    like, classes
+    like, classes, trust_imports
         As `load` takes them.
 
     Raises
@@ -147,7 +160,7 @@ def convert_file(
         As `load` and `export_checkpoint` do.
     """
     _writer(to, target)  # before a model is downloaded
-    model = load(source, like=like, classes=classes)
+    model = load(source, like=like, classes=classes, trust_imports=trust_imports)
     written = export_checkpoint(model, target, to)
     name = model.card.name if model.card and model.card.name else Path(source).stem
     parameters = sum(parameter.numel() for parameter in model.parameters())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from vitrail.checkpoints.checkpoint import Checkpoint
+from vitrail.checkpoints.imports import required_imports
 from vitrail.checkpoints.state import model_state
 from vitrail.errors import CheckpointError
 from vitrail.files.atomic import atomic_path
@@ -42,12 +44,8 @@ def save_model(model: Segmentor, path: str | Path) -> None:
             "assign model.card a ModelCard that holds the recipe"
         )
     tensors, aliases = _without_sharing(model_state(model))
-    description = {
-        "format": FORMAT,
-        "card": model.card.to_dict(),
-        "aliases": aliases,
-        "imports": _imports(model.card),
-    }
+    card = replace(model.card, imports=required_imports(model.card.recipe))
+    description = {"format": FORMAT, "card": card.to_dict(), "aliases": aliases}
     try:
         with atomic_path(path) as temporary:
             save_file(tensors, temporary, metadata={METADATA_KEY: json.dumps(description), "format": "pt"})
@@ -78,9 +76,7 @@ def read_native(checkpoint: Checkpoint) -> tuple[ModelCard, dict[str, Tensor]]:
 
 
 def read_description(checkpoint: Checkpoint) -> dict[str, Any]:
-    """Return what a model file says about its model: `format`, `card`, `aliases` and `imports`.
-
-    `imports` are the modules of plugins that the model was built with; reading a file imports none of them.
+    """Return what a model file says about its model: `format`, `card` and `aliases`.
 
     Raises
     ------
@@ -114,11 +110,6 @@ def read_card(described: Mapping[str, Any], source: str) -> ModelCard:
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise CheckpointError(f"{source}: its model card is incomplete ({type(error).__name__}: {error})") from error
     return card
-
-
-def _imports(card: ModelCard) -> list[str]:
-    """Return the modules of plugins that the recipe names."""
-    return list(card.recipe.get("imports") or ())
 
 
 def _without_sharing(state: dict[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, str]]:

@@ -58,7 +58,7 @@ def card_from_index(checkpoint: Checkpoint, project: str, title: str) -> ModelCa
 
 
 def config_of(card: ModelCard, model: ModelConfig, project: str, title: str) -> str:
-    """Return a sentence that names the published config of a project which builds the same model, or says there is none.
+    """Return a sentence that names the published config which builds the same model, or says that there is none.
 
     Parameters
     ----------

@@ -12,7 +12,7 @@ from vitrail.checkpoints.checkpoint import Checkpoint
 from vitrail.checkpoints.sources.layouts import ZerosWhereMissing
 from vitrail.checkpoints.sources.renaming import Names, Renaming, State
 from vitrail.checkpoints.sources.source import register_source
-from vitrail.datasets import BENCHMARKS
+from vitrail.datasets import benchmarks
 from vitrail.errors import CheckpointError
 from vitrail.segmentors import ModelCard
 
@@ -90,7 +90,7 @@ def _classifier(weights: Mapping[str, Any], where: str) -> str:
 
 
 def _card(num_classes: int, blocks: tuple[int, int], where: str) -> ModelCard:
-    camvid = BENCHMARKS["camvid"]
+    camvid = benchmarks()["camvid"]
     if num_classes != len(camvid.classes):
         raise CheckpointError(
             f"{where} is a checkpoint of CGNet's authors for {num_classes} classes; only those for CamVid's "

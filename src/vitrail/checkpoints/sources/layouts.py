@@ -30,9 +30,11 @@ class Change:
     back: Callable[[Tensor], Tensor]
 
     def to_ours(self, state: State) -> State:
+        """See `Layout`."""
         return {name: self.to(value) if ends(name, self.end) else value for name, value in state.items()}
 
     def to_theirs(self, state: State) -> State:
+        """See `Layout`."""
         return {name: self.back(value) if ends(name, self.end) else value for name, value in state.items()}
 
 
@@ -52,9 +54,11 @@ class Split:
     parts: Sequence[tuple[str, int]]
 
     def to_ours(self, state: State) -> State:
+        """See `Layout`."""
         return split(state, self.whole, self.parts)
 
     def to_theirs(self, state: State) -> State:
+        """See `Layout`."""
         return join(state, self.whole, self.parts)
 
 
@@ -66,9 +70,11 @@ class Join:
     whole: str
 
     def to_ours(self, state: State) -> State:
+        """See `Layout`."""
         return join(state, self.whole, self.parts)
 
     def to_theirs(self, state: State) -> State:
+        """See `Layout`."""
         return split(state, self.whole, self.parts)
 
 
@@ -91,9 +97,11 @@ class OnlyTheirs:
     make: Callable[[Tensor], Tensor]
 
     def to_ours(self, state: State) -> State:
+        """See `Layout`."""
         return {name: value for name, value in state.items() if not ends(name, self.end)}
 
     def to_theirs(self, state: State) -> State:
+        """See `Layout`."""
         made = dict(state)
         for name, value in state.items():
             if ends(name, self.beside):
@@ -117,12 +125,14 @@ class ZerosWhereMissing:
     weight: str
 
     def to_ours(self, state: State) -> State:
+        """See `Layout`."""
         if self.name in state or self.weight not in state:
             return state
         weight = state[self.weight]
         return {**state, self.name: weight.new_zeros(weight.shape[0])}
 
     def to_theirs(self, state: State) -> State:
+        """See `Layout`."""
         if self.name in state and not state[self.name].any():
             return {name: value for name, value in state.items() if name != self.name}
         return state
@@ -135,6 +145,7 @@ class UnnumberedWhenAlone:
     name: str
 
     def to_ours(self, state: State) -> State:
+        """See `Layout`."""
         prefix = f"{self.name}."
         rests = [name.removeprefix(prefix) for name in state if name.startswith(prefix)]
         if all(_numbered(rest) for rest in rests):
@@ -145,6 +156,7 @@ class UnnumberedWhenAlone:
         }
 
     def to_theirs(self, state: State) -> State:
+        """See `Layout`."""
         prefix = f"{self.name}."
         if {name.removeprefix(prefix).partition(".")[0] for name in state if name.startswith(prefix)} != {"0"}:
             return state

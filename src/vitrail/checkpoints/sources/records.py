@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Generic, TypeVar, Union
+from typing import Generic, TypeVar
 
 from vitrail.checkpoints.sources.renaming import Renaming, combine, under
 from vitrail.checkpoints.sources.settings import UnsupportedError
@@ -13,7 +13,7 @@ from vitrail.recipes import ModelConfig
 
 Translate = TypeVar("Translate")
 # A renaming, or how it follows from the model section of a recipe.
-RenamingOf = Union[Renaming, Callable[[ModelConfig], Renaming]]
+RenamingOf = Renaming | Callable[[ModelConfig], Renaming]
 
 
 @dataclass(frozen=True)
