@@ -29,7 +29,16 @@ if TYPE_CHECKING:
     from vitrail.inference.api import predict
     from vitrail.inference.prediction import Prediction
     from vitrail.recipes import Recipe, list_recipes, load_recipe
-    from vitrail.segmentors import Head, ModelCard, Segmentor, create_model, list_segmentors, register_segmentor
+    from vitrail.segmentors import (
+        Auxiliary,
+        FeatureMaps,
+        Head,
+        ModelCard,
+        Segmentor,
+        create_model,
+        list_segmentors,
+        register_segmentor,
+    )
     from vitrail.training.loop import TrainingRun, train
 
 _ROOMS = {
@@ -50,6 +59,8 @@ _ROOMS = {
     ),
     "vitrail.recipes": ("Recipe", "list_recipes", "load_recipe"),
     "vitrail.segmentors": (
+        "Auxiliary",
+        "FeatureMaps",
         "Head",
         "ModelCard",
         "Segmentor",

@@ -18,9 +18,8 @@ from vitrail.checkpoints.sources.ssseg import source as ssseg
 from vitrail.checkpoints.state import model_state
 from vitrail.cli import cli
 from vitrail.errors import CheckpointError
-from vitrail.recipes import ModelConfig
-from vitrail.segmentors import ModelCard, Segmentor
-from vitrail.segmentors.build import build_model
+from vitrail.recipes import ModelConfig, model_config_from_dict
+from vitrail.segmentors import ModelCard, Segmentor, build_model
 
 RENAMINGS = {"mmseg": mmseg.renaming, "ssseg": ssseg.renaming}
 
@@ -45,10 +44,10 @@ def size(entry: Entry) -> tuple[bool, str]:
 SAMPLE = sample()
 
 
-def our_state(entry: Entry) -> dict[str, Tensor]:
-    """Return the names and shapes of an architecture's tensors, without values."""
+def our_state(section: ModelConfig) -> dict[str, Tensor]:
+    """Return the names and shapes of a model's tensors, without values."""
     with torch.device("meta"):
-        model = build_model({**entry.recipe["model"], "pretrained": False}, entry.recipe["model"]["num_classes"])
+        model = build_model(section, section.num_classes)
     return model_state(model)
 
 
@@ -63,8 +62,9 @@ def filled(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
 @pytest.mark.parametrize("name", SAMPLE)
 def test_a_model_gets_the_names_and_shapes_of_its_project(name: str) -> None:
     entry = SAMPLE[name]
-    renaming = RENAMINGS[entry.project](ModelConfig.model_validate(entry.recipe["model"]))
-    ours = filled(our_state(entry))
+    section = model_config_from_dict(entry.recipe["model"])
+    renaming = RENAMINGS[entry.project](section)
+    ours = filled(our_state(section))
     if entry.project == "mmseg" and entry.backbone.startswith("vit_"):
         bias = "backbone.encoder.patch_embed.proj.bias"  # its second generation has none
         ours[bias] = torch.zeros(ours[bias].shape)
@@ -106,7 +106,7 @@ def test_images_that_are_normalised_otherwise_are_mentioned(model: Segmentor, tm
 
 def test_a_model_that_a_project_does_not_have_is_refused(tmp_path: Path) -> None:
     section = {"segmentor": "mcibi", "backbone": "resnet18c"}
-    model = build_model(section, 3)
+    model = build_model(model_config_from_dict(section), 3)
     model.card = ModelCard(classes=("a", "b", "c"), palette=((0, 0, 0),) * 3, recipe={"model": section})
     with pytest.raises(CheckpointError, match="MMSegmentation has no method that vitrail knows as 'mcibi'"):
         export_checkpoint(model, tmp_path / "x.pth", "mmseg")

@@ -62,7 +62,7 @@ def test_a_source_can_read_a_config_beside_the_weights(
         assert torch.equal(load(folder / "model.safetensors")(images), model.eval()(images))
 
     register_folder("another", model.card)
-    with pytest.raises(CheckpointError, match="recognised by several checkpoint sources: another .*, folder"):
+    with pytest.raises(CheckpointError, match=r"recognised by several checkpoint sources: another .*, folder"):
         load(folder / "model.safetensors")
 
 
@@ -87,7 +87,7 @@ def test_weights_are_found_among_what_training_saves(tmp_path: Path) -> None:
     torch.save({"a": one}, tmp_path / "x.pth")
     assert list(read_checkpoint(tmp_path / "x.pth").tensors) == ["a"]
     torch.save({"module.a": one, "a": one}, tmp_path / "x.pth")
-    with pytest.raises(CheckpointError, match="same name with and without 'module.'"):
+    with pytest.raises(CheckpointError, match=r"same name with and without 'module.'"):
         read_checkpoint(tmp_path / "x.pth")
 
 
@@ -97,7 +97,7 @@ def test_a_file_that_describes_itself_is_not_described_by_the_caller(model_file:
 
 
 def test_what_cannot_be_written_is_said_before_anything_is_read(model: Segmentor, tmp_path: Path) -> None:
-    with pytest.raises(CheckpointError, match="unknown checkpoint source 'mmsegg'.*'mmseg'"):
+    with pytest.raises(CheckpointError, match=r"unknown checkpoint source 'mmsegg'.*'mmseg'"):
         convert_file("missing.pth", tmp_path / "x.pth", to="mmsegg")
     with pytest.raises(CheckpointError, match=r"cannot write checkpoints of CGNet's authors.*mmseg, ssseg, vitrail"):
         convert_file("missing.pth", tmp_path / "x.pth", to="cgnet_authors")

@@ -9,14 +9,14 @@ from pathlib import Path
 import torch
 
 from vitrail.checkpoints.checkpoint import Checkpoint, read_checkpoint
+from vitrail.checkpoints.complete import section_of
 from vitrail.checkpoints.imports import imports_of
 from vitrail.checkpoints.index import PROJECTS, Entry, find_by_name, index
 from vitrail.checkpoints.sources import SOURCES, Source, Writer
 from vitrail.checkpoints.state import few, load_state
 from vitrail.errors import CheckpointError, nearest
 from vitrail.files.download import download
-from vitrail.segmentors import ModelCard, Segmentor
-from vitrail.segmentors.build import build_model
+from vitrail.segmentors import ModelCard, Segmentor, build_model
 from vitrail.visualize.palette import distinct_colours
 
 
@@ -103,9 +103,8 @@ def load_model(path: str | Path, card: ModelCard | None = None, *, trust_imports
     name, source = recognise(checkpoint)
     card, state = source.translate(checkpoint, card)
     with imports_of(card, str(path), trust=trust_imports):
-        model = build_model({**card.recipe["model"], "pretrained": False}, len(card.classes))
+        model = build_model(section_of(card, str(path)), len(card.classes), card=card)
     load_state(model, state, str(path) if name == "vitrail" else f"{path} (from {source.title}, renamed)")
-    model.card = card
     return model.eval()
 
 

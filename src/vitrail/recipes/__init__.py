@@ -3,6 +3,7 @@
 from vitrail.recipes.load import dump_recipe, list_recipes, load_recipe, override_recipe
 from vitrail.recipes.schema import (
     AugmentConfig,
+    AuxiliaryConfig,
     DataConfig,
     EvalConfig,
     LossConfig,
@@ -16,10 +17,11 @@ from vitrail.recipes.schema import (
     TrainConfig,
     WarmupConfig,
 )
-from vitrail.recipes.validate import recipe_from_dict
+from vitrail.recipes.validate import model_config_from_dict, recipe_from_dict
 
 __all__ = [
     "AugmentConfig",
+    "AuxiliaryConfig",
     "DataConfig",
     "EvalConfig",
     "LossConfig",
@@ -35,6 +37,7 @@ __all__ = [
     "dump_recipe",
     "list_recipes",
     "load_recipe",
+    "model_config_from_dict",
     "override_recipe",
     "recipe_from_dict",
 ]

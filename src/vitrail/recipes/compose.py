@@ -24,6 +24,7 @@ YAML_SUFFIXES = (".yaml", ".yml")
 # Section, the key that names what is built, and the arguments it is built with.
 _ARGUMENTS = (
     ("model", "segmentor", "options"),
+    ("model", "segmentor", "auxiliary"),
     ("model", "backbone", "backbone_options"),
     ("data", "dataset", "options"),
 )
@@ -92,7 +93,8 @@ def merge(fragments: Iterable[Fragment]) -> dict[str, Any]:
     """Merge fragments: mappings key by key, everything else replaced by what comes later.
 
     Two things are forgotten rather than merged: a run's length in one unit, where a later fragment gives it in the
-    other, and the arguments of a method, backbone or dataset, where a later fragment names another.
+    other, and the arguments of a method (its auxiliary heads too, but not their losses), backbone or dataset, where a
+    later fragment names another.
     """
     merged: dict[str, Any] = {}
     for fragment in fragments:
@@ -118,7 +120,9 @@ def _forget_arguments(section: Any, later: Any, key: str, arguments: str) -> Non
     if not isinstance(section, dict) or not isinstance(later, Mapping):
         return
     if key in section and key in later and section[key] != later[key]:
-        section.pop(arguments, None)
+        kept = {name: value for name, value in (section.pop(arguments, None) or {}).items() if name == "losses"}
+        if kept and arguments == "auxiliary":
+            section[arguments] = kept
 
 
 def merge_into(target: dict[str, Any], values: Mapping[str, Any]) -> None:

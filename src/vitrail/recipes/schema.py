@@ -33,6 +33,27 @@ class LossConfig(Section):
     options: dict[str, Any] = {}
 
 
+class AuxiliaryConfig(Section):
+    """Changes to the auxiliary heads that the segmentor was published with; None keeps the segmentor's own value.
+
+    The keys are those of `vitrail.Auxiliary`, and `losses`.
+    """
+
+    weight: float | None = Field(None, ge=0, description="Of each head's loss; 0 builds no auxiliary heads.")
+    maps: tuple[int, ...] | None = Field(None, min_length=1, description="Indices of feature maps, 0 for the finest.")
+    channels: tuple[PositiveInt, ...] | None = Field(None, description="One number for each map, or one for all.")
+    num_convs: int | None = Field(None, ge=0)
+    kernel_size: PositiveInt | None = None
+    concat_input: bool | None = None
+    upsample: PositiveInt | None = None
+    dropout: Fraction | None = None
+    dilation: PositiveInt | None = None
+    leaky: bool | None = None
+    losses: tuple[LossConfig, ...] | None = Field(
+        None, description="Of each head, before its weight; None takes the losses of the model."
+    )
+
+
 class ModelConfig(Section):
     """The segmentor: arguments of `vitrail.create_model`."""
 
@@ -43,11 +64,9 @@ class ModelConfig(Section):
     in_channels: PositiveInt = 3
     num_classes: PositiveInt | None = Field(None, description="None takes the number of classes of the dataset.")
     backbone_options: dict[str, Any] = {}
-    options: dict[str, Any] = Field({}, description="Keyword arguments of the segmentor's builder.")
+    options: dict[str, Any] = Field({}, description="Keyword arguments of the segmentor's head.")
     losses: tuple[LossConfig, ...] = (LossConfig(),)
-    aux_losses: tuple[LossConfig, ...] | None = Field(
-        None, description="Of the auxiliary heads, before the weight that the options give them; None takes losses."
-    )
+    auxiliary: AuxiliaryConfig = AuxiliaryConfig()
 
 
 class ResizeConfig(Section):

@@ -11,7 +11,7 @@ from pydantic_core import ErrorDetails
 
 from vitrail.errors import RecipeError
 from vitrail.recipes.compose import Fragment
-from vitrail.recipes.schema import Recipe
+from vitrail.recipes.schema import ModelConfig, Recipe
 
 
 def recipe_from_dict(data: Mapping[str, Any], fragments: Sequence[Fragment] = ()) -> Recipe:
@@ -41,13 +41,30 @@ def recipe_from_dict(data: Mapping[str, Any], fragments: Sequence[Fragment] = ()
         raise RecipeError("\n".join(_messages(error, fragments))) from error
 
 
-def _messages(error: ValidationError, fragments: Sequence[Fragment]) -> Iterator[str]:
-    """Return one message for each key that is wrong; the members of a union are reported together."""
+def model_config_from_dict(data: Mapping[str, Any]) -> ModelConfig:
+    """Check the model section of a recipe, given as plain data, and return it.
+
+    Raises
+    ------
+    RecipeError
+        As `recipe_from_dict`.
+    """
+    try:
+        return ModelConfig.model_validate(dict(data))
+    except ValidationError as error:
+        raise RecipeError("\n".join(_messages(error, (), ("model",)))) from error
+
+
+def _messages(error: ValidationError, fragments: Sequence[Fragment], inside: tuple[str, ...] = ()) -> Iterator[str]:
+    """Return one message for each key that is wrong; the members of a union are reported together.
+
+    `inside` is the path of the section that was checked, where it is not the whole recipe.
+    """
     by_key: dict[str, list[ErrorDetails]] = {}
     for detail in error.errors(include_url=False):
-        by_key.setdefault(_dotted(_in_schema(detail["loc"])[0]), []).append(detail)
+        by_key.setdefault(_dotted(_in_schema((*inside, *detail["loc"]))[0]), []).append(detail)
     for key, details in by_key.items():
-        path, section = _in_schema(details[0]["loc"])
+        path, section = _in_schema((*inside, *details[0]["loc"]))
         missing = details[0]["type"] == "missing"
         source = _written_in(path[:-1] if missing else path, fragments)
         yield (f"{source}: " if source else "") + _message(key, path, section, details)

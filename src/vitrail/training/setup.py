@@ -20,8 +20,7 @@ from vitrail.inference.resolve import resolve_recipe
 from vitrail.optim import create_optimizer, create_schedule
 from vitrail.recipes import Recipe, TrainConfig
 from vitrail.runtime.distributed import main_first, world_size
-from vitrail.segmentors import ModelCard, Progress, Segmentor
-from vitrail.segmentors.build import build_model
+from vitrail.segmentors import ModelCard, Progress, Segmentor, build_model
 
 SAVES_AT_LEAST = 10  # in a run that does not say how often
 
@@ -113,12 +112,7 @@ def training_model(recipe: Recipe, benchmark: Benchmark, *, pretrained: bool) ->
             f"model.num_classes is {recipe.model.num_classes}, but dataset {benchmark.name!r} has {count} classes: "
             "leave it out"
         )
-    settings = recipe.model.model_dump()
-    if not pretrained:
-        settings["pretrained"] = False
-    with main_first():
-        model = build_model(settings, count)
-    model.card = ModelCard(
+    card = ModelCard(
         classes=tuple(benchmark.classes),
         palette=tuple(benchmark.palette),
         mean=recipe.data.mean,
@@ -126,7 +120,9 @@ def training_model(recipe: Recipe, benchmark: Benchmark, *, pretrained: bool) ->
         recipe=recipe.model_dump(mode="json"),
         name=recipe.name,
     )
-    return model
+    config = recipe.model if pretrained else recipe.model.model_copy(update={"pretrained": False})
+    with main_first():
+        return build_model(config, count, card=card)
 
 
 def training_optimizer(model: Segmentor, recipe: Recipe, iterations: int) -> tuple[Optimizer, LRScheduler]:

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from vitrail.checkpoints.complete import complete_section
+from vitrail.checkpoints.complete import complete_section, section_of
 from vitrail.checkpoints.native import read_card
 from vitrail.checkpoints.sources.renaming import State
 from vitrail.checkpoints.state import model_state
@@ -33,7 +33,7 @@ def model_to_write(model: Segmentor) -> tuple[ModelCard, ModelConfig, State]:
         raise CheckpointError(
             "the model's card does not say how it is built; assign model.card a ModelCard that holds the recipe"
         )
-    section = complete_section(ModelConfig.model_validate(model.card.recipe["model"]))
+    section = complete_section(section_of(model.card, "the model's card"))
     return model.card, section, {name: value.detach().cpu() for name, value in model_state(model).items()}
 
 

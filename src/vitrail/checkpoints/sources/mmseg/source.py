@@ -13,6 +13,7 @@ from typing import Any
 
 from vitrail.checkpoints.cards import card_from_recipe
 from vitrail.checkpoints.checkpoint import Checkpoint
+from vitrail.checkpoints.complete import section_of
 from vitrail.checkpoints.index.identify import card_from_index, config_of
 from vitrail.checkpoints.sources.mmseg.config import read_config, recipe_from_config
 from vitrail.checkpoints.sources.mmseg.encoders import BACKBONES
@@ -42,8 +43,8 @@ class MMSegmentation:
     def translate(self, checkpoint: Checkpoint, card: ModelCard | None) -> tuple[ModelCard, State]:
         """Return the card and the weights; see `Source`."""
         card = card or _own_card(checkpoint) or card_from_index(checkpoint, NAME, self.title)
-        model = ModelConfig.model_validate(card.recipe["model"])
-        return card, renaming(model).to_ours(checkpoint.tensors, str(checkpoint.origin))
+        where = str(checkpoint.origin)
+        return card, renaming(section_of(card, where)).to_ours(checkpoint.tensors, where)
 
     def write(self, model: Segmentor, path: Path) -> str:
         """Write `state_dict` and `meta`, which names the classes; see `Writer`."""

@@ -10,6 +10,7 @@ from collections import OrderedDict
 from pathlib import Path
 
 from vitrail.checkpoints.checkpoint import Checkpoint
+from vitrail.checkpoints.complete import section_of
 from vitrail.checkpoints.index.identify import card_from_index, config_of
 from vitrail.checkpoints.sources.records import model_renaming
 from vitrail.checkpoints.sources.renaming import Renaming, State
@@ -38,8 +39,7 @@ class SSSegmentation:
         """Return the card and the weights; see `Source`."""
         where = str(checkpoint.origin)
         card = card or written_card(checkpoint.metadata, where) or card_from_index(checkpoint, NAME, self.title)
-        model = ModelConfig.model_validate(card.recipe["model"])
-        return card, renaming(model).to_ours(checkpoint.tensors, where)
+        return card, renaming(section_of(card, where)).to_ours(checkpoint.tensors, where)
 
     def write(self, model: Segmentor, path: Path) -> str:
         """Write `model`; see `Writer`."""
