@@ -360,12 +360,12 @@ def _print_matching(
 
 
 def _key_values(options: Sequence[str]) -> dict[str, Any]:
-    import yaml
+    from vitrail.files.yaml_file import parse_yaml_value
 
     values = {}
     for option in options:
         key, equals, value = option.partition("=")
         if not equals:
             raise VitrailError(f"--set wants KEY=VALUE, not {option!r}")
-        values[key] = yaml.safe_load(value)
+        values[key] = parse_yaml_value(value, f"--set {option!r}", VitrailError)
     return values

@@ -13,6 +13,7 @@ inside a model file is foreign data and imports nothing by itself; see `missing_
 from __future__ import annotations
 
 import importlib
+import sys
 from collections.abc import Iterable
 from importlib.metadata import EntryPoint, entry_points
 
@@ -55,6 +56,12 @@ def _load(point: EntryPoint) -> None:
             f"plugin {point.name!r} of the package {distribution!r} cannot be imported "
             f"({type(error).__name__}: {error}); mend it or uninstall it: pip uninstall {distribution}"
         ) from error
+
+
+def missing_plugins(modules: Iterable[str]) -> list[str]:
+    """Return those modules whose import would run code that nobody has installed as a plugin or imported already."""
+    installed = {point.module.partition(".")[0] for point in installed_plugins()}
+    return [name for name in modules if name.partition(".")[0] not in installed and name not in sys.modules]
 
 
 def import_plugins(modules: Iterable[str], source: str) -> None:

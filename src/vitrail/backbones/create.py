@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -45,9 +46,20 @@ def create_backbone(
     if output_stride is not None:
         given["output_stride"] = output_stride
     if name in BACKBONES:
-        builder = BACKBONES[name]
+        builder = find_builder(name)
         if pretrained and "pretrained" not in keyword_arguments(builder):
             raise ModelError(f"backbone {name!r} has no published weights to start from: leave pretrained at false")
         check_arguments(builder, given, f"backbone {name!r}", ModelError)
         return builder(**given)
     return timm_bridge.create(name, known=tuple(BACKBONES), **given)
+
+
+def find_builder(name: str) -> Callable[..., Backbone]:
+    """Return the builder of an encoder, whose keyword-only parameters are the encoder's options. Builds nothing.
+
+    Raises
+    ------
+    ModelError
+        For an unknown name; the message suggests the nearest one.
+    """
+    return BACKBONES[name] if name in BACKBONES else timm_bridge.find_builder(name, known=tuple(BACKBONES))

@@ -187,15 +187,7 @@ def create(
     ModelError
         For a name that timm does not have, an option that the encoder does not take, or weights that cannot be had.
     """
-    if not timm.is_model(name):
-        names = [*known, *timm.list_models()]
-        raise ModelError(f"unknown backbone {name!r}.{nearest(name, names)} `list_backbones()` names them all.")
-    if not _takes_any_size(name):
-        raise ModelError(
-            f"backbone {name!r} works at one image size only and cannot be used for segmentation; "
-            "`list_backbones()` names those that take any size"
-        )
-    builder = FAMILIES.get(_family(name), timm_backbone)
+    builder = find_builder(name, known=known)
     given = {"pretrained": pretrained, "in_channels": in_channels, **options}
     if "output_stride" in keyword_arguments(builder):
         given["output_stride"] = output_stride
@@ -208,6 +200,25 @@ def create(
     if "output_stride" not in given and output_stride not in (None, max(backbone.strides)):
         raise _undilatable(name, max(backbone.strides), output_stride)
     return backbone
+
+
+def find_builder(name: str, *, known: Sequence[str] = ()) -> Callable[..., Backbone]:
+    """Return the builder of an encoder of timm; `known` are the names to suggest from besides timm's. Builds nothing.
+
+    Raises
+    ------
+    ModelError
+        For a name that timm does not have, and for an encoder that works at one image size only.
+    """
+    if not timm.is_model(name):
+        names = [*known, *timm.list_models()]
+        raise ModelError(f"unknown backbone {name!r}.{nearest(name, names)} `list_backbones()` names them all.")
+    if not _takes_any_size(name):
+        raise ModelError(
+            f"backbone {name!r} works at one image size only and cannot be used for segmentation; "
+            "`list_backbones()` names those that take any size"
+        )
+    return FAMILIES.get(_family(name), timm_backbone)
 
 
 def _check_loaded(name: str, path: str | Path, backbone: Backbone, fresh: Backbone) -> None:

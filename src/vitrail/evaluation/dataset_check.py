@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import yaml
 from PIL import Image
 
 from vitrail.datasets import BENCHMARKS, IGNORE, SegmentationDataset, create_dataset, list_datasets
 from vitrail.datasets.dataset import DATASETS
 from vitrail.errors import DatasetError
+from vitrail.files.yaml_file import dump_yaml
 from vitrail.runtime.progress_bar import ProgressBar
 from vitrail.visualize import class_counts, index_mask
 
@@ -196,8 +196,7 @@ def export_dataset(
             _write_split(dataset, split, folder, limit)
         benchmark = next(iter(opened.values())).benchmark
         described = {"classes": list(benchmark.classes), "palette": [list(colour) for colour in benchmark.palette]}
-        text = yaml.safe_dump(described, sort_keys=False, default_flow_style=None, allow_unicode=True, width=120)
-        (folder / "classes.yaml").write_text(text, encoding="utf-8")
+        (folder / "classes.yaml").write_text(dump_yaml(described), encoding="utf-8")
     except OSError as error:
         raise DatasetError(f"cannot write the dataset to {folder}: {error}") from error
     return {split: len(dataset) if limit is None else min(limit, len(dataset)) for split, dataset in opened.items()}

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-import yaml
 from PIL import Image
 from torchvision import tv_tensors
 
@@ -15,6 +14,7 @@ from vitrail.datasets.benchmark import Benchmark, register_benchmark
 from vitrail.datasets.dataset import register_dataset
 from vitrail.datasets.scenes.scene import render
 from vitrail.errors import DatasetError, nearest
+from vitrail.files.yaml_file import dump_yaml
 
 _LEAST = 64
 
@@ -127,5 +127,5 @@ def write_scenes(root: str | Path, *, train: int = 20, val: int = 5, size: tuple
             indexed.putpalette(flat_palette)
             indexed.save(root / "masks" / split / f"{name}.png")
     description = {"classes": list(SCENES.classes), "palette": [list(colour) for colour in SCENES.palette]}
-    (root / "classes.yaml").write_text(yaml.safe_dump(description, sort_keys=False, default_flow_style=None))
+    (root / "classes.yaml").write_text(dump_yaml(description), encoding="utf-8")
     return root
