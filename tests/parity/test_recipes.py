@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 import torch
-from parity.references import build_ssseg
 
+from parity.references import build_ssseg
 from vitrail.optim import create_optimizer
 from vitrail.recipes import load_recipe
 from vitrail.segmentors.build import build_model
@@ -60,8 +60,7 @@ def published(name: str, configs: Path) -> Counts:
 def ours(name: str, num_classes: int) -> Counts:
     recipe = load_recipe(name.partition("/")[2], ["model.pretrained=false"])
     model = build_model(recipe.model.model_dump(), num_classes)
-    settings = recipe.optimizer.model_dump()
-    optimizer = create_optimizer(model, **{**settings, "rules": recipe.optimizer.rules})
+    optimizer = create_optimizer(model, recipe.optimizer)
     return count(optimizer.param_groups, recipe.optimizer.lr, recipe.optimizer.weight_decay)
 
 

@@ -46,12 +46,12 @@ def create_backbone(
     if output_stride is not None:
         given["output_stride"] = output_stride
     if name in BACKBONES:
-        builder = find_builder(name)
+        builder = BACKBONES[name]
         if pretrained and "pretrained" not in keyword_arguments(builder):
             raise ModelError(f"backbone {name!r} has no published weights to start from: leave pretrained at false")
         check_arguments(builder, given, f"backbone {name!r}", ModelError)
         return builder(**given)
-    return timm_bridge.create(name, known=tuple(BACKBONES), **given)
+    return timm_bridge.create(name, given, known=tuple(BACKBONES))
 
 
 def find_builder(name: str) -> Callable[..., Backbone]:

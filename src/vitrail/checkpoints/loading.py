@@ -10,16 +10,17 @@ from typing import Any
 import torch
 
 from vitrail.checkpoints.index import PROJECTS, Entry, find_by_file, find_by_fingerprint, find_by_name, index
-from vitrail.checkpoints.native import is_safetensors, load_model, save_model
+from vitrail.checkpoints.native import load_model, save_model
 from vitrail.checkpoints.sources.cgnet_authors import CGNET_AUTHORS
 from vitrail.checkpoints.sources.mmseg import MMSEG
 from vitrail.checkpoints.sources.source import Importer, convert
 from vitrail.checkpoints.sources.ssseg import SSSEG
-from vitrail.datasets.palette import distinct_colours
 from vitrail.errors import CheckpointError, nearest
 from vitrail.files.download import download
 from vitrail.files.torch_file import read_pickle
+from vitrail.files.weights_file import is_safetensors
 from vitrail.segmentors import ModelCard, Segmentor
+from vitrail.visualize.palette import distinct_colours
 
 IMPORTERS: tuple[Importer, ...] = (MMSEG, SSSEG, CGNET_AUTHORS)
 

@@ -101,13 +101,6 @@ def read_card(described: dict[str, Any], source: str) -> ModelCard:
     return card
 
 
-def is_safetensors(path: Path) -> bool:
-    """Say whether a file begins as a .safetensors does: the length of a JSON header, and its brace."""
-    with path.open("rb") as file:
-        head = file.read(9)
-    return len(head) == 9 and head[8:] == b"{"
-
-
 def _read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
     if not path.is_file():
         raise CheckpointError(f"no model file at {path}")

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from vitrail.datasets.benchmark import IGNORE, Benchmark, Split, register_benchmark
+from vitrail.datasets.benchmark import IGNORE, Benchmark, Split
+from vitrail.datasets.dataset import register_benchmark
 
 # In the order of the benchmark's objectInfo150.txt; colours as in the benchmark's color150.mat.
 _CLASSES: dict[str, tuple[int, int, int]] = {

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from vitrail.datasets.benchmark import IGNORE, Benchmark, Split, register_benchmark
+from vitrail.datasets.benchmark import IGNORE, Benchmark, Split
+from vitrail.datasets.dataset import register_benchmark
 
 _UNLABELLED = 11
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from vitrail.datasets.benchmark import IGNORE, Benchmark, Split, register_benchmark
+from vitrail.datasets.benchmark import IGNORE, Benchmark, Split
+from vitrail.datasets.dataset import register_benchmark
 
 # label id: name and colour, as in the cityscapesScripts package; all other ids are not judged
 _JUDGED = {

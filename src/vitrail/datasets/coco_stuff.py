@@ -6,7 +6,8 @@ brush. They are classes nevertheless, as in SSSegmentation; without them this is
 
 from __future__ import annotations
 
-from vitrail.datasets.benchmark import IGNORE, Benchmark, Split, register_benchmark
+from vitrail.datasets.benchmark import IGNORE, Benchmark, Split
+from vitrail.datasets.dataset import register_benchmark
 from vitrail.datasets.voc import voc_colour
 
 _CLASSES = (

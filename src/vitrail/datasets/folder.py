@@ -23,9 +23,9 @@ from vitrail.datasets.dataset import register_dataset
 from vitrail.datasets.files import Pair, PairedFiles
 from vitrail.datasets.infer_classes import infer_classes, is_coloured
 from vitrail.datasets.mask_files import ColourMasks, IndexMasks, MaskReader
-from vitrail.datasets.palette import distinct_colours
 from vitrail.datasets.storage import Folder
 from vitrail.errors import DatasetError, nearest
+from vitrail.visualize.palette import distinct_colours
 
 _IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".gif", ".ppm", ".pgm", ".jp2")
 _LISTED = 3

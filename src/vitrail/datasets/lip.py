@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from vitrail.datasets.benchmark import Benchmark, Split, register_benchmark
+from vitrail.datasets.benchmark import Benchmark, Split
+from vitrail.datasets.dataset import register_benchmark
 
 _CLASSES: dict[str, tuple[int, int, int]] = {
     "Background": (0, 0, 0),

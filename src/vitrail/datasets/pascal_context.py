@@ -5,7 +5,8 @@ The masks are those that MMSegmentation's converter makes of the official annota
 
 from __future__ import annotations
 
-from vitrail.datasets.benchmark import IGNORE, Benchmark, Split, register_benchmark
+from vitrail.datasets.benchmark import IGNORE, Benchmark, Split
+from vitrail.datasets.dataset import register_benchmark
 
 _CLASSES: dict[str, tuple[int, int, int]] = {
     "background": (120, 120, 120),

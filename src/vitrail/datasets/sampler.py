@@ -11,14 +11,14 @@ from torch.utils.data import Sampler
 from vitrail.errors import DatasetError
 
 
-class Draw(NamedTuple):
+class SampleKey(NamedTuple):
     """One draw of the training stream: the image, and the seed of every random choice made for it."""
 
     index: int  # type: ignore[assignment]  # hides tuple.index, which nobody needs here
     seed: int
 
 
-class TrainSampler(Sampler[list[Draw]]):
+class TrainSampler(Sampler[list[SampleKey]]):
     """An endless stream of training batches that can start anywhere.
 
     Each epoch is a permutation of the dataset, cut into global batches; what is left at its end is dropped. Image and
@@ -69,14 +69,14 @@ class TrainSampler(Sampler[list[Draw]]):
         """Number of batches in one pass over the dataset."""
         return self.length // self.batch_size
 
-    def __iter__(self) -> Iterator[list[Draw]]:
+    def __iter__(self) -> Iterator[list[SampleKey]]:
         share = self.batch_size // self.world_size
         epoch, first = divmod(self.start, self.batches_per_epoch)
         while True:
             order, seeds = self._epoch(epoch)
             for batch in range(first, self.batches_per_epoch):
                 begin = batch * self.batch_size + self.rank * share
-                yield [Draw(order[i], seeds[i]) for i in range(begin, begin + share)]
+                yield [SampleKey(order[i], seeds[i]) for i in range(begin, begin + share)]
             epoch, first = epoch + 1, 0
 
     def _epoch(self, epoch: int) -> tuple[list[int], list[int]]:

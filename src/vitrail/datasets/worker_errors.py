@@ -11,7 +11,7 @@ from typing import Any
 from torch.utils.data import Dataset
 
 from vitrail.datasets.dataset import SegmentationDataset
-from vitrail.datasets.sampler import Draw
+from vitrail.datasets.sampler import SampleKey
 from vitrail.errors import VitrailError
 
 
@@ -21,7 +21,7 @@ class ErrorsAsValues(Dataset[Any]):
     def __init__(self, dataset: SegmentationDataset) -> None:
         self.dataset = dataset
 
-    def __getitem__(self, key: int | Draw) -> dict[str, Any] | VitrailError:
+    def __getitem__(self, key: int | SampleKey) -> dict[str, Any] | VitrailError:
         try:
             return self.dataset[key]
         except VitrailError as error:

@@ -26,6 +26,8 @@ _ARGUMENTS = (
     ("model", "segmentor", "options"),
     ("model", "backbone", "backbone_options"),
     ("data", "dataset", "options"),
+    ("optimizer", "name", "options"),
+    ("schedule", "name", "options"),
 )
 _IDENTITY = ("name", "description", "reference")
 _MAX_BASES = 64  # on the way from a file to its farthest base
@@ -124,8 +126,8 @@ def merge(fragments: Iterable[Fragment]) -> dict[str, Any]:
     """Merge fragments: mappings key by key, everything else replaced by what comes later.
 
     Two things are dropped rather than merged: a run's length in one unit, where a later fragment gives it in the
-    other, and the arguments of a method, backbone or dataset, where a later fragment names another. `imports` are
-    joined rather than replaced: a base needs its own, whatever builds on it.
+    other, and the arguments of a method, backbone, dataset, optimizer or schedule, where a later fragment names
+    another. `imports` are joined rather than replaced: a base needs its own, whatever builds on it.
     """
     merged: dict[str, Any] = {}
     imports: dict[str, None] = {}

@@ -40,6 +40,8 @@ NAMED = (
     Named("loss", ("model", "losses", "*")),
     Named("loss", ("model", "aux_losses", "*")),
     Named("dataset", ("data",), name="dataset"),
+    Named("optimizer", ("optimizer",)),
+    Named("schedule", ("schedule",)),
 )
 
 
@@ -105,12 +107,6 @@ def _entry(kind: str, name: str) -> Any:
         from vitrail.backbones.create import find_builder  # here, because it imports torch
 
         return find_builder(name)
-    if kind == "dataset":
-        from vitrail.datasets.benchmark import BENCHMARKS
-        from vitrail.datasets.dataset import DATASETS
-        from vitrail.datasets.files import benchmark_files
-
-        return DATASETS[name] if name not in BENCHMARKS or name in DATASETS else benchmark_files
     return find_registry(kind)[name]
 
 

@@ -43,7 +43,7 @@ Count = Annotated[int, Field(gt=0, le=10**9)]
 Channels = Annotated[int, Field(gt=0, le=2**16)]
 Pixels = Annotated[int, Field(gt=0, le=2**16)]
 Size = tuple[Pixels, Pixels]
-Rate = Annotated[float, Field(gt=0, le=1e4)]
+Positive = Annotated[float, Field(gt=0, le=1e4)]
 Factor = Annotated[float, Field(ge=0, le=1e6)]
 Scale = Annotated[float, Field(ge=0.01, le=100)]
 Mean = Annotated[float, Field(ge=-1e6, le=1e6)]
@@ -155,12 +155,10 @@ class ParamRule(Section):
 class OptimizerConfig(Section):
     """The optimizer and its parameter groups."""
 
-    name: Literal["sgd", "adam", "adamw"] = "sgd"
-    lr: Rate = 0.01
+    name: str = Field("sgd", description="A name of vitrail.optim.OPTIMIZERS: PyTorch's, timm's, or a plugin's.")
+    lr: Positive = 0.01
     weight_decay: Factor = 0.0005
-    momentum: Fraction = Field(0.9, description="SGD only.")
-    betas: tuple[Fraction, Fraction] = Field((0.9, 0.999), description="Adam and AdamW only.")
-    eps: Rate = Field(1e-8, description="Adam and AdamW only.")
+    options: Options = Field({}, description="Further arguments of the optimizer, such as {momentum: 0.95}.")
     backbone_lr: Factor = Field(1.0, description="Learning-rate multiplier of the backbone.")
     head_lr: Factor = Field(1.0, description="Learning-rate multiplier of everything but the backbone.")
     decay_norms: bool = Field(True, description="Weight decay on normalisation layers.")
@@ -181,11 +179,12 @@ class WarmupConfig(Section):
 class ScheduleConfig(Section):
     """The learning rate over the run, updated every iteration."""
 
-    name: Literal["poly", "cosine", "step", "constant"] = "poly"
-    power: Rate = Field(0.9, description="poly: exponent of the remaining fraction.")
+    name: str = Field("poly", description="A name of vitrail.optim.SCHEDULES: poly, cosine, step, constant, …")
+    power: Positive = Field(0.9, description="poly: exponent of the remaining fraction.")
     min_lr: Factor = Field(0.0, description="Floor of the learning rate, for a group with multiplier 1.")
     milestones: tuple[Fraction, ...] = Field((), description="step: fractions of the run after which the rate drops.")
-    gamma: Rate = Field(0.1, description="step: factor of each drop.")
+    gamma: Positive = Field(0.1, description="step: factor of each drop.")
+    options: Options = Field({}, description="Keyword arguments of a plugin's schedule.")
     warmup: WarmupConfig | None = None
 
     @model_validator(mode="after")
@@ -206,7 +205,7 @@ class TrainConfig(Section):
     accumulate: Count = Field(1, description="Parts in which a batch goes through the model.")
     seed: int = Field(0, ge=0, lt=2**63)
     amp: Literal["none", "bfloat16", "float16"] = "none"
-    clip_grad_norm: Factor | None = None
+    clip_grad_norm: Positive | None = None
     ema: Fraction | None = Field(None, description="Decay of the moving average of the weights, such as 0.999.")
     freeze_norms: bool = Field(False, description="Keep the backbone's batch norms at their pretrained statistics.")
     sync_norms: bool = Field(True, description="Synchronise batch norms across processes, where the device can.")

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from vitrail.errors import PluginError, RecipeError
-from vitrail.plugins import import_plugins, missing_plugins
+from vitrail.plugins import import_plugins, missing_message, missing_plugins
 from vitrail.recipes.compose import Fragment
 from vitrail.recipes.names import wrong_names
 from vitrail.recipes.schema import Recipe
@@ -71,11 +71,7 @@ def _import(recipe: Recipe, fragments: Sequence[Fragment], trust: bool) -> None:
     source = _where(("imports",), fragments).removesuffix(": ") or f"recipe {recipe.name!r}"
     missing = [] if trust else missing_plugins(module for module in recipe.imports if module not in own)
     if missing:
-        raise PluginError(
-            f"{source}: the recipe needs {' and '.join(map(repr, missing))}, which is not an installed plugin of "
-            "vitrail. Install the package, or, if you trust where the recipe comes from, allow the import with "
-            "--trust-imports on the command line (trust_imports=True in Python)"
-        )
+        raise PluginError(missing_message(source, missing))
     import_plugins(recipe.imports, source)
 
 

@@ -10,7 +10,7 @@ import functools
 from dataclasses import dataclass
 from pathlib import Path
 
-from vitrail.datasets.benchmark import BENCHMARKS
+from vitrail.datasets.dataset import benchmarks
 from vitrail.errors import DatasetError, nearest
 from vitrail.files.yaml_file import read_yaml
 
@@ -39,7 +39,7 @@ class LabelSet:
 
 def list_label_sets() -> list[str]:
     """Return the names that `label_set` knows, sorted: every benchmark and every file in this folder."""
-    return sorted({*BENCHMARKS, *_files()})
+    return sorted({*benchmarks(), *_files()})
 
 
 def label_set(name: str) -> LabelSet:
@@ -55,8 +55,8 @@ def label_set(name: str) -> LabelSet:
     DatasetError
         For a name that is not known; the message suggests the nearest one.
     """
-    if name in BENCHMARKS:
-        benchmark = BENCHMARKS[name]
+    benchmark = benchmarks().get(name)
+    if benchmark is not None:
         return LabelSet(name, benchmark.title, benchmark.classes, benchmark.palette)
     if name not in _files():
         raise DatasetError(f"unknown label set {name!r}.{nearest(name, list_label_sets())}")
