@@ -34,6 +34,10 @@ amp_option = click.option(
     help="Precision of the model.",
 )
 
+trust_imports_option = click.option(
+    "--trust-imports", is_flag=True, help="Let the model file import the modules that it names, which runs their code."
+)
+
 
 def output_dir_option(purpose: str) -> Callable[[Command], Command]:
     """Return the required option for the folder that a verb writes to; `purpose` is its help text."""

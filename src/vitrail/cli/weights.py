@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from vitrail.cli.options import FILE, json_option
+from vitrail.cli.options import FILE, json_option, trust_imports_option
 
 
 @click.command()
@@ -48,11 +48,13 @@ def weights(
     "--like", help="The published model with the same architecture, when IN does not describe it (`vitrail weights`)."
 )
 @click.option("--class", "classes", multiple=True, help="With --like: the name of a class; once for each, in order.")
-def convert(source: str, target: Path, like: str | None, classes: Sequence[str]) -> None:
+@trust_imports_option
+def convert(source: str, target: Path, like: str | None, classes: Sequence[str], trust_imports: bool) -> None:
     """Convert a checkpoint to one self-describing file.
 
     IN is whatever `vitrail.load` reads: a checkpoint of a supported project, a name, an address. OUT is a .safetensors.
     """
     from vitrail.checkpoints import convert_file
 
-    click.echo(f"{convert_file(source, target, like=like, classes=classes or None)} -> {target}")
+    described = convert_file(source, target, like=like, classes=classes or None, trust_imports=trust_imports)
+    click.echo(f"{described} -> {target}")

@@ -1,6 +1,6 @@
 """Datasets: benchmarks, folders of the user's own images, generated scenes; samplers and collation."""
 
-from vitrail.datasets.benchmark import IGNORE, Benchmark, Split
+from vitrail.datasets.benchmark import Benchmark, Split
 from vitrail.datasets.collate import collate_eval, collate_train
 from vitrail.datasets.dataset import (
     DATASETS,
@@ -19,7 +19,6 @@ from vitrail.registry import import_submodules
 
 __all__ = [
     "DATASETS",
-    "IGNORE",
     "Benchmark",
     "EvalSampler",
     "SampleKey",

@@ -5,10 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from vitrail.labels import IGNORE
-
-__all__ = ["IGNORE", "MAX_CLASSES", "Benchmark", "Split"]
-
 MAX_CLASSES = 254  # the largest number of classes in an 8-bit mask: 255 is ignored, and 254 marks unknown values
 
 

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from vitrail.datasets.benchmark import IGNORE
 from vitrail.datasets.dataset import create_dataset
 from vitrail.errors import DatasetError
+from vitrail.labels import IGNORE
 from vitrail.visualize import class_counts
 
 

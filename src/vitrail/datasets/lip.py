@@ -1,4 +1,4 @@
-"""Look into Person: 19 parts and garments of single people; the left and the right of a person are classes apart."""
+"""Look into Person: 19 parts and garments of single people; left and right limbs are different classes."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Class names and colours of every dataset that a published checkpoint was trained on, one YAML file each.
 
-A label set is what a model's answers mean; a `Benchmark` also says where a dataset's files lie. Datasets that are
-benchmarks here have their names and colours there, and no file in this folder.
+A label set gives the meaning of a model's outputs; a `Benchmark` also gives the file layout of a dataset. Names and
+colours of a dataset with a `Benchmark` are in its description, not in this folder.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ class LabelSet:
     Attributes
     ----------
     name, title : str
-        The name in vitrail, and the name people use.
+        The name in vitrail, and the dataset's usual name.
     classes : tuple of str
         Class names, by class index.
     palette : tuple of (int, int, int)
@@ -38,7 +38,7 @@ class LabelSet:
 
 
 def list_label_sets() -> list[str]:
-    """Return the names that `label_set` knows, sorted: every benchmark and every file in this folder."""
+    """Return the names that `label_set` takes, sorted: every benchmark and every file in this folder."""
     return sorted({*benchmarks(), *_files()})
 
 

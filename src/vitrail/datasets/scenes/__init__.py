@@ -1,4 +1,4 @@
-"""Built-in street scenes: generated, deterministic, and labelled to the pixel, so that everything runs offline."""
+"""The dataset "scenes": generated, deterministic street scenes with exact masks, which need no files."""
 
 from __future__ import annotations
 
@@ -35,14 +35,14 @@ SCENES = Benchmark(
 
 
 class Scenes:
-    """Generated scenes; each is a function of split and index alone.
+    """Generated scenes; each is a function of split and index only.
 
     Parameters
     ----------
     split : str
-        Scenes of different splits have nothing in common.
+        Different splits have different scenes.
     count : int
-        How many there are.
+        Number of scenes.
     size : (int, int)
         (height, width) in pixels.
     """
@@ -71,7 +71,7 @@ def scenes(
     val: int = 100,
     test: int = 100,
 ) -> tuple[Benchmark, Scenes]:
-    """Open the built-in scenes.
+    """Generated street scenes with exact masks; needs no files.
 
     Parameters
     ----------
