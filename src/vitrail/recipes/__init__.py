@@ -1,6 +1,6 @@
-"""Recipes: what is trained on what, and how."""
+"""Recipes: the settings of a model, its data, its training and its evaluation, loaded from YAML and checked."""
 
-from vitrail.recipes.load import dump_recipe, list_recipes, load_recipe, override_recipe
+from vitrail.recipes.load import dump_recipe, list_recipes, load_recipe, model_file_recipe, override_recipe
 from vitrail.recipes.schema import (
     AugmentConfig,
     AuxiliaryConfig,
@@ -38,6 +38,7 @@ __all__ = [
     "list_recipes",
     "load_recipe",
     "model_config_from_dict",
+    "model_file_recipe",
     "override_recipe",
     "recipe_from_dict",
 ]
