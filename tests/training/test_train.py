@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import resource
-import sys
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -250,22 +249,3 @@ def test_a_broken_image_is_reported_without_a_traceback(tmp_path: Path, monkeypa
     with pytest.raises(DatasetError) as caught:
         run(tmp_path, data__workers=1)
     assert str(caught.value) == "image train3.png is truncated"
-
-
-def test_tensorboard_shows_curves_and_pictures(tmp_path: Path) -> None:
-    accumulator = pytest.importorskip(
-        "tensorboard.backend.event_processing.event_accumulator", reason="TensorBoard is not installed ([logging])"
-    )
-    run(tmp_path, train__iterations=2, train__loggers=["jsonl", "tensorboard"])
-    events = accumulator.EventAccumulator(str(tmp_path / "tensorboard")).Reload()
-    assert {"train/loss", "train/lr", "evaluation/miou", "evaluation/iou/red"} <= set(events.Tags()["scalars"])
-    assert len(events.Scalars("train/loss")) == 2
-    assert "prediction/val0" in events.Tags()["images"]
-
-
-def test_tensorboard_that_is_missing_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard.writer", None)
-    with pytest.raises(
-        TrainingError, match=r"the logger 'tensorboard' needs TensorBoard .*pip install 'vitrail\[logging\]'"
-    ):
-        run(tmp_path, train__loggers=["jsonl", "tensorboard"])
