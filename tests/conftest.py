@@ -1,4 +1,4 @@
-"""Fixtures that every room's tests use."""
+"""Fixtures that the tests of every package use."""
 
 from __future__ import annotations
 
@@ -14,11 +14,17 @@ torch.set_num_threads(1)
 
 
 @pytest.fixture(scope="session")
+def reference_data() -> Path:
+    """The folder of published facts that tests compare with."""
+    return Path(__file__).parent / "data" / "reference"
+
+
+@pytest.fixture(scope="session")
 def shared() -> Path:
-    """The folder of reference data beside the repository; tests that want it skip where it is absent."""
+    """The folder of data that may not be shipped (images, weights); tests that need it skip where it is absent."""
     folder = Path(os.environ.get("VITRAIL_SHARED", Path(__file__).resolve().parents[2] / "shared"))
     if not folder.is_dir():
-        pytest.skip(f"no reference data: {folder} does not exist (set VITRAIL_SHARED)")
+        pytest.skip(f"no such data: {folder} does not exist (set VITRAIL_SHARED)")
     return folder
 
 

@@ -14,9 +14,9 @@ import vitrail
 PACKAGE = Path(vitrail.__file__).parent
 # Lowest first. Packages of one floor may import each other, as long as no circle of files comes of it.
 FLOORS = (
-    ("errors", "plugins", "registry", "files"),
-    ("layers", "losses", "recipes", "transforms", "visualize"),
-    ("backbones", "datasets"),
+    ("errors", "labels", "plugins", "registry", "files"),
+    ("layers", "losses", "visualize"),
+    ("backbones", "datasets", "recipes", "transforms"),
     ("segmentors",),
     ("checkpoints", "optim", "runtime"),
     ("inference",),

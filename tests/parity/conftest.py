@@ -8,9 +8,6 @@ import pytest
 
 
 @pytest.fixture(scope="session")
-def configs(shared: Path) -> Path:
+def configs(reference_data: Path) -> Path:
     """SSSegmentation's published configurations."""
-    path = shared / "reference" / "ssseg_configs.json"
-    if not path.is_file():
-        pytest.skip(f"no SSSegmentation configurations: {path} does not exist")
-    return path
+    return reference_data / "ssseg_configs.json"

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 import torch
-from parity.references import build_ssseg, require_ssseg
-from parity.same_function import assert_same_logits, assert_same_training, carry, images_and_targets
 from torch import Tensor
 
+from parity.references import build_ssseg, require_ssseg
+from parity.same_function import assert_same_logits, assert_same_training, carry, images_and_targets
 from vitrail import create_model
 from vitrail.checkpoints.sources import encoders, heads
 from vitrail.layers.edges import class_edges
@@ -18,11 +18,6 @@ pytestmark = pytest.mark.parity
 
 CLASSES = 9
 SMALL = {"channels": 32, "shortcut_channels": 16, "edge_channels": 16, "dropout": 0.0}
-
-
-@pytest.fixture
-def configs(shared: Path) -> Path:
-    return shared / "reference" / "ssseg_configs.json"
 
 
 def ssseg_edges(targets: Tensor) -> Tensor:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+
 from parity.references import build_mmseg, build_ssseg
 from parity.same_function import assert_same_logits, assert_same_training, carry
-
 from vitrail import create_model
 from vitrail.checkpoints.sources import heads
 from vitrail.errors import ModelError
@@ -17,11 +17,6 @@ pytestmark = pytest.mark.parity
 
 CLASSES = 9
 SMALL = {"channels": 16, "pool_channels": 32, "dropout": 0.0}
-
-
-@pytest.fixture
-def configs(shared: Path) -> Path:
-    return shared / "reference" / "ssseg_configs.json"
 
 
 def test_mmseg() -> None:

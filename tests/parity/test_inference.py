@@ -155,8 +155,7 @@ def test_scales_and_mirrors(mmseg_model, ours, image):
     assert (mask != merged).float().mean() < 1e-3
 
 
-def test_sssegmentations_windows_scales_and_mirrors(shared, image):
-    configs = shared / "reference" / "ssseg_configs.json"
+def test_sssegmentations_windows_scales_and_mirrors(configs, image):
     torch.manual_seed(0)
     reference = build_ssseg("cgnet/fcn_cgnetm3n21_cityscapes", configs, num_classes=CLASSES).eval()
     model = dressed(reference.backbone_net, reference.decoder, reference.align_corners, last_only=True)

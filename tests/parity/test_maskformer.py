@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from torch import nn
+
 from parity.pieces import join_projections
 from parity.references import INSTALL, build_ssseg
 from parity.same_function import (
@@ -22,8 +24,6 @@ from parity.same_function import (
     images_and_targets,
     randomise,
 )
-from torch import nn
-
 from vitrail import create_model
 from vitrail.checkpoints.sources import encoders, heads
 from vitrail.checkpoints.sources.renaming import Rules, Table, apply_table
@@ -93,11 +93,6 @@ RULES_TRANSFORMERS: Rules = (
     (r"^mask_embedder\.(\d)\.0\.", r"head.mask_mlp.\1."),
 )
 MASKFORMER_TRANSFORMERS = Table(RULES_TRANSFORMERS, join_projections(".", ".in_proj_"))
-
-
-@pytest.fixture
-def configs(shared: Path) -> Path:
-    return shared / "reference" / "ssseg_configs.json"
 
 
 def ssseg(configs: Path, name: str = "maskformer/maskformer_swintiny_ade20k", **changes: Any) -> nn.Module:

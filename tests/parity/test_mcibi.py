@@ -24,11 +24,6 @@ UNSEEN = 3  # a class of the targets that the memory does not hold yet
 LR_FACTOR = 0.5
 
 
-@pytest.fixture
-def configs(shared: Path) -> Path:
-    return shared / "reference" / "ssseg_configs.json"
-
-
 RESNET18: dict[str, Any] = {
     "backbone__depth": 18,
     "head__in_channels": 512,

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 import torch
-from parity.references import build_mmseg, build_ssseg
-from parity.same_function import assert_same_logits, assert_same_training, carry
 from torch import nn
 
+from parity.references import build_mmseg, build_ssseg
+from parity.same_function import assert_same_logits, assert_same_training, carry
 from vitrail import create_model
 from vitrail.checkpoints.sources import encoders, heads
 from vitrail.losses import CrossEntropyLoss
@@ -18,11 +18,6 @@ pytestmark = pytest.mark.parity
 
 CLASSES = 9
 SMALL = {"channels": 32, "coarse_channels": 16, "num_points": 256, "points_per_step": 512, "dropout": 0.0}
-
-
-@pytest.fixture
-def configs(shared: Path) -> Path:
-    return shared / "reference" / "ssseg_configs.json"
 
 
 def flat_norms(model: nn.Module) -> nn.Module:

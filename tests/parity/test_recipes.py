@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 import torch
-from parity.references import build_ssseg
 
+from parity.references import build_ssseg
 from vitrail.optim import create_optimizer
 from vitrail.recipes import load_recipe
 from vitrail.segmentors.build import build_model

@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 import torch
-from parity.references import INSTALL, require_ssseg
 from torch import nn
 from torch.optim import SGD, Optimizer
 
+from parity.references import INSTALL, require_ssseg
 from vitrail.optim import create_schedule
 from vitrail.recipes import ScheduleConfig, WarmupConfig
 

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from recipes.published_names import BACKBONES, DATASETS, OPTIONS, REPEATED, RULES, SEGMENTORS
 
-from vitrail.datasets import BENCHMARKS
+from vitrail.datasets import benchmarks
 from vitrail.layers import default_dilations
 from vitrail.recipes import LossConfig, OptimizerConfig, Recipe, ResizeConfig, list_recipes, load_recipe
 from vitrail.registry import keyword_arguments
@@ -27,9 +27,9 @@ PUBLISHED = {name: recipe for name in list_recipes() if (recipe := load_recipe(n
 
 
 @lru_cache
-def configs(shared: Path) -> dict[str, dict[str, Any]]:
+def configs(reference_data: Path) -> dict[str, dict[str, Any]]:
     """SSSegmentation's configurations by name."""
-    data = json.loads((shared / "reference" / "ssseg_configs.json").read_text())
+    data = json.loads((reference_data / "ssseg_configs.json").read_text())
     named = {key.partition("/")[2]: value for key, value in data.items()}
     # These two were collected after another file had changed what both share; on their own they say otherwise.
     del named["fcn_bisenetv2_cityscapes"]["fp16_cfg"]
@@ -38,9 +38,9 @@ def configs(shared: Path) -> dict[str, dict[str, Any]]:
 
 
 @lru_cache
-def zoo(shared: Path) -> list[dict[str, str]]:
+def zoo(reference_data: Path) -> list[dict[str, str]]:
     """The rows of SSSegmentation's tables of results."""
-    return json.loads((shared / "reference" / "ssseg_zoo.json").read_text())
+    return json.loads((reference_data / "ssseg_zoo.json").read_text())
 
 
 @pytest.fixture(params=PUBLISHED)
@@ -49,8 +49,8 @@ def recipe(request: pytest.FixtureRequest) -> Recipe:
 
 
 @pytest.fixture
-def config(recipe: Recipe, shared: Path) -> dict[str, Any]:
-    return configs(shared)[theirs(recipe.name)]
+def config(recipe: Recipe, reference_data: Path) -> dict[str, Any]:
+    return configs(reference_data)[theirs(recipe.name)]
 
 
 def theirs(name: str) -> str:
@@ -65,13 +65,13 @@ def test_there_are_published_recipes_for_every_method() -> None:
     assert {recipe.model.segmentor for recipe in PUBLISHED.values()} >= set(SEGMENTORS)
 
 
-def test_none_of_the_methods_published_configurations_is_missing(shared: Path) -> None:
+def test_none_of_the_methods_published_configurations_is_missing(reference_data: Path) -> None:
     published = (
         r"(fcn|pspnet)_(resnet|mobilenet|unet)|.*(cgnet|fastscnn|bisenetv2)|(maskformer|pointrend|icnet|ce2p|mcibi)_|"
         r"(deeplabv3|deeplabv3plus|upernet|ocrnet|segformer|encnet|emanet)_"
     )
-    names = [name for name in configs(shared) if re.match(published, name)]
-    benchmarks = [name for name in names if configs(shared)[name]["dataset"]["type"] in DATASETS.values()]
+    names = [name for name in configs(reference_data) if re.match(published, name)]
+    benchmarks = [name for name in names if configs(reference_data)[name]["dataset"]["type"] in DATASETS.values()]
     assert sorted(map(theirs, PUBLISHED)) == sorted(benchmarks)
 
 
@@ -184,7 +184,7 @@ def check_dice(others: list[LossConfig], theirs: dict[str, Any]) -> None:
 def test_data(recipe: Recipe, config: dict[str, Any]) -> None:
     data = recipe.data
     assert DATASETS[data.dataset] == config["dataset"]["type"]
-    benchmark = BENCHMARKS[data.dataset]
+    benchmark = benchmarks()[data.dataset]
     assert len(benchmark.classes) == config["num_classes"]
     assert data.train_split == config["dataset"]["train"]["set"]
     judged = config["dataset"]["test"]["set"]
@@ -305,8 +305,8 @@ def test_training_and_evaluation(recipe: Recipe, config: dict[str, Any]) -> None
         assert recipe.evaluation.average == averaged
 
 
-def test_published_result(recipe: Recipe, shared: Path) -> None:
-    (row,) = (row for row in zoo(shared) if row["cfg"].endswith(f"/{theirs(recipe.name)}.py"))
+def test_published_result(recipe: Recipe, reference_data: Path) -> None:
+    (row,) = (row for row in zoo(reference_data) if row["cfg"].endswith(f"/{theirs(recipe.name)}.py"))
     assert recipe.reference is not None
     (figures,) = (value for key, value in row.items() if key.startswith(("mIoU", "mDice")))
     if "mDice" in row:
@@ -326,9 +326,9 @@ TABLE1 = re.compile(
 
 
 @pytest.mark.parametrize("name", [name for name in PUBLISHED if TABLE1.fullmatch(name)])
-def test_the_papers_table_says_the_same(name: str, shared: Path) -> None:
+def test_the_papers_table_says_the_same(name: str, reference_data: Path) -> None:
     method, depth, dataset = TABLE1.fullmatch(name).groups()  # type: ignore[union-attr]
-    with (shared / "reference" / "table1.csv").open() as file:
+    with (reference_data / "table1.csv").open() as file:
         rows = {(row["method"].lower(), row["backbone"]): row for row in csv.DictReader(file)}
     column = {"voc": "voc_train_test", "ade20k": "ade20k_train_val", "cityscapes": "cityscapes_train_val"}[dataset]
     reference = PUBLISHED[name].reference

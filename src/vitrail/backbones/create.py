@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -50,4 +51,15 @@ def create_backbone(
             raise ModelError(f"backbone {name!r} has no published weights to start from: leave pretrained at false")
         check_arguments(builder, given, f"backbone {name!r}", ModelError)
         return builder(**given)
-    return timm_bridge.create(name, known=tuple(BACKBONES), **given)
+    return timm_bridge.create(name, given, known=tuple(BACKBONES))
+
+
+def find_builder(name: str) -> Callable[..., Backbone]:
+    """Return the builder of an encoder, whose keyword-only parameters are the encoder's options. Builds nothing.
+
+    Raises
+    ------
+    ModelError
+        For an unknown name; the message suggests the nearest one.
+    """
+    return BACKBONES[name] if name in BACKBONES else timm_bridge.find_builder(name, known=tuple(BACKBONES))

@@ -1,6 +1,6 @@
-"""Recipes: what is trained on what, and how."""
+"""Recipes: the settings of a model, its data, its training and its evaluation, loaded from YAML and checked."""
 
-from vitrail.recipes.load import dump_recipe, list_recipes, load_recipe, override_recipe
+from vitrail.recipes.load import dump_recipe, list_recipes, load_recipe, model_file_recipe, override_recipe
 from vitrail.recipes.schema import (
     AugmentationConfig,
     AugmentConfig,
@@ -41,6 +41,7 @@ __all__ = [
     "dump_recipe",
     "list_recipes",
     "load_recipe",
+    "model_file_recipe",
     "override_recipe",
     "recipe_from_dict",
 ]

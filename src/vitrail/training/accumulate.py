@@ -8,7 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from vitrail.datasets import IGNORE
+from vitrail.labels import IGNORE
 from vitrail.layers.processes import sum_over_processes, world_size
 
 

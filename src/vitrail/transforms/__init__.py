@@ -1,4 +1,4 @@
-"""Training and test pipelines over torchvision.transforms.v2."""
+"""Image and mask transforms for training and evaluation."""
 
 from vitrail.transforms import torchvision_augmentations
 from vitrail.transforms.augmentations import AUGMENTATIONS, list_augmentations, register_augmentation

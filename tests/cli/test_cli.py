@@ -1,0 +1,251 @@
+"""The command line, end to end on scenes, and with every kind of mistake."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from click.testing import CliRunner, Result
+from PIL import Image
+
+from vitrail import cli
+from vitrail.datasets import create_dataset
+from vitrail.recipes import load_recipe
+
+QUICK = (
+    "train.iterations=3",
+    "train.epochs=null",
+    "train.eval_every=3",
+    "train.batch_size=2",
+    "data.workers=0",
+    "data.augment.crop=[64,64]",
+    "data.options={size: [64, 96], train: 6, val: 4}",
+)
+
+
+def run(*arguments: str | Path) -> Result:
+    return CliRunner().invoke(cli.cli, [str(argument) for argument in arguments])
+
+
+def ok(*arguments: str | Path) -> str:
+    result = run(*arguments)
+    assert result.exception is None, result.output + repr(result.exception)
+    return result.stdout
+
+
+def refused(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, *arguments: str | Path) -> str:
+    """Run the command as the shell does; it must end with status 2 and a message without a traceback."""
+    monkeypatch.setattr(sys, "argv", ["vitrail", *map(str, arguments)])
+    with pytest.raises(SystemExit) as stop:
+        cli.main()
+    assert stop.value.code == 2
+    output = capsys.readouterr()
+    assert output.out == ""
+    assert "Traceback" not in output.err
+    return output.err
+
+
+@pytest.fixture(scope="module")
+def run_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("run")
+    output = ok("train", "fastscnn_scenes", *QUICK, "-o", folder, "--device", "cpu")
+    assert "mIoU" in output
+    assert str(folder / "best.safetensors") in output
+    return folder
+
+
+@pytest.fixture(scope="module")
+def trained(run_folder: Path) -> Path:
+    return run_folder / "last.safetensors"
+
+
+@pytest.fixture(scope="module")
+def scenes(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("data") / "scenes"
+    size = ["--set", "size=[64, 96]"]
+    assert "train: 4 images" in ok("dataset", "scenes", "--write", folder, "--limit", "4", *size)
+    return folder
+
+
+def test_training_leaves_models_and_goes_on(run_folder: Path) -> None:
+    assert {"best.safetensors", "last.safetensors", "last.state.pt"} <= {path.name for path in run_folder.iterdir()}
+    longer = [value.replace("iterations=3", "iterations=4") for value in QUICK]
+    assert "mIoU" in ok("train", "fastscnn_scenes", *longer, "-o", run_folder, "--resume", "--device", "cpu")
+
+
+def test_evaluation_prints_a_table_or_json(trained: Path, tmp_path: Path) -> None:
+    classes = create_dataset("scenes", None, "val").benchmark.classes
+    table = ok("evaluate", trained)
+    assert all(name in table for name in (*classes, "mIoU"))
+    data = json.loads(ok("evaluate", trained, "--json", "evaluation.flip=true", "--split", "train"))
+    assert [row["name"] for row in data["classes"]] == list(classes)
+    report, saved = tmp_path / "report", tmp_path / "saved"
+    ok("evaluate", trained, "--report", report, "--worst", "2", "--save-predictions", saved)
+    assert (report / "index.html").is_file()
+    assert len(list(saved.rglob("*.png"))) == data["images"] or list(saved.rglob("*.png"))
+
+
+def test_written_scenes_can_be_checked_trained_on_and_predicted(scenes: Path, trained: Path, tmp_path: Path) -> None:
+    table = ok("dataset", "folder", "--root", scenes)
+    assert "folder train: 4 images, 64×96" in table
+    checked = json.loads(ok("dataset", "folder", "--root", scenes, "--split", "val", "--json"))
+    assert sum(row["pixels"] for row in checked[0]["classes"]) + checked[0]["ignored"] == 4 * 64 * 96
+    original = create_dataset("scenes", None, "val", size=(64, 96))
+    copied = create_dataset("folder", scenes, "val")
+    assert copied.benchmark.classes == original.benchmark.classes
+    assert torch.equal(copied[0]["mask"], original[0]["mask"])
+    assert torch.equal(copied[0]["image"], original[0]["image"])
+    evaluation = ["data.dataset=folder", "data.options={}", "--data-root", scenes]
+    assert "mIoU" in ok("evaluate", trained, *evaluation)
+
+
+def test_prediction_writes_pictures(trained: Path, scenes: Path, tmp_path: Path) -> None:
+    kinds = ["--kind", "overlay", "--kind", "colour", "--kind", "index"]
+    output = ok("predict", trained, scenes / "images" / "val", "-o", tmp_path / "out", *kinds)
+    assert "4 images: pictures are in" in output
+    written = list((tmp_path / "out").rglob("*.png"))
+    assert len(written) == 12
+    masks = [np.asarray(Image.open(path)) for path in written if path.stem.endswith("_index")]
+    assert all(mask.shape == (64, 96) for mask in masks)
+    records = json.loads(ok("predict", trained, f"{scenes}/images/val/*.png", "-o", tmp_path / "out", "--json"))
+    assert sum(area["share"] for area in records[0]["areas"]) == pytest.approx(1)
+
+
+def test_a_broken_image_leaves_the_figures_of_the_others(
+    trained: Path, scenes: Path, tmp_path: Path, monkeypatch, capsys
+) -> None:
+    good = sorted((scenes / "images" / "val").iterdir())[0]
+    (tmp_path / "broken.png").write_bytes(good.read_bytes()[:200])
+    arguments = ["predict", trained, good, tmp_path / "broken.png", "-o", tmp_path / "out", "--json"]
+    monkeypatch.setattr(sys, "argv", ["vitrail", *map(str, arguments)])
+    with pytest.raises(SystemExit) as stop:
+        cli.main()
+    output = capsys.readouterr()
+    assert stop.value.code == 2
+    (record,) = json.loads(output.out)
+    assert Path(record["files"]["overlay"]).is_file()
+    assert "1 of 2 images could not be read" in output.err
+    assert "broken.png" in output.err
+
+
+def test_a_converted_model_is_the_same(trained: Path, tmp_path: Path) -> None:
+    assert "parameters" in ok("convert", trained, tmp_path / "copy.safetensors")
+    assert (tmp_path / "copy.safetensors").stat().st_size == trained.stat().st_size
+
+
+def test_lists_can_be_filtered() -> None:
+    assert "fastscnn_scenes\n" in ok("recipes")
+    assert ok("recipes", "fastscnn_sce*").split() == ["fastscnn_scenes"]
+    assert "cgnet_camvid" in ok("recipes", "camvid")
+    assert ok("list", "segmentor", "psp").startswith("pspnet  vitrail 0.1.0  ")
+    assert "resnet50c" in ok("list", "backbone", "resnet50c").split()
+    assert re.search(r"camvid +vitrail 0.1.0 +CamVid, 11 classes", ok("list", "dataset"))
+
+
+def test_a_recipe_is_printed_as_one_that_can_be_read(tmp_path: Path) -> None:
+    path = tmp_path / "printed.yaml"
+    path.write_text(ok("recipe", "fastscnn_camvid", "train.batch_size=4", "train.accumulate=2"))
+    again = load_recipe(path)
+    assert again.train.batch_size == 4
+    assert again.model == load_recipe("fastscnn_camvid").model
+
+
+def test_the_version_is_told() -> None:
+    from vitrail import __version__
+
+    assert __version__ in ok("--version")
+
+
+MISTAKES = [
+    (["train", "fastscnn_scene", "-o", "x"], "unknown recipe 'fastscnn_scene'.*fastscnn_scenes"),
+    (["train", "fastscnn_scenes", "train.batchsize=8", "-o", "x"], "batchsize.*batch_size"),
+    (["train", "fastscnn_scenes", "train.batch_size=many", "-o", "x"], "train.batch_size.*many"),
+    (["train", "fastscnn_scenes", "model.segmentor=fastscn", "-o", "x"], "unknown segmentor 'fastscn'.*'fastscnn'"),
+    (["train", "fcn_resnet50os8_voc", "--data-root", "nowhere", "-o", "x"], "nowhere does not exist"),
+    (["train", "fastscnn_scenes", "--device", "abacus", "-o", "x"], "abacus"),
+    (["recipe", "pspnet_resnet50os8_ade20"], "pspnet_resnet50os8_ade20k"),
+    (["recipes", "fastscnn_scennes"], "no recipe matches.*fastscnn_scenes"),
+    (["evaluate", "no_such_model"], "unknown model 'no_such_model'"),
+    (["evaluate", "missing.safetensors"], "no model file at missing.safetensors"),
+    (["predict", "empty.pth", "a.png", "-o", "x"], "empty.pth is empty"),
+    (["predict", "text.pth", "a.png", "-o", "x"], "text.pth is not a checkpoint"),
+    (["convert", "text.pth", "out.safetensors"], "text.pth is not a checkpoint"),
+    (["dataset", "camvod", "--root", "."], "unknown dataset 'camvod'.*'camvid'"),
+    (["dataset", "scenes", "--set", "size"], "KEY=VALUE"),
+    (["dataset", "scenes", "--write", "."], "not an empty folder"),
+]
+
+
+@pytest.mark.parametrize(("arguments", "message"), MISTAKES, ids=[" ".join(a[:3]) for a, _ in MISTAKES])
+def test_mistakes_end_with_one_message_and_status_2(
+    arguments: list[str], message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "empty.pth").touch()
+    (tmp_path / "text.pth").write_text("not a checkpoint at all")
+    Image.new("RGB", (64, 64)).save(tmp_path / "a.png")
+    assert re.search(message, refused(capsys, monkeypatch, *arguments), re.DOTALL)
+    assert not list(tmp_path.glob("x/*"))
+
+
+def test_a_pickle_that_runs_code_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys) -> None:
+    class Payload:
+        def __reduce__(self):
+            return os.system, (f"touch {tmp_path / 'trace'}",)
+
+    torch.save({"state_dict": Payload()}, tmp_path / "evil.pth")
+    for verb in (["evaluate", tmp_path / "evil.pth"], ["convert", tmp_path / "evil.pth", tmp_path / "o.safetensors"]):
+        assert "would run code" in refused(capsys, monkeypatch, *verb)
+    assert not (tmp_path / "trace").exists()
+
+
+def test_what_is_wrong_with_a_dataset_is_listed(scenes: Path, tmp_path: Path, monkeypatch, capsys) -> None:
+    import shutil
+
+    copy = tmp_path / "copy"
+    shutil.copytree(scenes, copy)
+    broken = sorted((copy / "images" / "val").iterdir())[0]
+    broken.write_bytes(broken.read_bytes()[:200])
+    monkeypatch.setattr(sys, "argv", ["vitrail", "dataset", "folder", "--root", str(copy), "--split", "val"])
+    with pytest.raises(SystemExit) as stop:
+        cli.main()
+    output = capsys.readouterr()
+    assert stop.value.code == 2
+    assert "folder val: 4 images" in output.out
+    assert "1 image cannot be used" in output.err
+    assert broken.name in output.err
+
+
+def test_bugs_keep_their_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: object) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr("vitrail.recipes.list_recipes", broken)
+    monkeypatch.setattr(sys, "argv", ["vitrail", "recipes"])
+    with pytest.raises(ZeroDivisionError):
+        cli.main()
+
+
+@pytest.mark.slow
+def test_two_processes_train_under_torchrun(tmp_path: Path) -> None:
+    command = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "-m", "vitrail", "train"]
+    settings = [*QUICK, "train.batch_size=4", "train.iterations=2", "train.eval_every=2"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    result = subprocess.run(
+        [sys.executable, *command, "fastscnn_scenes", *settings, "-o", tmp_path / "run", "--device", "cpu"],
+        check=False,
+        capture_output=True,
+        text=True,
+        env=environment,
+        timeout=600,
+    )
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.count("mIoU") == 1
+    assert (tmp_path / "run" / "last.safetensors").is_file()
