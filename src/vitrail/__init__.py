@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from vitrail.backbones import Backbone, create_backbone, list_backbones, register_backbone
     from vitrail.checkpoints import load
     from vitrail.checkpoints import save_model as save
+    from vitrail.checkpoints.checkpoint import Checkpoint
+    from vitrail.checkpoints.sources import register_source
     from vitrail.datasets import (
         Benchmark,
         Split,
@@ -40,6 +42,7 @@ if TYPE_CHECKING:
     from vitrail.losses import register_loss
     from vitrail.optim import register_optimizer, register_schedule
     from vitrail.recipes import Recipe, list_recipes, load_recipe
+    from vitrail.runtime.distributed import Strategy, register_strategy
     from vitrail.segmentors import (
         Auxiliary,
         FeatureMaps,
@@ -50,11 +53,15 @@ if TYPE_CHECKING:
         list_segmentors,
         register_segmentor,
     )
-    from vitrail.training import TrainingRun, train
+    from vitrail.training import TrainingResult, TrainingRun, train
+    from vitrail.training.loggers import Logger, RunInfo, register_logger
+    from vitrail.transforms import register_augmentation
 
 _EXPORTS = {
     "vitrail.backbones": ("Backbone", "create_backbone", "list_backbones", "register_backbone"),
     "vitrail.checkpoints": ("load",),
+    "vitrail.checkpoints.checkpoint": ("Checkpoint",),
+    "vitrail.checkpoints.sources": ("register_source",),
     "vitrail.datasets": (
         "Benchmark",
         "Split",
@@ -81,6 +88,7 @@ _EXPORTS = {
     "vitrail.losses": ("register_loss",),
     "vitrail.optim": ("register_optimizer", "register_schedule"),
     "vitrail.recipes": ("Recipe", "list_recipes", "load_recipe"),
+    "vitrail.runtime.distributed": ("Strategy", "register_strategy"),
     "vitrail.segmentors": (
         "Auxiliary",
         "FeatureMaps",
@@ -91,7 +99,9 @@ _EXPORTS = {
         "list_segmentors",
         "register_segmentor",
     ),
-    "vitrail.training": ("TrainingRun", "train"),
+    "vitrail.training": ("TrainingResult", "TrainingRun", "train"),
+    "vitrail.training.loggers": ("Logger", "RunInfo", "register_logger"),
+    "vitrail.transforms": ("register_augmentation",),
 }
 # Public name to (module, name there).
 _HOMES = {name: (module, name) for module, names in _EXPORTS.items() for name in names}

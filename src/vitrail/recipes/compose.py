@@ -160,9 +160,9 @@ def _drop_arguments(section: Any, later: Any, key: str, arguments: str) -> None:
     if not isinstance(section, dict) or not isinstance(later, Mapping):
         return
     if key in section and key in later and section[key] != later[key]:
-        kept = {name: value for name, value in (section.pop(arguments, None) or {}).items() if name == "losses"}
-        if kept and arguments == "auxiliary":
-            section[arguments] = kept
+        dropped = section.pop(arguments, None)
+        if arguments == "auxiliary" and isinstance(dropped, Mapping) and "losses" in dropped:
+            section[arguments] = {"losses": dropped["losses"]}  # of the task, not of the method
 
 
 def merge_into(target: dict[str, Any], values: Mapping[str, Any]) -> None:

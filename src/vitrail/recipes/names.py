@@ -42,6 +42,9 @@ NAMED = (
     Named("dataset", ("data",), name="dataset"),
     Named("optimizer", ("optimizer",)),
     Named("schedule", ("schedule",)),
+    Named("augmentation", ("data", "augment", "extra", "*")),
+    Named("strategy", ("train", "strategy")),
+    Named("logger", ("train", "loggers", "*")),
 )
 
 
@@ -110,13 +113,13 @@ def _entry(kind: str, name: str) -> Any:
     return find_registry(kind)[name]
 
 
-def _wrong_option(entry: Any, kind: str, name: str, option: str, value: Any) -> str | None:
-    """Return the problem with an option of an entry, which is a method, a builder, or has one as attribute; or None."""
+def _wrong_option(entry: Any, what: str, option: str, value: Any) -> str | None:
+    """Return the problem with an option of an entry: a method, a builder, or what has one as an attribute; or None."""
     try:
-        if kind == "segmentor":
-            entry.check_options(name, {option: value})
+        if hasattr(entry, "check_options"):
+            entry.check_options(what, {option: value})
         else:
-            check_arguments(getattr(entry, "builder", entry), {option: value}, f"{kind} {name!r}", RecipeError)
+            check_arguments(getattr(entry, "builder", entry), {option: value}, what, RecipeError)
     except VitrailError as error:
         return str(error)
     return None

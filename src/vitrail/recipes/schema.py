@@ -43,7 +43,6 @@ _LARGEST = 2**63 - 1
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Count = Annotated[int, Field(gt=0, le=10**9)]
 Channels = Annotated[int, Field(gt=0, le=2**16)]
-Kernel = Annotated[int, Field(gt=0, le=256)]
 Pixels = Annotated[int, Field(gt=0, le=2**16)]
 Size = tuple[Pixels, Pixels]
 Positive = Annotated[float, Field(gt=0, le=1e4)]
@@ -68,6 +67,18 @@ class Section(BaseModel):
         return {key: tuple(value) if isinstance(value, list) else value for key, value in data.items()}
 
 
+class Named(Section):
+    """An extension by its name and options; the name alone stands for one without options."""
+
+    name: str
+    options: Options = {}
+
+    @model_validator(mode="before")
+    @classmethod
+    def _name_alone(cls, data: Any) -> Any:
+        return {"name": data} if isinstance(data, str) else data
+
+
 class LossConfig(Section):
     """One term of the criterion; the criterion is the weighted sum of its terms."""
 
@@ -85,12 +96,12 @@ class AuxiliaryConfig(Section):
     weight: Factor | None = Field(None, description="Of each head's loss; 0 builds no auxiliary heads.")
     maps: tuple[int, ...] | None = Field(None, min_length=1, description="Indices of feature maps, 0 for the finest.")
     channels: tuple[Channels, ...] | None = Field(None, description="One number for each map, or one for all.")
-    num_convs: int | None = Field(None, ge=0, le=64)
-    kernel_size: Kernel | None = None
+    num_convs: int | None = Field(None, ge=0, le=100)
+    kernel_size: Pixels | None = None
     concat_input: bool | None = None
-    upsample: Kernel | None = None
+    upsample: Pixels | None = None
     dropout: Fraction | None = None
-    dilation: Kernel | None = None
+    dilation: Pixels | None = None
     leaky: bool | None = None
     losses: tuple[LossConfig, ...] | None = Field(
         None, description="Of each head, before its weight; None takes the losses of the model."
@@ -123,8 +134,14 @@ class ResizeConfig(Section):
     keep_ratio: bool = True
 
 
+class AugmentationConfig(Named):
+    """An augmentation of torchvision.transforms.v2 or of a plugin; a name of vitrail.transforms.AUGMENTATIONS."""
+
+    probability: Fraction = Field(1.0, description="How often it is applied.")
+
+
 class AugmentConfig(Section):
-    """The training pipeline, in this order: resize by a random scale, crop, flip, rotate, distort colours, pad."""
+    """The training pipeline, in this order: random resize, crop, flip, rotate, distort colours, pad, `extra`."""
 
     resize: ResizeConfig | None = None
     scale: tuple[Scale, Scale] = Field((1.0, 1.0), description="Range of the random scale factor.")
@@ -133,7 +150,8 @@ class AugmentConfig(Section):
     flip: Fraction = Field(0.5, description="Probability of a horizontal flip.")
     rotate_degrees: float = Field(0.0, ge=0, le=180, description="Largest rotation, either way.")
     rotate: Fraction = Field(0.0, description="Probability of a rotation.")
-    photometric: bool = True
+    photometric: bool = Field(True, description="Random brightness, contrast, saturation and hue.")
+    extra: tuple[AugmentationConfig, ...] = Field((), description="Further augmentations, applied in this order.")
 
     @model_validator(mode="after")
     def _ordered_scale(self) -> AugmentConfig:
@@ -218,6 +236,14 @@ class ScheduleConfig(Section):
         return self
 
 
+class LoggerConfig(Named):
+    """A logger of the run; a name of vitrail.training.loggers.LOGGERS."""
+
+
+class StrategyConfig(Named):
+    """How the model trains on several processes; a name of vitrail.runtime.distributed.STRATEGIES."""
+
+
 class TrainConfig(Section):
     """The training loop."""
 
@@ -229,10 +255,19 @@ class TrainConfig(Section):
     amp: Precision = Field("none", description="Precision of training; evaluation.amp is that of evaluation.")
     clip_grad_norm: Positive | None = None
     ema: Fraction | None = Field(None, description="Decay of the moving average of the weights, such as 0.999.")
+    strategy: StrategyConfig = Field(
+        StrategyConfig(name="auto"), description="auto: DDP under torchrun, a single device otherwise."
+    )
     freeze_norms: bool = Field(False, description="Keep the backbone's batch norms at their pretrained statistics.")
+    freeze_stages: int | None = Field(
+        None, ge=0, description="Freeze the backbone's stem and so many of its stages; 0 freezes the stem alone."
+    )
+    activation_checkpointing: bool = Field(
+        False, description="Recompute the backbone's activations in the backward pass: less memory, more time."
+    )
     sync_norms: bool = Field(True, description="Synchronise batch norms across processes, where the device can.")
     channels_last: bool | None = Field(
-        None, description="Train with the channels of a pixel side by side in memory; None does so but on the CPU."
+        None, description="Train in PyTorch's channels_last memory format; None does so on all devices but the CPU."
     )
     compile: bool = False
     log_every: Count = Field(50, description="Iterations.")
@@ -242,7 +277,17 @@ class TrainConfig(Section):
     save_every: Count | None = Field(
         None, description="As eval_every; None saves with every evaluation, and ten times in a run at least."
     )
-    tensorboard: bool = Field(False, description="Curves and sample predictions; needs the [logging] extra.")
+    loggers: tuple[LoggerConfig, ...] = Field(
+        (LoggerConfig(name="text"), LoggerConfig(name="jsonl")),
+        description="text, jsonl, tensorboard, wandb, mlflow or a plugin's, each a name or {name, options}.",
+    )
+
+    @model_validator(mode="after")
+    def _loggers_once(self) -> TrainConfig:
+        names = [logger.name for logger in self.loggers]
+        if len(set(names)) < len(names):
+            raise ValueError(f"train.loggers lists a logger twice: {', '.join(names)}")
+        return self
 
     @model_validator(mode="after")
     def _one_length(self) -> TrainConfig:
