@@ -28,6 +28,7 @@ if TYPE_CHECKING:
         CheckpointError,
         DatasetError,
         DeviceError,
+        ExportError,
         ModelError,
         PluginError,
         PredictionError,
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
         VitrailError,
     )
     from vitrail.evaluation import Evaluation, evaluate
+    from vitrail.export import export_model, register_exporter
     from vitrail.inference import Prediction, Predictor, predict
     from vitrail.inference.sources import Frame, FrameSource, register_frame_source
     from vitrail.labels import IGNORE
@@ -74,6 +76,7 @@ _EXPORTS = {
         "CheckpointError",
         "DatasetError",
         "DeviceError",
+        "ExportError",
         "ModelError",
         "PluginError",
         "PredictionError",
@@ -82,6 +85,7 @@ _EXPORTS = {
         "VitrailError",
     ),
     "vitrail.evaluation": ("Evaluation", "evaluate"),
+    "vitrail.export": ("export_model", "register_exporter"),
     "vitrail.inference": ("Prediction", "Predictor", "predict"),
     "vitrail.inference.sources": ("Frame", "FrameSource", "register_frame_source"),
     "vitrail.labels": ("IGNORE",),

@@ -46,8 +46,8 @@ def json_option(what: str) -> Callable[[Command], Command]:
     return click.option("--json", "as_json", is_flag=True, help=what)
 
 
-def key_values(options: Sequence[str]) -> dict[str, Any]:
-    """Return the values, read as YAML, of options of the form KEY=VALUE.
+def key_values(options: Sequence[str], where: str = "--set") -> dict[str, Any]:
+    """Return the values, read as YAML, of options of the form KEY=VALUE; `where` names them in messages.
 
     Raises
     ------
@@ -60,6 +60,6 @@ def key_values(options: Sequence[str]) -> dict[str, Any]:
     for option in options:
         key, equals, value = option.partition("=")
         if not equals:
-            raise VitrailError(f"--set takes KEY=VALUE, not {option!r}")
-        values[key] = parse_yaml_value(value, f"--set {option!r}", VitrailError)
+            raise VitrailError(f"{where} takes KEY=VALUE, not {option!r}")
+        values[key] = parse_yaml_value(value, f"{where} {option!r}", VitrailError)
     return values
