@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+
 from parity.references import build_mmseg, build_ssseg
 from parity.same_function import (
     CLASSES,
@@ -15,7 +16,6 @@ from parity.same_function import (
     small_mmseg,
     small_ssseg,
 )
-
 from vitrail import create_model
 from vitrail.checkpoints.sources import encoders, heads
 from vitrail.losses import CrossEntropyLoss

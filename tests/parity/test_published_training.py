@@ -13,6 +13,8 @@ from typing import Any
 
 import pytest
 import torch
+from torch import nn
+
 from parity.published import mmseg_key, reference_logits, ssseg_key
 from parity.references import build_mmseg, build_ssseg
 from parity.same_function import (
@@ -23,8 +25,6 @@ from parity.same_function import (
     assert_same_training,
     randomise,
 )
-from torch import nn
-
 from vitrail.checkpoints.index import index
 from vitrail.checkpoints.sources.mmseg import MMSEG
 from vitrail.checkpoints.sources.renaming import rename_parts

@@ -42,6 +42,9 @@ NAMED = (
     Named("dataset", ("data",), name="dataset"),
     Named("optimizer", ("optimizer",)),
     Named("schedule", ("schedule",)),
+    Named("augmentation", ("data", "augment", "extra", "*")),
+    Named("strategy", ("train", "strategy")),
+    Named("logger", ("train", "loggers", "*")),
 )
 
 

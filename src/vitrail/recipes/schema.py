@@ -65,6 +65,18 @@ class Section(BaseModel):
         return {key: tuple(value) if isinstance(value, list) else value for key, value in data.items()}
 
 
+class Named(Section):
+    """An extension by its name and options; the name alone stands for one without options."""
+
+    name: str
+    options: Options = {}
+
+    @model_validator(mode="before")
+    @classmethod
+    def _name_alone(cls, data: Any) -> Any:
+        return {"name": data} if isinstance(data, str) else data
+
+
 class LossConfig(Section):
     """One term of the criterion; the criterion is the weighted sum of its terms."""
 
@@ -101,8 +113,14 @@ class ResizeConfig(Section):
     keep_ratio: bool = True
 
 
+class AugmentationConfig(Named):
+    """An augmentation of torchvision.transforms.v2 or of a plugin; a name of vitrail.transforms.AUGMENTATIONS."""
+
+    probability: Fraction = Field(1.0, description="How often it is applied.")
+
+
 class AugmentConfig(Section):
-    """The training pipeline, in this order: resize by a random scale, crop, flip, rotate, distort colours, pad."""
+    """The training pipeline, in this order: random resize, crop, flip, rotate, distort colours, pad, `extra`."""
 
     resize: ResizeConfig | None = None
     scale: tuple[Scale, Scale] = Field((1.0, 1.0), description="Range of the random scale factor.")
@@ -111,7 +129,8 @@ class AugmentConfig(Section):
     flip: Fraction = Field(0.5, description="Probability of a horizontal flip.")
     rotate_degrees: float = Field(0.0, ge=0, le=180, description="Largest rotation, either way.")
     rotate: Fraction = Field(0.0, description="Probability of a rotation.")
-    photometric: bool = True
+    photometric: bool = Field(True, description="Random brightness, contrast, saturation and hue.")
+    extra: tuple[AugmentationConfig, ...] = Field((), description="Further augmentations, applied in this order.")
 
     @model_validator(mode="after")
     def _ordered_scale(self) -> AugmentConfig:
@@ -196,6 +215,14 @@ class ScheduleConfig(Section):
         return self
 
 
+class LoggerConfig(Named):
+    """A logger of the run; a name of vitrail.training.loggers.LOGGERS."""
+
+
+class StrategyConfig(Named):
+    """How the model trains on several processes; a name of vitrail.runtime.distributed.STRATEGIES."""
+
+
 class TrainConfig(Section):
     """The training loop."""
 
@@ -207,10 +234,19 @@ class TrainConfig(Section):
     amp: Literal["none", "bfloat16", "float16"] = "none"
     clip_grad_norm: Positive | None = None
     ema: Fraction | None = Field(None, description="Decay of the moving average of the weights, such as 0.999.")
+    strategy: StrategyConfig = Field(
+        StrategyConfig(name="auto"), description="auto: DDP under torchrun, a single device otherwise."
+    )
     freeze_norms: bool = Field(False, description="Keep the backbone's batch norms at their pretrained statistics.")
+    freeze_stages: int | None = Field(
+        None, ge=0, description="Freeze the backbone's stem and so many of its stages; 0 freezes the stem alone."
+    )
+    activation_checkpointing: bool = Field(
+        False, description="Recompute the backbone's activations in the backward pass: less memory, more time."
+    )
     sync_norms: bool = Field(True, description="Synchronise batch norms across processes, where the device can.")
     channels_last: bool | None = Field(
-        None, description="Train with the channels of a pixel side by side in memory; None does so but on the CPU."
+        None, description="Train in PyTorch's channels_last memory format; None does so on all devices but the CPU."
     )
     compile: bool = False
     log_every: Count = Field(50, description="Iterations.")
@@ -220,7 +256,17 @@ class TrainConfig(Section):
     save_every: Count | None = Field(
         None, description="As eval_every; None saves with every evaluation, and ten times in a run at least."
     )
-    tensorboard: bool = Field(False, description="Curves and sample predictions; needs the [logging] extra.")
+    loggers: tuple[LoggerConfig, ...] = Field(
+        (LoggerConfig(name="text"), LoggerConfig(name="jsonl")),
+        description="text, jsonl, tensorboard, wandb, mlflow or a plugin's, each a name or {name, options}.",
+    )
+
+    @model_validator(mode="after")
+    def _loggers_once(self) -> TrainConfig:
+        names = [logger.name for logger in self.loggers]
+        if len(set(names)) < len(names):
+            raise ValueError(f"train.loggers lists a logger twice: {', '.join(names)}")
+        return self
 
     @model_validator(mode="after")
     def _one_length(self) -> TrainConfig:
