@@ -39,14 +39,14 @@ if TYPE_CHECKING:
         list_segmentors,
         register_segmentor,
     )
-    from vitrail.training.loop import TrainingRun, train
+    from vitrail.training.loop import TrainingResult, TrainingRun, train
 
 _ROOMS = {
     "vitrail.backbones": ("Backbone", "create_backbone", "list_backbones", "register_backbone"),
     "vitrail.datasets": ("create_dataset", "list_datasets"),
     "vitrail.evaluation": ("Evaluation", "evaluate"),
     "vitrail.inference": ("Prediction", "predict"),
-    "vitrail.training": ("TrainingRun", "train"),
+    "vitrail.training": ("TrainingResult", "TrainingRun", "train"),
     "vitrail.errors": (
         "CheckpointError",
         "DatasetError",

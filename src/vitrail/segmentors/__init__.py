@@ -2,7 +2,7 @@
 
 from vitrail.registry import import_submodules
 from vitrail.segmentors.auxiliary import Auxiliary
-from vitrail.segmentors.build import build_model, create_model
+from vitrail.segmentors.build import build_model, create_model, described_auxiliary
 from vitrail.segmentors.card import ModelCard
 from vitrail.segmentors.method import SEGMENTORS, Method, list_segmentors, register_segmentor
 from vitrail.segmentors.segmentor import FeatureMaps, Head, Progress, Segmentor
@@ -20,6 +20,7 @@ __all__ = [
     "Segmentor",
     "build_model",
     "create_model",
+    "described_auxiliary",
     "list_segmentors",
     "register_segmentor",
 ]

@@ -74,7 +74,7 @@ def create_model(
     >>> model = create_model("pspnet", backbone="resnet50c", num_classes=150, output_stride=8, channels=512)
     """
     method = SEGMENTORS[name]
-    method.check_options(name, options)
+    method.check_options(f"segmentor {name!r}", options)
     if num_classes < 1:
         raise ModelError(f"num_classes must be at least 1, not {num_classes}")
     if isinstance(backbone, Backbone):
@@ -121,7 +121,7 @@ def build_model(config: ModelConfig, num_classes: int, *, card: ModelCard | None
         For a segmentor, backbone, loss or argument that does not exist, and where `create_model` raises it.
     """
     method = SEGMENTORS[config.segmentor]
-    method.check_options(config.segmentor, config.options)
+    method.check_options(f"segmentor {config.segmentor!r}", config.options)
     losses = config.auxiliary.losses
     return create_model(
         config.segmentor,
@@ -131,7 +131,7 @@ def build_model(config: ModelConfig, num_classes: int, *, card: ModelCard | None
         output_stride=config.output_stride,
         in_channels=config.in_channels,
         backbone_options=config.backbone_options,
-        auxiliary=_described_auxiliary(config, method),
+        auxiliary=described_auxiliary(config),
         criterion=_criterion(config.losses),
         auxiliary_criterion=None if losses is None else _criterion(losses),
         card=card,
@@ -139,8 +139,15 @@ def build_model(config: ModelConfig, num_classes: int, *, card: ModelCard | None
     )
 
 
-def _described_auxiliary(config: ModelConfig, method: Method) -> Auxiliary:
-    """Return the auxiliary heads of a recipe: those of the method, with what `model.auxiliary` changes."""
+def described_auxiliary(config: ModelConfig) -> Auxiliary:
+    """Return the auxiliary heads of a recipe: those of the method, with what `model.auxiliary` changes.
+
+    Raises
+    ------
+    ModelError
+        For an unknown method, for changes to auxiliary heads that the method does not have, and for impossible ones.
+    """
+    method = SEGMENTORS[config.segmentor]
     given = config.auxiliary.model_dump(exclude_none=True)
     if given and method.auxiliary.weight == 0 and "weight" not in given:
         raise ModelError(

@@ -44,9 +44,9 @@ class Method:
         """The options by name: keyword-only arguments of the head and of its `wrap_backbone`."""
         return keyword_arguments(self.head.wrap_backbone) | keyword_arguments(self.head)
 
-    def check_options(self, name: str, options: Mapping[str, Any]) -> None:
-        """Raise a ModelError for an option that the method, registered as `name`, lacks or that has a wrong type."""
-        check_arguments(self.head, options, f"segmentor {name!r}", ModelError, also=self.head.wrap_backbone)
+    def check_options(self, what: str, options: Mapping[str, Any]) -> None:
+        """Raise a ModelError, which calls the method `what`, for an option that it lacks or that has a wrong type."""
+        check_arguments(self.head, options, what, ModelError, also=self.head.wrap_backbone)
 
 
 SEGMENTORS: Registry[Method] = Registry("segmentor", ModelError, "vitrail.segmentors")
