@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from typing import Any
 
 from vitrail.errors import CheckpointError, RecipeError
-from vitrail.recipes import AuxiliaryConfig, ModelConfig, model_config_from_dict
-from vitrail.segmentors import SEGMENTORS, ModelCard
+from vitrail.recipes import ModelConfig, model_config_from_dict
+from vitrail.segmentors import SEGMENTORS, ModelCard, described_auxiliary
 
 
 def section_of(card: ModelCard, where: str) -> ModelConfig:
@@ -34,8 +34,7 @@ def complete_section(model: ModelConfig) -> ModelConfig:
     """
     method = SEGMENTORS[model.segmentor]
     defaults = {name: parameter.default for name, parameter in method.options.items()}
-    given = model.auxiliary.model_dump(exclude_none=True, exclude={"losses"})
-    auxiliary = AuxiliaryConfig(**asdict(replace(method.auxiliary, **given)), losses=model.auxiliary.losses)
+    auxiliary = model.auxiliary.model_copy(update=asdict(described_auxiliary(model)))
     changes: dict[str, Any] = {"options": {**defaults, **model.options}, "auxiliary": auxiliary}
     if model.backbone is None:
         stride = method.output_stride if model.output_stride is None else model.output_stride
