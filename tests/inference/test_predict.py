@@ -13,9 +13,8 @@ from vitrail.checkpoints import save_model
 from vitrail.errors import DatasetError, ModelError, PredictionError, RecipeError
 from vitrail.inference import Predictor, large_images, predict
 from vitrail.inference.files import predict_files
-from vitrail.recipes import EvalConfig
-from vitrail.segmentors import ModelCard, Segmentor
-from vitrail.segmentors.build import build_model
+from vitrail.recipes import EvalConfig, model_config_from_dict
+from vitrail.segmentors import ModelCard, Segmentor, build_model
 
 CLASSES = ("road", "sky", "tree")
 PALETTE = ((0, 0, 255), (0, 255, 0), (255, 0, 0))
@@ -25,7 +24,7 @@ PALETTE = ((0, 0, 255), (0, 255, 0), (255, 0, 0))
 def model() -> Segmentor:
     torch.manual_seed(0)
     settings = {"segmentor": "fastscnn"}
-    model = build_model(settings, len(CLASSES)).eval()
+    model = build_model(model_config_from_dict(settings), len(CLASSES)).eval()
     recipe = {"model": settings, "data": {"dataset": "scenes"}, "train": {"epochs": 1}}
     logits = model((torch.rand(1, 3, 64, 64) * 255 - 120) / 58).detach().mean(dim=(0, 2, 3))
     model.head.classifier.bias.data -= logits  # or one class would win everywhere
@@ -47,7 +46,7 @@ def photos(tmp_path: Path) -> Path:
 
 
 def recipe_with(model: Segmentor, **changes) -> Segmentor:
-    twin = build_model(model.card.recipe["model"], len(CLASSES)).eval()
+    twin = build_model(model_config_from_dict(model.card.recipe["model"]), len(CLASSES)).eval()
     twin.load_state_dict(model.state_dict())
     twin.card = dataclasses.replace(model.card, recipe={**model.card.recipe, **changes})
     return twin
@@ -196,7 +195,7 @@ def test_empty_folders_are_refused(model: Segmentor, tmp_path: Path) -> None:
 
 
 def test_models_without_classes_are_refused(model: Segmentor) -> None:
-    bare = build_model(model.card.recipe["model"], len(CLASSES))
+    bare = build_model(model_config_from_dict(model.card.recipe["model"]), len(CLASSES))
     with pytest.raises(ModelError, match="no card"):
         predict(bare, Image.new("RGB", (64, 64)))
     bare.card = dataclasses.replace(model.card, classes=CLASSES[:2], palette=PALETTE[:2])

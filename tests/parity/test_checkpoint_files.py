@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from parity.references import build_ssseg, require_mmseg, require_ssseg
 from torch import nn
 
+from parity.references import build_ssseg, require_mmseg, require_ssseg
 from vitrail.errors import CheckpointError
 from vitrail.files.safe_pickle import Foreign
 from vitrail.files.torch_file import read_pickle

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 import torch
-from parity.references import require_mmseg, require_ssseg
 from torch import Tensor, nn
 
+from parity.references import require_mmseg, require_ssseg
 from vitrail.losses import (
     BinaryCrossEntropyLoss,
     CrossEntropyLoss,

@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+
 from parity.references import build_mmseg, build_ssseg
 from parity.same_function import CLASSES, assert_same_logits, assert_same_training, carry, small_ssseg
-
 from vitrail import create_model
 from vitrail.checkpoints.sources import encoders, heads
 from vitrail.losses import CrossEntropyLoss

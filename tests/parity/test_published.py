@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 import torch
+
 from parity.published import build_reference, compare, save_as_published
 from parity.references import mmseg_configs, require_mmseg
-
 from vitrail import load
 from vitrail.checkpoints import convert_file
 from vitrail.checkpoints.index import fingerprint, index

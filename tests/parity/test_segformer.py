@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch import nn
+
 from parity.pieces import join_projections
 from parity.references import INSTALL, build_mmseg, build_ssseg
 from parity.same_function import (
@@ -17,8 +19,6 @@ from parity.same_function import (
     carry,
     randomise,
 )
-from torch import nn
-
 from vitrail import create_model
 from vitrail.checkpoints.sources import encoders, heads
 from vitrail.checkpoints.sources.renaming import Rules, State, Table, apply_table

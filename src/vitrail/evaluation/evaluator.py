@@ -40,6 +40,7 @@ def evaluate(
     save_predictions: str | Path | None = None,
     report: str | Path | None = None,
     worst: int = 20,
+    trust_imports: bool = False,
 ) -> Evaluation:
     """Evaluate a model on one split of a dataset.
 
@@ -68,6 +69,8 @@ def evaluate(
         A folder for `index.html`, which shows the images with the lowest mean IoU, and `summary.json`.
     worst : int
         Number of images in the report.
+    trust_imports : bool
+        Let a model file import the modules that it names; see `vitrail.load`.
 
     Returns
     -------
@@ -87,7 +90,7 @@ def evaluate(
     with process_group(target):
         if not isinstance(model, Segmentor):
             with main_first():  # one process downloads
-                model = load(model, device=target)
+                model = load(model, device=target, trust_imports=trust_imports)
         recipe = resolve_recipe(recipe, overrides, card=model.card)
         dataset = evaluation_dataset(recipe.data, root=data_root, split=split)
         benchmark = dataset.benchmark

@@ -48,6 +48,7 @@ class PredictorOptions(TypedDict, total=False):
     flip_pairs: Sequence[tuple[int, int]] | None
     mean: Sequence[float] | None
     std: Sequence[float] | None
+    trust_imports: bool
 
 
 class Predictor:
@@ -93,6 +94,8 @@ class Predictor:
         Classes that are exchanged when an image is flipped; None takes those of the recipe's dataset.
     mean, std : sequence of float, optional
         Normalisation of images in 0…255; None takes the model card's, or the recipe's for a model without a card.
+    trust_imports : bool
+        Let a model file import the modules that it names; see `vitrail.load`.
 
     Attributes
     ----------
@@ -130,9 +133,12 @@ class Predictor:
         flip_pairs: Sequence[tuple[int, int]] | None = None,
         mean: Sequence[float] | None = None,
         std: Sequence[float] | None = None,
+        trust_imports: bool = False,
     ) -> None:
         self.device = pick_device(device)
-        self.model = (model if isinstance(model, Segmentor) else load(model, device=self.device)).to(self.device)
+        if not isinstance(model, Segmentor):
+            model = load(model, device=self.device, trust_imports=trust_imports)
+        self.model = model.to(self.device)
         left_to_recipe = settings is None or resize == "recipe" or flip_pairs is None
         wanted = left_to_recipe or recipe is not None or bool(overrides)
         chosen = _find_recipe(recipe, overrides, self.model.card) if wanted else None

@@ -1,10 +1,13 @@
-"""Recipes: what is trained on what, and how."""
+"""Recipes: the settings of a model, its data, its training and its evaluation, loaded from YAML and checked."""
 
-from vitrail.recipes.load import dump_recipe, list_recipes, load_recipe, override_recipe
+from vitrail.recipes.load import dump_recipe, list_recipes, load_recipe, model_file_recipe, override_recipe
 from vitrail.recipes.schema import (
+    AugmentationConfig,
     AugmentConfig,
+    AuxiliaryConfig,
     DataConfig,
     EvalConfig,
+    LoggerConfig,
     LossConfig,
     ModelConfig,
     OptimizerConfig,
@@ -13,15 +16,19 @@ from vitrail.recipes.schema import (
     Reference,
     ResizeConfig,
     ScheduleConfig,
+    StrategyConfig,
     TrainConfig,
     WarmupConfig,
 )
-from vitrail.recipes.validate import recipe_from_dict
+from vitrail.recipes.validate import model_config_from_dict, recipe_from_dict
 
 __all__ = [
     "AugmentConfig",
+    "AugmentationConfig",
+    "AuxiliaryConfig",
     "DataConfig",
     "EvalConfig",
+    "LoggerConfig",
     "LossConfig",
     "ModelConfig",
     "OptimizerConfig",
@@ -30,11 +37,14 @@ __all__ = [
     "Reference",
     "ResizeConfig",
     "ScheduleConfig",
+    "StrategyConfig",
     "TrainConfig",
     "WarmupConfig",
     "dump_recipe",
     "list_recipes",
     "load_recipe",
+    "model_config_from_dict",
+    "model_file_recipe",
     "override_recipe",
     "recipe_from_dict",
 ]

@@ -26,7 +26,7 @@ from PIL import Image
 from torch import Tensor
 
 from vitrail.errors import PredictionError
-from vitrail.registry import Registry
+from vitrail.registry import Registry, first_line
 
 Pixels: TypeAlias = "Image.Image | np.ndarray | Tensor"
 
@@ -91,6 +91,11 @@ class FrameSourceKind:
     open: Callable[[str], FrameSource]
     suffixes: tuple[str, ...]
     schemes: tuple[str, ...]
+
+    @property
+    def summary(self) -> str:
+        """One line that says what it opens."""
+        return first_line(self.open)
 
 
 FRAME_SOURCES: Registry[FrameSourceKind] = Registry("frame source", PredictionError, "vitrail.inference.sources")

@@ -10,10 +10,9 @@ from pathlib import Path
 from torch import Tensor
 
 from vitrail.datasets import read_image
+from vitrail.datasets.image_files import IMAGE_SUFFIXES
 from vitrail.errors import PredictionError
 from vitrail.inference.sources.frame import Frame, register_frame_source
-
-SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".gif", ".ppm", ".pgm", ".jp2")
 
 
 class ImageFiles:
@@ -37,7 +36,7 @@ class ImageFiles:
             yield Frame(name, lambda file=file: read_image(file).as_subclass(Tensor))  # type: ignore[misc]
 
 
-@register_frame_source("images", suffixes=SUFFIXES)
+@register_frame_source("images", suffixes=IMAGE_SUFFIXES)
 def open_image_files(where: str) -> ImageFiles:
     """Open a file, a folder with the folders below it, or a pattern such as "photos/*.jpg", sorted by name.
 
@@ -48,14 +47,14 @@ def open_image_files(where: str) -> ImageFiles:
     """
     path = Path(where).expanduser()
     if path.is_dir():
-        below = sorted(file for file in path.rglob("*") if file.suffix.lower() in SUFFIXES and file.is_file())
+        below = sorted(file for file in path.rglob("*") if file.suffix.lower() in IMAGE_SUFFIXES and file.is_file())
         if not below:
-            raise PredictionError(f"no images in the folder {path}: looked for {', '.join(sorted(SUFFIXES))}")
+            raise PredictionError(f"no images in the folder {path}: looked for {', '.join(sorted(IMAGE_SUFFIXES))}")
         return ImageFiles([(file, file.relative_to(path)) for file in below])
     if path.is_file():
         return ImageFiles([(path, Path(path.name))])
     if glob.has_magic(str(path)):
-        matches = [match for match in matching_files(str(path)) if match.suffix.lower() in SUFFIXES]
+        matches = [match for match in matching_files(str(path)) if match.suffix.lower() in IMAGE_SUFFIXES]
         if not matches:
             raise PredictionError(f"no image matches {where}")
         return ImageFiles([(match, Path(match.name)) for match in matches])
