@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from vitrail.checkpoints.complete import complete_section
 from vitrail.checkpoints.sources.renaming import Renaming, combine, under
@@ -79,8 +79,8 @@ def find_backbone(backbones: Mapping[str, BackboneRecord[Translate]], kind: str)
 
 
 def model_renaming(
-    methods: Mapping[str, MethodRecord[Translate]],
-    backbones: Mapping[str, BackboneRecord[Translate]],
+    methods: Mapping[str, MethodRecord[Any]],
+    backbones: Mapping[str, BackboneRecord[Any]],
     model: ModelConfig,
     *,
     encoder: str,
