@@ -16,8 +16,7 @@ from recipes.published_names import BACKBONES, DATASETS, OPTIONS, REPEATED, RULE
 from vitrail.datasets import benchmarks
 from vitrail.layers import default_dilations
 from vitrail.recipes import LossConfig, OptimizerConfig, Recipe, ResizeConfig, list_recipes, load_recipe
-from vitrail.registry import keyword_arguments
-from vitrail.segmentors import SEGMENTORS as SEGMENTOR_BUILDERS
+from vitrail.segmentors import SEGMENTORS as METHODS
 
 LOSSES = {"cross_entropy": False, "binary_cross_entropy": True}
 # Options that some recipes of a method set, and that have the builder's default in the others.
@@ -86,7 +85,7 @@ def check_model(recipe: Recipe, config: dict[str, Any]) -> None:
         assert options["channels"] == head["feats_channels"]
         assert config["align_corners"] == options.get("align_corners", False)
         auxiliary = config["auxiliary"] if isinstance(config["auxiliary"], list) else [config["auxiliary"]]
-        assert {aux["out_channels"] for aux in auxiliary} == {options["aux_channels"]}
+        assert {aux["out_channels"] for aux in auxiliary} == set(recipe.model.auxiliary.channels or ())
         assert {aux["dropout"] for aux in auxiliary} == {options["dropout"]}
 
 
@@ -112,7 +111,10 @@ def options_in_force(recipe: Recipe) -> dict[str, Any]:
     if recipe.model.segmentor in ("deeplabv3", "deeplabv3plus") and "dilations" not in options:
         assert recipe.model.output_stride is not None
         options["dilations"] = list(default_dilations(recipe.model.output_stride))
-    defaults = keyword_arguments(SEGMENTOR_BUILDERS[recipe.model.segmentor].builder)
+    for name, value in recipe.model.auxiliary.model_dump(exclude_none=True, exclude={"losses"}).items():
+        one_width = name == "channels" and len(value) == 1
+        options[f"auxiliary.{name}"] = value[0] if one_width else list(value) if isinstance(value, tuple) else value
+    defaults = METHODS[recipe.model.segmentor].options
     return {name: defaults[name].default for name in LEFT_OUT.get(recipe.model.segmentor, ())} | options
 
 
@@ -146,9 +148,9 @@ def check_losses(recipe: Recipe, config: dict[str, Any]) -> None:
     if isinstance(losses.get("loss_cls"), list):
         losses["loss_cls"], second = losses["loss_cls"]
         check_dice(others, second)
-        assert recipe.model.aux_losses == (LossConfig(),)
+        assert recipe.model.auxiliary.losses == (LossConfig(),)
     else:
-        assert not others and recipe.model.aux_losses is None
+        assert not others and recipe.model.auxiliary.losses is None
     if recipe.model.segmentor in OPTIONS:  # their weights are options
         assert loss.name == "cross_entropy" and loss.weight == 1.0
         for name, term in losses.items():
@@ -160,7 +162,7 @@ def check_losses(recipe: Recipe, config: dict[str, Any]) -> None:
         assert term["type"] == "CrossEntropyLoss"
         assert term.get("use_sigmoid", False) == LOSSES[loss.name]
         assert term.get("class_weight") == loss.options.get("class_weights")
-        weight = loss.weight if name == "loss_cls" else loss.weight * recipe.model.options["aux_weight"]
+        weight = loss.weight if name == "loss_cls" else loss.weight * recipe.model.auxiliary.weight
         assert term["scale_factor"] == weight
 
 

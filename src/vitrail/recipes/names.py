@@ -38,7 +38,7 @@ NAMED_ENTRIES = (
     NamedEntry("segmentor", ("model",), name="segmentor"),
     NamedEntry("backbone", ("model",), name="backbone", options="backbone_options"),
     NamedEntry("loss", ("model", "losses", "*")),
-    NamedEntry("loss", ("model", "aux_losses", "*")),
+    NamedEntry("loss", ("model", "auxiliary", "losses", "*")),
     NamedEntry("dataset", ("data",), name="dataset"),
     NamedEntry("augmentation", ("data", "augment", "extra", "*")),
     NamedEntry("optimizer", ("optimizer",)),
@@ -119,7 +119,7 @@ def _wrong(
         yield (*path, named.name), str(error)
         return
     for option, value in (section.get(named.options) or {}).items():
-        problem = _wrong_option(entry, f"{named.kind} {name!r}", option, value)
+        problem = _wrong_option(entry, named.kind, name, option, value)
         if problem is not None:
             yield (*path, named.options, option), problem
 
@@ -134,9 +134,12 @@ def _entry(kind: str, name: str) -> Any:
 
 
 def _wrong_option(entry: Any, what: str, option: str, value: Any) -> str | None:
-    """Return the problem with an option of an entry, which is a builder or has one as an attribute; or None."""
+    """Return the problem with an option of an entry: a method, a builder, or what has one as an attribute; or None."""
     try:
-        check_arguments(getattr(entry, "builder", entry), {option: value}, what, RecipeError)
-    except RecipeError as error:
+        if hasattr(entry, "check_options"):
+            entry.check_options(what, {option: value})
+        else:
+            check_arguments(getattr(entry, "builder", entry), {option: value}, what, RecipeError)
+    except VitrailError as error:
         return str(error)
     return None
