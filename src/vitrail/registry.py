@@ -236,7 +236,9 @@ def check_arguments(
             takes = ", ".join(known) or "none"
             raise error(f"{what} takes no argument {name!r}.{nearest(name, known)} It takes: {takes}.")
         if name in types and not _fits(value, types[name]):
-            raise error(f"{what}: {name} must be {known[name].annotation}, not {value!r}.")
+            wanted = known[name].annotation
+            wanted = wanted if isinstance(wanted, str) else inspect.formatannotation(wanted)
+            raise error(f"{what}: {name} must be {wanted}, not {value!r}.")
 
 
 def _fits(value: Any, wanted: Any) -> bool:

@@ -8,6 +8,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
+from vitrail.precision import Precision
+
 
 def _plain(value: dict[str, Any]) -> dict[str, Any]:
     """Refuse what JSON and YAML cannot hold, or not without harm; options go into model files."""
@@ -250,7 +252,7 @@ class TrainConfig(Section):
     batch_size: Count = Field(16, description="Images in one optimizer step, over all processes and accumulation.")
     accumulate: Count = Field(1, description="Parts in which a batch goes through the model.")
     seed: int = Field(0, ge=0, lt=2**63)
-    amp: Literal["none", "bfloat16", "float16"] = "none"
+    amp: Precision = Field("none", description="Precision of training; evaluation.amp is that of evaluation.")
     clip_grad_norm: Positive | None = None
     ema: Fraction | None = Field(None, description="Decay of the moving average of the weights, such as 0.999.")
     strategy: StrategyConfig = Field(
@@ -308,6 +310,9 @@ class EvalConfig(Section):
         "probabilities", description="What multi-scale, flipped and overlapping predictions are averaged as."
     )
     batch_size: Count = Field(1, description="Images of equal size, or windows, that go through the model together.")
+    amp: Precision = Field(
+        "none", description="Precision of evaluation and prediction, within training too; published figures are 'none'."
+    )
 
     @model_validator(mode="after")
     def _window(self) -> EvalConfig:

@@ -51,7 +51,7 @@ class EMAttention(nn.Module):
         """Rebuild [B, C, h, w] from the bases; in training, also update the initial bases."""
         with torch.autocast(x.device.type, enabled=False):  # bases drift if rounded to half precision again and again
             pixels = x.flatten(2).to(self.bases.dtype)  # [B, C, N]
-            bases = self.bases.expand(len(x), -1, -1)  # [B, C, num_bases]
+            bases = self.bases.expand(x.shape[0], -1, -1)  # [B, C, num_bases]
             for _ in range(self.num_stages):
                 assignment = (pixels.transpose(1, 2) @ bases).softmax(dim=2)  # [B, N, num_bases]
                 bases = F.normalize(pixels @ F.normalize(assignment, p=1, dim=1), dim=1)
