@@ -10,7 +10,7 @@ from torchvision.transforms import v2
 
 from vitrail.registry import copy_options
 from vitrail.transforms.augmentations import AUGMENTATIONS, AugmentationBuilder, Pair
-from vitrail.transforms.sizes import IGNORE
+from vitrail.labels import IGNORE
 
 _LEFT_OUT = {
     # take functions, tensors or other transforms, which a recipe cannot hold
