@@ -37,7 +37,7 @@ from parity.test_maskformer import RESNET18_SSSEG, ssseg, weigh_classes  # noqa:
 
 from parity import references  # noqa: E402
 from parity.same_function import carry  # noqa: E402
-from vitrail import create_model  # noqa: E402
+from vitrail import Auxiliary, create_model  # noqa: E402
 from vitrail.checkpoints.sources import encoders, heads  # noqa: E402
 from vitrail.checkpoints.sources.renaming import Table  # noqa: E402
 from vitrail.losses import BinaryCrossEntropyLoss, CrossEntropyLoss  # noqa: E402
@@ -209,7 +209,7 @@ PAIRS: dict[str, list[Pair]] = {
                 auxiliary_head__channels=NARROW,
             ),
             Weights(RESNET, heads.UPERNET_MMSEG),
-            on_resnet18(None, channels=NARROW, aux_channels=NARROW),
+            on_resnet18(None, channels=NARROW, auxiliary=Auxiliary(channels=(NARROW,))),
             mean_over_all,
         ),
         Pair(
@@ -224,7 +224,7 @@ PAIRS: dict[str, list[Pair]] = {
             Weights(encoders.SWIN, heads.UPERNET_MMSEG),
             {
                 "channels": NARROW,
-                "aux_channels": NARROW,
+                "auxiliary": Auxiliary(channels=(NARROW,)),
                 "dropout": 0.0,
                 "backbone_options": {"drop_path_rate": 0.0},
             },
@@ -238,7 +238,7 @@ PAIRS: dict[str, list[Pair]] = {
                 auxiliary__out_channels=NARROW,
             ),
             Weights(encoders.CONVNEXT, heads.UPERNET_SSSEG),
-            {"channels": NARROW, "aux_channels": NARROW, "dropout": 0.0},
+            {"channels": NARROW, "auxiliary": Auxiliary(channels=(NARROW,)), "dropout": 0.0},
         ),
     ],
     "deeplabv3": [
@@ -246,7 +246,7 @@ PAIRS: dict[str, list[Pair]] = {
             "resnet18c",
             MMSeg("deeplabv3/deeplabv3_r18-d8_4xb2-80k_cityscapes-512x1024"),
             Weights(RESNET, heads.DEEPLABV3_MMSEG),
-            on_resnet18(channels=128, aux_channels=64),
+            on_resnet18(channels=128, auxiliary=Auxiliary(channels=(64,))),
             mean_over_all,
         )
     ],
@@ -255,7 +255,7 @@ PAIRS: dict[str, list[Pair]] = {
             "resnet18c",
             MMSeg("deeplabv3plus/deeplabv3plus_r18-d8_4xb2-80k_cityscapes-512x1024"),
             Weights(RESNET, heads.DEEPLABV3PLUS_MMSEG),
-            on_resnet18(channels=128, shortcut_channels=12, aux_channels=64),
+            on_resnet18(channels=128, shortcut_channels=12, auxiliary=Auxiliary(channels=(64,))),
             mean_over_all,
         )
     ],
@@ -290,7 +290,7 @@ PAIRS: dict[str, list[Pair]] = {
             "resnet18c",
             MMSeg("encnet/encnet_r50-d8_4xb2-40k_cityscapes-512x1024", decode_head__in_channels=[128, 256, 512], **R18),
             Weights(RESNET, heads.ENCNET_MMSEG),
-            on_resnet18(aux_channels=256),
+            on_resnet18(auxiliary=Auxiliary(channels=(256,))),
             mean_over_all,
         )
     ],
@@ -299,7 +299,7 @@ PAIRS: dict[str, list[Pair]] = {
             "resnet18c",
             MMSeg("emanet/emanet_r50-d8_4xb2-80k_cityscapes-512x1024", decode_head__in_channels=512, **R18),
             Weights(RESNET, heads.EMANET_MMSEG),
-            on_resnet18(channels=256, aux_channels=256),
+            on_resnet18(channels=256, auxiliary=Auxiliary(channels=(256,))),
             mean_over_all,
         )
     ],
@@ -407,14 +407,14 @@ PAIRS: dict[str, list[Pair]] = {
             "resnet50c",
             MMSeg("fcn/fcn_r50-d8_4xb2-40k_cityscapes-512x1024"),
             Weights(RESNET, heads.FCN_MMSEG),
-            on_resnet18(concat_input=True, aux_channels=256),
+            on_resnet18(concat_input=True, auxiliary=Auxiliary(channels=(256,))),
             mean_over_all,
         ),
         Pair(
             "resnet50",
             Torchvision("fcn_resnet50"),
             Weights(encoders.PLAIN, FCN_TORCHVISION),
-            on_resnet18(num_convs=1, aux_channels=256),
+            on_resnet18(num_convs=1, auxiliary=Auxiliary(channels=(256,))),
         ),
     ],
     "pspnet": [
@@ -422,7 +422,7 @@ PAIRS: dict[str, list[Pair]] = {
             "resnet50c",
             MMSeg("pspnet/pspnet_r50-d8_4xb2-40k_cityscapes-512x1024"),
             Weights(RESNET, heads.PSPNET_MMSEG),
-            on_resnet18(aux_channels=256),
+            on_resnet18(auxiliary=Auxiliary(channels=(256,))),
             mean_over_all,
         )
     ],

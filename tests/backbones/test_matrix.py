@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -10,6 +11,7 @@ from helpers.narrow import narrowed
 from helpers.small import SMALL
 
 from vitrail import ModelError, create_backbone, create_model, list_segmentors
+from vitrail.segmentors import SEGMENTORS
 
 # A small encoder of each family, by the options that make it quick, and by those of timm's builder that make it narrow.
 FAMILIES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
@@ -34,7 +36,6 @@ FAMILIES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
 }
 # Methods made for an encoder of their own, and the families that they take; the others they must refuse.
 TAKES = {
-    "bisenetv1": {"bisenetv1_resnet18", "cgnet_m3n21", "fastscnn"},
     "bisenetv2": {"bisenetv2", "unet_s5"},
     "icnet": {"resnest14d", "resnet10t"},
 }
@@ -48,11 +49,13 @@ def test_trains_a_step(method: str, family: str, monkeypatch: pytest.MonkeyPatch
     if shape:
         narrowed(monkeypatch, family, **shape)
     encoder = create_backbone(family, **options)
+    auxiliary = replace(SEGMENTORS[method].auxiliary, channels=(16,))
+    auxiliary = replace(SEGMENTORS[method].auxiliary, channels=(16,))
     if family not in TAKES.get(method, FAMILIES):
-        with pytest.raises(ModelError, match=r"needs a ResNet|give one number for each"):
-            create_model(method, encoder, CLASSES, **SMALL.get(method, {}))
+        with pytest.raises(ModelError, match=r"needs a ResNet|there is no feature map"):
+            create_model(method, encoder, CLASSES, auxiliary=auxiliary, **SMALL.get(method, {}))
         return
-    model = create_model(method, encoder, CLASSES, **SMALL.get(method, {}))
+    model = create_model(method, encoder, CLASSES, auxiliary=auxiliary, **SMALL.get(method, {}))
     model.train()
     losses = model(torch.randn(2, 3, 64, 64), torch.randint(0, CLASSES, (2, 64, 64)))
     total = torch.stack(list(losses.values())).sum()

@@ -8,7 +8,7 @@ import pytest
 
 from parity.references import build_mmseg, build_ssseg
 from parity.same_function import CLASSES, assert_same_logits, assert_same_training, carry, small_mmseg, small_ssseg
-from vitrail import create_model
+from vitrail import Auxiliary, create_model
 from vitrail.checkpoints.sources import encoders, heads
 from vitrail.losses import CrossEntropyLoss
 
@@ -27,7 +27,14 @@ def test_mmseg(name: str) -> None:
     theirs = build_mmseg(config, **small_mmseg())
     options = {"shortcut_channels": 12} if name == "deeplabv3plus" else {}
     ours = create_model(
-        name, "resnet18c", CLASSES, output_stride=8, channels=64, aux_channels=32, dropout=0.0, **options
+        name,
+        "resnet18c",
+        CLASSES,
+        output_stride=8,
+        channels=64,
+        auxiliary=Auxiliary(channels=(32,)),
+        dropout=0.0,
+        **options,
     )
     ours.criterion = CrossEntropyLoss(ignored_in_mean=True)
     carry(theirs, ours, encoders.DEEP_STEM, table)
@@ -39,7 +46,9 @@ def test_mmseg(name: str) -> None:
 def test_ssseg(name: str, configs: Path) -> None:
     in_channels = {"deeplabv3": 512, "deeplabv3plus": [64, 512]}[name]
     theirs = build_ssseg(f"{name}/{name}_resnet50os16_ade20k", configs, **small_ssseg(head__in_channels=in_channels))
-    ours = create_model(name, "resnet18c", CLASSES, output_stride=16, channels=64, aux_channels=32, dropout=0.0)
+    ours = create_model(
+        name, "resnet18c", CLASSES, output_stride=16, channels=64, auxiliary=Auxiliary(channels=(32,)), dropout=0.0
+    )
     carry(theirs, ours, encoders.DEEP_STEM, SSSEG[name])
     assert_same_logits(theirs, ours)
     assert_same_training(theirs, ours, {"seg": "loss_cls", "aux0_seg": "loss_aux"})

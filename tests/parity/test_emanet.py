@@ -16,14 +16,20 @@ from parity.same_function import (
     small_mmseg,
     small_ssseg,
 )
-from vitrail import create_model
+from vitrail import Auxiliary, create_model
 from vitrail.checkpoints.sources import encoders, heads
 from vitrail.losses import CrossEntropyLoss
 
 pytestmark = pytest.mark.parity
 
 
-SMALL = {"attention_channels": 64, "channels": 64, "aux_channels": 32, "num_bases": 16, "dropout": 0.0}
+SMALL = {
+    "attention_channels": 64,
+    "channels": 64,
+    "auxiliary": Auxiliary(channels=(32,)),
+    "num_bases": 16,
+    "dropout": 0.0,
+}
 
 
 def test_mmseg() -> None:

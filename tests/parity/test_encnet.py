@@ -8,7 +8,7 @@ import pytest
 
 from parity.references import build_mmseg, build_ssseg
 from parity.same_function import CLASSES, assert_same_logits, assert_same_training, carry, small_mmseg, small_ssseg
-from vitrail import create_model
+from vitrail import Auxiliary, create_model
 from vitrail.checkpoints.sources import encoders, heads
 from vitrail.losses import CrossEntropyLoss
 
@@ -27,7 +27,14 @@ def test_mmseg(lateral: bool) -> None:
         ),
     )
     ours = create_model(
-        "encnet", "resnet18c", CLASSES, output_stride=8, channels=64, aux_channels=32, dropout=0.0, lateral=lateral
+        "encnet",
+        "resnet18c",
+        CLASSES,
+        output_stride=8,
+        channels=64,
+        auxiliary=Auxiliary(channels=(32,)),
+        dropout=0.0,
+        lateral=lateral,
     )
     ours.criterion = CrossEntropyLoss(ignored_in_mean=True)
     carry(theirs, ours, encoders.DEEP_STEM, heads.ENCNET_MMSEG)
@@ -40,7 +47,9 @@ def test_ssseg(configs: Path) -> None:
     theirs = build_ssseg(
         "encnet/encnet_resnet50os16_ade20k", configs, **small_ssseg(head__in_channels_list=[128, 256, 512])
     )
-    ours = create_model("encnet", "resnet18c", CLASSES, output_stride=16, channels=64, aux_channels=32, dropout=0.0)
+    ours = create_model(
+        "encnet", "resnet18c", CLASSES, output_stride=16, channels=64, auxiliary=Auxiliary(channels=(32,)), dropout=0.0
+    )
     carry(theirs, ours, encoders.DEEP_STEM, heads.ENCNET_SSSEG)
     assert_same_logits(theirs, ours)
     assert_same_training(theirs, ours, {"seg": "loss_cls", "presence": "loss_se", "aux0_seg": "loss_aux"})

@@ -12,10 +12,11 @@ from helpers.narrow import narrowed
 
 from parity.references import build_ssseg
 from parity.same_function import assert_close, assert_same_logits, assert_same_training, carry
-from vitrail import create_model
+from vitrail import Auxiliary, create_model
 from vitrail.checkpoints.sources import encoders, heads
 from vitrail.checkpoints.sources.renaming import Table
 from vitrail.segmentors import Progress
+from vitrail.segmentors.auxiliary import NO_AUXILIARY
 
 pytestmark = pytest.mark.parity
 
@@ -64,7 +65,7 @@ VIT: dict[str, Any] = {
             "hrnetv2w48",
             HRNET_W18,
             "hrnet_w18_small_v2",
-            {"backbone_options": {"concat": True}, "aux_weight": 0.0, "halve": True},
+            {"backbone_options": {"concat": True}, "auxiliary": NO_AUXILIARY, "halve": True},
             encoders.PLAIN,
         ),
         (
@@ -74,9 +75,7 @@ VIT: dict[str, Any] = {
             {
                 "backbone_options": {"img_size": 64, "interpolation": "bilinear", "norm_outputs": True},
                 "dilations": (1, 6, 12, 18),
-                "aux_indices": (0, 1, 2),
-                "aux_convs": 2,
-                "aux_upsample": 4,
+                "auxiliary": Auxiliary(maps=(0, 1, 2), channels=(16,), num_convs=2, upsample=4),
             },
             encoders.VIT,
         ),
@@ -109,10 +108,9 @@ def test_ssseg(
         CLASSES,
         channels=32,
         inner_channels=16,
-        aux_channels=16,
         memory_weight=1.0,
         dropout=0.0,
-        **options,
+        **{"auxiliary": Auxiliary(channels=(16,)), **options},
     )
     carry(theirs, ours, table, heads.MCIBI_SSSEG)
     with torch.no_grad():

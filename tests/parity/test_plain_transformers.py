@@ -18,7 +18,7 @@ from parity.same_function import (
     images_and_targets,
     small_mmseg,
 )
-from vitrail import create_model
+from vitrail import Auxiliary, create_model
 from vitrail.checkpoints.sources import encoders, heads
 from vitrail.checkpoints.sources.renaming import Table
 from vitrail.losses import CrossEntropyLoss
@@ -36,7 +36,7 @@ def mean_over_all(ours: Segmentor) -> Segmentor:
     return ours
 
 
-NARROW: dict[str, Any] = {"channels": 64, "aux_channels": 32, "dropout": 0.0}
+NARROW: dict[str, Any] = {"channels": 64, "dropout": 0.0}
 NARROW_SSSEG: dict[str, Any] = {
     "num_classes": CLASSES,
     "head__feats_channels": 64,
@@ -46,9 +46,10 @@ NARROW_SSSEG: dict[str, Any] = {
 NARROW_MMSEG = small_mmseg()
 
 
-def upernet(backbone: str, *, aux_weight: float = 0.4, **options: Any) -> Segmentor:
+def upernet(backbone: str, *, auxiliary_weight: float = 0.4, **options: Any) -> Segmentor:
     options = {"drop_path_rate": 0.0, **options}
-    return create_model("upernet", backbone, CLASSES, backbone_options=options, aux_weight=aux_weight, **NARROW)
+    auxiliary = Auxiliary(weight=auxiliary_weight, channels=(32,))
+    return create_model("upernet", backbone, CLASSES, backbone_options=options, auxiliary=auxiliary, **NARROW)
 
 
 # Plain transformers, of four narrow blocks, with a pyramid between them and the head.
@@ -81,7 +82,7 @@ def narrow_transformer(monkeypatch: pytest.MonkeyPatch, kind: str, size: tuple[i
     whole = tuple(16 * (side // 16) for side in size)
     options: dict[str, Any] = {"img_size": whole, "out_indices": (0, 1, 2, 3)}
     if kind == "vit":
-        return upernet("vit_base_patch16_224", aux_weight=0.0, **options, neck_channels=WIDTH)
+        return upernet("vit_base_patch16_224", auxiliary_weight=0.0, **options, neck_channels=WIDTH)
     return upernet(SIZED[kind][0], **options, pyramid=True)
 
 

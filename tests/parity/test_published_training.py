@@ -29,8 +29,8 @@ from vitrail.checkpoints.index import index
 from vitrail.checkpoints.sources.mmseg import MMSEG
 from vitrail.checkpoints.sources.renaming import rename_parts
 from vitrail.checkpoints.sources.ssseg import SSSEG
-from vitrail.segmentors import Segmentor
-from vitrail.segmentors.build import build_model
+from vitrail.recipes import model_config_from_dict
+from vitrail.segmentors import Segmentor, build_model
 
 pytestmark = pytest.mark.parity
 
@@ -63,6 +63,7 @@ class Case:
     name: str
     theirs: Mapping[str, Any]
     ours: Mapping[str, Any]
+    auxiliary: Mapping[str, Any] = field(default_factory=dict)
     encoder: Mapping[str, Any] = field(default_factory=dict)
     terms: Mapping[str, str | tuple[str, ...]] = field(default_factory=dict)
     sizes: tuple[tuple[int, int], ...] = SQUARE_WIDE_ODD
@@ -85,11 +86,19 @@ class Case:
         if "drop_path_rate" in encoder:
             encoder["drop_path_rate"] = 0.0
         options = {**section["options"], "dropout": 0.0, **self.ours}
-        section = {**section, "num_classes": CLASSES, "backbone_options": encoder, "options": options}
-        ours = build_model(section, CLASSES)
+        auxiliary = {**section.get("auxiliary", {}), **self.auxiliary}
+        changed = {"num_classes": CLASSES, "backbone_options": encoder, "options": options, "auxiliary": auxiliary}
+        section = {**section, **changed}
+        ours = build_model(model_config_from_dict(section), CLASSES)
         importer = SSSEG if project == "ssseg" else MMSEG
         ours.load_state_dict(rename_parts(theirs.state_dict(), importer.parts(section), self.name), strict=True)
         return theirs, ours
+
+
+NARROW = {"channels": [32]}  # the auxiliary heads
+
+
+NARROW = {"channels": [32]}  # the auxiliary heads
 
 
 def mmseg(name: str, **settings: Any) -> Case:
@@ -97,13 +106,13 @@ def mmseg(name: str, **settings: Any) -> Case:
     changes |= {"auxiliary_head__channels": 32, "auxiliary_head__num_classes": CLASSES}
     changes |= settings.pop("theirs", {})
     terms = TERMS_MMSEG | settings.pop("terms", {})
-    return Case(f"mmseg/{name}", changes, {"channels": 64, "aux_channels": 32}, terms=terms, **settings)
+    return Case(f"mmseg/{name}", changes, {"channels": 64}, NARROW, terms=terms, **settings)
 
 
 def ssseg(name: str, **settings: Any) -> Case:
     changes = {"num_classes": CLASSES, "head__feats_channels": 64, "auxiliary__out_channels": 32}
     changes |= settings.pop("theirs", {})
-    return Case(f"ssseg/{name}", changes, {"channels": 64, "aux_channels": 32}, terms=TERMS_SSSEG, **settings)
+    return Case(f"ssseg/{name}", changes, {"channels": 64}, NARROW, terms=TERMS_SSSEG, **settings)
 
 
 # Full U-Nets take long, and theirs takes no image that it would have to pad.

@@ -8,7 +8,7 @@ import pytest
 
 from parity.references import build_mmseg, build_ssseg
 from parity.same_function import CLASSES, assert_same_logits, assert_same_training, carry, small_mmseg, small_ssseg
-from vitrail import create_model
+from vitrail import Auxiliary, create_model
 from vitrail.checkpoints.sources import encoders, heads
 from vitrail.losses import BinaryCrossEntropyLoss, CrossEntropyLoss
 
@@ -30,7 +30,14 @@ MMSEG_ONLY = {"fcn": {"concat_input": True}, "pspnet": {}}
 def test_mmseg(name: str) -> None:
     theirs = build_mmseg(R18[name], **small_mmseg())
     ours = create_model(
-        name, "resnet18c", CLASSES, output_stride=8, channels=64, aux_channels=32, dropout=0.0, **MMSEG_ONLY[name]
+        name,
+        "resnet18c",
+        CLASSES,
+        output_stride=8,
+        channels=64,
+        auxiliary=Auxiliary(channels=(32,)),
+        dropout=0.0,
+        **MMSEG_ONLY[name],
     )
     ours.criterion = CrossEntropyLoss(ignored_in_mean=True)
     carry(theirs, ours, encoders.DEEP_STEM, MMSEG_HEADS[name])
@@ -42,7 +49,9 @@ def test_mmseg(name: str) -> None:
 @pytest.mark.parametrize("name", ["fcn", "pspnet"])
 def test_ssseg(name: str, stride: int, configs: Path) -> None:
     theirs = build_ssseg(f"{name}/{name}_resnet50os{stride}_ade20k", configs, **small_ssseg())
-    ours = create_model(name, "resnet18c", CLASSES, output_stride=stride, channels=64, aux_channels=32, dropout=0.0)
+    ours = create_model(
+        name, "resnet18c", CLASSES, output_stride=stride, channels=64, auxiliary=Auxiliary(channels=(32,)), dropout=0.0
+    )
     carry(theirs, ours, encoders.DEEP_STEM, SSSEG_HEADS[name])
     assert_same_logits(theirs, ours)
     assert_same_training(theirs, ours, SSSEG_TERMS)
@@ -51,7 +60,9 @@ def test_ssseg(name: str, stride: int, configs: Path) -> None:
 @pytest.mark.parametrize("name", ["fcn", "pspnet"])
 def test_full_size_mmseg(name: str) -> None:
     theirs = build_mmseg(R50[name])
-    ours = create_model(name, "resnet50c", theirs.num_classes, output_stride=8, aux_channels=256, **MMSEG_ONLY[name])
+    ours = create_model(
+        name, "resnet50c", theirs.num_classes, output_stride=8, auxiliary=Auxiliary(channels=(256,)), **MMSEG_ONLY[name]
+    )
     carry(theirs, ours, encoders.DEEP_STEM, MMSEG_HEADS[name])
     assert_same_logits(theirs, ours, sizes=[(97, 129)])
 

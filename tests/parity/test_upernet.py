@@ -26,7 +26,7 @@ from parity.same_function import (
     small_mmseg,
     small_ssseg,
 )
-from vitrail import create_model
+from vitrail import Auxiliary, create_model
 from vitrail.checkpoints.sources import encoders, heads
 from vitrail.checkpoints.sources.renaming import Rules, Table, apply_table
 from vitrail.losses import CrossEntropyLoss
@@ -36,7 +36,7 @@ pytestmark = pytest.mark.parity
 
 def test_mmseg() -> None:
     theirs = build_mmseg("upernet/upernet_r18_4xb2-40k_cityscapes-512x1024", **small_mmseg())
-    ours = create_model("upernet", "resnet18c", CLASSES, channels=64, aux_channels=32, dropout=0.0)
+    ours = create_model("upernet", "resnet18c", CLASSES, channels=64, auxiliary=Auxiliary(channels=(32,)), dropout=0.0)
     ours.criterion = CrossEntropyLoss(ignored_in_mean=True)
     carry(theirs, ours, encoders.DEEP_STEM, heads.UPERNET_MMSEG)
     assert_same_logits(theirs, ours)
@@ -51,7 +51,13 @@ def test_ssseg(stride: int, configs: Path) -> None:
         **small_ssseg(head__in_channels_list=[64, 128, 256, 512]),
     )
     ours = create_model(
-        "upernet", "resnet18c", CLASSES, output_stride=stride, channels=64, aux_channels=32, dropout=0.0
+        "upernet",
+        "resnet18c",
+        CLASSES,
+        output_stride=stride,
+        channels=64,
+        auxiliary=Auxiliary(channels=(32,)),
+        dropout=0.0,
     )
     carry(theirs, ours, encoders.DEEP_STEM, heads.UPERNET_SSSEG)
     assert_same_logits(theirs, ours)
@@ -111,7 +117,7 @@ def assert_same_in_transformers(encoder: Any, backbone: str, table: Table, sizes
         backbone,
         CLASSES,
         channels=64,
-        aux_channels=32,
+        auxiliary=Auxiliary(channels=(32,)),
         dropout=0.0,
         backbone_options={"drop_path_rate": 0.0},
     )

@@ -6,16 +6,16 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from vitrail.errors import RecipeError, VitrailError
+from vitrail.errors import RecipeError, VitrailError, nearest
 from vitrail.recipes.compose import Fragment
-from vitrail.recipes.schema import Recipe
+from vitrail.recipes.schema import DataConfig, Recipe
 from vitrail.registry import check_arguments, find_registry
 
 Path = tuple[str | int, ...]
 
 
 @dataclass(frozen=True)
-class Named:
+class NamedEntry:
     """Where a recipe names an entry of a registry.
 
     Attributes
@@ -34,17 +34,17 @@ class Named:
     options: str = "options"
 
 
-NAMED = (
-    Named("segmentor", ("model",), name="segmentor"),
-    Named("backbone", ("model",), name="backbone", options="backbone_options"),
-    Named("loss", ("model", "losses", "*")),
-    Named("loss", ("model", "aux_losses", "*")),
-    Named("dataset", ("data",), name="dataset"),
-    Named("optimizer", ("optimizer",)),
-    Named("schedule", ("schedule",)),
-    Named("augmentation", ("data", "augment", "extra", "*")),
-    Named("strategy", ("train", "strategy")),
-    Named("logger", ("train", "loggers", "*")),
+NAMED_ENTRIES = (
+    NamedEntry("segmentor", ("model",), name="segmentor"),
+    NamedEntry("backbone", ("model",), name="backbone", options="backbone_options"),
+    NamedEntry("loss", ("model", "losses", "*")),
+    NamedEntry("loss", ("model", "auxiliary", "losses", "*")),
+    NamedEntry("dataset", ("data",), name="dataset"),
+    NamedEntry("augmentation", ("data", "augment", "extra", "*")),
+    NamedEntry("optimizer", ("optimizer",)),
+    NamedEntry("schedule", ("schedule",)),
+    NamedEntry("logger", ("train", "loggers", "*")),
+    NamedEntry("strategy", ("train", "strategy")),
 )
 
 
@@ -62,17 +62,37 @@ def wrong_names(recipe: Recipe, fragments: Sequence[Fragment]) -> Iterator[tuple
         What it was merged from.
     """
     values = recipe.model_dump()
-    for named in NAMED:
+    for named in NAMED_ENTRIES:
         if not _written_by_author(named, fragments):
             continue
         for path, section in _sections(values, named.section):
             yield from _wrong(named, path, section, values)
+    yield from _wrong_splits(recipe.data, fragments)
 
 
-def _written_by_author(named: Named, fragments: Sequence[Fragment]) -> bool:
-    above = named.section[: named.section.index("*")] if "*" in named.section else None
-    keys = [above] if above is not None else [(*named.section, named.name), (*named.section, named.options)]
+def _written_by_author(named: NamedEntry, fragments: Sequence[Fragment]) -> bool:
+    if "*" in named.section:
+        return _author_gives(fragments, named.section[: named.section.index("*")])
+    return _author_gives(fragments, (*named.section, named.name), (*named.section, named.options))
+
+
+def _author_gives(fragments: Sequence[Fragment], *keys: Path) -> bool:
     return any(fragment.holds(key) for fragment in fragments if fragment.origin == "author" for key in keys)
+
+
+def _wrong_splits(data: DataConfig, fragments: Sequence[Fragment]) -> Iterator[tuple[Path, str]]:
+    """Yield the splits that the dataset does not have; a dataset whose splits are not described is not checked."""
+    keys = ("train_split", "eval_split")
+    if not _author_gives(fragments, *(("data", key) for key in ("dataset", *keys))):
+        return
+    registry = find_registry("dataset")
+    benchmark = registry[data.dataset].benchmark if data.dataset in registry else None
+    splits = benchmark.splits if benchmark is not None else {}
+    for key in keys:
+        split = getattr(data, key)
+        if splits and split not in splits:
+            problem = f"dataset {data.dataset!r} has no split {split!r}.{nearest(split, splits)}"
+            yield ("data", key), f"{problem} It has: {', '.join(splits)}."
 
 
 def _sections(values: Any, keys: Sequence[str], path: Path = ()) -> Iterator[tuple[Path, Mapping[str, Any]]]:
@@ -88,7 +108,7 @@ def _sections(values: Any, keys: Sequence[str], path: Path = ()) -> Iterator[tup
 
 
 def _wrong(
-    named: Named, path: Path, section: Mapping[str, Any], values: Mapping[str, Any]
+    named: NamedEntry, path: Path, section: Mapping[str, Any], values: Mapping[str, Any]
 ) -> Iterator[tuple[Path, str]]:
     name = section[named.name]
     try:
@@ -114,9 +134,12 @@ def _entry(kind: str, name: str) -> Any:
 
 
 def _wrong_option(entry: Any, what: str, option: str, value: Any) -> str | None:
-    """Return the problem with an option of an entry, which is a builder or has one as an attribute; or None."""
+    """Return the problem with an option of an entry: a method, a builder, or what has one as an attribute; or None."""
     try:
-        check_arguments(getattr(entry, "builder", entry), {option: value}, what, RecipeError)
-    except RecipeError as error:
+        if hasattr(entry, "check_options"):
+            entry.check_options(what, {option: value})
+        else:
+            check_arguments(getattr(entry, "builder", entry), {option: value}, what, RecipeError)
+    except VitrailError as error:
         return str(error)
     return None
