@@ -24,7 +24,9 @@ from vitrail.errors import ExportError
 from vitrail.export import EXPORTERS, export_model, pt2_format, read_export_metadata, register_exporter
 from vitrail.export.check import ExportCheck, street_images
 from vitrail.export.graph import ExportableOperations, adaptive_average
+from vitrail.export.onnx_format import OnnxGraph
 from vitrail.inference import Predictor
+from vitrail.layers.points import uncertain_pixels
 from vitrail.recipes import model_config_from_dict
 from vitrail.registry import find_registry
 from vitrail.segmentors import Segmentor, build_model
@@ -109,7 +111,7 @@ def test_the_metadata_say_what_the_file_is_and_how_well_it_agrees(
     assert described["card"]["license"] == "CC-BY-4.0"
     assert described["outputs"] == ["classes"] and described["size"] is None
     assert described["check"] == json.loads(json.dumps(exported.check.to_dict()))
-    assert described["check"]["passed"] and len({tuple(a["shape"]) for a in described["check"]["agreements"]}) == 4
+    assert described["check"]["passed"] and len({tuple(a["shape"]) for a in described["check"]["agreements"]}) == 5
 
 
 @needs_onnx
@@ -288,6 +290,31 @@ def test_averages_by_products_are_those_of_adaptive_pooling(output_size, size) -
     torch.testing.assert_close(adaptive_average(x, output_size), expected)
     with ExportableOperations():
         torch.testing.assert_close(nn.AdaptiveAvgPool2d(output_size)(x), expected)
+
+
+class UncertainPixels(nn.Module):
+    """The step of PointRend that chooses pixels: all of them in small images, some in large ones."""
+
+    def forward(self, logits: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        return uncertain_pixels(logits, 200)
+
+
+@pytest.mark.parametrize("format", FORMATS)
+def test_as_many_uncertain_pixels_are_chosen_as_the_size_has(format: str, tmp_path: Path) -> None:
+    any_size = torch.export.Dim.DYNAMIC
+    shapes = ({0: any_size, 2: any_size, 3: any_size},)
+    module = OnnxGraph(UncertainPixels()) if format == "onnx" else UncertainPixels()
+    program = torch.export.export(module, (torch.randn(2, 5, 8, 10),), dynamic_shapes=shapes, strict=False)
+    if format == "onnx":
+        options = {"dynamo": True, "verbose": False, "input_names": ["images"]}
+        torch.onnx.export(program, **options).save(str(tmp_path / "m.onnx"))
+    else:
+        torch.export.save(program, tmp_path / "m.pt2")
+    for size in ((8, 10), (7, 31), (40, 50)):
+        logits = torch.randn(3, 5, *size)
+        found = run(tmp_path / f"m.{format}", logits)
+        for each, expected in zip(found, uncertain_pixels(logits, 200), strict=True):
+            np.testing.assert_allclose(each, expected.numpy(), rtol=1e-6)
 
 
 def test_attention_with_and_without_heads_is_the_same() -> None:

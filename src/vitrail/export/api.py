@@ -24,7 +24,7 @@ from vitrail.transforms import Normalize
 
 FORMAT = 1  # of the metadata
 _EXAMPLE = (128, 160)  # size that a program for any size is traced with
-_OTHER_SIZES = ((161, 129), (96, 224))
+_OTHER_SIZES = ((161, 129), (96, 224), (512, 640))  # far from the example, where limits may take effect
 
 
 @dataclass(frozen=True)

@@ -5,12 +5,13 @@ from __future__ import annotations
 import logging
 import re
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from vitrail.errors import ExportError
 from vitrail.export.exporter import Runner, register_exporter
@@ -42,7 +43,7 @@ class OnnxExporter:
 
     def trace(self, graph: ExportGraph, example: Tensor, *, any_size: bool) -> Any:
         """Return the model as `onnx.ModelProto`; see `Exporter.trace`."""
-        program = trace_program(graph, example, any_size=any_size)
+        program = trace_program(OnnxGraph(graph), example, any_size=any_size)
         try:
             with warnings.catch_warnings(), _quiet():
                 warnings.simplefilter("ignore")
@@ -89,6 +90,46 @@ class OnnxExporter:
 
         entries = {entry.key: entry.value for entry in onnx.load(str(path)).metadata_props}
         return str(entries[_KEY])
+
+
+class OnnxGraph(nn.Module):
+    """A graph whose `topk` takes a number of values that depends on the size of the images.
+
+    ONNX's translation takes a constant number only, so the values are taken from all values in descending order.
+
+    Parameters
+    ----------
+    graph : nn.Module
+        The graph.
+    """
+
+    def __init__(self, graph: nn.Module) -> None:
+        super().__init__()
+        self.graph = graph
+
+    def forward(self, images: Tensor) -> Any:
+        """Run the graph."""
+        with _SortedTopk():
+            return self.graph(images)
+
+
+class _SortedTopk(TorchFunctionMode):
+    def __torch_function__(
+        self,
+        function: Callable[..., Any],
+        types: Sequence[type],
+        args: Sequence[Any] = (),
+        kwargs: Mapping[str, Any] | None = None,
+    ) -> Any:
+        if function is torch.Tensor.topk and isinstance(args[1], torch.SymInt):
+            return _largest(*args, **(kwargs or {}))
+        return function(*args, **(kwargs or {}))
+
+
+def _largest(x: Tensor, k: torch.SymInt, dim: int = -1) -> torch.return_types.topk:
+    """Return `x.topk(k, dim)` by sorting."""
+    values, indices = x.sort(dim=dim, descending=True)
+    return torch.return_types.topk((values.narrow(dim, 0, k), indices.narrow(dim, 0, k)))
 
 
 class _quiet:

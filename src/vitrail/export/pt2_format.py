@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import ClassVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.export import ExportedProgram
 
 from vitrail.errors import ExportError
@@ -54,7 +54,7 @@ class TorchExporter:
         return str(extra[_METADATA])
 
 
-def trace_program(graph: ExportGraph, example: Tensor, *, any_size: bool) -> ExportedProgram:
+def trace_program(graph: nn.Module, example: Tensor, *, any_size: bool) -> ExportedProgram:
     """Return the program of a graph, for any number of images and, with `any_size`, images of any size.
 
     Raises

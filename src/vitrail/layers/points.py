@@ -76,7 +76,7 @@ def uncertain_pixels(logits: Tensor, count: int) -> tuple[Tensor, Tensor]:
         The pixels' centres [B, N, 2]: (x, y) from 0 to 1, edge to edge.
     """
     height, width = logits.shape[-2:]
-    indices = uncertainty(logits).flatten(1).topk(min(height * width, count), dim=1).indices
+    indices = uncertainty(logits).flatten(1).topk(torch.sym_min(height * width, count), dim=1).indices
     rows = indices // width
     columns = indices - rows * width  # ONNX has no indices % width for a width that varies
     x = columns.float() / width + 0.5 / width
