@@ -32,11 +32,11 @@ from torch.nn import functional as F
 sys.path[:0] = [str(Path(__file__).resolve().parents[1] / name) for name in ("", "tests")]
 warnings.filterwarnings("ignore")
 
+from parity.same_function import carry  # noqa: E402
 from parity.test_ce2p import ssseg_edges  # noqa: E402
 from parity.test_maskformer import RESNET18_SSSEG, ssseg, weigh_classes  # noqa: E402
 
 from parity import references  # noqa: E402
-from parity.same_function import carry  # noqa: E402
 from vitrail import create_model  # noqa: E402
 from vitrail.checkpoints.sources import encoders, heads  # noqa: E402
 from vitrail.checkpoints.sources.renaming import Table  # noqa: E402

@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from parity.references import build_ssseg, require_mmseg, require_ssseg
 from torch import nn
 
+from parity.references import build_ssseg, require_mmseg, require_ssseg
 from vitrail.errors import CheckpointError
 from vitrail.files.safe_pickle import Foreign
 from vitrail.files.torch_file import read_pickle
@@ -211,7 +211,7 @@ def test_what_ssseg_saves_is_read(configs: Path, tmp_path: Path, name: str, monk
     from ssseg.modules.models.segmentors.base.ema import EMASegmentor
     from ssseg.modules.utils import saveckpts
 
-    model = build_ssseg("cgnet/fcn_cgnetm3n21_cityscapes", configs)
+    model = build_ssseg("cgnet/fcn_cgnetm3n21_cityscapes")
     config = json.loads(configs.read_text())["cgnet/fcn_cgnetm3n21_cityscapes"]
     optimizer = BuildOptimizer(model, config["scheduler"]["optimizer"])
     for parameter in model.parameters():

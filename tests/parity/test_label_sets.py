@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 import yaml
-from parity.references import require_mmseg, require_ssseg
 
+from parity.references import require_mmseg, require_ssseg
 from vitrail.checkpoints.sources.mmseg.datasets import DATASETS as MMSEG
 from vitrail.checkpoints.sources.ssseg.datasets import DATASETS as SSSEG
 from vitrail.datasets.label_sets import label_set

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 import timm.layers
 import torch
-from parity.references import require_ssseg
 from torch import Tensor, nn
 
+from parity.references import require_ssseg
 from vitrail.backbones import Backbone
 from vitrail.optim import create_optimizer
 from vitrail.recipes import ParamRule

@@ -7,10 +7,11 @@ from typing import Any
 
 import pytest
 import torch
-from parity.references import INSTALL, require_ssseg
 from torch import nn
 from torch.optim import SGD, Optimizer
 
+from parity.missing import require
+from parity.references import require_ssseg
 from vitrail.optim import create_schedule
 
 pytestmark = pytest.mark.parity
@@ -62,7 +63,7 @@ def ssseg(kind: str, **options: Any) -> list[list[float]]:
 
 
 def mmengine(kind: str, **options: Any) -> list[list[float]]:
-    module = pytest.importorskip("mmengine.optim", reason=f"MMEngine {INSTALL}")
+    module = require("mmengine.optim", "MMEngine")
     optimizer = make_optimizer()
     scheduler = getattr(module, kind)(optimizer, by_epoch=False, **options)
     found = []

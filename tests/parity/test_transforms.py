@@ -7,9 +7,9 @@ import importlib
 import numpy as np
 import pytest
 import torch
-from parity.references import require_mmseg, require_ssseg
 from torch.nn import functional as F
 
+from parity.references import require_mmseg, require_ssseg
 from vitrail.transforms import crop as crop_module
 from vitrail.transforms.crop import draw_crop
 from vitrail.transforms.photometric import Distortion, distort
