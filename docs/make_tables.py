@@ -6,7 +6,7 @@ from pathlib import Path
 
 from backbone_table import backbones_page
 
-from vitrail.datasets import BENCHMARKS, Benchmark
+from vitrail.datasets import Benchmark, benchmarks
 from vitrail.recipes import Recipe, list_recipes, load_recipe
 from vitrail.segmentors import SEGMENTORS
 
@@ -35,7 +35,7 @@ def methods_page() -> str:
 def datasets_page() -> str:
     """Return the page of benchmarks."""
     rows = ["| name | dataset | classes | splits | citation |", "| --- | --- | --- | --- | --- |"]
-    rows += [_benchmark_row(benchmark) for benchmark in BENCHMARKS.values() if benchmark.splits]
+    rows += [_benchmark_row(benchmark) for benchmark in benchmarks().values() if benchmark.splits]
     text = (
         "Made by `python docs/make_tables.py`. Besides these there are `folder`, for images and masks of your own, and "
         "`scenes`, drawn by a program: see [data](data.md)."

@@ -14,7 +14,7 @@ import vitrail
 PACKAGE = Path(vitrail.__file__).parent
 # Lowest first. Packages of one floor may import each other, as long as no circle of files comes of it.
 FLOORS = (
-    ("errors", "plugins", "registry", "files"),
+    ("errors", "labels", "plugins", "registry", "files"),
     ("layers", "losses", "transforms", "visualize"),
     ("backbones", "datasets", "recipes"),
     ("segmentors",),

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from vitrail.errors import ModelError
+from vitrail.errors import ModelError, PluginError
 from vitrail.registry import Registry, check_arguments
 
 
@@ -66,8 +66,8 @@ def test_what_does_not_fit_is_named(given: dict[str, Any], message: str) -> None
 
 def test_a_name_is_taken_once_and_looked_up_with_a_suggestion() -> None:
     registry: Registry[int] = Registry("thing", ModelError, "vitrail")
-    registry.add("alpha", 1)
-    with pytest.raises(ValueError, match="'alpha' is registered twice"):
-        registry.add("alpha", 2)
+    registry.add("alpha", 1, module="vitrail.one")
+    with pytest.raises(PluginError, match=r"'alpha' is registered twice: by vitrail\.one \(vitrail .*\) and by other"):
+        registry.add("alpha", 2, module="other.two")
     with pytest.raises(ModelError, match=r"unknown thing 'alpa'.*'alpha'"):
         registry["alpa"]

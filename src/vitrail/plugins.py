@@ -6,20 +6,47 @@ which is imported at the first look-up in any registry:
     [project.entry-points."vitrail.plugins"]
     my_package = "my_package"
 
-A recipe names modules under `imports:`, which are imported when the recipe is loaded by its author's choice. A recipe
-inside a model file is foreign data and imports nothing by itself; see `missing_plugins`.
+A recipe names modules under `imports:`, which are imported when its author loads it. A model file also names modules
+that it needs, but loading it imports none of them: they have to be installed plugins or imported already, unless the
+user trusts the file (`trust_imports=True`, `--trust-imports`).
+
+The environment variable `VITRAIL_PLUGINS=0` switches installed plugins off.
 """
 
 from __future__ import annotations
 
 import importlib
-from collections.abc import Iterable
-from importlib.metadata import EntryPoint, entry_points
+import os
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from functools import cache
+from importlib.metadata import EntryPoint, PackageNotFoundError, entry_points, packages_distributions, version
 
 from vitrail.errors import PluginError
 
 GROUP = "vitrail.plugins"
-_loaded: set[str] = set()  # the groups whose plugins were imported
+SWITCH = "VITRAIL_PLUGINS"
+
+
+class _Installed:
+    """State of the installed plugins in this process."""
+
+    loaded = False
+    error: PluginError | None = None
+
+
+def plugins_enabled() -> bool:
+    """Return whether installed plugins are imported: unless the environment variable `VITRAIL_PLUGINS` is 0.
+
+    Raises
+    ------
+    PluginError
+        For a value other than 0 and 1.
+    """
+    value = os.environ.get(SWITCH, "1")
+    if value not in ("0", "1"):
+        raise PluginError(f"the environment variable {SWITCH} is {value!r}; it can be 0 (no plugins) or 1")
+    return value == "1"
 
 
 def installed_plugins() -> tuple[EntryPoint, ...]:
@@ -35,25 +62,28 @@ def load_installed_plugins() -> None:
     PluginError
         When one cannot be imported; the message says which, and how to go on without it.
     """
-    if GROUP in _loaded:
+    if _Installed.error is not None:
+        raise _Installed.error
+    if _Installed.loaded or not plugins_enabled():
         return
-    _loaded.add(GROUP)
+    _Installed.loaded = True
     try:
         for point in installed_plugins():
             _load(point)
-    except PluginError:
-        _loaded.discard(GROUP)
+    except PluginError as error:
+        _Installed.error = error  # a second attempt would find half of the plugin's names taken
         raise
 
 
 def _load(point: EntryPoint) -> None:
-    distribution = point.dist.name if point.dist is not None else point.value
+    distribution = point.dist.name if point.dist is not None else point.module
     try:
         point.load()
     except Exception as error:
         raise PluginError(
             f"plugin {point.name!r} of the package {distribution!r} cannot be imported "
-            f"({type(error).__name__}: {error}); mend it or uninstall it: pip uninstall {distribution}"
+            f"({type(error).__name__}: {error}). Repair it, or uninstall it (pip uninstall {distribution}), or go on "
+            f"without plugins by setting the environment variable {SWITCH}=0"
         ) from error
 
 
@@ -84,3 +114,62 @@ def _import(module: str, source: str) -> None:
             f"{source}: imports: {module!r} cannot be imported ({type(error).__name__}: {error}); "
             "it has to be an installed package, or a module in a folder on PYTHONPATH"
         ) from error
+
+
+def missing_plugins(modules: Iterable[str]) -> list[str]:
+    """Return the modules that are neither installed plugins nor imported already; imports the installed plugins only.
+
+    Parameters
+    ----------
+    modules : iterable of str
+        Dotted names of modules, from a file that is not trusted.
+    """
+    named = list(modules)
+    if named:
+        load_installed_plugins()
+    return [module for module in named if module not in sys.modules]
+
+
+def missing_message(source: str, modules: Sequence[str]) -> str:
+    """Return the message for a file that needs modules which it must not import by itself.
+
+    Parameters
+    ----------
+    source : str
+        The file.
+    modules : sequence of str
+        Those that are missing.
+    """
+    several = len(modules) > 1
+    message = (
+        f"{source} needs the {'modules' if several else 'module'} {' and '.join(map(repr, modules))}, "
+        f"{'none of which' if several else 'which'} is {'' if several else 'not '}an installed plugin of vitrail. "
+        "Install the package that provides it; or, if you trust the file, let it import what it names: --trust-imports "
+        "on the command line, trust_imports=True in Python"
+    )
+    return message if plugins_enabled() else f"{message}. Installed plugins are switched off by {SWITCH}=0"
+
+
+def distribution_of(package: str) -> str:
+    """Return the installed distribution of a top-level package with its version, such as "vitrail 0.1.0".
+
+    Parameters
+    ----------
+    package : str
+        The name that is imported.
+
+    Returns
+    -------
+    str
+        The name of the package alone when it is not installed, such as that of a module in a folder on PYTHONPATH.
+    """
+    name = next(iter(_distributions().get(package, ())), package)
+    try:
+        return f"{name} {version(name)}"
+    except PackageNotFoundError:
+        return name
+
+
+@cache
+def _distributions() -> Mapping[str, list[str]]:
+    return packages_distributions()

@@ -5,15 +5,42 @@ from __future__ import annotations
 import importlib
 import inspect
 import pkgutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass
 from typing import Any, Generic, TypeVar, get_type_hints
 
-from pydantic import ConfigDict, TypeAdapter, ValidationError
-
-from vitrail.errors import VitrailError, nearest
-from vitrail.plugins import load_installed_plugins
+from vitrail.errors import PluginError, VitrailError, nearest
+from vitrail.plugins import distribution_of, load_installed_plugins
 
 Entry = TypeVar("Entry")
+
+
+@dataclass(frozen=True)
+class Listing:
+    """What is shown of a registered entry.
+
+    Attributes
+    ----------
+    name : str
+        The registered name.
+    origin : str
+        The distribution that it comes from, with its version: "vitrail 0.1.0".
+    summary : str
+        One line that says what it is.
+    """
+
+    name: str
+    origin: str
+    summary: str
+
+    @classmethod
+    def of(cls, name: str, package: str, summary: str) -> Listing:
+        """Return the listing of an entry that the top-level package `package` defines."""
+        return cls(name, distribution_of(package), summary)
+
+    def to_dict(self) -> dict[str, str]:
+        """Return the listing as JSON-ready data."""
+        return asdict(self)
 
 
 class Registry(Mapping[str, Entry], Generic[Entry]):
@@ -48,19 +75,42 @@ class Registry(Mapping[str, Entry], Generic[Entry]):
         entry
             What is looked up.
         module : str, optional
-            The module that defines the entry, for `origin`; None takes the entry's own `__module__`.
+            The module that registers the entry; None takes the `__module__` of a class or function. Required for any
+            other object.
+
+        Raises
+        ------
+        PluginError
+            When the name is taken; the message says by which packages.
         """
+        module = module or _module_of(entry)
         if name in self._entries:
-            raise ValueError(
-                f"{self.kind} {name!r} is registered twice, by {self._modules[name]} and {module or _module_of(entry)}"
-            )
+            raise PluginError(self._clash(name, self._modules[name], module))
         self._entries[name] = entry
-        self._modules[name] = module or _module_of(entry)
+        self._modules[name] = module
+
+    def _clash(self, name: str, *modules: str) -> str:
+        first, second = (f"{module} ({distribution_of(top_level(module))})" for module in modules)
+        return (
+            f"{self.kind} {name!r} is registered twice: by {first} and by {second}; "
+            "rename one of them, or uninstall the package that you do not need"
+        )
 
     def origin(self, name: str) -> str:
         """Return the top-level package that registered `name`: "vitrail" or that of a plugin."""
-        self[name]
-        return self._modules[name].partition(".")[0]
+        return top_level(self.module(name))
+
+    def module(self, name: str) -> str:
+        """Return the module that registered `name`."""
+        entry = self[name]
+        return self._modules.get(name) or _module_of(entry)
+
+    def listings(self) -> list[Listing]:
+        """Return every entry with its origin and its summary, sorted by name.
+
+        The summary is the entry's attribute `summary`, or else the first line of its docstring.
+        """
+        return [Listing.of(name, self.origin(name), _summary(entry)) for name, entry in self.items()]
 
     def __getitem__(self, name: str) -> Entry:
         self._fill()
@@ -85,8 +135,32 @@ class Registry(Mapping[str, Entry], Generic[Entry]):
         load_installed_plugins()
 
 
+def top_level(module: str) -> str:
+    """Return the top-level package of a module."""
+    return module.partition(".")[0]
+
+
 def _module_of(entry: Any) -> str:
-    return str(getattr(entry, "__module__", None) or type(entry).__module__)
+    if not (inspect.isclass(entry) or inspect.isroutine(entry)):
+        raise TypeError(f"registering a {type(entry).__name__} takes module=…, the module that registers it")
+    return str(entry.__module__)
+
+
+def _summary(entry: Any) -> str:
+    summary = getattr(entry, "summary", None)
+    return summary if isinstance(summary, str) else first_line(entry)
+
+
+def first_line(documented: Any) -> str:
+    """Return the first line of the docstring of a class or function; "" without one."""
+    return (inspect.getdoc(documented) or "").partition("\n")[0]
+
+
+def calling_module() -> str:
+    """Return the name of the module that called the caller of this function: who registers plain data."""
+    frame = inspect.currentframe()
+    caller = frame.f_back.f_back if frame is not None and frame.f_back is not None else None
+    return str(caller.f_globals["__name__"]) if caller is not None else "__main__"
 
 
 # Where the registry of each kind is, for code that must not import the package that defines it.
@@ -157,6 +231,8 @@ def check_arguments(
 
 def _fits(value: Any, wanted: Any) -> bool:
     """Return whether a value has a type, without converting anything but a list to a tuple."""
+    from pydantic import ConfigDict, TypeAdapter, ValidationError  # here, so that the command line starts at once
+
     adapter: TypeAdapter[Any] = TypeAdapter(wanted, config=ConfigDict(arbitrary_types_allowed=True))
     for candidate in (value, tuple(value)) if isinstance(value, list) else (value,):
         try:
@@ -165,6 +241,40 @@ def _fits(value: Any, wanted: Any) -> bool:
             continue
         return True
     return False
+
+
+def copy_options(builder: Callable[..., Any], source: Callable[..., Any], *, leave_out: Iterable[str]) -> None:
+    """Give a builder that takes `**options` the parameters of the class of another library that it wraps.
+
+    `keyword_arguments` and `check_arguments` then know the names and types that the class takes.
+
+    Parameters
+    ----------
+    builder : callable
+        Gets a signature; its positional parameters stay as they are.
+    source : callable
+        The class or function whose parameters become keyword-only parameters of `builder`. One without a type gets
+        that of its default.
+    leave_out : iterable of str
+        Parameters that cannot be set.
+    """
+    hints = get_type_hints(source.__init__ if inspect.isclass(source) else source)
+    positional = [p for p in inspect.signature(builder).parameters.values() if p.kind is p.POSITIONAL_OR_KEYWORD]
+    options, types = [], {}
+    for name, parameter in inspect.signature(source).parameters.items():
+        if name in leave_out or parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
+            continue
+        types[name] = hints.get(name, _type_of(parameter.default))
+        shown = inspect.formatannotation(types[name])
+        options.append(parameter.replace(kind=parameter.KEYWORD_ONLY, annotation=shown))
+    builder.__signature__ = inspect.Signature([*positional, *options])  # type: ignore[attr-defined]
+    builder.__annotations__ = types
+
+
+def _type_of(default: Any) -> Any:
+    if default is None or default is inspect.Parameter.empty:
+        return Any
+    return tuple[float, ...] if isinstance(default, tuple) else type(default)
 
 
 def import_submodules(package: str, path: list[str]) -> None:

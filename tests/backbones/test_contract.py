@@ -10,7 +10,7 @@ import torch
 from helpers.narrow import narrowed
 from torch import nn
 
-from vitrail import Backbone, ModelError, create_backbone, list_backbones
+from vitrail import Backbone, CheckpointError, ModelError, create_backbone, list_backbones
 from vitrail.backbones import BACKBONES, levels
 from vitrail.backbones.interleaved import InterleavedConv2d
 from vitrail.backbones.timm_bridge import timm_names
@@ -310,13 +310,13 @@ class TestMistakes:
             create_backbone("vgg11", drop_path_rate=0.1)
 
     def test_missing_file(self, tmp_path: Path) -> None:
-        with pytest.raises(ModelError, match=r"no file .*gone\.pth"):
+        with pytest.raises(CheckpointError, match=r"no file of weights at .*gone\.pth"):
             create_backbone("resnet10t", pretrained=tmp_path / "gone.pth")
 
     def test_damaged_file(self, tmp_path: Path) -> None:
         path = tmp_path / "weights.pth"
         path.write_bytes(b"no weights")
-        with pytest.raises(ModelError, match="not a file of plain tensors"):
+        with pytest.raises(CheckpointError, match="is not a checkpoint"):
             create_backbone("resnet10t", pretrained=path)
 
     @pytest.mark.parametrize("name", ["resnet10t", "mit_b0"])

@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 import vitrail.datasets.label_sets
-from vitrail.datasets import BENCHMARKS
+from vitrail.datasets import benchmarks
 from vitrail.datasets.label_sets import LabelSet, label_set, list_label_sets
 from vitrail.errors import DatasetError
 
@@ -60,9 +60,9 @@ def test_the_numbers_of_classes_are_those_of_the_papers() -> None:
 
 
 def test_benchmarks_are_label_sets_and_are_written_once() -> None:
-    assert set(list_label_sets()) == {*BENCHMARKS, *(path.stem for path in FILES)}
-    assert not set(BENCHMARKS) & {path.stem for path in FILES}
-    for name, benchmark in BENCHMARKS.items():
+    assert set(list_label_sets()) == {*benchmarks(), *(path.stem for path in FILES)}
+    assert not set(benchmarks()) & {path.stem for path in FILES}
+    for name, benchmark in benchmarks().items():
         assert label_set(name) == LabelSet(name, benchmark.title, benchmark.classes, benchmark.palette)
 
 

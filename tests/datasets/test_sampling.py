@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.utils.data import DataLoader
 
-from vitrail.datasets import Draw, EvalSampler, TrainSampler, collate_eval, collate_train, create_dataset
+from vitrail.datasets import EvalSampler, SampleKey, TrainSampler, collate_eval, collate_train, create_dataset
 from vitrail.errors import DatasetError
 from vitrail.transforms import TrainTransform
 
@@ -107,10 +107,10 @@ def test_a_draw_leaves_the_random_state_alone(dataset):
     torch.manual_seed(5)
     expected = torch.rand(3)
     torch.manual_seed(5)
-    first = dataset[Draw(0, 17)]
+    first = dataset[SampleKey(0, 17)]
     assert torch.equal(torch.rand(3), expected)
-    assert torch.equal(dataset[Draw(0, 17)]["image"], first["image"])
-    assert not torch.equal(dataset[Draw(0, 18)]["image"], first["image"])
+    assert torch.equal(dataset[SampleKey(0, 17)]["image"], first["image"])
+    assert not torch.equal(dataset[SampleKey(0, 18)]["image"], first["image"])
 
 
 def test_a_failing_draw_restores_the_random_state(dataset):
@@ -118,7 +118,7 @@ def test_a_failing_draw_restores_the_random_state(dataset):
     expected = torch.rand(3)
     torch.manual_seed(5)
     with pytest.raises(IndexError):
-        dataset[Draw(99, 17)]
+        dataset[SampleKey(99, 17)]
     assert torch.equal(torch.rand(3), expected)
 
 
@@ -131,7 +131,7 @@ def test_a_plain_index_goes_with_the_global_state(dataset):
 
 
 def test_collating(dataset):
-    samples = [dataset[Draw(index, index)] for index in range(2)]
+    samples = [dataset[SampleKey(index, index)] for index in range(2)]
     batch = collate_train(samples)
     assert batch["image"].shape == (2, 3, 48, 64)
     assert batch["image"].dtype == batch["mask"].dtype == torch.uint8

@@ -7,8 +7,9 @@ import pytest
 import torch
 
 from vitrail.datasets import create_dataset
-from vitrail.datasets.scenes import SCENES, write_scenes
+from vitrail.datasets.scenes import SCENES
 from vitrail.datasets.scenes.scene import render
+from vitrail.datasets.write import write_dataset
 from vitrail.errors import DatasetError
 
 SIZE = (96, 160)
@@ -90,7 +91,8 @@ def test_wrong_options_are_explained(split, options, says):
 
 
 def test_scenes_on_disk_are_the_same_scenes(tmp_path):
-    root = write_scenes(tmp_path / "demo", train=2, val=1, size=SIZE)
+    root = tmp_path / "demo"
+    write_dataset("scenes", None, ["train", "val"], root, options={"size": SIZE, "train": 2, "val": 1})
     for split, count in (("train", 2), ("val", 1)):
         stored = create_dataset("folder", root, split)
         made = create_dataset("scenes", None, split, size=SIZE)

@@ -15,11 +15,15 @@ from collections.abc import Iterator
 from http.client import HTTPResponse
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+from filelock import FileLock
 
 from vitrail.checkpoints import load
-from vitrail.errors import CheckpointError
+from vitrail.errors import CheckpointError, VitrailError
+from vitrail.files import download as download_module
+from vitrail.files import web
 from vitrail.files.download import cache_folder, download, hash_in_name
 
 DATA = bytes(range(256)) * 1200
@@ -42,6 +46,11 @@ class Server(ThreadingHTTPServer):
         self.most: int | None = None  # how many bytes one answer to a request for a part holds
         self.shift = 0  # how far the part that is sent lies from the one that was asked for
         self.kind = "application/octet-stream"
+        self.states_length = True
+        self.headers: dict[str, str] = {}
+        self.redirects: dict[str, str] = {}  # by the last part of the path
+        self.plain_status = 0  # a status without a body
+        self.drip = 0.0  # seconds between single bytes
         self.asked: list[str | None] = []
 
     @property
@@ -58,6 +67,16 @@ class Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         server, wanted = self.server, self.headers.get("Range")
         server.asked.append(wanted)
+        if target := server.redirects.get(self.path.rpartition("/")[2]):
+            self.send_response(302)
+            self.send_header("Location", target)
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+            return
+        if server.plain_status:
+            self.send_response(server.plain_status)
+            self.end_headers()
+            return
         if server.status and (status := server.status.pop(0)) != 200:
             self.send_error(status)
             return
@@ -70,7 +89,10 @@ class Handler(BaseHTTPRequestHandler):
         body = server.data[start : start + server.most if start and server.most else None]
         self.send_response(206 if start else 200)
         self.send_header("Content-Type", server.kind)
-        self.send_header("Content-Length", str(len(body)))
+        if server.states_length:
+            self.send_header("Content-Length", str(len(body)))
+        for name, value in server.headers.items():
+            self.send_header(name, value)
         if start:
             self.send_header("Content-Range", f"bytes {start}-{start + len(body) - 1}/{len(server.data)}")
         if server.etag:
@@ -78,6 +100,11 @@ class Handler(BaseHTTPRequestHandler):
         self.end_headers()
         if server.cut:
             body = body[: server.cut.pop(0)]
+        if server.drip:
+            for index in range(len(body)):
+                self.wfile.write(body[index : index + 1])
+                self.wfile.flush()
+                time.sleep(server.drip)
         self.wfile.write(body[: server.before_stall])
         self.wfile.flush()
         time.sleep(server.stall)
@@ -102,7 +129,7 @@ def fetch(url: str, **options) -> Path:
 
 
 def leftovers() -> set[str]:
-    return {path.suffix for path in cache_folder().rglob("*") if path.is_file()} - {".pth", ".lock"}
+    return {path.suffix for path in cache_folder().rglob("*") if path.is_file()} - {".pth", ".lock", ".sha256"}
 
 
 @pytest.mark.parametrize(
@@ -373,3 +400,138 @@ def test_several_callers_share_one_download(server: Server) -> None:
 def test_a_model_loads_from_its_address(server: Server, model_file: Path, model) -> None:
     server.data = model_file.read_bytes()
     assert load(f"{server.url}/small.safetensors").card == model.card
+
+
+def refused(server: Server, match: str, **options) -> None:
+    """Nothing of what the server sends is kept as the file, and the next call asks again."""
+    for count in (1, 2):
+        with pytest.raises(CheckpointError, match=match):
+            fetch(f"{server.url}/model.pth", **options)
+        assert len(server.asked) >= count
+    assert not list(cache_folder().rglob("*.pth"))
+
+
+def test_an_answer_of_unknown_length_is_not_kept_without_a_hash(server: Server) -> None:
+    server.states_length = False
+    refused(server, "states no length")
+    assert fetch(f"{server.url}/model.pth", sha256=DIGEST).read_bytes() == DATA
+
+
+def test_an_empty_answer_is_not_kept(server: Server) -> None:
+    server.plain_status = 204
+    refused(server, "answers 204")
+    server.plain_status, server.headers = 200, {"Content-Length": "0"}
+    refused(server, "states no length")
+
+
+@pytest.mark.parametrize("kind", ["text/plain", "application/json"])
+def test_a_text_in_the_place_of_a_file_is_not_kept(server: Server, kind: str) -> None:
+    server.kind = kind
+    refused(server, f"sends {kind}")
+    assert fetch(f"{server.url}/model.pth", sha256=DIGEST).read_bytes() == DATA
+
+
+def test_a_compressed_answer_is_not_kept(server: Server) -> None:
+    server.headers = {"Content-Encoding": "gzip"}
+    refused(server, "compressed")
+
+
+def test_a_part_that_nobody_asked_for_is_not_kept_as_the_whole(server: Server) -> None:
+    server.plain_status = 206
+    refused(server, "answers 206")
+
+
+def test_a_file_larger_than_the_disk_is_refused_before_it_is_fetched(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(download_module.shutil, "disk_usage", lambda folder: SimpleNamespace(free=1000))
+    refused(server, "only 1,000 are free")
+
+
+def test_a_cached_file_that_was_damaged_is_fetched_again_once(server: Server) -> None:
+    path = fetch(f"{server.url}/model.pth")
+    path.write_bytes(DATA[:-1] + b"x")
+    assert fetch(f"{server.url}/model.pth").read_bytes() == DATA
+    assert fetch(f"{server.url}/model.pth").read_bytes() == DATA
+    assert len(server.asked) == 2
+
+
+def test_redirects_are_followed_to_the_web_only(server: Server) -> None:
+    server.redirects = {
+        "a.pth": f"{server.url}/b.pth",
+        "ftp.pth": "ftp://127.0.0.1/x.pth",
+        "file.pth": "file:///etc/passwd",
+    }
+    assert fetch(f"{server.url}/a.pth").read_bytes() == DATA
+    for name in ("ftp", "file"):
+        with pytest.raises(CheckpointError, match=r"(?i)redirect"):
+            fetch(f"{server.url}/{name}.pth")
+
+
+def test_no_redirect_leads_from_a_public_server_to_a_private_network(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server.redirects = {"a.pth": f"http://localhost:{server.server_port}/b.pth"}
+    monkeypatch.setattr(web, "is_private", lambda host: host == "localhost")  # as if 127.0.0.1 were public
+    with pytest.raises(CheckpointError, match="private network"):
+        fetch(f"{server.url}/a.pth")
+    assert len(server.asked) == 1
+
+
+@pytest.mark.parametrize(
+    ("host", "private"),
+    [
+        ("127.0.0.1", True),
+        ("localhost", True),
+        ("10.1.2.3", True),
+        ("192.168.0.1", True),
+        ("169.254.169.254", True),
+        ("::1", True),
+        ("8.8.8.8", False),
+        ("a name that nobody has", False),
+    ],
+)
+def test_private_addresses(host: str, private: bool) -> None:
+    assert web.is_private(host) == private
+
+
+def test_a_server_that_crawls_is_given_up(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(download_module, "PATIENCE", 0.5)
+    server.drip = 0.05
+    start = time.perf_counter()
+    with pytest.raises(CheckpointError, match="bytes came in 1 seconds"):
+        fetch(f"{server.url}/model.pth", timeout=30)
+    assert time.perf_counter() - start < 5
+
+
+def test_a_download_that_another_process_holds_is_waited_for_and_then_given_up(
+    server: Server, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(download_module, "PATIENCE", 0.5)
+    place = fetch(f"{server.url}/model.pth").parent
+    (place / "model.pth").unlink()
+    with FileLock(place / "model.pth.lock"):
+        with pytest.raises(CheckpointError, match="without progress: end that process"):
+            fetch(f"{server.url}/model.pth", timeout=0.5)
+        assert "waiting for another process" in capsys.readouterr().err
+    assert fetch(f"{server.url}/model.pth").read_bytes() == DATA
+
+
+@pytest.mark.parametrize(
+    ("value", "offline"), [("false", False), ("0", False), ("", False), ("True", True), ("on", True)]
+)
+def test_offline_mode_is_read_as_people_write_it(
+    server: Server, monkeypatch: pytest.MonkeyPatch, value: str, offline: bool
+) -> None:
+    monkeypatch.setenv("VITRAIL_OFFLINE", value)
+    if offline:
+        with pytest.raises(CheckpointError, match="VITRAIL_OFFLINE"):
+            fetch(f"{server.url}/model.pth")
+    else:
+        assert fetch(f"{server.url}/model.pth").read_bytes() == DATA
+
+
+def test_a_switch_that_is_neither_on_nor_off_is_an_error(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("VITRAIL_OFFLINE", "maybe")
+    with pytest.raises(VitrailError, match="VITRAIL_OFFLINE is 'maybe'"):
+        fetch(f"{server.url}/model.pth")

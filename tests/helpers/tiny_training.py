@@ -18,7 +18,7 @@ from torchvision import tv_tensors
 
 from vitrail.backbones import BACKBONES, Backbone
 from vitrail.datasets import Benchmark
-from vitrail.datasets.dataset import DATASETS
+from vitrail.datasets.dataset import DATASETS, RegisteredDataset
 from vitrail.recipes import Recipe, recipe_from_dict
 from vitrail.segmentors import SEGMENTORS, Head, Segmentor
 from vitrail.segmentors.segmentor import Method
@@ -80,7 +80,7 @@ def tiny_segmentor(backbone: Backbone, num_classes: int, *, dropout: float = 0.0
 
 def register(add: Callable[[dict[str, Any], str, Any], None]) -> None:
     """Register dataset and model with `add(mapping, name, entry)`."""
-    add(DATASETS._entries, "tiny", lambda root, split: (BENCHMARK, TinySource(split)))
+    add(DATASETS._entries, "tiny", RegisteredDataset(lambda root, split: (BENCHMARK, TinySource(split))))
     add(BACKBONES._entries, "tiny", TinyBackbone)
     add(SEGMENTORS._entries, "tiny", Method(tiny_segmentor, "tiny", None))
 

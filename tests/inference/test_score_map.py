@@ -11,10 +11,10 @@ from torch.nn import functional as F
 from vitrail.inference.predictor import argmax_at_size
 from vitrail.inference.score_map import (
     DenseMap,
+    FlippedMap,
     MeanMap,
-    MirroredMap,
+    ProbabilityMap,
     ResizedMap,
-    SoftmaxMap,
     best_labels,
     label_dtype,
     materialise,
@@ -71,18 +71,18 @@ def test_two_resizes_follow_one_another():
     torch.testing.assert_close(bands, expected, rtol=0, atol=2e-6)
 
 
-def test_mirrored_maps_exchange_sides_and_paired_classes():
+def test_flipped_maps_exchange_sides_and_paired_classes():
     logits = torch.randn(3, 4, 6)
-    mirrored = materialise(MirroredMap(DenseMap(logits), [(1, 2)]))
-    assert torch.equal(mirrored[0], logits[0].flip(-1))
-    assert torch.equal(mirrored[1], logits[2].flip(-1))
-    assert torch.equal(mirrored[2], logits[1].flip(-1))
+    flipped = materialise(FlippedMap(DenseMap(logits), [(1, 2)]))
+    assert torch.equal(flipped[0], logits[0].flip(-1))
+    assert torch.equal(flipped[1], logits[2].flip(-1))
+    assert torch.equal(flipped[2], logits[1].flip(-1))
 
 
 def test_mean_of_probabilities_and_their_scores():
     one, two = torch.randn(6, 5, 7), torch.randn(6, 5, 7)
     expected = (one.softmax(0) + two.softmax(0)) / 2
-    scores = MeanMap([SoftmaxMap(DenseMap(one)), SoftmaxMap(DenseMap(two))])
+    scores = MeanMap([ProbabilityMap(DenseMap(one)), ProbabilityMap(DenseMap(two))])
     torch.testing.assert_close(materialise(scores), expected)
     labels = best_labels(scores, with_scores=True, band_rows=2)
     assert torch.equal(labels.mask.long(), expected.argmax(0))

@@ -41,7 +41,7 @@ def test_rows_are_the_mean_of_the_windows(size, window, stride, band):
         total[:, top : top + height, left : left + width] += scores
         count[top : top + height, left : left + width] += 1
     scores = SlidingMap(
-        size, window, stride, map(DenseMap, windows), num_classes=3, device=torch.device("cpu"), normalised=False
+        size, window, stride, map(DenseMap, windows), num_classes=3, device=torch.device("cpu"), output="logits"
     )
     # Bands overlap by a row, as those of a resized map do.
     bands = [scores.rows(max(a - 1, 0), min(a + band, size[0]))[:, a > 0 :] for a in range(0, size[0], band)]
@@ -57,7 +57,7 @@ def test_only_windows_over_the_rows_are_held():
             made.append(len(made))
             yield DenseMap(torch.ones(2, 20, 16))
 
-    scores = SlidingMap(size, window, stride, windows(), num_classes=2, device=torch.device("cpu"), normalised=False)
+    scores = SlidingMap(size, window, stride, windows(), num_classes=2, device=torch.device("cpu"), output="logits")
     for start in range(0, 400, 5):
         rows = scores.rows(start, start + 5)
         assert torch.equal(rows, torch.ones(2, 5, 16))

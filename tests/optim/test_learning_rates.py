@@ -10,7 +10,9 @@ import torch
 from torch import nn
 
 from vitrail.errors import TrainingError
-from vitrail.optim import create_schedule
+from vitrail.optim import SCHEDULES, create_schedule, register_schedule
+from vitrail.optim.schedules import Shape
+from vitrail.recipes import ScheduleConfig, WarmupConfig
 
 LR = 0.2
 
@@ -25,7 +27,7 @@ def rates(
 ) -> list[float]:
     """The learning rate of each iteration, and the one after the last."""
     optim = optimizer(*multipliers)
-    schedule = create_schedule(optim, iterations=iterations, **options)  # type: ignore[arg-type]
+    schedule = create_schedule(optim, ScheduleConfig(**options), iterations)  # type: ignore[arg-type]
     found = []
     for _ in range(iterations + 1):
         found.append(optim.param_groups[group]["lr"])
@@ -65,13 +67,13 @@ def test_constant() -> None:
 
 def test_warmup_multiplies_the_schedule() -> None:
     plain = rates(20, name="poly")
-    warm = rates(20, name="poly", warmup_iterations=4, warmup_ratio=0.2)
+    warm = rates(20, name="poly", warmup=WarmupConfig(iterations=4, ratio=0.2))
     assert warm[:5] == pytest.approx([p * f for p, f in zip(plain, (0.2, 0.4, 0.6, 0.8, 1.0), strict=False)])
     assert warm[4:] == plain[4:]
 
 
 def test_multipliers_of_groups_hold_throughout() -> None:
-    options = {"name": "poly", "min_lr": 0.02, "warmup_iterations": 3, "warmup_ratio": 0.1}
+    options = {"name": "poly", "min_lr": 0.02, "warmup": WarmupConfig(iterations=3, ratio=0.1)}
     base = rates(10, multipliers=(1.0, 0.1, 0.0), group=0, **options)
     assert rates(10, multipliers=(1.0, 0.1, 0.0), group=1, **options) == pytest.approx([0.1 * lr for lr in base])
     assert rates(10, multipliers=(1.0, 0.1, 0.0), group=2, **options) == [0.0] * 11
@@ -79,7 +81,7 @@ def test_multipliers_of_groups_hold_throughout() -> None:
 
 def test_steps_beyond_the_end_stay_at_the_end() -> None:
     optim = optimizer()
-    schedule = create_schedule(optim, name="poly", iterations=3, min_lr=0.02)
+    schedule = create_schedule(optim, ScheduleConfig(name="poly", min_lr=0.02), 3)
     for _ in range(6):
         optim.step()
         schedule.step()
@@ -87,10 +89,10 @@ def test_steps_beyond_the_end_stay_at_the_end() -> None:
 
 
 def test_a_run_that_goes_on_has_the_same_rates() -> None:
-    options = {"name": "cosine", "iterations": 12, "warmup_iterations": 5, "warmup_ratio": 0.1}
-    expected = rates(**options)  # type: ignore[arg-type]
+    config = ScheduleConfig(name="cosine", warmup=WarmupConfig(iterations=5, ratio=0.1))
+    expected = rates(12, name="cosine", warmup=config.warmup)
     first = optimizer(1.0)
-    schedule = create_schedule(first, **options)  # type: ignore[arg-type]
+    schedule = create_schedule(first, config, 12)
     for _ in range(4):
         first.step()
         schedule.step()
@@ -99,7 +101,7 @@ def test_a_run_that_goes_on_has_the_same_rates() -> None:
     file.seek(0)
     state = torch.load(file, weights_only=True)
     second = optimizer(1.0)
-    schedule = create_schedule(second, **options)  # type: ignore[arg-type]
+    schedule = create_schedule(second, config, 12)
     second.load_state_dict(state["optimizer"])
     schedule.load_state_dict(state["schedule"])
     found = []
@@ -112,6 +114,20 @@ def test_a_run_that_goes_on_has_the_same_rates() -> None:
 
 def test_mistakes() -> None:
     with pytest.raises(TrainingError, match=r"unknown schedule 'cosin'. Did you mean 'cosine'"):
-        create_schedule(optimizer(), name="cosin", iterations=3)
+        create_schedule(optimizer(), ScheduleConfig(name="cosin"), 3)
     with pytest.raises(TrainingError, match="at least one iteration"):
-        create_schedule(optimizer(), name="poly", iterations=0)
+        create_schedule(optimizer(), ScheduleConfig(), 0)
+    with pytest.raises(TrainingError, match=r"schedule 'poly' takes no argument 'cycles'"):
+        create_schedule(optimizer(), ScheduleConfig(options={"cycles": 2}), 3)
+
+
+def test_a_schedule_of_ones_own_is_found_by_its_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(SCHEDULES, "_entries", dict(SCHEDULES._entries))
+
+    @register_schedule("saw")
+    def saw(config: ScheduleConfig, floor: float, *, teeth: int = 1) -> Shape:
+        return lambda t: max(1 - t * teeth % 1, floor)
+
+    assert rates(4, name="saw", options={"teeth": 2}, min_lr=0.1) == pytest.approx([LR, LR / 2] * 2 + [LR])
+    with pytest.raises(TrainingError, match=r"schedule 'saw': teeth must be int, not 'two'"):
+        rates(4, name="saw", options={"teeth": "two"})

@@ -9,8 +9,8 @@ from torch import Tensor, nn
 
 from vitrail.backbones import Backbone
 from vitrail.errors import ModelError, TrainingError
-from vitrail.optim import create_optimizer, parameter_groups
-from vitrail.recipes import ParamRule
+from vitrail.optim import parameter_groups
+from vitrail.recipes import OptimizerConfig, ParamRule
 from vitrail.segmentors import Head, Segmentor
 
 LR, DECAY = 0.01, 0.05
@@ -60,10 +60,14 @@ def model() -> Segmentor:
     return Segmentor(Tower(), Classifier(), [(Classifier(), 0.4)])
 
 
+def config(**options: object) -> OptimizerConfig:
+    return OptimizerConfig(**{"lr": LR, "weight_decay": DECAY, **options})  # type: ignore[arg-type]
+
+
 def settings(model: Segmentor, **options: object) -> dict[str, tuple[float, float]]:
     """Learning rate and weight decay by parameter name; checks that every parameter lies in exactly one group."""
     names = {id(parameter): name for name, parameter in model.named_parameters()}
-    groups = parameter_groups(model, lr=LR, weight_decay=DECAY, **options)  # type: ignore[arg-type]
+    groups = parameter_groups(model, config(**options))
     found = [(names[id(p)], group) for group in groups for p in group["params"]]
     expected = sorted(name for name, parameter in model.named_parameters() if parameter.requires_grad)
     assert sorted(name for name, _ in found) == expected
@@ -75,7 +79,7 @@ def settings(model: Segmentor, **options: object) -> dict[str, tuple[float, floa
 
 def test_one_group_in_the_models_order_by_default(model: Segmentor) -> None:
     assert set(settings(model).values()) == {(LR, DECAY)}
-    (group,) = parameter_groups(model, lr=LR, weight_decay=DECAY)
+    (group,) = parameter_groups(model, config())
     assert group["name"] == "backbone and head and auxiliary"
     assert [id(p) for p in group["params"]] == [id(p) for p in model.parameters()]
 
@@ -84,7 +88,7 @@ def test_backbone_and_heads_learn_at_their_own_rates(model: Segmentor) -> None:
     for name, (lr, decay) in settings(model, backbone_lr=0.1, head_lr=10.0).items():
         assert lr == pytest.approx(LR * (0.1 if name.startswith("backbone.") else 10))
         assert decay == DECAY
-    names = [group["name"] for group in parameter_groups(model, lr=LR, weight_decay=DECAY, head_lr=10.0)]
+    names = [group["name"] for group in parameter_groups(model, config(head_lr=10.0))]
     assert names == ["backbone", "head and auxiliary, lr ×10"]
 
 
@@ -163,12 +167,8 @@ def test_rules_take_the_place_of_multipliers_and_the_last_wins(model: Segmentor)
 
 def test_a_rule_that_matches_nothing_is_an_error(model: Segmentor) -> None:
     with pytest.raises(TrainingError, match=r"optimizer.rules.1: no parameter has 'pos_embd' .* mean 'pos_embed'\?"):
-        parameter_groups(
-            model,
-            lr=LR,
-            weight_decay=DECAY,
-            rules=[ParamRule(match="norm", lr=2.0), ParamRule(match="pos_embd", weight_decay=0.0)],
-        )
+        rules = [ParamRule(match="norm", lr=2.0), ParamRule(match="pos_embd", weight_decay=0.0)]
+        parameter_groups(model, config(rules=rules))
 
 
 def test_a_rule_may_match_frozen_parameters_only(model: Segmentor) -> None:
@@ -181,7 +181,7 @@ def test_frozen_parameters_are_left_out(model: Segmentor) -> None:
     assert all(not name.startswith("backbone.") for name in settings(model))
     model.requires_grad_(False)
     with pytest.raises(TrainingError, match="nothing to train"):
-        parameter_groups(model, lr=LR, weight_decay=DECAY)
+        parameter_groups(model, config())
 
 
 def test_layer_decay() -> None:
@@ -198,27 +198,4 @@ def test_layer_decay() -> None:
 
 def test_layer_decay_needs_a_backbone_that_knows_its_layers(model: Segmentor) -> None:
     with pytest.raises(ModelError, match="Tower"):
-        parameter_groups(model, lr=LR, weight_decay=DECAY, layer_decay=0.9)
-
-
-@pytest.mark.parametrize(
-    ("name", "kind"), [("sgd", torch.optim.SGD), ("adam", torch.optim.Adam), ("adamw", torch.optim.AdamW)]
-)
-def test_optimizers(model: Segmentor, name: str, kind: type[torch.optim.Optimizer]) -> None:
-    optimizer = create_optimizer(
-        model, name=name, lr=LR, weight_decay=DECAY, momentum=0.8, betas=(0.7, 0.9), eps=1e-5, head_lr=2.0
-    )
-    assert type(optimizer) is kind
-    assert [group["lr"] for group in optimizer.param_groups] == pytest.approx([LR, 2 * LR])
-    expected = {"momentum": 0.8} if name == "sgd" else {"betas": (0.7, 0.9), "eps": 1e-5}
-    for group in optimizer.param_groups:
-        assert expected.items() <= group.items()
-        assert group["weight_decay"] == DECAY
-    assert optimizer.defaults["lr"] == LR
-    names = [group["name"] for group in optimizer.state_dict()["param_groups"]]
-    assert names == ["backbone", "head and auxiliary, lr ×2"]
-
-
-def test_an_unknown_optimizer(model: Segmentor) -> None:
-    with pytest.raises(TrainingError, match=r"unknown optimizer 'adamw2'. Did you mean 'adamw'"):
-        create_optimizer(model, name="adamw2", lr=LR, weight_decay=DECAY)
+        parameter_groups(model, config(layer_decay=0.9))

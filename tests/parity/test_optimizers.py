@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from parity.references import require_ssseg
 from vitrail.backbones import Backbone
 from vitrail.optim import create_optimizer
-from vitrail.recipes import ParamRule
+from vitrail.recipes import OptimizerConfig, ParamRule
 from vitrail.segmentors import Head, Segmentor
 
 pytestmark = pytest.mark.parity
@@ -66,8 +66,7 @@ def model() -> Segmentor:
 
 
 def ours(model: Segmentor, **options: Any) -> Settings:
-    optimizer = create_optimizer(model, name="adamw", lr=LR, weight_decay=DECAY, **options)
-    return settings(optimizer)
+    return settings(create_optimizer(model, OptimizerConfig(name="adamw", lr=LR, weight_decay=DECAY, **options)))
 
 
 def theirs(model: nn.Module, params_rules: dict[str, Any]) -> Settings:

@@ -60,8 +60,7 @@ def published(name: str, configs: Path) -> Counts:
 def ours(name: str, num_classes: int) -> Counts:
     recipe = load_recipe(name.partition("/")[2], ["model.pretrained=false"])
     model = build_model(recipe.model.model_dump(), num_classes)
-    settings = recipe.optimizer.model_dump()
-    optimizer = create_optimizer(model, **{**settings, "rules": recipe.optimizer.rules})
+    optimizer = create_optimizer(model, recipe.optimizer)
     return count(optimizer.param_groups, recipe.optimizer.lr, recipe.optimizer.weight_decay)
 
 

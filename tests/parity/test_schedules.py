@@ -13,6 +13,7 @@ from torch.optim import SGD, Optimizer
 from parity.missing import require
 from parity.references import require_ssseg
 from vitrail.optim import create_schedule
+from vitrail.recipes import ScheduleConfig, WarmupConfig
 
 pytestmark = pytest.mark.parity
 
@@ -33,7 +34,7 @@ def now(optimizer: Optimizer) -> list[float]:
 
 def ours(iterations: int = ITERATIONS, **options: Any) -> list[list[float]]:
     optimizer = make_optimizer()
-    schedule = create_schedule(optimizer, iterations=iterations, **options)
+    schedule = create_schedule(optimizer, ScheduleConfig(**options), iterations)
     found = []
     for _ in range(ITERATIONS):
         found.append(now(optimizer))
@@ -88,7 +89,8 @@ def assert_same(left: list[list[float]], right: list[list[float]]) -> None:
 def test_ssseg(kind: str, name: str, theirs: dict[str, Any], warmup: int) -> None:
     warmup_cfg = {"type": "linear", "ratio": 1e-6, "iters": warmup} if warmup else None
     reference = ssseg(kind, min_lr=1e-4, warmup_cfg=warmup_cfg, **theirs)
-    found = ours(name=name, power=0.9, min_lr=1e-4, warmup_iterations=warmup, warmup_ratio=1e-6)
+    rise = WarmupConfig(iterations=warmup, ratio=1e-6) if warmup else None
+    found = ours(name=name, power=0.9, min_lr=1e-4, warmup=rise)
     assert_same(found, reference)
 
 
@@ -113,4 +115,4 @@ def test_mmengine_step() -> None:
 def test_mmengine_warmup() -> None:
     # MMEngine's "end" is one past the iteration at which the factor is 1.
     reference = mmengine("LinearLR", start_factor=0.1, end=11)
-    assert_same(ours(name="constant", warmup_iterations=10, warmup_ratio=0.1), reference)
+    assert_same(ours(name="constant", warmup=WarmupConfig(iterations=10, ratio=0.1)), reference)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from vitrail.datasets import BENCHMARKS, list_datasets
+from vitrail.datasets import benchmarks, list_datasets
 from vitrail.optim import create_optimizer
 from vitrail.recipes import list_recipes, load_recipe
 from vitrail.segmentors.build import build_model
@@ -20,22 +20,21 @@ DISTINCT = {recipe.model.model_dump_json(): name for name, recipe in RECIPES.ite
 def test_the_model_builds(name: str) -> None:
     recipe = load_recipe(name, ["model.pretrained=false"])
     dataset = recipe.data.dataset
-    classes = len(BENCHMARKS[dataset].classes) if dataset in BENCHMARKS else CLASSES
+    classes = len(benchmarks()[dataset].classes) if dataset in benchmarks() else CLASSES
     with torch.device("meta"):
         model = build_model(recipe.model.model_dump(), classes)
     assert model.num_classes == classes
     for weights in (options.get("class_weights") for options in (loss.options for loss in recipe.model.losses)):
         assert weights is None or len(weights) == classes
-    optimizer = recipe.optimizer.model_dump()
-    create_optimizer(model, **{**optimizer, "rules": recipe.optimizer.rules})
+    create_optimizer(model, recipe.optimizer)
 
 
 @pytest.mark.parametrize("name", list_recipes())
 def test_the_dataset_exists(name: str) -> None:
     data = RECIPES[name].data
     assert data.dataset in list_datasets()
-    if data.dataset in BENCHMARKS and BENCHMARKS[data.dataset].splits:
-        splits = BENCHMARKS[data.dataset].splits
+    if data.dataset in benchmarks() and benchmarks()[data.dataset].splits:
+        splits = benchmarks()[data.dataset].splits
         assert data.train_split in splits
         assert data.eval_split in splits
 

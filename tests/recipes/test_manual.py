@@ -31,8 +31,7 @@ def test_files_are_complete_recipes_that_build(name: str) -> None:
     assert (recipe.data.dataset, recipe.data.root) == ("folder", "bees")
     with torch.device("meta"):
         model = build_model(recipe.model.model_dump(), 3)
-    settings = recipe.optimizer
-    create_optimizer(model, **{**settings.model_dump(), "rules": settings.rules})
+    create_optimizer(model, recipe.optimizer)
 
 
 def test_what_the_text_says_about_the_files() -> None:

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from recipes.published_names import BACKBONES, DATASETS, OPTIONS, REPEATED, RULES, SEGMENTORS
 
-from vitrail.datasets import BENCHMARKS
+from vitrail.datasets import benchmarks
 from vitrail.layers import default_dilations
 from vitrail.recipes import LossConfig, OptimizerConfig, Recipe, ResizeConfig, list_recipes, load_recipe
 from vitrail.registry import keyword_arguments
@@ -184,7 +184,7 @@ def check_dice(others: list[LossConfig], theirs: dict[str, Any]) -> None:
 def test_data(recipe: Recipe, config: dict[str, Any]) -> None:
     data = recipe.data
     assert DATASETS[data.dataset] == config["dataset"]["type"]
-    benchmark = BENCHMARKS[data.dataset]
+    benchmark = benchmarks()[data.dataset]
     assert len(benchmark.classes) == config["num_classes"]
     assert data.train_split == config["dataset"]["train"]["set"]
     judged = config["dataset"]["test"]["set"]
@@ -226,9 +226,10 @@ def test_optimizer(recipe: Recipe, config: dict[str, Any]) -> None:
     assert ours.name == theirs["type"].lower()
     assert ours.lr == theirs["lr"]
     assert ours.weight_decay == theirs["weight_decay"]
-    assert ours.momentum == theirs.get("momentum", 0.9)
-    assert ours.eps == theirs.get("eps", 1e-8)
-    assert list(ours.betas) == theirs.get("betas", [0.9, 0.999])
+    assert ours.options == {}  # so the momentum is 0.9, betas are 0.9 and 0.999, and eps is 1e-8
+    assert theirs.get("momentum", 0.9) == 0.9
+    assert theirs.get("eps", 1e-8) == 1e-8
+    assert theirs.get("betas", [0.9, 0.999]) == [0.9, 0.999]
     rules = theirs["params_rules"]
     if "decay_type" in rules:
         check_layer_decay(ours, rules)

@@ -6,7 +6,7 @@ import torch
 from PIL import Image
 
 from vitrail.errors import PredictionError
-from vitrail.visualize import class_counts, colour_mask, generate_palette, index_mask, legend, overlay, with_legend
+from vitrail.visualize import class_counts, colour_mask, distinct_colours, index_mask, legend, overlay, with_legend
 
 PALETTE = ((255, 0, 0), (0, 255, 0), (0, 0, 255))
 NAMES = ("red", "green", "blue")
@@ -21,7 +21,7 @@ def test_colour_masks_show_each_class_and_ignored_pixels_black() -> None:
 
 @pytest.mark.parametrize("dtype", [np.int16, np.int32, np.int64])
 def test_masks_of_many_classes_have_colours(dtype) -> None:
-    palette = generate_palette(600)
+    palette = distinct_colours(600)
     mask = np.array([[0, 256, 599], [-1, 600, 300]], dtype)
     picture = np.asarray(colour_mask(mask, palette))
     assert [tuple(colour) for colour in picture[0]] == [palette[0], palette[256], palette[599]]
@@ -64,15 +64,15 @@ def test_what_does_not_fit_together_is_refused(image, mask, alpha, message) -> N
 def test_index_masks_keep_every_value_through_a_png(tmp_path, classes: int) -> None:
     mask = np.arange(256, dtype=np.uint8).reshape(16, 16)
     mask[(mask >= classes) & (mask < 255)] = 0
-    index_mask(mask, generate_palette(classes)).save(tmp_path / "x.png")
+    index_mask(mask, distinct_colours(classes)).save(tmp_path / "x.png")
     again = Image.open(tmp_path / "x.png")
     assert np.array_equal(np.asarray(again), mask)
-    assert again.convert("RGB").getpixel((1, 0)) == generate_palette(classes)[1]
+    assert again.convert("RGB").getpixel((1, 0)) == distinct_colours(classes)[1]
 
 
 def test_index_masks_of_many_classes_have_16_bits(tmp_path) -> None:
     mask = np.array([[0, 255, 300, 40000]], np.int32)
-    index_mask(mask, generate_palette(4)).save(tmp_path / "x.png")
+    index_mask(mask, distinct_colours(4)).save(tmp_path / "x.png")
     assert np.array_equal(np.asarray(Image.open(tmp_path / "x.png")), mask)
 
 
@@ -113,9 +113,9 @@ def test_a_legend_hangs_below_the_picture() -> None:
 
 
 def test_palettes_are_stable_distinct_and_never_black() -> None:
-    palette = generate_palette(1000)
+    palette = distinct_colours(1000)
     assert len(set(palette)) == 1000
-    assert generate_palette(20) == palette[:20]
+    assert distinct_colours(20) == palette[:20]
     assert min(max(colour) for colour in palette) > 60
     first = np.array(palette[:12], float)
     distance = np.linalg.norm(first[:, None] - first[None], axis=-1) + 1000 * np.eye(12)

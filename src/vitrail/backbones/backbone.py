@@ -1,4 +1,4 @@
-"""The contract that every encoder keeps, and the registry of encoders."""
+"""Base class of all encoders, and the registry of encoders."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ class Backbone(nn.Module):
     channels : tuple of int
         Channels of each feature map.
     strides : tuple of int
-        How many pixels of the image one cell of each feature map stands for.
+        Stride of each feature map, in pixels of the image.
     stage_prefixes : tuple of tuple of str
-        Beginnings of the names of each stage's parameters, the stem first.
+        Prefixes of the parameter names of each stage, the stem first.
     """
 
     channels: tuple[int, ...]
@@ -39,28 +39,28 @@ class Backbone(nn.Module):
         raise NotImplementedError
 
     def parameter_stages(self) -> dict[str, int]:
-        """Return the stage of each parameter by name: 0 is the stem, 1 the first stage; what freezing needs."""
+        """Return the stage of each parameter by name (0: stem, 1: first stage), for freezing."""
         stages = {}
         for name, _ in self.named_parameters():
             stage = next((i for i, prefixes in enumerate(self.stage_prefixes) if name.startswith(prefixes)), None)
             if stage is None:
-                raise ModelError(f"backbone {type(self).__name__} does not say which stage {name!r} belongs to")
+                raise ModelError(f"backbone {type(self).__name__} does not define the stage of parameter {name!r}")
             stages[name] = stage
         return stages
 
     def parameter_depths(self) -> dict[str, int]:
-        """Return the depth of each parameter by name, 0 nearest to the image: what layer-wise learning rates need."""
+        """Return the depth of each parameter by name (0: nearest to the image), for layer-wise learning rates."""
         return self.parameter_stages()
 
     def set_grad_checkpointing(self, enable: bool = True) -> None:
-        """Trade time for memory: keep few activations, compute the others again in the backward pass.
+        """Enable activation checkpointing: most activations are recomputed in the backward pass instead of stored.
 
-        Batch norms see such activations twice, so their running statistics move faster.
+        Batch norms process the recomputed activations twice, so their running statistics are updated twice per step.
         """
         self.grad_checkpointing = enable
 
     def _through(self, blocks: Iterable[Callable[[Tensor], Tensor]], x: Tensor) -> Tensor:
-        """Send `x` through the blocks in turn, without keeping what happens inside them when checkpointing is on."""
+        """Apply the blocks in order, each under activation checkpointing when it is enabled."""
         for block in blocks:
             if self.grad_checkpointing and torch.is_grad_enabled():
                 x = checkpoint(block, x, use_reentrant=False)
@@ -69,12 +69,12 @@ class Backbone(nn.Module):
         return x
 
     def freeze_stages(self, count: int) -> None:
-        """Freeze the stem and the first `count` stages: their parameters stay, and their norms keep their statistics.
+        """Freeze the stem and the first `count` stages: no gradients, and norm statistics are not updated.
 
         Parameters
         ----------
         count : int
-            0 freezes the stem alone.
+            Number of stages; 0 freezes the stem only.
         """
         frozen = {name for name, stage in self.parameter_stages().items() if stage <= count}
         for name, parameter in self.named_parameters():
@@ -97,7 +97,7 @@ BACKBONES: Registry[BackboneBuilder] = Registry("backbone", ModelError, "vitrail
 def register_backbone(name: str) -> Callable[[BackboneBuilder], BackboneBuilder]:
     """Register a builder `(*, in_channels=3, …) -> Backbone` under `name`.
 
-    A builder that can be dilated takes `output_stride`; one that has published weights takes `pretrained`.
+    A builder takes `output_stride` if the encoder can be dilated, and `pretrained` if it has published weights.
     """
 
     def decorator(builder: BackboneBuilder) -> BackboneBuilder:

@@ -1,7 +1,7 @@
-"""BEiT: plain transformers whose attention knows how far apart two patches are.
+"""BEiT: plain vision transformers with relative position bias.
 
-timm's modules and weights at any image size: the table of relative positions is interpolated to the distances that
-occur. Images that are no whole number of patches lose their last rows and columns, as in the published models.
+timm's modules and weights at any image size: the relative position bias table is interpolated to the size of the patch
+grid. Rows and columns beyond the last whole patch are dropped, as in the published models.
 
 References
 ----------
@@ -28,7 +28,7 @@ from vitrail.backbones.vit import PlainTransformer, interpolate_positions, make_
 from vitrail.errors import ModelError
 from vitrail.layers.attention import biased_attention
 
-# The blocks that the authors' segmentation models take, by depth.
+# Blocks whose outputs the authors' segmentation models use, by depth.
 _TAPS = {12: (3, 5, 7, 11), 24: (7, 11, 15, 23)}
 _PREFIXED = 3  # rows at the end of a table: class token to patch, patch to class token, class token to itself
 
@@ -57,12 +57,12 @@ class BEiT(PlainTransformer):
         return self._finish(maps)
 
     def set_grad_checkpointing(self, enable: bool = True) -> None:
-        """Trade time for memory: keep what passes between blocks only, compute the rest again going backward."""
+        """Enable activation checkpointing: only activations between blocks are stored, the others are recomputed."""
         self.grad_checkpointing = enable
 
 
 def _block(block: Any, index: Tensor, grid: tuple[int, int], x: Tensor) -> Tensor:
-    """Attention, then a perceptron, each scaled per channel and added to what went in: [B, N, C]."""
+    """Residual attention and MLP with layer scale: [B, N, C] to the same shape."""
     attended = _attention(block.attn, block.norm1(x), index, grid)
     x = x + block.drop_path1(attended if block.gamma_1 is None else block.gamma_1 * attended)
     changed = block.mlp(block.norm2(x))
@@ -81,7 +81,7 @@ def _attention(attention: Any, x: Tensor, index: Tensor, grid: tuple[int, int]) 
 
 
 def _resized(table: Tensor, laid_out: tuple[int, int], grid: tuple[int, int]) -> Tensor:
-    """Interpolate a table [distances + 3, heads] from the distances within one grid to those within another."""
+    """Interpolate a bias table [distances + 3, heads] from one patch grid to another."""
     if laid_out == grid:
         return table
     distances = table[:-_PREFIXED].T.unflatten(1, (2 * laid_out[0] - 1, 2 * laid_out[1] - 1))[None]
@@ -142,7 +142,7 @@ def mae_vit_base_patch16(
     pyramid: bool = False,
     neck_channels: int | None = None,
 ) -> Backbone:
-    """ViT-Base as the authors of MAE fine-tune it (arXiv:2111.06377): BEiT's blocks and position embeddings beside.
+    """ViT-Base as fine-tuned by the authors of MAE (arXiv:2111.06377): BEiT blocks with position embeddings.
 
     Parameters
     ----------

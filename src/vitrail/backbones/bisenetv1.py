@@ -20,7 +20,7 @@ from vitrail.backbones.create import create_backbone
 
 
 class AttentionRefinement(nn.Module):
-    """A convolution whose channels are weighted by their averages over the image."""
+    """Attention refinement module: a convolution with channel attention from global average pooling."""
 
     def __init__(self, in_channels: int, channels: int) -> None:
         super().__init__()
@@ -34,7 +34,7 @@ class AttentionRefinement(nn.Module):
 
 
 class ContextPath(nn.Module):
-    """The deep maps of an encoder, refined and brought up to strides 16 and 8."""
+    """Context path: the deep maps of an encoder, refined and upsampled to strides 16 and 8."""
 
     def __init__(self, encoder: Backbone, channels: int) -> None:
         super().__init__()
@@ -55,7 +55,7 @@ class ContextPath(nn.Module):
 
 
 class FeatureFusion(nn.Module):
-    """Joins two maps of one size and adds to the result its channels weighted by attention."""
+    """Feature fusion module: concatenate two maps, convolve, and add the result weighted by channel attention."""
 
     def __init__(self, in_channels: int, channels: int) -> None:
         super().__init__()
@@ -92,7 +92,7 @@ class BiSeNetV1(Backbone):
         return [context8, context16, self.fuse(self.spatial(images), context8)]
 
     def set_grad_checkpointing(self, enable: bool = True) -> None:
-        """Trade time for memory inside the ResNet of the context path."""
+        """Enable activation checkpointing in the ResNet of the context path."""
         self.context.encoder.set_grad_checkpointing(enable)
 
     def parameter_stages(self) -> dict[str, int]:

@@ -1,4 +1,4 @@
-"""BiSeNetV2: a wide shallow branch for detail, a narrow deep one for meaning, each gating the other.
+"""BiSeNetV2: a wide shallow detail branch and a narrow deep semantic branch that gate each other.
 
 References
 ----------
@@ -18,7 +18,7 @@ from vitrail.layers import resize
 
 
 class Stem(nn.Module):
-    """A quarter of the size by convolutions and, beside them, by pooling."""
+    """Stem at stride 4: convolutions and max pooling, concatenated and fused."""
 
     def __init__(self, in_channels: int, channels: int) -> None:
         super().__init__()
@@ -36,7 +36,7 @@ class Stem(nn.Module):
 
 
 class GatherExpand(nn.Module):
-    """Gathers with a 3×3 convolution, expands with depthwise ones, projects back; the input is added."""
+    """Gather-and-expansion layer: 3×3 convolution, depthwise expansion, projection, residual."""
 
     def __init__(self, in_channels: int, channels: int, *, stride: int = 1, expansion: int = 6) -> None:
         super().__init__()
@@ -62,7 +62,7 @@ class GatherExpand(nn.Module):
 
 
 class ContextEmbedding(nn.Module):
-    """Adds the average over the image to every cell."""
+    """Context embedding block: adds the projected global average to every position."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -76,7 +76,7 @@ class ContextEmbedding(nn.Module):
 
 
 class GuidedAggregation(nn.Module):
-    """Each branch gates the other at its own resolution; the products are added."""
+    """Bilateral guided aggregation: each branch gates the other at its resolution; the products are added."""
 
     def __init__(self, channels: int, *, pointwise_bias: bool) -> None:
         super().__init__()

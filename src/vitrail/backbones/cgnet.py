@@ -1,4 +1,4 @@
-"""CGNet: a light encoder whose blocks look at a pixel, its surroundings and the whole image.
+"""CGNet: a light encoder whose blocks combine local, surrounding and global context.
 
 References
 ----------
@@ -33,7 +33,7 @@ class ConvNormPReLU(nn.Sequential):
 
 
 class GlobalContext(nn.Module):
-    """Weights channels by what the whole map holds: average, two linear layers, sigmoid."""
+    """Channel attention from global average pooling: two linear layers and a sigmoid."""
 
     def __init__(self, channels: int, reduction: int) -> None:
         super().__init__()
@@ -50,7 +50,7 @@ class GlobalContext(nn.Module):
 
 
 class ContextGuidedBlock(nn.Module):
-    """Joins a local and a dilated depthwise convolution, then weights channels by global context.
+    """Context guided block: local and dilated depthwise convolutions, concatenated, then channel attention.
 
     Parameters
     ----------

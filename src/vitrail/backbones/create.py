@@ -50,4 +50,4 @@ def create_backbone(
             raise ModelError(f"backbone {name!r} has no published weights to start from: leave pretrained at false")
         check_arguments(builder, given, f"backbone {name!r}", ModelError)
         return builder(**given)
-    return timm_bridge.create(name, known=tuple(BACKBONES), **given)
+    return timm_bridge.create(name, given, known=tuple(BACKBONES))

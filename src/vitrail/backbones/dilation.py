@@ -1,17 +1,17 @@
-"""Dilation as the published segmentation weights want it.
+"""Dilation of timm's encoders as in the published segmentation models.
 
 timm, MMSegmentation and SSSegmentation remove strides at the same places but put the dilation on different
 convolutions. Weights trained with one do not work with the other, so the functions here turn timm's dilated encoders
 into those that the published weights were trained with:
 
 - ResNets of basic blocks: only the first convolution of a block is dilated (timm dilates both);
-- average-pooled shortcuts ("d" variants, ResNeSt): no pooling where the stride is gone (timm pools a dilated window);
+- average-pooled shortcuts ("d" variants, ResNeSt): no pooling at removed strides (timm pools a dilated window);
 - MobileNetV2: only the first block of a stage is dilated, by the stage's own rate;
 - MobileNetV3: every block of a stage is dilated by the stage's rate, the first included.
 
 Bottleneck ResNets agree already: the first block of a stage has the rate of the stage before.
 
-A few published ResNets have rates of their own, which `set_stage_dilations` and `set_multi_grid` give.
+A few published ResNets use other rates: see `set_stage_dilations` and `set_multi_grid`.
 """
 
 from __future__ import annotations
@@ -32,9 +32,9 @@ _MOBILENET_V3_SMALL = (2, 2, 2, 1, 2, 1)
 
 
 def dilate_as_published(name: str, model: nn.Module, output_stride: int) -> None:
-    """Move the dilation of a timm model, built with `output_stride`, to where published weights have it; in place.
+    """Change the dilation of a timm model, built with `output_stride`, to that of the published weights; in place.
 
-    Models without published segmentation weights of their own kind are left as timm has them.
+    Models without published segmentation weights keep timm's dilation.
     MobileNetV3, which timm does not dilate at all, also has its strides removed here.
     """
     if isinstance(model, ResNet):
@@ -71,14 +71,14 @@ def _residual(model: ResNet) -> None:
 def set_stage_dilations(model: Any, rates: Sequence[int]) -> None:
     """Dilate the blocks of a ResNet's stages by these rates, strides staying as they are; in place.
 
-    The first block of a stage has half its rate: it still reads what the stage before made.
+    The first block of a stage has half the rate, because its input comes from the previous stage.
     """
     for stage, rate in zip(_residual_stages(model), rates, strict=True):
         _dilate_blocks(stage, [max(1, rate // 2), *[rate] * (len(stage) - 1)])
 
 
 def set_multi_grid(model: Any, rates: Sequence[int]) -> None:
-    """Dilate each block of a ResNet's last stage by a rate of its own; in place."""
+    """Set the dilation of each block of a ResNet's last stage; in place."""
     _dilate_blocks(_residual_stages(model)[-1], rates)
 
 
@@ -97,7 +97,7 @@ def _stride(module: nn.Module) -> int | None:
 
 
 def _remove_strides(model: nn.Module, strides: Sequence[int], output_stride: int) -> None:
-    """Do what timm does for other encoders when asked for an output stride, but not for MobileNetV3."""
+    """Remove strides beyond `output_stride`, which timm does for other encoders but not for MobileNetV3."""
     stages: nn.Sequential = model.blocks  # type: ignore[assignment]
     for stage, reached in zip(stages, _reached(strides), strict=False):
         first = next(_depthwise(stage), None)
@@ -117,7 +117,7 @@ def _mobilenet(model: nn.Module, rates: Sequence[int], *, later_blocks: bool) ->
 
 
 def _interleave(block: Any) -> None:
-    """Put the quicker form of the same convolution where a 5×5 one is dilated by 4."""
+    """Replace a 5×5 depthwise convolution of dilation 4 by the same function in a faster form."""
     slow: nn.Conv2d | None = getattr(block, "conv_dw", None)
     if slow is None or slow.kernel_size != (5, 5) or slow.dilation != (4, 4) or slow.stride != (1, 1):
         return
@@ -133,5 +133,5 @@ def _depthwise(stage: nn.Module) -> Iterator[nn.Conv2d]:
 
 def _set_dilation(convolution: nn.Conv2d, rate: int) -> None:
     convolution.dilation = (rate, rate)
-    if convolution.padding != (0, 0):  # "same" padding, worked out from the image, stands as zero
+    if convolution.padding != (0, 0):  # "same" padding, computed from the input size, is stored as zero
         convolution.padding = tuple(rate * (k - 1) // 2 for k in convolution.kernel_size)

@@ -1,4 +1,4 @@
-"""ERFNet: residual blocks of 3×1 and 1×3 convolutions, then a small decoder back to half the size.
+"""ERFNet: residual blocks of 3×1 and 1×3 convolutions, then a small decoder up to stride 2.
 
 References
 ----------
@@ -19,7 +19,7 @@ Activation = Callable[[], nn.Module]
 
 
 class Downsample(nn.Module):
-    """Halves by a strided convolution and by pooling, side by side."""
+    """Downsample by 2: strided convolution and max pooling, concatenated."""
 
     def __init__(self, in_channels: int, channels: int, *, bias: bool, eps: float, act: Activation) -> None:
         super().__init__()
@@ -58,7 +58,7 @@ class Factorized(nn.Module):
 
 
 class Upsample(nn.Module):
-    """Doubles with a transposed convolution."""
+    """Upsample by 2 with a transposed convolution."""
 
     def __init__(self, in_channels: int, channels: int, *, eps: float, act: Activation) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""Fast-SCNN's encoder: a shallow branch at 1/8 of the size, a deep one at 1/32, and their sum.
+"""Encoder of Fast-SCNN: a shallow branch at stride 8, a deep one at stride 32, and their fusion.
 
 References
 ----------
@@ -17,7 +17,7 @@ from vitrail.layers import DepthwiseSeparableConv, PyramidPooling, resize
 
 
 class InvertedResidual(nn.Module):
-    """Widen, filter each channel, narrow; the input is added where shapes allow."""
+    """Inverted residual block: expand, depthwise convolution, project; residual where shapes match."""
 
     def __init__(self, in_channels: int, out_channels: int, *, stride: int, expansion: int = 6) -> None:
         super().__init__()
@@ -34,7 +34,7 @@ class InvertedResidual(nn.Module):
 
 
 class FeatureFusion(nn.Module):
-    """Brings the deep map to the size of the shallow one and adds them."""
+    """Resize the deep map to the size of the shallow one and add them."""
 
     def __init__(self, shallow_channels: int, deep_channels: int, channels: int) -> None:
         super().__init__()

@@ -1,7 +1,7 @@
-"""HRNet: parallel branches at four resolutions that exchange what they see after every few blocks.
+"""HRNet: parallel branches at four resolutions, fused after every few blocks.
 
-timm's modules, with the exchange that segmentation weights were trained with: coarse branches come to the size of fine
-ones bilinearly, whatever the size of the image (timm repeats cells, and needs multiples of 32).
+timm's modules with the fusion that segmentation weights were trained with: coarse branches are resized bilinearly to
+the size of fine ones, for any image size (timm uses nearest upsampling and needs multiples of 32).
 
 References
 ----------
@@ -48,7 +48,7 @@ class HRNet(TimmBackbone):
         return [joined] * 4
 
     def set_grad_checkpointing(self, enable: bool = True) -> None:
-        """Trade time for memory: keep what passes between modules only, compute the rest again going backward."""
+        """Enable activation checkpointing: only activations between blocks are stored, the others are recomputed."""
         self.grad_checkpointing = enable
 
     def _stage(self, modules: nn.Module, maps: list[Tensor]) -> list[Tensor]:
@@ -61,12 +61,12 @@ class HRNet(TimmBackbone):
 
 
 def _branch_off(transition: Any, maps: list[Tensor]) -> list[Tensor]:
-    """Start a coarser branch from the coarsest map; the others go on as they are."""
+    """Add a coarser branch that starts from the coarsest map."""
     return [maps[i] if isinstance(start, nn.Identity) else start(maps[-1]) for i, start in enumerate(transition)]
 
 
 def _exchange(module: Any, maps: list[Tensor]) -> list[Tensor]:
-    """Run the branches of a module, then give each the sum of all, brought to its size and channels."""
+    """Run the branches of a module, then fuse them: each gets the sum of all at its size and channels."""
     maps = [branch(x) for branch, x in zip(module.branches, maps, strict=True)]
     fused = []
     for i, layers in enumerate(module.fuse_layers):
@@ -81,7 +81,7 @@ def _exchange(module: Any, maps: list[Tensor]) -> list[Tensor]:
 
 
 def _enlarge(x: Tensor, factor: int, size: torch.Size) -> Tensor:
-    """Enlarge bilinearly by `factor`; where that misses the size by a few cells, resize again."""
+    """Upsample bilinearly by `factor`, then resize to `size` where they differ by a few pixels."""
     return resize(F.interpolate(x, scale_factor=factor, mode="bilinear", align_corners=False), size)
 
 
@@ -98,7 +98,7 @@ def hrnet(name: str, *, pretrained: bool | str | Path = False, in_channels: int 
     in_channels : int
         Channels of the images.
     concat : bool
-        Bring the four maps to the finest size and join them, as SSSegmentation does; the joint map then stands in all
-        four places.
+        Resize the four maps to the finest size and concatenate them, as SSSegmentation does; the result is returned
+        four times.
     """
     return HRNet(build_model(name, pretrained=pretrained, in_chans=in_channels, head=""), concat=concat)

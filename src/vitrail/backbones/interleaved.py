@@ -1,4 +1,4 @@
-"""Convolutions with wide dilation, computed on interleaved parts of the map."""
+"""Depthwise convolution with large dilation, computed on interleaved parts of the map."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ _PARTS = 2  # each way
 class InterleavedConv2d(nn.Conv2d):
     """A depthwise convolution at stride 1 that keeps the size of the map, with an even dilation.
 
-    The same function as `nn.Conv2d`. On the CPU the four maps of every second row and column go through the convolution
-    at half the dilation, side by side in the batch: PyTorch has quick kernels for 5×5 at dilation 2 there, but none at
-    dilation 4, where it takes ten times as long.
+    The same function as `nn.Conv2d`. On the CPU the four maps of every second row and column are convolved at half the
+    dilation, stacked in the batch: PyTorch has fast CPU kernels for 5×5 at dilation 2, but none at dilation 4, where it
+    takes ten times as long.
     """
 
     def __init__(self, channels: int, kernel_size: int, dilation: int) -> None:

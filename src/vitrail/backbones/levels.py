@@ -1,4 +1,4 @@
-"""What the maps of every encoder look like, known without building one.
+"""Channels and strides of every encoder's feature maps, without building it.
 
 timm says how many channels a map has only once an encoder is built, so the answers are kept in `levels.json`, which
 `python docs/backbone_table.py` writes. A name that is not there, of a newer timm or registered elsewhere, is
@@ -24,14 +24,14 @@ _PACKAGE = __name__.partition(".")[0]
 
 
 class Levels(NamedTuple):
-    """Channels of an encoder's maps, and how many pixels of the image one cell of each stands for."""
+    """Channels of an encoder's feature maps, and their strides in pixels of the image."""
 
     channels: tuple[int, ...]
     strides: tuple[int, ...]
 
 
 class BackboneName(str):
-    """The name of an encoder, which knows what the maps of that encoder look like when no option is given."""
+    """The name of an encoder, with the channels and strides of its feature maps at default options."""
 
     __slots__ = ()
 
@@ -42,12 +42,12 @@ class BackboneName(str):
 
     @property
     def strides(self) -> tuple[int, ...]:
-        """How many pixels of the image one cell of each map stands for."""
+        """Stride of each map, in pixels of the image."""
         return levels_of(self).strides
 
 
 def levels_of(name: str) -> Levels:
-    """Return what the maps of the encoder `name` look like.
+    """Return channels and strides of the maps of encoder `name`.
 
     Raises
     ------
@@ -60,7 +60,7 @@ def levels_of(name: str) -> Levels:
 
 
 def measured(name: str) -> Levels:
-    """Return what the maps of the encoder `name` look like once it is built, on a device that holds no values."""
+    """Return channels and strides of encoder `name` by building it on the meta device."""
     with torch.device("meta"):
         backbone = create_backbone(name)
     return Levels(backbone.channels, backbone.strides)
@@ -68,7 +68,7 @@ def measured(name: str) -> Levels:
 
 @cache
 def known() -> dict[str, Levels]:
-    """Return what is kept of the encoders in `levels.json`, by name."""
+    """Return the contents of `levels.json`, by name."""
     groups: list[dict[str, Any]] = json.loads(FILE.read_text(encoding="utf-8"))
     return {
         name: Levels(tuple(group["channels"]), tuple(group["strides"]))
@@ -80,7 +80,7 @@ def known() -> dict[str, Levels]:
 def list_backbones() -> list[BackboneName]:
     """Return the names that `create_backbone` builds: vitrail's own, then timm's that take any size. Builds nothing.
 
-    Each name knows the channels and strides of its encoder's maps:
+    Each name has the channels and strides of its encoder's maps:
 
     >>> [(name, name.channels, name.strides) for name in list_backbones() if name == "resnet50"]
     [('resnet50', (256, 512, 1024, 2048), (4, 8, 16, 32))]
@@ -89,7 +89,7 @@ def list_backbones() -> list[BackboneName]:
 
 
 def as_json(names: Iterable[str]) -> str:
-    """Build every encoder and return the text of `levels.json`, one line for all encoders whose maps are alike."""
+    """Build every encoder and return the text of `levels.json`: one line for all encoders with the same maps."""
     alike: dict[Levels, list[str]] = {}
     for name in names:
         alike.setdefault(measured(name), []).append(name)

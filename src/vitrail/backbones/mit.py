@@ -1,4 +1,4 @@
-"""MiT, the encoder of SegFormer: overlapping patches, attention to a shrunken map, positions from convolutions.
+"""MiT, the encoder of SegFormer: overlapping patches, attention to a downsampled map, positions from convolutions.
 
 References
 ----------
@@ -34,12 +34,12 @@ class OverlapEmbedding(nn.Module):
         self.norm = nn.LayerNorm(channels, eps=_EPS)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Embed a map, channels last."""
+        """Embed a map [B, C, h, w] into [B, h / s, w / s, D]."""
         return self.norm(self.proj(x).permute(0, 2, 3, 1))
 
 
 class ShrunkenAttention(nn.Module):
-    """Attention whose keys and values come from a map `shrink` times smaller each way."""
+    """Attention with keys and values from a map downsampled by `shrink` in both directions."""
 
     def __init__(self, channels: int, num_heads: int, shrink: int) -> None:
         super().__init__()
@@ -66,8 +66,8 @@ class ShrunkenAttention(nn.Module):
         return x.flatten(1, 2).unflatten(-1, (self.num_heads, -1)).transpose(1, 2)
 
 
-class MixedPerceptron(nn.Module):
-    """A perceptron with a depthwise convolution inside, which tells positions apart."""
+class MixFFN(nn.Module):
+    """MLP with a depthwise convolution inside, which encodes positions (Mix-FFN, arXiv:2105.15203, equation 3)."""
 
     def __init__(self, channels: int, width: int) -> None:
         super().__init__()
@@ -82,14 +82,14 @@ class MixedPerceptron(nn.Module):
 
 
 class Block(nn.Module):
-    """Attention, then a perceptron, each added to what went in."""
+    """Residual attention and MLP."""
 
     def __init__(self, channels: int, num_heads: int, shrink: int, drop_path: float) -> None:
         super().__init__()
         self.norm1 = nn.LayerNorm(channels, eps=_EPS)
         self.attn = ShrunkenAttention(channels, num_heads, shrink)
         self.norm2 = nn.LayerNorm(channels, eps=_EPS)
-        self.mlp = MixedPerceptron(channels, 4 * channels)
+        self.mlp = MixFFN(channels, 4 * channels)
         self.drop_path = DropPath(drop_path)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -99,7 +99,7 @@ class Block(nn.Module):
 
 
 class Stage(nn.Module):
-    """One resolution: an embedding, blocks, and the norm of the map that is returned."""
+    """One stage: patch embedding, blocks, and the layer norm of the returned map."""
 
     def __init__(self, embed: OverlapEmbedding, blocks: Sequence[Block], channels: int) -> None:
         super().__init__()

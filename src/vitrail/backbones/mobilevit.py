@@ -1,4 +1,4 @@
-"""MobileViT: convolutions with transformers between them; timm's, and the published segmentation models' variation.
+"""MobileViT: convolutions and transformer blocks; timm's, and the variant of published segmentation models.
 
 References
 ----------

@@ -1,4 +1,4 @@
-"""Pyramids for plain transformers: four maps of one stride become maps at four strides.
+"""Necks for plain transformers: four maps of one stride to maps at four strides.
 
 References
 ----------
@@ -15,8 +15,8 @@ from torch.nn import functional as F
 _SCALES = (4.0, 2.0, 1.0, 0.5)
 
 
-class FeaturePyramid(nn.Module):
-    """Enlarges four times and twice with transposed convolutions, keeps, and halves by pooling."""
+class PatchPyramid(nn.Module):
+    """Resize four maps by 4, 2 (transposed convolutions), 1 and 1/2 (max pooling)."""
 
     scales = _SCALES
 
@@ -39,7 +39,7 @@ class FeaturePyramid(nn.Module):
 
 
 class MultiLevelNeck(nn.Module):
-    """Projects each map, resizes it bilinearly, and smooths it with a 3×3 convolution.
+    """1×1 convolution, bilinear resize and 3×3 convolution for each map.
 
     Parameters
     ----------

@@ -27,6 +27,7 @@ _STAGES = 4
 @register_family("resnet")
 def resnet(
     name: str,
+    constructor: Mapping[str, Any] | None = None,
     *,
     pretrained: bool | str | Path = False,
     output_stride: int | None = None,
@@ -38,32 +39,32 @@ def resnet(
     timm_dilation: bool = False,
     stage_dilations: Sequence[int] | None = None,
     multi_grid: Sequence[int] | None = None,
-    timm_arguments: Mapping[str, Any] | None = None,
 ) -> Backbone:
-    """Build a ResNet of timm's, or one of its many relations: maps at strides 4, 8, 16 and 32, or less when dilated.
+    """Build a ResNet (or ResNeXt, ResNet-D, SE-ResNet, …) of timm: maps at strides 4, 8, 16, 32, or less when dilated.
 
     Parameters
     ----------
     name : str
-        timm's name: "resnet50" begins with one 7×7 convolution, "resnet50c" with the deep stem ("V1c"), "resnet50s"
-        with one twice as wide, "resnet50d" with the deep stem and averaging shortcuts ("V1d").
-    pretrained, output_stride, in_channels, out_indices, drop_path_rate, drop_rate, norm_outputs, timm_dilation
+        timm's name: "resnet50" has a stem of one 7×7 convolution, "resnet50c" the deep stem ("V1c"), "resnet50s"
+        one twice as wide, "resnet50d" with the deep stem and averaging shortcuts ("V1d").
+    constructor, pretrained, output_stride, in_channels, out_indices, drop_path_rate, drop_rate, norm_outputs
+        See `vitrail.backbones.timm_bridge.timm_backbone`.
+    timm_dilation : bool
         See `vitrail.backbones.timm_bridge.timm_backbone`.
     stage_dilations : four of int, optional
-        Dilation of each stage, the first block of it half as much, for models that are dilated although their strides
-        are kept: (1, 1, 2, 4) in MMSegmentation's PSPNet "r50-d32".
+        Dilation of each stage, halved in its first block, for models that are dilated although their strides are
+        kept: (1, 1, 2, 4) in MMSegmentation's PSPNet "r50-d32".
     multi_grid : sequence of int, optional
         Dilation of each block of the last stage (arXiv:1706.05587): (1, 2, 4) in MMSegmentation's "d16-mg124".
-    timm_arguments : mapping, optional
-        See `vitrail.backbones.timm_bridge.timm_backbone`.
 
     Raises
     ------
     ModelError
-        When there is not one dilation for each stage, or for each block of the last.
+        When the number of dilations is not that of the stages, or of the blocks in the last stage.
     """
     backbone = timm_backbone(
         name,
+        constructor,
         pretrained=pretrained,
         output_stride=output_stride,
         in_channels=in_channels,
@@ -72,7 +73,6 @@ def resnet(
         drop_rate=drop_rate,
         norm_outputs=norm_outputs,
         timm_dilation=timm_dilation,
-        timm_arguments=timm_arguments,
     )
     if stage_dilations is not None:
         _check_count(name, "stage_dilations", stage_dilations, _STAGES, "stages")
@@ -88,54 +88,36 @@ def _check_count(name: str, argument: str, rates: Sequence[int], count: int, wha
         raise ModelError(f"backbone {name!r} has {count} {what}; {argument}={tuple(rates)} has {len(rates)} entries")
 
 
-@register_backbone("resnet18c")
-def resnet18c(
-    *,
-    pretrained: bool | str | Path = False,
-    output_stride: int | None = None,
-    in_channels: int = 3,
-    out_indices: Sequence[int] | None = None,
-    drop_path_rate: float | None = None,
-    timm_dilation: bool = False,
-    multi_grid: Sequence[int] | None = None,
-) -> Backbone:
-    """ResNet-18 with the deep stem ("V1c"); the arguments are those of `resnet`."""
-    return create(
-        "resnet18",
-        pretrained=_weights("resnet18c", pretrained),
-        output_stride=output_stride,
-        in_channels=in_channels,
-        out_indices=out_indices,
-        drop_path_rate=drop_path_rate,
-        timm_dilation=timm_dilation,
-        multi_grid=multi_grid,
-        timm_arguments=_DEEP_STEM,
-    )
+def _register_deep_stem(name: str, plain: str) -> None:
+    """Register the ResNet of timm called `plain` with the deep stem as `name`."""
+
+    def build(
+        *,
+        pretrained: bool | str | Path = False,
+        output_stride: int | None = None,
+        in_channels: int = 3,
+        out_indices: Sequence[int] | None = None,
+        drop_path_rate: float | None = None,
+        timm_dilation: bool = False,
+        multi_grid: Sequence[int] | None = None,
+    ) -> Backbone:
+        options = {
+            "pretrained": _weights(name, pretrained),
+            "output_stride": output_stride,
+            "in_channels": in_channels,
+            "out_indices": out_indices,
+            "drop_path_rate": drop_path_rate,
+            "timm_dilation": timm_dilation,
+            "multi_grid": multi_grid,
+        }
+        return create(plain, options, constructor=_DEEP_STEM)
+
+    build.__doc__ = f"""{plain.replace("resnet", "ResNet-")} with the deep stem ("V1c"); arguments as of `resnet`."""
+    register_backbone(name)(build)
 
 
-@register_backbone("resnet34c")
-def resnet34c(
-    *,
-    pretrained: bool | str | Path = False,
-    output_stride: int | None = None,
-    in_channels: int = 3,
-    out_indices: Sequence[int] | None = None,
-    drop_path_rate: float | None = None,
-    timm_dilation: bool = False,
-    multi_grid: Sequence[int] | None = None,
-) -> Backbone:
-    """ResNet-34 with the deep stem ("V1c"); the arguments are those of `resnet`."""
-    return create(
-        "resnet34",
-        pretrained=_weights("resnet34c", pretrained),
-        output_stride=output_stride,
-        in_channels=in_channels,
-        out_indices=out_indices,
-        drop_path_rate=drop_path_rate,
-        timm_dilation=timm_dilation,
-        multi_grid=multi_grid,
-        timm_arguments=_DEEP_STEM,
-    )
+_register_deep_stem("resnet18c", "resnet18")
+_register_deep_stem("resnet34c", "resnet34")
 
 
 def _weights(name: str, pretrained: bool | str | Path) -> bool | str | Path:

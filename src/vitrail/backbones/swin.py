@@ -1,8 +1,8 @@
-"""Swin transformer: attention in windows that shift from block to block.
+"""Swin transformer: window attention with shifted windows.
 
-timm's modules and weights, computed as the published segmentation models do at any size: the image, and every map in
-front of its windows, is padded at the bottom and the right; every second block shifts, even where one window covers the
-map; every map returned goes through a layer norm of its own.
+timm's modules and weights, computed as in the published segmentation models at any size: the image and every map are
+padded at the bottom and right to whole windows; every second block shifts, even where one window covers the map; a
+layer norm is applied to every returned map.
 
 References
 ----------
@@ -25,7 +25,7 @@ from vitrail.backbones.windows import from_windows, pad_to_multiple, to_windows
 from vitrail.layers.attention import biased_attention
 from vitrail.layers.layout import in_layout_of
 
-_MASKED = -100.0  # what the published models add to the scores of pairs from different places
+_MASKED = -100.0  # added to the attention scores of pairs from different regions, as in the published models
 _NORM_EPS = 1e-5
 
 
@@ -43,12 +43,12 @@ class Swin(TimmBackbone):
                 break
             x = self._stage(stage, stage.downsample(x))
             if index in self.indices:
-                # it comes channels last, which heads train slowly in on a CPU
+                # the map is channels_last here, in which heads train slowly on a CPU
                 maps.append(in_layout_of(self.norms[len(maps)](x.permute(0, 3, 1, 2)), images))
         return maps
 
     def set_grad_checkpointing(self, enable: bool = True) -> None:
-        """Trade time for memory: keep what passes between blocks only, compute the rest again going backward."""
+        """Enable activation checkpointing: only activations between blocks are stored, the others are recomputed."""
         self.grad_checkpointing = enable
 
     def _stage(self, stage: Any, x: Tensor) -> Tensor:
@@ -61,7 +61,7 @@ class Swin(TimmBackbone):
 
 
 def _block(block: Any, mask: Tensor | None, x: Tensor) -> Tensor:
-    """Attention in windows, then a perceptron, each added to what went in: [B, h, w, C]."""
+    """Residual window attention and MLP: [B, h, w, C] to the same shape."""
     x = x + block.drop_path1(_window_attention(block, block.norm1(x), mask))
     return x + block.drop_path2(block.mlp(block.norm2(x)))
 
@@ -73,7 +73,7 @@ def _window_attention(block: Any, x: Tensor, mask: Tensor | None) -> Tensor:
     padded = x.shape[1:3]
     if any(shift):
         x = torch.roll(x, shifts=(-shift[0], -shift[1]), dims=(1, 2))
-    x = to_windows(x, window)  # [B, n, N, C] for n windows of N cells
+    x = to_windows(x, window)  # [B, n, N, C] for n windows of N positions
     count, area, heads = x.shape[1], x.shape[2], attention.num_heads
     # [B, n, N, 3 C] -> 3 of [B, n heads, N, C / heads]
     qkv = attention.qkv(x).view(batch, count, area, 3, heads, -1).permute(3, 0, 1, 4, 2, 5).flatten(2, 3)
@@ -93,7 +93,7 @@ def _window_attention(block: Any, x: Tensor, mask: Tensor | None) -> Tensor:
 
 
 def _shift_mask(x: Tensor, window: Sequence[int], shift: Sequence[int]) -> Tensor:
-    """Return [n, N, N]: zero for two cells of a window that were neighbours before the shift, else `_MASKED`."""
+    """Return [n, N, N]: 0 for two positions of a window from the same region before the shift, else `_MASKED`."""
     height, width = (size + -size % side for size, side in zip(x.shape[1:3], window, strict=True))
     region = 3 * _parts(height, window[0], shift[0], x.device)[:, None] + _parts(width, window[1], shift[1], x.device)
     regions = to_windows(region[None, :, :, None], window)[0, :, :, 0]  # [n, N]
@@ -101,7 +101,7 @@ def _shift_mask(x: Tensor, window: Sequence[int], shift: Sequence[int]) -> Tenso
 
 
 def _parts(length: int, window: int, shift: int, device: torch.device) -> Tensor:
-    """Number the cells along one side by the part they came from: 0, then 1 and 2 within the last window."""
+    """Label positions along one side by region: 0, then 1 and 2 within the last window."""
     position = torch.arange(length, device=device)
     return (position >= length - window).long() + (position >= length - shift).long()
 
@@ -131,7 +131,7 @@ def swin(
     drop_path_rate : float, optional
         Stochastic depth: the probability that the last block is skipped; earlier blocks have proportionally less.
     norm_outputs : bool
-        Send every map through a layer norm of its own, as MMSegmentation and SSSegmentation do.
+        Apply a layer norm to every map, as MMSegmentation and SSSegmentation do.
     """
     model = build_model(
         name,

@@ -1,4 +1,4 @@
-"""The bridge to timm: every encoder of timm keeps vitrail's contract.
+"""Encoders of timm as vitrail backbones.
 
 References
 ----------
@@ -7,6 +7,7 @@ R. Wightman, "PyTorch Image Models", https://github.com/huggingface/pytorch-imag
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -29,7 +30,7 @@ FINEST_STRIDE = 4
 COARSEST_STRIDE = 32
 PYRAMID_LEVELS = 4
 
-# Families (modules of timm) whose maps, windows or patches must come out whole: images are padded up to whole ones.
+# Families (modules of timm) whose windows or patches must divide the image: images are padded to a multiple.
 _PADDED = frozenset(
     {
         "csatv2",
@@ -46,7 +47,7 @@ _PADDED = frozenset(
     }
 )
 
-# Families that compute on a grid of one size, or shrink images more than their strides say: not for segmentation.
+# Families that work at one image size only, or whose maps are smaller than their strides: not for segmentation.
 _ONE_SIZE = frozenset(
     {
         "byoanet",
@@ -74,7 +75,7 @@ _ONE_SIZE = frozenset(
     }
 )
 
-# Encoders that work on a fixed grid of tokens say so, and take one of these sets of arguments to give the grid up.
+# Arguments with which encoders of a fixed input size accept any size; the first set that an encoder takes is used.
 _ANY_SIZE: tuple[dict[str, bool], ...] = (
     {"dynamic_img_size": True, "dynamic_img_pad": True},
     {"dynamic_img_size": True},
@@ -83,13 +84,13 @@ _ANY_SIZE: tuple[dict[str, bool], ...] = (
 )
 
 
-# Families with a builder of their own, `(name, *, …) -> Backbone`, by the module of timm that defines them.
+# Registered builders `(name, *, …) -> Backbone` of whole families, by the module of timm that defines them.
 FAMILIES: dict[str, Callable[..., Backbone]] = {}
 
-# Families whose published segmentation models normalise every map, with the epsilon of that layer norm.
+# Families whose published segmentation models apply a layer norm to every map, with its epsilon.
 _NORMED: dict[str, float] = {"convnext": 1e-6}
 
-# Single encoders of other families that want every side to be a multiple of something odd.
+# Single encoders of other families that need image sides to be multiples of an unusual number.
 _ONE_SIZE_NAMES = frozenset({"bat_resnext26ts"})
 
 
@@ -113,9 +114,9 @@ class TimmBackbone(Backbone):
     indices : sequence of int
         The feature levels to return, as timm counts them (blocks of a plain transformer).
     norm_eps : float or None
-        Epsilon of the layer norm that each map goes through; None leaves the maps as they are.
+        Epsilon of the layer norm applied to each map; None applies none.
     multiple : int
-        Images are padded with zeros at the bottom and the right to multiples of this; maps do not show the padding.
+        Images are zero-padded at the bottom and right to multiples of this; the maps are cropped accordingly.
     """
 
     encoder: Any  # nn.Module, with the methods that timm gives its models
@@ -143,10 +144,10 @@ class TimmBackbone(Backbone):
         return [norm(x) for norm, x in zip(self.norms, maps, strict=True)]
 
     def set_grad_checkpointing(self, enable: bool = True) -> None:
-        """Trade time for memory: keep no activations inside blocks, compute them again in the backward pass."""
+        """Enable activation checkpointing: activations inside blocks are recomputed in the backward pass."""
         try:
             self.encoder.set_grad_checkpointing(enable)
-        except AssertionError as error:  # timm's way to say that an encoder cannot
+        except AssertionError as error:  # raised by encoders of timm that do not support it
             raise ModelError(f"timm's {type(self.encoder).__name__} has no gradient checkpointing") from error
 
     def parameter_depths(self) -> dict[str, int]:
@@ -160,9 +161,9 @@ class TimmBackbone(Backbone):
     def _groups(self, *, coarse: bool) -> dict[str, int]:
         try:
             matcher = self.encoder.group_matcher(coarse=coarse)
-        except (AttributeError, AssertionError) as error:  # some models of timm do not say
+        except (AttributeError, AssertionError) as error:  # some models of timm define no groups
             name = type(self.encoder).__name__
-            raise ModelError(f"timm's {name} does not say how deep its parameters lie") from error
+            raise ModelError(f"timm's {name} defines no parameter groups") from error
         groups = group_parameters(self.encoder, matcher, reverse=True)
         depths = {f"encoder.{name}": int(group) for name, group in groups.items()}
         last = max(depths.values())
@@ -171,21 +172,29 @@ class TimmBackbone(Backbone):
 
 def create(
     name: str,
+    options: Mapping[str, Any],
     *,
     known: Sequence[str] = (),
-    pretrained: bool | str | Path = False,
-    output_stride: int | None = None,
-    in_channels: int = 3,
-    **options: Any,
+    constructor: Mapping[str, Any] | None = None,
 ) -> Backbone:
-    """Build an encoder of timm; `known` are the names to suggest from besides timm's.
+    """Build an encoder of timm.
 
-    The options are those of `timm_backbone`, or of the builder that the encoder's family has of its own.
+    Parameters
+    ----------
+    name : str
+        timm's name.
+    options : mapping
+        Keyword arguments of `timm_backbone`, or of the builder that is registered for the encoder's family.
+    known : sequence of str
+        Names to suggest besides timm's when there is no such encoder.
+    constructor : mapping, optional
+        Further arguments of timm's constructor, for encoders that are defined in terms of another. Never taken from
+        a recipe or a file: timm's function also takes paths and addresses of weights.
 
     Raises
     ------
     ModelError
-        For a name that timm does not have, an option that the encoder does not take, or weights that cannot be had.
+        For a name that timm does not have, an option that the encoder does not take, or weights that cannot be loaded.
     """
     if not timm.is_model(name):
         names = [*known, *timm.list_models()]
@@ -196,22 +205,25 @@ def create(
             "`list_backbones()` names those that take any size"
         )
     builder = FAMILIES.get(_family(name), timm_backbone)
-    given = {"pretrained": pretrained, "in_channels": in_channels, **options}
-    if "output_stride" in keyword_arguments(builder):
-        given["output_stride"] = output_stride
+    given = dict(options)
+    output_stride = given.get("output_stride")
+    if "output_stride" not in keyword_arguments(builder):
+        given.pop("output_stride", None)
     check_arguments(builder, given, f"backbone {name!r}", ModelError)
+    build = functools.partial(builder, name, constructor) if constructor else functools.partial(builder, name)
     random_state = torch.get_rng_state()
-    backbone = builder(name, **given)
+    backbone = build(**given)
+    pretrained = given.get("pretrained", False)
     if not isinstance(pretrained, bool):
         torch.set_rng_state(random_state)
-        _check_loaded(name, pretrained, backbone, builder(name, **{**given, "pretrained": False}))
+        _check_loaded(name, pretrained, backbone, build(**{**given, "pretrained": False}))
     if "output_stride" not in given and output_stride not in (None, max(backbone.strides)):
         raise _undilatable(name, max(backbone.strides), output_stride)
     return backbone
 
 
 def _check_loaded(name: str, path: str | Path, backbone: Backbone, fresh: Backbone) -> None:
-    """Raise when weights are as in a model that was built from the same random numbers and never loaded.
+    """Raise a ModelError when a weight equals that of a model with the same random initialisation and nothing loaded.
 
     timm renames what is in a file as the encoder needs, and ignores what does not fit.
     """
@@ -228,6 +240,7 @@ def timm_names() -> list[str]:
 
 def timm_backbone(
     name: str,
+    constructor: Mapping[str, Any] | None = None,
     *,
     pretrained: bool | str | Path = False,
     output_stride: int | None = None,
@@ -238,7 +251,6 @@ def timm_backbone(
     img_size: int | tuple[int, int] | None = None,
     norm_outputs: bool | None = None,
     timm_dilation: bool = False,
-    timm_arguments: Mapping[str, Any] | None = None,
 ) -> TimmBackbone:
     """Build an encoder of timm.
 
@@ -246,6 +258,8 @@ def timm_backbone(
     ----------
     name : str
         timm's name, with or without the tag of the weights ("resnet50c", "convnext_tiny.fb_in22k").
+    constructor : mapping, optional
+        See `create`.
     pretrained : bool or path
         True downloads the published weights, a path reads a local file of timm's parameter names.
     output_stride : int, optional
@@ -262,13 +276,11 @@ def timm_backbone(
     img_size : int or (int, int), optional
         The size that position embeddings and windows are laid out for; any other size still works.
     norm_outputs : bool, optional
-        Send every map through a layer norm of its own. None does what the encoder's published segmentation models do
+        Apply a layer norm to every feature map. None does what the encoder's published segmentation models do
         (ConvNeXt: yes).
     timm_dilation : bool
         False dilates ResNets and MobileNets as the published segmentation weights want it, True as timm does (see
         `vitrail.backbones.dilation`).
-    timm_arguments : mapping, optional
-        Further arguments of timm's constructor, for encoders defined in terms of another.
 
     Raises
     ------
@@ -283,7 +295,7 @@ def timm_backbone(
         drop_path_rate=drop_path_rate,
         drop_rate=drop_rate,
         img_size=img_size,
-        **(timm_arguments or {}),
+        **(constructor or {}),
     )
     if output_stride is not None and not timm_dilation:
         dilate_as_published(name, model, output_stride)
@@ -348,7 +360,7 @@ def _build_dilated(name: str, build: Callable[..., nn.Module], output_stride: in
         return _build_any_size(name, build)
     try:
         return build(output_stride=output_stride)
-    except AssertionError:  # timm's way to say that a stride is out of the question
+    except AssertionError:  # raised by timm for a stride that the model does not support
         return _build_any_size(name, build)
     except TypeError as error:
         if _unexpected(error) != "output_stride":
@@ -433,8 +445,8 @@ def chosen_levels(name: str, model: nn.Module, out_indices: Sequence[int] | None
 def _weights_message(name: str, pretrained: bool | str | Path, error: Exception) -> str:
     if pretrained is True:
         return (
-            f"the pretrained weights of {name!r} cannot be had ({_first_line(error)}). Connect to the internet once "
-            "(they are cached), or give the path of a downloaded file as pretrained=PATH, or pretrained=False"
+            f"the pretrained weights of {name!r} cannot be downloaded ({_first_line(error)}). Connect to the internet "
+            "once (they are cached), or give the path of a downloaded file as pretrained=PATH, or pretrained=False"
         )
     return f"{pretrained} does not hold the weights of {name!r}: {_first_line(error)}"
 

@@ -1,7 +1,7 @@
-"""Twins: attention within windows and to a shrunken map by turns (SVT), or to a shrunken map alone (PCPVT).
+"""Twins: alternating window attention and attention to a downsampled map (SVT), or the latter alone (PCPVT).
 
-timm's modules and weights, computed as the published segmentation models do at any size: maps are padded at the bottom
-and the right to whole patches and whole windows, and every stage of SVT ends with a layer norm.
+timm's modules and weights, computed as in the published segmentation models at any size: maps are padded at the bottom
+and right to whole patches and windows, and every stage of SVT ends with a layer norm.
 
 References
 ----------
@@ -25,7 +25,7 @@ from vitrail.backbones.timm_bridge import TimmBackbone, build_model, register_fa
 from vitrail.backbones.windows import from_windows, pad_to_multiple, to_windows
 from vitrail.layers.layout import in_layout_of
 
-_MASKED = -1000.0  # what the published models add to the scores of a cell and a padded one
+_MASKED = -1000.0  # added to the attention scores of positions and padding, as in the published models
 _LEVELS = (0, 1, 2, 3)
 
 
@@ -54,16 +54,16 @@ class Twins(TimmBackbone):
                 if index == 0:
                     x = x + position.proj(x.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
             x = norm(x).permute(0, 3, 1, 2)
-            maps.append(in_layout_of(x, images))  # it comes channels last, which heads train slowly in on a CPU
+            maps.append(in_layout_of(x, images))  # channels_last here, in which heads train slowly on a CPU
         return maps
 
     def set_grad_checkpointing(self, enable: bool = True) -> None:
-        """Trade time for memory: keep what passes between blocks only, compute the rest again going backward."""
+        """Enable activation checkpointing: only activations between blocks are stored, the others are recomputed."""
         self.grad_checkpointing = enable
 
 
 def _block(block: Any, x: Tensor) -> Tensor:
-    """Attention, then a perceptron, each added to what went in: [B, h, w, C]."""
+    """Residual attention and MLP: [B, h, w, C] to the same shape."""
     attend = _local_attention if isinstance(block.attn, LocallyGroupedAttn) else _global_attention
     x = x + block.drop_path1(attend(block.attn, block.norm1(x)))
     return x + block.drop_path2(block.mlp(block.norm2(x)))
@@ -104,17 +104,17 @@ def _local_attention(attention: Any, x: Tensor) -> Tensor:
 def _padding_mask(
     size: tuple[int, int], padded: torch.Size, window: tuple[int, int], device: torch.device
 ) -> Tensor | None:
-    """Return [n, N, N] that parts cells from padded ones, or None.
+    """Return the mask [n, N, N] that separates positions from padding, or None.
 
-    The published models part them only where both height and width are padded, and were trained so.
+    The published models mask padding only where both height and width are padded, and were trained so.
     """
     if size[0] == padded[0] or size[1] == padded[1]:
         return None
     outside = torch.zeros(padded, device=device)
     outside[size[0] :] = 1
     outside[:, size[1] :] = 1
-    cells = to_windows(outside[None, :, :, None], window)[0, :, :, 0]  # [n, N]
-    return torch.where(cells[:, None] == cells[:, :, None], 0.0, _MASKED)
+    positions = to_windows(outside[None, :, :, None], window)[0, :, :, 0]  # [n, N]
+    return torch.where(positions[:, None] == positions[:, :, None], 0.0, _MASKED)
 
 
 @register_family("twins")

@@ -1,4 +1,4 @@
-"""U-Net: five resolutions down and up again, each step up joined to what was seen on the way down.
+"""U-Net: an encoder and a decoder of five resolutions with skip connections.
 
 References
 ----------
@@ -19,7 +19,7 @@ from vitrail.layers import resize
 
 
 class UpBlock(nn.Module):
-    """Enlarges the coarse map to the fine one, projects it, joins them and filters twice."""
+    """Upsample the coarse map, project it, concatenate it with the skip connection, and convolve twice."""
 
     def __init__(self, coarse_channels: int, fine_channels: int) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""Vision transformers: plain encoders of patches, at any image size.
+"""Plain vision transformers at any image size.
 
 timm's modules and weights, computed as the published segmentation models do: the image is padded at the bottom and the
 right to whole patches, and position embeddings are interpolated to its grid.
@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from vitrail.backbones.backbone import Backbone
-from vitrail.backbones.pyramid import FeaturePyramid, MultiLevelNeck
+from vitrail.backbones.pyramid import MultiLevelNeck, PatchPyramid
 from vitrail.backbones.timm_bridge import TimmBackbone, build_model, chosen_levels, register_family
 from vitrail.errors import ModelError
 
@@ -29,13 +29,13 @@ _NORM_EPS = 1e-6
 
 
 class PlainTransformer(TimmBackbone):
-    """A plain transformer of timm's, with a neck that makes a pyramid where one is wanted."""
+    """A plain transformer of timm, with an optional neck that makes maps at four strides."""
 
     def __init__(
         self,
         model: Any,
         indices: Sequence[int],
-        neck: FeaturePyramid | MultiLevelNeck | None,
+        neck: PatchPyramid | MultiLevelNeck | None,
         *,
         norm_eps: float | None = None,
     ) -> None:
@@ -46,7 +46,7 @@ class PlainTransformer(TimmBackbone):
             self.channels = (neck.channels,) * len(neck.scales)
 
     def forward(self, images: Tensor) -> list[Tensor]:
-        """Encode images [B, 3, H, W] as timm does, then make the pyramid."""
+        """Encode images [B, 3, H, W] with timm's forward, then apply the neck."""
         return self._finish(super().forward(images))
 
     def _to_map(self, tokens: Tensor, grid: tuple[int, int]) -> Tensor:
@@ -65,7 +65,7 @@ class ViT(PlainTransformer):
         self,
         model: Any,
         indices: Sequence[int],
-        neck: FeaturePyramid | MultiLevelNeck | None,
+        neck: PatchPyramid | MultiLevelNeck | None,
         *,
         interpolation: str,
         final_norm: nn.Module | None,
@@ -91,11 +91,11 @@ class ViT(PlainTransformer):
         return self._finish(maps)
 
     def set_grad_checkpointing(self, enable: bool = True) -> None:
-        """Trade time for memory: keep what passes between blocks only, compute the rest again going backward."""
+        """Enable activation checkpointing: only activations between blocks are stored, the others are recomputed."""
         self.grad_checkpointing = enable
 
     def _with_positions(self, x: Tensor, grid: tuple[int, int]) -> Tensor:
-        """Put prefix tokens in front of [B, h w, C] and add position embeddings."""
+        """Prepend prefix tokens to [B, h w, C] and add position embeddings."""
         net = self.encoder
         prefix = [token.expand(len(x), -1, -1) for token in (net.cls_token, net.reg_token) if token is not None]
         if net.pos_embed is None:
@@ -114,7 +114,7 @@ class ViT(PlainTransformer):
 def interpolate_positions(
     table: Tensor, laid_out: tuple[int, ...], grid: tuple[int, int], *, mode: str = "bicubic"
 ) -> Tensor:
-    """Interpolate position embeddings [1, n, C] from the grid they are laid out for to another."""
+    """Interpolate position embeddings [1, n, C] from their grid to another."""
     if laid_out == grid:
         return table
     as_map = table.transpose(1, 2).unflatten(2, laid_out)
@@ -124,7 +124,7 @@ def interpolate_positions(
 
 def make_neck(
     name: str, model: Any, indices: Sequence[int], *, pyramid: bool, neck_channels: int | None
-) -> FeaturePyramid | MultiLevelNeck | None:
+) -> PatchPyramid | MultiLevelNeck | None:
     """Build the neck that turns four maps at the patch stride into maps at four strides, or None.
 
     Raises
@@ -136,10 +136,10 @@ def make_neck(
         return None
     if pyramid and neck_channels is not None:
         raise ModelError(f"backbone {name!r} takes pyramid or neck_channels, not both")
-    if len(indices) != len(FeaturePyramid.scales):
+    if len(indices) != len(PatchPyramid.scales):
         raise ModelError(f"backbone {name!r} needs four out_indices for a pyramid, not {len(indices)}")
     if neck_channels is None:
-        return FeaturePyramid(model.embed_dim)
+        return PatchPyramid(model.embed_dim)
     return MultiLevelNeck(model.embed_dim, neck_channels)
 
 
@@ -181,7 +181,7 @@ def vit(
     final_norm : bool
         Whether the transformer's last norm is applied to the last block's output (Segmenter).
     norm_outputs : bool
-        Whether every map goes through a layer norm of its own, as in SSSegmentation's MCIBI.
+        Apply a layer norm to every map, as in SSSegmentation's MCIBI.
     pyramid : bool
         Turn the maps into strides 4, 8, 16 and 32 (for patches of 16) with transposed convolutions, as for BEiT.
     neck_channels : int, optional

@@ -1,49 +1,40 @@
-"""Reading of local weight files for encoders: tensors only, nothing is executed."""
+"""Pretrained weights of encoders from local files."""
 
 from __future__ import annotations
 
-import pickle
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import safetensors
-import safetensors.torch
-import torch
 from torch import Tensor, nn
 
-from vitrail.errors import ModelError
+from vitrail.errors import CheckpointError, ModelError
+from vitrail.files.weights_file import read_tensors
 
-# Keys under which training programs keep the parameters of the model.
+# Keys under which training checkpoints store the parameters.
 _WRAPPERS = ("state_dict", "model", "state_dict_ema", "model_ema")
 _PREFIXES = ("module.", "backbone.", "_orig_mod.")
 
 
 def read_state_dict(path: str | Path) -> dict[str, Tensor]:
-    """Read parameters from a .safetensors or PyTorch file, out of the usual wrappings.
+    """Read an encoder's parameters from a .safetensors or PyTorch file.
+
+    A training checkpoint's `state_dict` or `model` is unpacked, and prefixes such as `module.` and `backbone.` that
+    all names have are removed. Nothing in the file is executed.
 
     Raises
     ------
-    ModelError
-        When the file is missing, is no checkpoint, holds anything but plain data, or no tensors.
+    CheckpointError
+        When the file is missing, damaged or unsafe, or holds no tensors.
     """
-    path = Path(path)
-    if not path.is_file():
-        raise ModelError(f"there is no file {path} to read pretrained weights from")
-    try:
-        if path.suffix == ".safetensors":
-            loaded: Any = safetensors.torch.load_file(path)
-        else:
-            loaded = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, KeyError, ValueError, safetensors.SafetensorError) as error:
-        raise ModelError(f"{path} is not a file of plain tensors, or it is damaged: {error}") from error
+    loaded: Any = read_tensors(path)
     for key in _WRAPPERS:
         if isinstance(loaded, Mapping) and isinstance(loaded.get(key), Mapping):
             loaded = loaded[key]
             break
     tensors = {k: v for k, v in loaded.items() if isinstance(v, Tensor)} if isinstance(loaded, Mapping) else {}
     if not tensors:
-        raise ModelError(f"{path} holds no parameters by name")
+        raise CheckpointError(f"{path} holds no parameters by name")
     for prefix in _PREFIXES:
         if all(name.startswith(prefix) for name in tensors):
             tensors = {name[len(prefix) :]: value for name, value in tensors.items()}
@@ -51,12 +42,14 @@ def read_state_dict(path: str | Path) -> dict[str, Tensor]:
 
 
 def load_local(backbone: nn.Module, name: str, pretrained: bool | str | Path) -> None:
-    """Load a local file into an encoder of our own; parameters of a classifier that it lacks are left out.
+    """Load a local file into an encoder; parameters that it does not have, such as a classifier's, are ignored.
 
     Raises
     ------
     ModelError
-        When weights are asked for that nobody publishes, or the file is not for this encoder.
+        For `pretrained=True`, as no weights of these encoders are published, and for the weights of another encoder.
+    CheckpointError
+        When the file cannot be read.
     """
     if pretrained is False:
         return

@@ -1,4 +1,4 @@
-"""Cutting maps into windows for attention, and putting them together again."""
+"""Partition of feature maps into attention windows, and its inverse."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 
 def pad_to_multiple(x: Tensor, multiple: Sequence[int], *, dims: tuple[int, int]) -> Tensor:
-    """Pad two neighbouring dimensions with zeros at their ends, up to multiples."""
+    """Zero-pad two adjacent dimensions at their ends to multiples."""
     down = -x.shape[dims[0]] % multiple[0]
     right = -x.shape[dims[1]] % multiple[1]
     if not down and not right:
@@ -19,13 +19,13 @@ def pad_to_multiple(x: Tensor, multiple: Sequence[int], *, dims: tuple[int, int]
 
 
 def to_windows(x: Tensor, window: Sequence[int]) -> Tensor:
-    """Cut [B, h, w, C] into [B, n, N, C]: n windows of N cells."""
+    """Partition [B, h, w, C] into [B, n, N, C]: n windows of N positions."""
     batch, height, width, channels = x.shape
     x = x.view(batch, height // window[0], window[0], width // window[1], window[1], channels)
     return x.transpose(2, 3).reshape(batch, -1, window[0] * window[1], channels)
 
 
 def from_windows(x: Tensor, window: Sequence[int], size: Sequence[int]) -> Tensor:
-    """Put [B, n, N, C] together to [B, h, w, C]."""
+    """Merge windows [B, n, N, C] into [B, h, w, C]."""
     x = x.view(x.shape[0], size[0] // window[0], size[1] // window[1], window[0], window[1], -1)
     return x.transpose(2, 3).reshape(x.shape[0], size[0], size[1], -1)

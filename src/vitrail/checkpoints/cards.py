@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from vitrail.datasets.label_sets import label_set, list_label_sets
-from vitrail.datasets.palette import distinct_colours
 from vitrail.errors import CheckpointError
 from vitrail.segmentors import ModelCard
+from vitrail.visualize.palette import distinct_colours
 
 
 def card_from_recipe(

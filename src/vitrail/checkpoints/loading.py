@@ -10,16 +10,17 @@ from typing import Any
 import torch
 
 from vitrail.checkpoints.index import PROJECTS, Entry, find_by_file, find_by_fingerprint, find_by_name, index
-from vitrail.checkpoints.native import is_safetensors, load_model, save_model
+from vitrail.checkpoints.native import load_model, save_model
 from vitrail.checkpoints.sources.cgnet_authors import CGNET_AUTHORS
 from vitrail.checkpoints.sources.mmseg import MMSEG
 from vitrail.checkpoints.sources.source import Importer, convert
 from vitrail.checkpoints.sources.ssseg import SSSEG
-from vitrail.datasets.palette import distinct_colours
 from vitrail.errors import CheckpointError, nearest
 from vitrail.files.download import download
 from vitrail.files.torch_file import read_pickle
+from vitrail.files.weights_file import is_safetensors
 from vitrail.segmentors import ModelCard, Segmentor
+from vitrail.visualize.palette import distinct_colours
 
 IMPORTERS: tuple[Importer, ...] = (MMSEG, SSSEG, CGNET_AUTHORS)
 
@@ -36,6 +37,7 @@ def load(
     device: str | torch.device = "cpu",
     like: str | None = None,
     classes: Sequence[str] | None = None,
+    trust_imports: bool = False,
 ) -> Segmentor:
     """Return a model that is ready to predict.
 
@@ -51,6 +53,9 @@ def load(
         The published model that a checkpoint of another project is built like, where the file does not say.
     classes : sequence of str, optional
         The names of its classes, where they are not those of `like`.
+    trust_imports : bool
+        Let the file import the modules that it names, which runs their code. Otherwise a model of a plugin's needs the
+        plugin to be installed or imported already.
 
     Returns
     -------
@@ -62,6 +67,8 @@ def load(
     CheckpointError
         For an unknown name (the nearest known one is suggested), and for a file that is missing, damaged, unsafe, of
         an unknown kind, or does not fit the model it describes.
+    PluginError
+        For a file that needs a module which is not imported; the message says which, and how to allow it.
 
     Examples
     --------
@@ -73,10 +80,10 @@ def load(
     path, entry = _locate(str(name))
     if card is None and entry is not None:
         card = entry.card()
-    return load_file(path, card).to(device)
+    return load_file(path, card, trust_imports=trust_imports).to(device)
 
 
-def load_file(path: Path, card: ModelCard | None = None) -> Segmentor:
+def load_file(path: Path, card: ModelCard | None = None, *, trust_imports: bool = False) -> Segmentor:
     """Return the model in a local file of any supported kind, on the CPU.
 
     Parameters
@@ -86,9 +93,11 @@ def load_file(path: Path, card: ModelCard | None = None) -> Segmentor:
     card : ModelCard, optional
         What a checkpoint of another project is; None finds out from what is in the file, from its name, and from the
         shapes of its tensors, in this order.
+    trust_imports : bool
+        As in `load`.
     """
     if is_safetensors(path):
-        return load_model(path)
+        return load_model(path, trust_imports=trust_imports)
     content = read_pickle(path)
     for importer in IMPORTERS:
         if importer.recognise(content):
@@ -103,7 +112,12 @@ def load_file(path: Path, card: ModelCard | None = None) -> Segmentor:
 
 
 def convert_file(
-    source: str | Path, target: str | Path, *, like: str | None = None, classes: Sequence[str] | None = None
+    source: str | Path,
+    target: str | Path,
+    *,
+    like: str | None = None,
+    classes: Sequence[str] | None = None,
+    trust_imports: bool = False,
 ) -> str:
     """Write whatever `load` reads as one self-describing .safetensors file; return a line that says what it is.
 
@@ -114,7 +128,7 @@ def convert_file(
     """
     if Path(target).suffix != ".safetensors":
         raise CheckpointError(f"a converted model is a .safetensors file, not {target}")
-    model = load(source, like=like, classes=classes)
+    model = load(source, like=like, classes=classes, trust_imports=trust_imports)
     save_model(model, target)
     card = model.card
     name = card.name if card and card.name else Path(source).stem

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from vitrail.checkpoints.imports import imports_of, required_imports
 from vitrail.checkpoints.state import load_state, model_state
 from vitrail.errors import CheckpointError
 from vitrail.files.atomic import atomic_path
@@ -41,7 +43,8 @@ def save_model(model: Segmentor, path: str | Path) -> None:
             "assign model.card a ModelCard that holds the recipe"
         )
     tensors, aliases = _without_sharing(model_state(model))
-    described = {"format": FORMAT, "card": model.card.to_dict(), "aliases": aliases}
+    card = replace(model.card, imports=required_imports(model.card.recipe))
+    described = {"format": FORMAT, "card": card.to_dict(), "aliases": aliases}
     try:
         with atomic_path(path) as temporary:
             save_file(tensors, temporary, metadata={METADATA_KEY: json.dumps(described), "format": "pt"})
@@ -49,13 +52,16 @@ def save_model(model: Segmentor, path: str | Path) -> None:
         raise CheckpointError(f"cannot write {path}: {error}") from error
 
 
-def load_model(path: str | Path) -> Segmentor:
+def load_model(path: str | Path, *, trust_imports: bool = False) -> Segmentor:
     """Rebuild a model from a file that `save_model` wrote.
 
     Parameters
     ----------
     path : path
         The .safetensors file.
+    trust_imports : bool
+        Import the modules that the file names, if it needs any; otherwise they have to be installed plugins or
+        imported already.
 
     Returns
     -------
@@ -66,6 +72,8 @@ def load_model(path: str | Path) -> Segmentor:
     ------
     CheckpointError
         When the file is missing, is no model file or a damaged one, or when its weights do not fit its description.
+    PluginError
+        When it needs a module that is not imported; the message says which, and how to allow it.
     """
     described, tensors = _read(Path(path))
     card = read_card(described, str(path))
@@ -73,7 +81,8 @@ def load_model(path: str | Path) -> Segmentor:
     count = settings.get("num_classes") or len(card.classes)
     if count != len(card.classes):
         raise CheckpointError(f"{path}: its recipe says {count} classes, but it names {len(card.classes)}")
-    model = build_model(settings, count)
+    with imports_of(card, str(path), trust=trust_imports):
+        model = build_model(settings, count)
     for alias, name in described.get("aliases", {}).items():
         tensors[alias] = tensors[name]
     load_state(model, tensors, str(path))
@@ -99,13 +108,6 @@ def read_card(described: dict[str, Any], source: str) -> ModelCard:
     except (KeyError, TypeError, ValueError) as error:
         raise CheckpointError(f"{source}: its model card is incomplete ({type(error).__name__}: {error})") from error
     return card
-
-
-def is_safetensors(path: Path) -> bool:
-    """Say whether a file begins as a .safetensors does: the length of a JSON header, and its brace."""
-    with path.open("rb") as file:
-        head = file.read(9)
-    return len(head) == 9 and head[8:] == b"{"
 
 
 def _read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:

@@ -1,29 +1,32 @@
-"""Benchmarks, users' own folders, and how samples are drawn from them."""
+"""Datasets: benchmarks, folders of the user's own images, generated scenes; samplers and collation."""
 
-from vitrail.datasets.benchmark import BENCHMARKS, IGNORE, Benchmark, Split, register_benchmark
+from vitrail.datasets.benchmark import Benchmark, Split
 from vitrail.datasets.collate import collate_eval, collate_train
 from vitrail.datasets.dataset import (
+    DATASETS,
     SegmentationDataset,
     Source,
+    benchmarks,
     create_dataset,
     list_datasets,
+    register_benchmark,
     register_dataset,
 )
 from vitrail.datasets.image_files import read_image
 from vitrail.datasets.mask_files import read_mask
-from vitrail.datasets.sampler import Draw, EvalSampler, TrainSampler
+from vitrail.datasets.sampler import EvalSampler, SampleKey, TrainSampler
 from vitrail.registry import import_submodules
 
 __all__ = [
-    "BENCHMARKS",
-    "IGNORE",
+    "DATASETS",
     "Benchmark",
-    "Draw",
     "EvalSampler",
+    "SampleKey",
     "SegmentationDataset",
     "Source",
     "Split",
     "TrainSampler",
+    "benchmarks",
     "collate_eval",
     "collate_train",
     "create_dataset",

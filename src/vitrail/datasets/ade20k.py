@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from vitrail.datasets.benchmark import IGNORE, Benchmark, Split, register_benchmark
+from vitrail.datasets.benchmark import Benchmark, Split
+from vitrail.datasets.dataset import register_benchmark
+from vitrail.labels import IGNORE
 
 # In the order of the benchmark's objectInfo150.txt; colours as in the benchmark's color150.mat.
 _CLASSES: dict[str, tuple[int, int, int]] = {

@@ -6,7 +6,8 @@ line) beside its folders.
 
 from __future__ import annotations
 
-from vitrail.datasets.benchmark import Benchmark, Split, register_benchmark
+from vitrail.datasets.benchmark import Benchmark, Split
+from vitrail.datasets.dataset import register_benchmark
 from vitrail.datasets.voc import VOC
 
 # Names as in SSSegmentation; the paper calls coat upper-clothes, the hands arms, and bags bag.

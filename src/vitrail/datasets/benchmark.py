@@ -1,30 +1,24 @@
-"""What is known about a dataset before a single file is read: names, colours, layout, label values."""
+"""Descriptions of datasets as plain data: class names, colours, file layout, label values."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from vitrail.errors import DatasetError
-from vitrail.registry import Registry
-from vitrail.transforms.sizes import IGNORE
-
-__all__ = ["BENCHMARKS", "IGNORE", "MAX_CLASSES", "Benchmark", "Split", "register_benchmark"]
-
-MAX_CLASSES = 254
+MAX_CLASSES = 254  # the largest number of classes in an 8-bit mask: 255 is ignored, and 254 marks unknown values
 
 
 @dataclass(frozen=True)
 class Split:
-    """Where the files of one split lie below the root of the official download.
+    """The files of one split, below the root of the official download.
 
     Attributes
     ----------
     images, masks : str
-        Paths with `{id}` for the image's id, such as "JPEGImages/{id}.jpg". An id may contain slashes.
+        Relative paths with `{id}` in place of the image's id, such as "JPEGImages/{id}.jpg". An id may contain slashes.
     ids : str or None
-        A text file that lists the ids: the first column of each line, reduced to what `{id}` stands for in `images`
-        when it is a path, and taken as it is otherwise. None takes every file that matches `images`.
+        A text file that lists the ids: the first column of each line, reduced to its `{id}` when it is a path of
+        the form `images`, and taken as it is otherwise. None takes every file that matches `images`.
     """
 
     images: str
@@ -39,19 +33,19 @@ class Benchmark:
     Attributes
     ----------
     name, title : str
-        The name in recipes, and the name people use.
+        The name in recipes, and the dataset's usual name.
     classes : tuple of str
         Class names, by class index.
     palette : tuple of (int, int, int)
         One RGB colour per class.
     splits : mapping from str to Split or tuple of str
-        By name; "train" and "val" at least. A tuple of names stands for those splits one after the other. Empty for
-        a dataset without files.
+        By name; "train" and "val" at least. A tuple of names is the concatenation of those splits. Empty for a
+        dataset without files.
     labels : mapping from int to int, or None
-        Raw mask value to class index (255 = ignored); values that are not named are errors. None: the raw values are
-        the class indices, and 255 is ignored.
+        Raw mask value to class index (255 = ignored); values that are not listed are errors. None: the raw values
+        are the class indices, and 255 is ignored.
     flip_pairs : tuple of (int, int)
-        Left-right pairs of classes, which change places when an image is mirrored.
+        Left-right pairs of classes, which are swapped when an image is flipped.
     citation : str
         The paper.
     """
@@ -70,12 +64,3 @@ class Benchmark:
             raise ValueError(f"{self.name}: {len(self.classes)} classes but {len(self.palette)} colours")
         if len(self.classes) > MAX_CLASSES:
             raise ValueError(f"{self.name}: {len(self.classes)} classes, but 8-bit masks hold {MAX_CLASSES} at most")
-
-
-BENCHMARKS: Registry[Benchmark] = Registry("dataset", DatasetError, "vitrail.datasets")
-
-
-def register_benchmark(benchmark: Benchmark) -> Benchmark:
-    """Register a description under its name."""
-    BENCHMARKS.add(benchmark.name, benchmark)
-    return benchmark

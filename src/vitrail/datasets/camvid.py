@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from vitrail.datasets.benchmark import IGNORE, Benchmark, Split, register_benchmark
+from vitrail.datasets.benchmark import Benchmark, Split
+from vitrail.datasets.dataset import register_benchmark
+from vitrail.labels import IGNORE
 
 _UNLABELLED = 11
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from vitrail.datasets.benchmark import Benchmark, Split, register_benchmark
+from vitrail.datasets.benchmark import Benchmark, Split
+from vitrail.datasets.dataset import register_benchmark
 from vitrail.datasets.lip import LIP
 
 

@@ -1,8 +1,10 @@
-"""Cityscapes: 34 raw labels of which 19 are judged; images and fine or coarse annotations."""
+"""Cityscapes: 34 raw labels, 19 of which are evaluated; images and fine or coarse annotations."""
 
 from __future__ import annotations
 
-from vitrail.datasets.benchmark import IGNORE, Benchmark, Split, register_benchmark
+from vitrail.datasets.benchmark import Benchmark, Split
+from vitrail.datasets.dataset import register_benchmark
+from vitrail.labels import IGNORE
 
 # label id: name and colour, as in the cityscapesScripts package; all other ids are not judged
 _JUDGED = {

@@ -1,4 +1,4 @@
-"""classes.txt and classes.yaml: what a user says about the classes of their own masks."""
+"""classes.txt and classes.yaml: descriptions of the classes of a user's own masks."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from typing import Any
 import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
-from vitrail.datasets.benchmark import IGNORE
 from vitrail.errors import DatasetError, nearest
+from vitrail.labels import IGNORE
 
 Colour = tuple[int, int, int]
 
@@ -27,7 +27,7 @@ class ClassFile(BaseModel):
     values : tuple of int, optional
         The mask value of each class; the default is 0, 1, 2, ….
     ignore : tuple of int or of (int, int, int)
-        Mask values, or colours in coloured masks, that are not judged. 255 always is, unless it is a class's value.
+        Mask values, or colours in coloured masks, that are ignored. 255 always is, unless it is a class's value.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -67,7 +67,7 @@ def find_class_file(root: Path) -> ClassFile | None:
     Raises
     ------
     DatasetError
-        When the file does not say what it should.
+        When the file cannot be read or is not a valid description.
     """
     for name in ("classes.yaml", "classes.yml"):
         if (root / name).is_file():

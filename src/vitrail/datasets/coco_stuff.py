@@ -1,4 +1,4 @@
-"""COCO-Stuff, 91 things and 91 kinds of stuff: the 10,000 images of release 1.1, and the 164,000 of COCO 2017.
+"""COCO-Stuff, 91 thing and 91 stuff classes: the 10,000 images of release 1.1, and the 164,000 of COCO 2017.
 
 Eleven labels have no masks: street sign, hat, shoe, eye glasses, plate, mirror, window, desk, door, blender and hair
 brush. They are classes nevertheless, as in SSSegmentation; without them this is the order of MMSegmentation's 171.
@@ -6,8 +6,10 @@ brush. They are classes nevertheless, as in SSSegmentation; without them this is
 
 from __future__ import annotations
 
-from vitrail.datasets.benchmark import IGNORE, Benchmark, Split, register_benchmark
+from vitrail.datasets.benchmark import Benchmark, Split
+from vitrail.datasets.dataset import register_benchmark
 from vitrail.datasets.voc import voc_colour
+from vitrail.labels import IGNORE
 
 _CLASSES = (
     "person",

@@ -1,4 +1,4 @@
-"""From samples to batches."""
+"""Collation of samples to batches."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def collate_train(samples: Sequence[dict[str, Any]]) -> dict[str, Any]:
 
 
 def collate_eval(samples: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """Gather samples of any size.
+    """Collect samples of any size in lists.
 
     Returns
     -------

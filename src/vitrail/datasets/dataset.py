@@ -1,8 +1,9 @@
-"""One dataset class for everything: a description, a source of images with masks, and a transform."""
+"""The registry of datasets, and the one dataset class: a description, a source of images with masks, a transform."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -10,11 +11,11 @@ import torch
 from torch.utils.data import Dataset
 from torchvision import tv_tensors
 
-from vitrail.datasets.benchmark import BENCHMARKS, Benchmark
+from vitrail.datasets.benchmark import Benchmark
 from vitrail.datasets.files import benchmark_files
-from vitrail.datasets.sampler import Draw
-from vitrail.errors import DatasetError, nearest
-from vitrail.registry import Registry, check_arguments
+from vitrail.datasets.sampler import SampleKey
+from vitrail.errors import DatasetError
+from vitrail.registry import Registry, calling_module, check_arguments, first_line
 
 Sample = dict[str, Any]
 Transform = Callable[[Sample], Sample]
@@ -29,22 +30,89 @@ class Source(Protocol):
         """Return image, uint8 RGB [3, H, W], and mask, uint8 [H, W] of class indices with 255 ignored."""
 
 
-Builder = Callable[..., tuple[Benchmark, Source]]
-DATASETS: Registry[Builder] = Registry("dataset", DatasetError, "vitrail.datasets")
+DatasetBuilder = Callable[..., tuple[Benchmark, Source]]
 
 
-def register_dataset(name: str) -> Callable[[Builder], Builder]:
-    """Register a dataset that needs code of its own.
+@dataclass(frozen=True)
+class RegisteredDataset:
+    """A registered dataset.
 
-    The function takes the root, the split and its own keyword-only options, and returns description and source.
-    A benchmark of image files needs no code: a description given to `register_benchmark` is enough.
+    Attributes
+    ----------
+    builder : callable
+        `(root, split, *, …) -> (Benchmark, Source)`, where root is a Path or None.
+    benchmark : Benchmark or None
+        The description of a dataset whose classes are known before it is opened.
     """
 
-    def register(builder: Builder) -> Builder:
-        DATASETS.add(name, builder)
+    builder: DatasetBuilder
+    benchmark: Benchmark | None = None
+
+    @property
+    def summary(self) -> str:
+        """One line that says what it is."""
+        if self.benchmark is not None:
+            return f"{self.benchmark.title}, {len(self.benchmark.classes)} classes"
+        return first_line(self.builder)
+
+
+DATASETS: Registry[RegisteredDataset] = Registry("dataset", DatasetError, "vitrail.datasets")
+
+
+def register_benchmark(benchmark: Benchmark) -> Benchmark:
+    """Register a dataset of image files under the name in its description; it needs no code of its own.
+
+    Parameters
+    ----------
+    benchmark : Benchmark
+        Classes, colours and file layout.
+
+    Returns
+    -------
+    Benchmark
+        The same description.
+    """
+
+    def builder(root: Path | None, split: str) -> tuple[Benchmark, Source]:
+        return benchmark, benchmark_files(benchmark, root, split)
+
+    DATASETS.add(benchmark.name, RegisteredDataset(builder, benchmark), module=calling_module())
+    return benchmark
+
+
+def register_dataset(name: str, *, benchmark: Benchmark | None = None) -> Callable[[DatasetBuilder], DatasetBuilder]:
+    """Register a dataset that needs code of its own.
+
+    Parameters
+    ----------
+    name : str
+        Its name in recipes.
+    benchmark : Benchmark, optional
+        Its description, if the classes are known before it is opened.
+
+    Returns
+    -------
+    callable
+        A decorator for the builder `(root, split, *, …) -> (Benchmark, Source)`: root is a Path or None, and the
+        keyword-only parameters are the dataset's options.
+
+    Examples
+    --------
+    >>> @register_dataset("my_files")
+    ... def my_files(root, split, *, suffix=".png"):
+    ...     return Benchmark(...), MyFiles(root, split, suffix)
+    """
+
+    def register(builder: DatasetBuilder) -> DatasetBuilder:
+        DATASETS.add(name, RegisteredDataset(builder, benchmark), module=builder.__module__)
         return builder
 
     return register
+
+
+def benchmarks() -> dict[str, Benchmark]:
+    """Return the descriptions of all datasets whose classes are known before they are opened, by name."""
+    return {name: entry.benchmark for name, entry in DATASETS.items() if entry.benchmark is not None}
 
 
 class SegmentationDataset(Dataset[Sample]):
@@ -58,9 +126,9 @@ class SegmentationDataset(Dataset[Sample]):
     benchmark : Benchmark
         Classes, palette and flip pairs.
     source : Source
-        Where images and masks come from.
+        Provides the images and masks.
     transform : callable, optional
-        From sample to sample.
+        Maps a sample to a sample.
     """
 
     def __init__(self, benchmark: Benchmark, source: Source, transform: Transform | None = None) -> None:
@@ -76,16 +144,16 @@ class SegmentationDataset(Dataset[Sample]):
     def __len__(self) -> int:
         return len(self.source.ids)
 
-    def __getitem__(self, key: int | Draw) -> Sample:
+    def __getitem__(self, key: int | SampleKey) -> Sample:
         """Return a sample.
 
         Parameters
         ----------
-        key : int or Draw
-            With a `Draw`, the transform's random choices are determined by `key.seed`, and torch's global random
-            state is left as it was.
+        key : int or SampleKey
+            A `SampleKey` seeds the transform's random choices with `key.seed` and leaves torch's global random state
+            as it was.
         """
-        if not isinstance(key, Draw):
+        if not isinstance(key, SampleKey):
             return self._sample(key)
         generator = torch.default_generator  # not torch.manual_seed, which would reseed the accelerators too
         state = generator.get_state()
@@ -116,11 +184,11 @@ def create_dataset(
     name : str
         One of `list_datasets()`.
     root : str or Path or None
-        The dataset's folder, or its official archive. Datasets without files, such as "scenes", need none.
+        The dataset's folder or its official archive; None for datasets without files, such as "scenes".
     split : str
         Such as "train" or "val".
     transform : callable, optional
-        From sample to sample, such as `vitrail.transforms.TrainTransform`.
+        Maps a sample to a sample, such as `vitrail.transforms.TrainTransform`.
     **options
         Keyword arguments of the dataset's builder; one that it does not take is an error.
 
@@ -133,23 +201,12 @@ def create_dataset(
     DatasetError
         When name, split or option are unknown, or the files are missing or inconsistent.
     """
-    path = None if root is None else Path(root).expanduser()
-    if name in DATASETS:
-        builder = DATASETS[name]
-        check_arguments(builder, options, f"dataset {name!r}", DatasetError)
-        benchmark, source = builder(path, split, **options)
-        return SegmentationDataset(benchmark, source, transform)
-    if name not in BENCHMARKS:
-        raise DatasetError(f"unknown dataset {name!r}.{nearest(name, list_datasets())} Known: {_known()}.")
-    check_arguments(benchmark_files, options, f"dataset {name!r}", DatasetError)
-    benchmark = BENCHMARKS[name]
-    return SegmentationDataset(benchmark, benchmark_files(benchmark, path, split), transform)
+    builder = DATASETS[name].builder
+    check_arguments(builder, options, f"dataset {name!r}", DatasetError)
+    benchmark, source = builder(None if root is None else Path(root).expanduser(), split, **options)
+    return SegmentationDataset(benchmark, source, transform)
 
 
 def list_datasets() -> list[str]:
     """Return the names that `create_dataset` takes."""
-    return sorted({*BENCHMARKS, *DATASETS})
-
-
-def _known() -> str:
-    return ", ".join(list_datasets())
+    return list(DATASETS)

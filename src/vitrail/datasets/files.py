@@ -1,4 +1,4 @@
-"""Image and mask files of a benchmark, found by its description."""
+"""The image and mask files of a benchmark, found by its description."""
 
 from __future__ import annotations
 
@@ -31,11 +31,11 @@ class PairedFiles:
     Parameters
     ----------
     files : Files
-        Where they are read from.
+        Storage to read from.
     pairs : sequence of Pair
-        What belongs together.
+        The images with their masks.
     read_mask : MaskReader
-        How masks become class indices.
+        Converts mask files to class indices.
     """
 
     def __init__(self, files: Files, pairs: Sequence[Pair], read_mask: MaskReader) -> None:
@@ -112,7 +112,7 @@ def _landmarks(part: Split) -> list[str]:
 
 
 def _fixed_folder(pattern: str) -> str:
-    """The folder that a pattern such as "JPEGImages/{id}.jpg" lies in, whatever the id."""
+    """Return the folder of a pattern such as "JPEGImages/{id}.jpg" that does not depend on the id."""
     return pattern.split("{id}", 1)[0].rpartition("/")[0]
 
 

@@ -1,4 +1,4 @@
-"""A user's own images and masks.
+"""The dataset "folder": a user's own images and masks.
 
 Layouts, below the root:
 
@@ -6,7 +6,7 @@ Layouts, below the root:
 - `images/train/`, `images/val/`, `masks/train/`, `masks/val/`;
 - `train/images/`, `train/masks/`, `val/images/`, `val/masks/`.
 
-An image and its mask share the path below these folders, up to the suffix. Classes stand in `classes.yaml` or
+An image and its mask share the path below these folders, up to the suffix. Classes are described in `classes.yaml` or
 `classes.txt` (see `class_file.ClassFile`); without either they are inferred from the masks.
 """
 
@@ -21,13 +21,13 @@ from vitrail.datasets.benchmark import Benchmark
 from vitrail.datasets.class_file import ClassFile, find_class_file
 from vitrail.datasets.dataset import register_dataset
 from vitrail.datasets.files import Pair, PairedFiles
+from vitrail.datasets.image_files import IMAGE_SUFFIXES
 from vitrail.datasets.infer_classes import infer_classes, is_coloured
 from vitrail.datasets.mask_files import ColourMasks, IndexMasks, MaskReader
-from vitrail.datasets.palette import distinct_colours
 from vitrail.datasets.storage import Folder
 from vitrail.errors import DatasetError, nearest
+from vitrail.visualize.palette import distinct_colours
 
-_IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".gif", ".ppm", ".pgm", ".jp2")
 _LISTED = 3
 
 
@@ -44,7 +44,7 @@ def folder(
     val_fraction: float = 0.2,
     split_seed: int = 0,
 ) -> tuple[Benchmark, PairedFiles]:
-    """Open a folder of images and masks.
+    """The user's own images and masks in a folder.
 
     Parameters
     ----------
@@ -55,14 +55,14 @@ def folder(
     images, masks : str
         Names of the folders of images and of masks.
     image_suffix, mask_suffix : str
-        What follows the common stem in file names, before the extension, such as "_mask".
+        Suffix of the file names after the common stem, before the extension, such as "_mask".
     coloured : bool, optional
-        Whether colours in the masks stand for classes, as listed under `palette` in classes.yaml, rather than values.
-        The default looks at the first mask.
+        Whether colours in the masks encode the classes, as listed under `palette` in classes.yaml, rather than values.
+        None decides by the first mask.
     val_fraction : float
-        Share of the images that become "val", if the folder itself has no splits.
+        Fraction of the images in "val" when the folder has no splits.
     split_seed : int
-        Seed of that choice.
+        Seed of that random split.
 
     Raises
     ------
@@ -121,7 +121,7 @@ def _describe(root: Path, classes: ClassFile) -> Benchmark:
 
 
 class _Pairing:
-    """Finds what belongs together below one root."""
+    """Pairs images with masks below one root."""
 
     def __init__(self, files: Folder, images: str, masks: str, image_suffix: str, mask_suffix: str) -> None:
         self.files = files
@@ -143,7 +143,7 @@ class _Pairing:
         found: dict[str, str] = {}
         for name in self.files.below(folder):
             path = PurePosixPath(name)
-            if path.suffix.lower() not in _IMAGE_SUFFIXES or not path.stem.endswith(suffix):
+            if path.suffix.lower() not in IMAGE_SUFFIXES or not path.stem.endswith(suffix):
                 continue
             inside = path.relative_to(folder)
             stem = str(inside.with_name(inside.stem[: len(inside.stem) - len(suffix)]))

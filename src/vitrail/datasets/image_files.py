@@ -1,4 +1,4 @@
-"""Image files of every common kind as 8-bit RGB.
+"""Read image files of all common formats as 8-bit RGB.
 
 Pillow decodes all of them. torchvision's own decoders are somewhat faster (PNG by a seventh, JPEG by a third), but they
 are deprecated since torchvision 0.29, and a PNG with a flipped bit makes them end the process.
@@ -6,26 +6,18 @@ are deprecated since torchvision 0.29, and a PNG with a flipped bit makes them e
 
 from __future__ import annotations
 
+import contextlib
 import io
 from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image, ImageFile, UnidentifiedImageError
+from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError
 from torchvision import tv_tensors
 
 from vitrail.errors import DatasetError
 
-_ORIENTATION = 0x0112
-_TURNS = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".gif", ".ppm", ".pgm", ".jp2")
 
 
 def read_image(path: str | Path) -> tv_tensors.Image:
@@ -62,13 +54,14 @@ def decode_image(data: bytes, where: str) -> tv_tensors.Image:
     Parameters
     ----------
     data : bytes
-        The content of the file.
+        Content of the file.
     where : str
-        The file's name in error messages.
+        Name of the file for error messages.
     """
     image = open_image(data, where)
     load_pixels(image, where)
-    pixels = np.array(_to_rgb(_upright(image), where))
+    _turn_upright(image)
+    pixels = np.array(_to_rgb(image, where))
     return tv_tensors.Image(torch.from_numpy(pixels).permute(2, 0, 1))
 
 
@@ -103,13 +96,10 @@ def load_pixels(image: Image.Image, where: str) -> None:
         raise DatasetError(f"the image {where} is truncated or damaged ({error}): replace the file") from error
 
 
-def _upright(image: Image.Image) -> Image.Image:
-    try:
-        orientation = image.getexif().get(_ORIENTATION, 1)
-    except SyntaxError:  # the camera's notes are damaged, the pixels are not
-        return image
-    turn = _TURNS.get(orientation)
-    return image if turn is None else image.transpose(turn)
+def _turn_upright(image: Image.Image) -> None:
+    # Damaged EXIF data make Pillow raise almost anything, before or after it turns the pixels, which are not damaged.
+    with contextlib.suppress(Exception):
+        ImageOps.exif_transpose(image, in_place=True)
 
 
 def _to_rgb(image: Image.Image, where: str) -> Image.Image:

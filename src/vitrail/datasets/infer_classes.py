@@ -1,4 +1,4 @@
-"""Classes from nothing but masks: the values that occur in them."""
+"""Infer the classes of masks from the values that occur in them."""
 
 from __future__ import annotations
 
@@ -9,18 +9,19 @@ from collections.abc import Sequence
 import numpy as np
 from tqdm import tqdm
 
-from vitrail.datasets.benchmark import IGNORE, MAX_CLASSES
+from vitrail.datasets.benchmark import MAX_CLASSES
 from vitrail.datasets.class_file import ClassFile
 from vitrail.datasets.mask_files import decode_colours, decode_values, open_image
 from vitrail.datasets.storage import Files
 from vitrail.errors import DatasetError
+from vitrail.labels import IGNORE
 
 logger = logging.getLogger(__name__)
 _LISTED = 20
 
 
 def is_coloured(files: Files, mask: str) -> bool:
-    """Whether a mask file is an RGB image whose channels differ, rather than one of values."""
+    """Return whether a mask file is an RGB image whose channels differ, rather than an image of class values."""
     data, where = files.read(mask), files.locate(mask)
     if open_image(data, where).mode not in ("RGB", "RGBA"):
         return False
@@ -31,16 +32,16 @@ def is_coloured(files: Files, mask: str) -> bool:
 def infer_classes(files: Files, masks: Sequence[str], coloured: bool) -> ClassFile:
     """Scan masks for their values and make each one a class.
 
-    255 stands for ignored pixels, unless the masks hold nothing but 0 and 255: those are two classes.
+    255 marks ignored pixels, unless the masks hold nothing but 0 and 255: those are two classes.
 
     Parameters
     ----------
     files : Files
-        Where the masks are.
+        Storage of the masks.
     masks : sequence of str
         All masks of the dataset, so that every split gets the same classes.
     coloured : bool
-        Whether colours stand for classes, which cannot be inferred.
+        Whether colours encode the classes, which cannot be inferred.
 
     Raises
     ------
@@ -50,7 +51,7 @@ def infer_classes(files: Files, masks: Sequence[str], coloured: bool) -> ClassFi
     if coloured:
         raise DatasetError(_colours_wanted(files, masks[0]))
     found: set[int] = set()
-    for name in tqdm(masks, desc="looking for classes in the masks", unit="mask", disable=None, leave=False):
+    for name in tqdm(masks, desc="infer classes from masks", unit="mask", disable=None, leave=False):
         found.update(np.unique(decode_values(files.read(name), files.locate(name))).tolist())
         if len(found) > MAX_CLASSES + 1:
             raise DatasetError(
@@ -72,7 +73,7 @@ def infer_classes(files: Files, masks: Sequence[str], coloured: bool) -> ClassFi
 
 @functools.cache
 def _warn_once(message: str) -> None:
-    """Tell it for the first split that is opened, and not again for the others."""
+    """Warn for the first split that is opened, and not again for the others."""
     logger.warning(message)
 
 

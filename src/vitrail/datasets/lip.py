@@ -1,8 +1,9 @@
-"""Look into Person: 19 parts and garments of single people; the left and the right of a person are classes apart."""
+"""Look into Person: 19 parts and garments of single people; left and right limbs are different classes."""
 
 from __future__ import annotations
 
-from vitrail.datasets.benchmark import Benchmark, Split, register_benchmark
+from vitrail.datasets.benchmark import Benchmark, Split
+from vitrail.datasets.dataset import register_benchmark
 
 _CLASSES: dict[str, tuple[int, int, int]] = {
     "Background": (0, 0, 0),

@@ -1,4 +1,4 @@
-"""Mask files as class indices, with every value checked."""
+"""Read mask files as class indices and check every value."""
 
 from __future__ import annotations
 
@@ -13,17 +13,18 @@ import torch
 from PIL import Image
 from torchvision import tv_tensors
 
-from vitrail.datasets.benchmark import IGNORE, Benchmark
+from vitrail.datasets.benchmark import Benchmark
 from vitrail.datasets.image_files import load_pixels, open_image
 from vitrail.datasets.matlab import MATLAB_HEADER, read_matlab
 from vitrail.errors import DatasetError
+from vitrail.labels import IGNORE
 
 Array = npt.NDArray[Any]
 _UNKNOWN = 254
 
 
 class MaskReader(Protocol):
-    """Turns the content of a mask file into class indices."""
+    """Converts the content of a mask file to class indices."""
 
     def __call__(self, data: bytes, where: str) -> tv_tensors.Mask:
         """Return uint8 [H, W]; `where` names the file in errors."""
@@ -35,12 +36,12 @@ def read_mask(path: str | Path) -> tv_tensors.Mask:
     Parameters
     ----------
     path : str or Path
-        An image file without loss, such as PNG.
+        An image file with lossless compression, such as PNG.
 
     Returns
     -------
     tv_tensors.Mask
-        uint8 [H, W], the values as they stand in the file.
+        uint8 [H, W], the values in the file.
 
     Raises
     ------
@@ -60,7 +61,7 @@ def read_mask(path: str | Path) -> tv_tensors.Mask:
 
 
 def decode_values(data: bytes, where: str) -> Array:
-    """Decode an index mask: an image without loss, or a file of MATLAB's.
+    """Decode an index mask: a losslessly compressed image, or a MATLAB file.
 
     Returns
     -------
@@ -101,7 +102,7 @@ def decode_colours(data: bytes, where: str) -> Array:
 
 
 class IndexMasks:
-    """Reads masks whose values stand for classes.
+    """Reads masks whose values encode classes.
 
     Parameters
     ----------
@@ -126,7 +127,7 @@ class IndexMasks:
             value = values[indices == _UNKNOWN][0]
             raise DatasetError(
                 f"the mask {where} holds the value {value}, which is no class: "
-                f"the known values are {_ranges(self.labels)}. Mend the mask, or describe the value as ignored"
+                f"the known values are {_ranges(self.labels)}. Correct the mask, or describe the value as ignored"
             )
         return tv_tensors.Mask(torch.from_numpy(indices))
 
@@ -137,7 +138,7 @@ class IndexMasks:
 
 
 class ColourMasks:
-    """Reads masks whose colours stand for classes.
+    """Reads masks whose colours encode classes.
 
     Parameters
     ----------
@@ -182,7 +183,7 @@ def _open_mask(data: bytes, where: str) -> Image.Image:
 
 
 def _ranges(labels: Mapping[int, int]) -> str:
-    """Known values in short: "0–10, 255"."""
+    """Return the known values in short form: "0–10, 255"."""
     runs: list[list[int]] = []
     for value in sorted(labels):
         if runs and value == runs[-1][1] + 1:

@@ -1,4 +1,4 @@
-"""Masks in files of MATLAB's, as COCO-Stuff's first release has them."""
+"""Read masks in MATLAB files, the format of COCO-Stuff's first release."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ import numpy.typing as npt
 from vitrail.errors import DatasetError
 
 MATLAB_HEADER = b"MATLAB 5.0 MAT-file"
-_VARIABLE = "S"  # what COCO-Stuff calls its label map
+_VARIABLE = "S"  # COCO-Stuff's name of the label map
 
 
 def read_matlab(data: bytes, where: str) -> npt.NDArray[Any]:
-    """Read a label map from a file of MATLAB in the formats 5 to 7, not 7.3.
+    """Read a label map from a MATLAB file of format 5 to 7 (not 7.3).
 
     Parameters
     ----------
     data : bytes
-        The file, with the labels in a variable `S`.
+        Content of the file, with the labels in a variable `S`.
     where : str
-        Its name, for errors.
+        Name of the file for error messages.
 
     Returns
     -------

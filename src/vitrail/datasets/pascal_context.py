@@ -1,11 +1,13 @@
-"""PASCAL Context: the 59 most frequent classes of the relabelled VOC 2010, with and without what is none of them.
+"""PASCAL Context: the 59 most frequent classes of the relabelled VOC 2010, with and without a background class.
 
 The masks are those that MMSegmentation's converter makes of the official annotations; 0 stands for all other things.
 """
 
 from __future__ import annotations
 
-from vitrail.datasets.benchmark import IGNORE, Benchmark, Split, register_benchmark
+from vitrail.datasets.benchmark import Benchmark, Split
+from vitrail.datasets.dataset import register_benchmark
+from vitrail.labels import IGNORE
 
 _CLASSES: dict[str, tuple[int, int, int]] = {
     "background": (120, 120, 120),

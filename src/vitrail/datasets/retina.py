@@ -7,7 +7,8 @@ annotated, the first counts.
 
 from __future__ import annotations
 
-from vitrail.datasets.benchmark import Benchmark, Split, register_benchmark
+from vitrail.datasets.benchmark import Benchmark, Split
+from vitrail.datasets.dataset import register_benchmark
 
 
 def _register(name: str, title: str, mask: str, citation: str) -> Benchmark:

@@ -1,4 +1,4 @@
-"""Which images come when, and with which random numbers: a pure function of seed and position."""
+"""Samplers: which image comes when, and with which random seed, as a pure function of seed and position."""
 
 from __future__ import annotations
 
@@ -11,26 +11,26 @@ from torch.utils.data import Sampler
 from vitrail.errors import DatasetError
 
 
-class Draw(NamedTuple):
-    """One draw of the training stream: the image, and the seed of every random choice made for it."""
+class SampleKey(NamedTuple):
+    """One element of the training stream: the index of an image, and the seed of all its random transforms."""
 
-    index: int  # type: ignore[assignment]  # hides tuple.index, which nobody needs here
+    index: int  # type: ignore[assignment]  # hides tuple.index, which is not used
     seed: int
 
 
-class TrainSampler(Sampler[list[Draw]]):
+class TrainSampler(Sampler[list[SampleKey]]):
     """An endless stream of training batches that can start anywhere.
 
-    Each epoch is a permutation of the dataset, cut into global batches; what is left at its end is dropped. Image and
-    seed of a draw depend on `seed` and the position in the stream alone, so the same samples come whatever the number
-    of workers, of processes, and of interruptions.
+    Each epoch is a permutation of the dataset, cut into global batches; an incomplete last batch is dropped. Keys
+    depend only on `seed` and the position in the stream, so the samples are the same for any number of workers,
+    processes and interruptions.
 
     Parameters
     ----------
     length : int
         Number of images in the dataset.
     batch_size : int
-        Size of the global batch: all processes together.
+        Size of the global batch, over all processes.
     seed : int
         Seed of the stream.
     rank, world_size : int
@@ -49,7 +49,7 @@ class TrainSampler(Sampler[list[Draw]]):
     ) -> None:
         if batch_size > length:
             raise DatasetError(
-                f"a batch of {batch_size} images cannot be drawn from {length}: "
+                f"a batch of {batch_size} images is larger than the dataset of {length}: "
                 f"lower train.batch_size to {length} or less"
             )
         if batch_size % world_size:
@@ -69,14 +69,14 @@ class TrainSampler(Sampler[list[Draw]]):
         """Number of batches in one pass over the dataset."""
         return self.length // self.batch_size
 
-    def __iter__(self) -> Iterator[list[Draw]]:
+    def __iter__(self) -> Iterator[list[SampleKey]]:
         share = self.batch_size // self.world_size
         epoch, first = divmod(self.start, self.batches_per_epoch)
         while True:
             order, seeds = self._epoch(epoch)
             for batch in range(first, self.batches_per_epoch):
                 begin = batch * self.batch_size + self.rank * share
-                yield [Draw(order[i], seeds[i]) for i in range(begin, begin + share)]
+                yield [SampleKey(order[i], seeds[i]) for i in range(begin, begin + share)]
             epoch, first = epoch + 1, 0
 
     def _epoch(self, epoch: int) -> tuple[list[int], list[int]]:
@@ -87,7 +87,7 @@ class TrainSampler(Sampler[list[Draw]]):
 
 
 class EvalSampler(Sampler[int]):
-    """Every image exactly once across the processes: process `rank` takes `rank`, `rank + world_size`, …"""
+    """Each image exactly once over all processes: process `rank` takes `rank`, `rank + world_size`, …"""
 
     def __init__(self, length: int, *, rank: int = 0, world_size: int = 1) -> None:
         self.indices = range(rank, length, world_size)

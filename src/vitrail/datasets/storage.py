@@ -1,4 +1,4 @@
-"""Where files come from: a folder, a .zip or a .tar, read in place and safe to share with worker processes."""
+"""Storage of dataset files: a folder, a .zip or a .tar, read in place; safe to share with worker processes."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Files(Protocol):
         """Return the content of a file; a DatasetError when it cannot be read."""
 
     def locate(self, name: str) -> str:
-        """Return where the file lies, as a user would look for it."""
+        """Return the location of a file for messages."""
 
 
 class Folder:
@@ -63,7 +63,7 @@ class Folder:
 
 
 class Archive(ABC):
-    """What archives share: the list of their files, in memory."""
+    """Base of archives, with the list of their files in memory."""
 
     def __init__(self, path: Path, names: Iterable[str]) -> None:
         self.path = path
@@ -91,7 +91,7 @@ class Archive(ABC):
 
 
 class Zip(Archive):
-    """A .zip archive; every process that reads from it opens it for itself."""
+    """A .zip archive; each process opens it separately."""
 
     def __init__(self, path: Path) -> None:
         self._zip: zipfile.ZipFile | None = None
@@ -122,7 +122,7 @@ class Zip(Archive):
 
 
 class Tar(Archive):
-    """An uncompressed .tar archive, whose files are read by their offsets."""
+    """An uncompressed .tar archive, whose files are read at their offsets."""
 
     def __init__(self, path: Path) -> None:
         try:
@@ -152,8 +152,8 @@ class Tar(Archive):
         return data
 
 
-class Below:
-    """The part of other files that lies below a folder."""
+class Subfolder:
+    """A folder of another storage, with paths relative to that folder."""
 
     def __init__(self, files: Files, folder: str) -> None:
         self.files = files
@@ -172,12 +172,12 @@ class Below:
         return self.files.read(self.prefix + name)
 
     def locate(self, name: str) -> str:
-        """Return where the file lies."""
+        """Return the location of a file."""
         return self.files.locate(self.prefix + name)
 
 
-class Together:
-    """Several sources as one, such as the two archives of Cityscapes; the first that has a file gives it."""
+class UnionFiles:
+    """Several storages as one, such as the two archives of Cityscapes; the first that has a file provides it."""
 
     def __init__(self, parts: Sequence[Files]) -> None:
         self.parts = parts
@@ -195,7 +195,7 @@ class Together:
         return self._part(name).read(name)
 
     def locate(self, name: str) -> str:
-        """Return where the file lies, or would lie in the first part."""
+        """Return the location of a file; of a missing one, in the first part."""
         return self._part(name).locate(name)
 
     def _part(self, name: str) -> Files:
@@ -205,14 +205,14 @@ class Together:
 def open_files(root: Path, landmarks: Sequence[str]) -> Files:
     """Open a folder, an archive, or a folder of archives.
 
-    The data may lie one or two folders deeper, as they do in most official archives.
+    The data may be one or two folders deeper, as in most official archives.
 
     Parameters
     ----------
     root : Path
         A folder, or a .zip or uncompressed .tar file.
     landmarks : sequence of str
-        Relative paths of files or folders that the data must hold; they tell how deep the data lie, and whether
+        Relative paths of files or folders that the data must contain; they decide how deep the data are, and whether
         archives inside the folder are needed.
 
     Returns
@@ -234,12 +234,12 @@ def open_files(root: Path, landmarks: Sequence[str]) -> Files:
         folder = Folder(root)
         depth = _folder_depth(root, landmarks)
         if depth is not None:
-            return Below(folder, depth)
+            return Subfolder(folder, depth)
         sources = [_open_archive(path) for path in sorted(root.iterdir()) if path.suffix.lower() in (".zip", ".tar")]
         if not sources and not any(root.iterdir()):
             raise DatasetError(f"the data root {root} is empty: it should hold {_listed(landmarks)}")
         parts: list[Files] = [folder, *(_at_landmark(source, landmarks) for source in sources)]
-        together = Together(parts)
+        together = UnionFiles(parts)
         missing = [mark for mark in landmarks if not together.has(mark) and not together.below(mark)]
         if missing:
             raise DatasetError(f"the data root {root} lacks {_listed(missing)}: is it the dataset's top folder?")
@@ -281,5 +281,5 @@ def _at_landmark(archive: Archive, landmarks: Sequence[str]) -> Files:
         for mark in landmarks:
             at = padded.find(f"/{mark}/")
             if at >= 0 and name[:at].count("/") <= 2:
-                return Below(archive, name[: max(at - 1, 0)])
+                return Subfolder(archive, name[: max(at - 1, 0)])
     return archive

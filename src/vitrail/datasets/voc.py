@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from vitrail.datasets.benchmark import Benchmark, Split, register_benchmark
+from vitrail.datasets.benchmark import Benchmark, Split
+from vitrail.datasets.dataset import register_benchmark
 
 _IMAGES = "JPEGImages/{id}.jpg"
 _MASKS = "SegmentationClass/{id}.png"
@@ -10,7 +11,7 @@ _LISTS = "ImageSets/Segmentation"
 
 
 def voc_colour(index: int) -> tuple[int, int, int]:
-    """The development kit's colour of a class: its bits, from the lowest, dealt to red, green and blue."""
+    """Return the development kit's colour of a class: its bits, from the lowest, go in turn to red, green and blue."""
     channels = [0, 0, 0]
     for bit in range(8):
         for channel in range(3):

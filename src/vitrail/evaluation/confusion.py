@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from vitrail.datasets import IGNORE
 from vitrail.errors import DatasetError
+from vitrail.labels import IGNORE
 from vitrail.runtime.distributed import sum_across
 
 _MASK_VALUES = 256

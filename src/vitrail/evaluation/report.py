@@ -16,10 +16,10 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 
-from vitrail.datasets import IGNORE
 from vitrail.errors import VitrailError
 from vitrail.evaluation.report_page import Card, page
 from vitrail.evaluation.result import Evaluation, ImageResult, ImageScore
+from vitrail.labels import IGNORE
 from vitrail.runtime.distributed import gather_objects, on_main
 from vitrail.visualize import index_mask, overlay
 

@@ -1,10 +1,12 @@
-"""Downloads that can be interrupted, are checked, and land whole or not at all."""
+"""Downloads: resumable, checked, and kept only when complete."""
 
 from __future__ import annotations
 
 import hashlib
 import os
 import re
+import shutil
+import sys
 import time
 import urllib.error
 import urllib.parse
@@ -12,13 +14,17 @@ import urllib.request
 from http.client import HTTPException, HTTPResponse, InvalidURL
 from pathlib import Path
 
-from filelock import FileLock
+from filelock import FileLock, Timeout
 from tqdm import tqdm
 
 from vitrail import __version__
 from vitrail.errors import CheckpointError
+from vitrail.files.environment import env_switch
+from vitrail.files.web import open_url
 
 CHUNK = 1 << 20
+SLOWEST = 1024  # bytes per second; slower over `PATIENCE` seconds counts as broken
+PATIENCE = 60.0  # seconds
 _HASH_IN_NAME = re.compile(r"-([0-9a-f]{8,64})\.[A-Za-z]\w*$")
 _DATE = re.compile(r"(19|20)\d\d(0[1-9]|1[0-2])(0[1-9]|[12]\d|3[01])")
 
@@ -52,7 +58,9 @@ def download(
 ) -> Path:
     """Return the local copy of a file on the web, fetching it when there is none.
 
-    An interrupted download goes on where it ended, in this call or a later one. Progress shows on a terminal.
+    An interrupted download continues where it ended, in this call or a later one. Progress is shown on a terminal.
+    A file is kept only when it can be verified: by its hash, or else by the length that the server states. Its own hash
+    is recorded beside it, so that a cached file which was damaged later is downloaded again, once.
 
     Parameters
     ----------
@@ -78,8 +86,10 @@ def download(
     Raises
     ------
     CheckpointError
-        When the server refuses, cannot be reached or sends a web page, the hash is wrong, the disk is full, or
-        `VITRAIL_OFFLINE=1` and the file is not in the cache.
+        When the server refuses, cannot be reached, sends less than 1 kB per second for a minute, sends a text or an
+        answer of unknown length instead of the file, or redirects elsewhere than to the web; when the hash is wrong,
+        the disk is full, another process holds the download without making progress; and when `VITRAIL_OFFLINE=1` and
+        the file is not in the cache.
     """
     if not url.startswith(("http://", "https://")):
         raise CheckpointError(
@@ -89,18 +99,45 @@ def download(
     expected = (sha256 or hash_in_name(name) or "").lower()
     place = (folder or cache_folder() / "downloads") / hashlib.sha256(url.encode()).hexdigest()[:12]
     target = place / name
-    if target.is_file() and _matches(target, expected):
+    if _is_complete(target, expected):
         return target
-    if os.environ.get("VITRAIL_OFFLINE", "0") not in ("", "0"):
+    if env_switch("VITRAIL_OFFLINE"):
         raise CheckpointError(f"{url} is not in the cache ({target}), and VITRAIL_OFFLINE forbids downloading it")
     try:
         place.mkdir(parents=True, exist_ok=True)
-        with FileLock(place / f"{name}.lock"):  # two processes that want the same file share one download
-            if not (target.is_file() and _matches(target, expected)):
+        lock = _acquire(place / f"{name}.lock", target.with_name(f"{name}.part"), url, stalled=timeout + PATIENCE)
+        with lock:  # two processes that want the same file share one download
+            if not _is_complete(target, expected):
                 _fetch(url, target, expected, timeout=timeout, attempts=attempts, pause=pause)
     except OSError as error:
         raise CheckpointError(f"cannot keep {url} at {target}: {error}") from error
     return target
+
+
+def _acquire(path: Path, part: Path, url: str, *, stalled: float) -> FileLock:
+    """Return the lock of a download, acquired; wait while another process that holds it makes progress."""
+    lock = FileLock(path)
+    if _try(lock):
+        return lock
+    print(f"waiting for another process that downloads {url}", file=sys.stderr)  # noqa: T201
+    size, since = _size(part), time.monotonic()
+    while not _try(lock):
+        if _size(part) != size:
+            size, since = _size(part), time.monotonic()
+        elif time.monotonic() - since > stalled:
+            raise CheckpointError(
+                f"another process has held the download of {url} for {stalled:.0f} seconds without progress: end "
+                f"that process and try again (lock file: {path})"
+            )
+    return lock
+
+
+def _try(lock: FileLock) -> bool:
+    try:
+        lock.acquire(timeout=1)
+    except Timeout:
+        return False
+    return True
 
 
 def _file_name(url: str) -> str:
@@ -128,6 +165,7 @@ def _fetch(url: str, target: Path, expected: str, *, timeout: float, attempts: i
         )
     with part.open("rb+") as file:
         os.fsync(file.fileno())
+    _record_of(target).write_text(_sha256(part))
     part.replace(target)
     validator.unlink(missing_ok=True)
 
@@ -163,9 +201,8 @@ def _receive(url: str, part: Path, validator: Path, *, resume: bool, timeout: fl
         if tag:
             headers["If-Range"] = tag
     try:
-        with urllib.request.urlopen(urllib.request.Request(url, headers=headers), timeout=timeout) as response:
-            if response.headers.get_content_type() == "text/html":
-                raise CheckpointError(f"{url} is a web page, not a file: look there for the address of the file itself")
+        with open_url(urllib.request.Request(url, headers=headers), timeout=timeout) as response:
+            _check_answer(response, url, ranged="Range" in headers, hashed=resume)
             if response.status != 206:
                 start = 0
             elif not _continues(response, start):
@@ -186,6 +223,34 @@ def _receive(url: str, part: Path, validator: Path, *, resume: bool, timeout: fl
         raise _Interrupted(str(getattr(error, "reason", error)) or type(error).__name__) from error
 
 
+def _check_answer(response: HTTPResponse, url: str, *, ranged: bool, hashed: bool) -> None:
+    """Refuse an answer that is not the file; without a hash also one whose completeness cannot be verified.
+
+    Raises
+    ------
+    CheckpointError
+        The message says what the server sent.
+    """
+    kind = response.headers.get_content_type() if "Content-Type" in response.headers else ""
+    if kind == "text/html":
+        raise CheckpointError(f"{url} is a web page, not a file: look there for the address of the file itself")
+    encoding = response.headers.get("Content-Encoding", "identity")
+    if encoding != "identity":
+        raise CheckpointError(f"{url} cannot be used: the server sends it compressed ({encoding}) though not asked to")
+    if response.status not in ((200, 206) if ranged else (200,)):
+        raise CheckpointError(f"{url} cannot be fetched: the server answers {response.status} {response.reason}")
+    if hashed:
+        return
+    if kind.startswith("text/") or kind == "application/json":
+        raise CheckpointError(f"{url} is no file of weights: the server sends {kind}")
+    length = response.headers.get("Content-Length", "")
+    if not length.isdecimal() or not int(length):
+        raise CheckpointError(
+            f"{url} cannot be verified: the server states no length, and there is no hash to check. Download it by "
+            "other means and give the local file"
+        )
+
+
 def _continues(response: HTTPResponse, start: int) -> bool:
     return response.headers.get("Content-Range", "").startswith(f"bytes {start}-")
 
@@ -197,6 +262,10 @@ def _strong_validator(response: HTTPResponse) -> str:
 
 def _copy(response: HTTPResponse, part: Path, start: int) -> None:
     total = _total(response, start)
+    free = shutil.disk_usage(part.parent).free
+    if total is not None and total - start > free:
+        raise CheckpointError(f"{part.stem} has {total:,} bytes, but only {free:,} are free in {part.parent}")
+    pace = _Pace()
     with (
         part.open("ab" if start else "wb") as file,
         tqdm(desc=part.stem, initial=start, total=total, unit="B", unit_scale=True, disable=None, leave=False) as bar,
@@ -204,9 +273,30 @@ def _copy(response: HTTPResponse, part: Path, start: int) -> None:
         while chunk := _read(response):
             file.write(chunk)
             bar.update(len(chunk))
+            pace.check(len(chunk))
         received = file.tell()
     if total is not None and received < total:
         raise _Interrupted(f"the connection ended after {received:,} of {total:,} bytes")
+
+
+class _Pace:
+    """Raises when less than `SLOWEST` bytes per second came over `PATIENCE` seconds."""
+
+    def __init__(self) -> None:
+        self._start = time.monotonic()
+        self._received = 0
+
+    def check(self, received: int) -> None:
+        self._received += received
+        seconds = time.monotonic() - self._start
+        if seconds < PATIENCE:
+            return
+        if self._received < SLOWEST * seconds:
+            raise CheckpointError(
+                f"the download is given up: {self._received:,} bytes came in {seconds:.0f} seconds. What came is kept: "
+                "try again to continue from there"
+            )
+        self._start, self._received = time.monotonic(), 0
 
 
 def _total(response: HTTPResponse, start: int) -> int | None:
@@ -228,6 +318,18 @@ def _read(response: HTTPResponse) -> bytes:
 
 def _size(path: Path) -> int:
     return path.stat().st_size if path.is_file() else 0
+
+
+def _record_of(target: Path) -> Path:
+    """Return where the hash of a downloaded file is recorded."""
+    return target.with_name(f"{target.name}.sha256")
+
+
+def _is_complete(target: Path, expected: str) -> bool:
+    """Return whether a file in the cache has the hash that is expected, or else the one it was downloaded with."""
+    record = _record_of(target)
+    recorded = record.read_text().strip() if record.is_file() else ""
+    return target.is_file() and _matches(target, expected or recorded)
 
 
 def _matches(path: Path, expected: str) -> bool:

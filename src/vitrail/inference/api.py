@@ -12,7 +12,7 @@ from torch import Tensor
 from torchvision import tv_tensors
 
 from vitrail.checkpoints import load
-from vitrail.datasets import BENCHMARKS
+from vitrail.datasets import benchmarks
 from vitrail.errors import DatasetError, ModelError
 from vitrail.inference.prediction import Prediction
 from vitrail.inference.predictor import Predictor
@@ -237,8 +237,8 @@ def _transform(recipe: Recipe | None) -> EvalTransform:
 
 
 def _flip_pairs(recipe: Recipe | None) -> tuple[tuple[int, int], ...]:
-    known = recipe is not None and recipe.data.dataset in BENCHMARKS
-    return BENCHMARKS[recipe.data.dataset].flip_pairs if recipe and known else ()
+    benchmark = benchmarks().get(recipe.data.dataset) if recipe is not None else None
+    return benchmark.flip_pairs if benchmark is not None else ()
 
 
 def _step(side: int) -> int:

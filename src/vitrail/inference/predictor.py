@@ -12,11 +12,12 @@ from torch.nn import functional as F
 from vitrail.errors import ModelError, PredictionError
 from vitrail.inference.score_map import (
     DenseMap,
+    FlippedMap,
     Labels,
     MeanMap,
-    MirroredMap,
+    Output,
+    ProbabilityMap,
     ScoreMap,
-    SoftmaxMap,
     argmax_at_size,
     best_labels,
     materialise,
@@ -25,7 +26,7 @@ from vitrail.inference.score_map import (
 from vitrail.inference.sliding import SlidingMap, window_starts
 from vitrail.recipes import EvalConfig
 from vitrail.runtime.device import Precision, autocast
-from vitrail.segmentors import Head, Segmentor
+from vitrail.segmentors import Segmentor
 from vitrail.transforms import Normalize
 
 __all__ = ["Predictor", "argmax_at_size", "evaluating"]
@@ -88,7 +89,6 @@ class Predictor:
         self.amp = amp
         self.flip_pairs = tuple(flip_pairs)
         self.normalize = Normalize(mean, std).to(device)
-        self._resizes_late = type(model).forward is Segmentor.forward and type(model.head).predict is Head.predict
 
     def segment(self, images: Sequence[Tensor], sizes: Sequence[Size] | None = None) -> list[Tensor]:
         """Return the class indices of images.
@@ -149,13 +149,13 @@ class Predictor:
         images = _scaled(images, scale)
         yield self._view(images)
         if self.settings.flip:
-            yield [MirroredMap(scores, self.flip_pairs) for scores in self._view(images.flip(-1))]
+            yield [FlippedMap(scores, self.flip_pairs) for scores in self._view(images.flip(-1))]
 
     def _view(self, images: Tensor) -> list[ScoreMap]:
         if self.settings.mode == "slide":
             return [self._slide(image) for image in images]
         size = (images.shape[-2], images.shape[-1])
-        return [self._resized(DenseMap(logits), size) for logits in self._logits(images)]
+        return [self._resized(scores, size) for scores in self._head_maps(images)]
 
     def _slide(self, image: Tensor) -> ScoreMap:
         window, stride = self.settings.window, self.settings.stride
@@ -168,7 +168,7 @@ class Predictor:
             self._windows(image, window, stride),
             num_classes=self.model.num_classes,
             device=self.device,
-            normalised=self.settings.average == "probabilities",
+            output=self._averaged_output,
         )
 
     def _windows(self, image: Tensor, window: Size, stride: Size) -> Iterator[ScoreMap]:
@@ -180,16 +180,24 @@ class Predictor:
         for start in range(0, len(corners), self.settings.batch_size):
             chunk = corners[start : start + self.settings.batch_size]
             crops = torch.stack([image[:, top : top + height, left : left + width] for top, left in chunk])
-            for logits in self._logits(crops):
-                scores = self._resized(DenseMap(logits), (height, width))
-                yield SoftmaxMap(scores) if self.settings.average == "probabilities" else scores
+            for scores in self._head_maps(crops):
+                yield self._as_averaged(self._resized(scores, (height, width)))
 
-    def _logits(self, images: Tensor) -> Tensor:
-        """Return logits [B, K, h', w'], at the head's own resolution where the head lets them be resized later."""
+    def _head_maps(self, images: Tensor) -> list[ScoreMap]:
+        """Return the maps of images [B, 3, H, W], at the resolution of the head where it declares `resizes_late`."""
         images = self.normalize(images).contiguous(memory_format=torch.channels_last)
+        head = self.model.head
         with autocast(self.device, self.amp):
-            logits = self.model.head(self.model.backbone(images)) if self._resizes_late else self.model(images)
-        return logits.float().contiguous()
+            scores = head(self.model.backbone(images)) if head.resizes_late else self.model(images)
+        return [DenseMap(each, output=head.output) for each in scores.float().contiguous()]
+
+    @property
+    def _averaged_output(self) -> Output:
+        """What views and windows are averaged as."""
+        return "probabilities" if self.settings.average == "probabilities" else self.model.head.output
+
+    def _as_averaged(self, scores: ScoreMap) -> ScoreMap:
+        return scores if scores.output == self._averaged_output else ProbabilityMap(scores)
 
     def _resized(self, scores: ScoreMap, size: Size) -> ScoreMap:
         return resized(scores, size, align_corners=self.model.head.align_corners)
@@ -197,11 +205,7 @@ class Predictor:
     def _mean(self, views: Sequence[ScoreMap], size: Size) -> ScoreMap:
         """Return the mean of one image's views at `size`."""
         views = [self._resized(view, size) for view in views]
-        if len(views) == 1:
-            return views[0]
-        if self.settings.average == "probabilities":
-            views = [view if view.normalised else SoftmaxMap(view) for view in views]
-        return MeanMap(views)
+        return views[0] if len(views) == 1 else MeanMap([self._as_averaged(view) for view in views])
 
 
 @contextlib.contextmanager

@@ -1,13 +1,13 @@
 """Score maps that are computed a few rows at a time, so that no [K, H, W] copy of a large image is ever made.
 
 A map of 150 classes over 8192 × 8192 pixels fills 40 GB in float32; its argmax fills 64 MB. The maps here are built
-from one another (a resized map of a mirrored map of logits) and asked for bands of rows from top to bottom.
+from one another (a resized map of a flipped map of logits) and read in bands of rows from top to bottom.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple, Protocol
+from typing import Literal, NamedTuple, Protocol, TypeAlias
 
 import torch
 from torch import Tensor
@@ -15,7 +15,9 @@ from torch.nn import functional as F
 
 CPU_BAND_BYTES = 4 * 2**20  # near the size of a core's caches
 DEVICE_BAND_BYTES = 256 * 2**20
-_LEAST_ROWS = 16  # a band reads the source rows around it, so that very thin ones would read each of them often
+_MIN_BAND_ROWS = 16  # a band reads the source rows around it, so very thin bands would read each row many times
+
+Output: TypeAlias = Literal["logits", "probabilities", "scores"]  # the values of `Head.output`
 
 
 class ScoreMap(Protocol):
@@ -27,17 +29,17 @@ class ScoreMap(Protocol):
         K.
     size : (int, int)
         H and W.
-    normalised : bool
-        True for probabilities, False for logits.
+    output : {"logits", "probabilities", "scores"}
+        What the values are; see `to_probabilities`.
     """
 
     num_classes: int
     size: tuple[int, int]
-    normalised: bool
+    output: Output
 
     @property
     def device(self) -> torch.device:
-        """Where the rows lie."""
+        """The device of the rows."""
         ...
 
     def rows(self, start: int, stop: int) -> Tensor:
@@ -45,25 +47,48 @@ class ScoreMap(Protocol):
         ...
 
 
+def to_probabilities(scores: Tensor, output: Output) -> Tensor:
+    """Return the probability of every class.
+
+    Parameters
+    ----------
+    scores : Tensor [K, ...]
+        Values of all classes.
+    output : {"logits", "probabilities", "scores"}
+        Logits go through a softmax over the classes. Scores, which are not negative, are divided by their sum over the
+        classes; where all of them are 0, every class is equally likely. Probabilities are returned as they are.
+
+    Returns
+    -------
+    Tensor [K, ...]
+    """
+    if output == "logits":
+        return scores.softmax(dim=0)
+    if output == "scores":
+        total = scores.sum(dim=0, keepdim=True)
+        return torch.where(total > 0, scores / total, 1 / len(scores))
+    return scores
+
+
 class DenseMap:
-    """Scores that lie in memory.
+    """Scores that are in memory.
 
     Parameters
     ----------
     scores : Tensor [K, H, W]
-    normalised : bool
-        Whether they are probabilities.
+    output : {"logits", "probabilities", "scores"}
+        What the values are.
     """
 
-    def __init__(self, scores: Tensor, *, normalised: bool = False) -> None:
+    def __init__(self, scores: Tensor, *, output: Output = "logits") -> None:
         self.scores = scores
         self.num_classes = scores.shape[0]
         self.size = (scores.shape[1], scores.shape[2])
-        self.normalised = normalised
+        self.output = output
 
     @property
     def device(self) -> torch.device:
-        """Where the rows lie."""
+        """The device of the rows."""
         return self.scores.device
 
     def rows(self, start: int, stop: int) -> Tensor:
@@ -88,12 +113,12 @@ class ResizedMap:
         self.size = size
         self.align_corners = align_corners
         self.num_classes = source.num_classes
-        self.normalised = source.normalised
+        self.output = source.output
         self._above, self._below, self._weight = _neighbours(source.size[0], size[0], align_corners)
 
     @property
     def device(self) -> torch.device:
-        """Where the rows lie."""
+        """The device of the rows."""
         return self.source.device
 
     def rows(self, start: int, stop: int) -> Tensor:
@@ -139,21 +164,21 @@ def _float32(value: float) -> float:
     return float(torch.tensor(value, dtype=torch.float32))
 
 
-class MirroredMap:
-    """A map with left and right exchanged, and with them the classes that come in left-right pairs.
+class FlippedMap:
+    """A map flipped left to right, with the classes of each left-right pair exchanged.
 
     Parameters
     ----------
     source : ScoreMap
     flip_pairs : sequence of (int, int)
-        Classes that change places in a mirrored image.
+        Classes that are exchanged when an image is flipped, such as the left and the right arm.
     """
 
     def __init__(self, source: ScoreMap, flip_pairs: Sequence[tuple[int, int]] = ()) -> None:
         self.source = source
         self.size = source.size
         self.num_classes = source.num_classes
-        self.normalised = source.normalised
+        self.output = source.output
         self._order = list(range(source.num_classes))
         for left, right in flip_pairs:
             self._order[left], self._order[right] = right, left
@@ -161,7 +186,7 @@ class MirroredMap:
 
     @property
     def device(self) -> torch.device:
-        """Where the rows lie."""
+        """The device of the rows."""
         return self.source.device
 
     def rows(self, start: int, stop: int) -> Tensor:
@@ -170,10 +195,10 @@ class MirroredMap:
         return rows[self._order] if self._paired else rows
 
 
-class SoftmaxMap:
-    """The probabilities of a map of logits."""
+class ProbabilityMap:
+    """The probabilities of a map of logits or scores."""
 
-    normalised = True
+    output: Output = "probabilities"
 
     def __init__(self, source: ScoreMap) -> None:
         self.source = source
@@ -182,26 +207,26 @@ class SoftmaxMap:
 
     @property
     def device(self) -> torch.device:
-        """Where the rows lie."""
+        """The device of the rows."""
         return self.source.device
 
     def rows(self, start: int, stop: int) -> Tensor:
         """Return rows [K, stop - start, W]."""
-        return self.source.rows(start, stop).softmax(dim=0)
+        return to_probabilities(self.source.rows(start, stop), self.source.output)
 
 
 class MeanMap:
-    """The mean of maps of one size, all logits or all probabilities."""
+    """The mean of maps of one size and one kind of output."""
 
     def __init__(self, sources: Sequence[ScoreMap]) -> None:
         self.sources = sources
         self.size = sources[0].size
         self.num_classes = sources[0].num_classes
-        self.normalised = sources[0].normalised
+        self.output = sources[0].output
 
     @property
     def device(self) -> torch.device:
-        """Where the rows lie."""
+        """The device of the rows."""
         return self.sources[0].device
 
     def rows(self, start: int, stop: int) -> Tensor:
@@ -220,7 +245,7 @@ class Labels(NamedTuple):
     mask : Tensor [H, W]
         Class indices in the smallest of uint8, int16 and int32 that leaves room for the ignored index.
     scores : Tensor [H, W] or None
-        The probability of that class, float32, where asked for.
+        The probability of that class, float32, where requested.
     """
 
     mask: Tensor
@@ -235,7 +260,9 @@ def label_dtype(num_classes: int) -> torch.dtype:
 
 
 def best_labels(scores: ScoreMap, *, with_scores: bool = False, band_rows: int | None = None) -> Labels:
-    """Return the best class of each pixel, and its probability if asked for, in one pass over bands of rows.
+    """Return the best class of each pixel, and its probability if requested, in one pass over bands of rows.
+
+    The mask is the argmax of the scores as they are, so that it does not depend on `with_scores`.
 
     Parameters
     ----------
@@ -244,7 +271,7 @@ def best_labels(scores: ScoreMap, *, with_scores: bool = False, band_rows: int |
     with_scores : bool
         Return the probability of the best class too.
     band_rows : int, optional
-        How many rows at a time; None chooses for the device.
+        Number of rows in a band; None chooses it for the device.
     """
     height, width = scores.size
     device = scores.device
@@ -254,18 +281,26 @@ def best_labels(scores: ScoreMap, *, with_scores: bool = False, band_rows: int |
     for start in range(0, height, step):
         stop = min(start + step, height)
         rows = scores.rows(start, stop)
-        if probability is not None and not scores.normalised:
-            rows = rows.softmax(dim=0)
         best, labels = rows.max(dim=0)
         mask[start:stop] = labels
         if probability is not None:
-            probability[start:stop] = best
+            probability[start:stop] = _probability_of_best(rows, best, scores.output)
     return Labels(mask, probability)
+
+
+def _probability_of_best(rows: Tensor, best: Tensor, output: Output) -> Tensor:
+    """Return the probability [h, W] of the largest of the values [K, h, W], given that value as `best` [h, W]."""
+    if output == "logits":  # exp(best) / sum(exp(rows)), without overflow
+        return (rows - best).exp_().sum(dim=0).reciprocal_()
+    if output == "scores":
+        total = rows.sum(dim=0)
+        return torch.where(total > 0, best / total, 1 / len(rows))
+    return best
 
 
 def _band_rows(scores: ScoreMap) -> int:
     band = CPU_BAND_BYTES if scores.device.type == "cpu" else DEVICE_BAND_BYTES
-    return max(_LEAST_ROWS, band // (4 * scores.num_classes * scores.size[1]))
+    return max(_MIN_BAND_ROWS, band // (4 * scores.num_classes * scores.size[1]))
 
 
 def argmax_at_size(logits: Tensor, size: tuple[int, int], *, align_corners: bool = False) -> Tensor:

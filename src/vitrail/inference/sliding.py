@@ -1,4 +1,4 @@
-"""Sliding windows: where they lie, and the mean of their scores, row by row."""
+"""Sliding windows: their positions, and the mean of their scores, row by row."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from vitrail.inference.score_map import ScoreMap
+from vitrail.inference.score_map import Output, ScoreMap
 
 
 def window_starts(length: int, window: int, stride: int) -> list[int]:
-    """Return where windows start along one axis; the last one is shifted back to end at the image's border.
+    """Return the first positions of windows along one axis; the last window is shifted back to end at the border.
 
-    A window that is longer than the image starts at 0 and is cut to the image.
+    A window that is longer than the image starts at 0 and is cropped to the image.
     """
     count = max(length - window + stride - 1, 0) // stride + 1
     return [max(min(index * stride, length - window), 0) for index in range(count)]
@@ -22,7 +22,7 @@ def window_starts(length: int, window: int, stride: int) -> list[int]:
 
 @dataclass(frozen=True)
 class _Placed:
-    """A window's scores and where they lie in the image."""
+    """The scores of a window and its position in the image."""
 
     top: int
     left: int
@@ -34,10 +34,10 @@ class _Placed:
 
 
 class SlidingMap:
-    """The mean of overlapping windows' scores: a `ScoreMap` that holds the windows its next rows lie in, no others.
+    """The mean of the scores of overlapping windows: a `ScoreMap` that holds only the windows that cover its next rows.
 
-    Windows are held as they come: when their own maps are resized from the resolution of a head, that resolution is
-    what the memory must hold of the rows of windows that overlap, whatever the height of the image.
+    Windows are held as they are given: where their own maps are resized from the resolution of a head, memory holds
+    the overlapping rows of windows at that resolution, whatever the height of the image.
 
     Parameters
     ----------
@@ -46,14 +46,14 @@ class SlidingMap:
     window, stride : (int, int)
         Height and width of a window, and the steps between windows.
     windows : iterator of ScoreMap
-        Each window's scores, of the size of the window or, where smaller, of the image; windows come row by row, from
-        left to right. They are asked for when they are needed.
+        The scores of each window, of the size of the window or, where smaller, of the image; row by row, from left to
+        right. The iterator is advanced when the next window is needed.
     num_classes : int
         K.
     device : torch.device
-        Where the scores lie.
-    normalised : bool
-        Whether the scores are probabilities.
+        The device of the scores.
+    output : {"logits", "probabilities", "scores"}
+        What the windows' values are.
     """
 
     def __init__(
@@ -65,11 +65,11 @@ class SlidingMap:
         *,
         num_classes: int,
         device: torch.device,
-        normalised: bool,
+        output: Output,
     ) -> None:
         self.size = size
         self.num_classes = num_classes
-        self.normalised = normalised
+        self.output = output
         self.device = device
         self._windows = windows
         self._tops = window_starts(size[0], window[0], stride[0])
@@ -80,7 +80,7 @@ class SlidingMap:
         self._across = _coverage(size[1], window[1], self._lefts).to(device)
 
     def rows(self, start: int, stop: int) -> Tensor:
-        """Return rows [K, stop - start, W] and forget the windows that end above them."""
+        """Return rows [K, stop - start, W] and release the windows that end above them."""
         self._placed = [window for window in self._placed if window.bottom > start]
         while self._next < len(self._tops) and self._tops[self._next] < stop:
             top = self._tops[self._next]
@@ -95,7 +95,7 @@ class SlidingMap:
 
 
 def _coverage(length: int, window: int, starts: Sequence[int]) -> Tensor:
-    """Return how many windows lie over each position of an axis."""
+    """Return the number of windows that cover each position of an axis."""
     count = torch.zeros(length)
     for start in starts:
         count[start : start + window] += 1

@@ -1,4 +1,4 @@
-"""Blocks that two or more methods share."""
+"""Building blocks that several methods share."""
 
 from timm.layers import ConvNormAct
 

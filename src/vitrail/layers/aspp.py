@@ -1,4 +1,4 @@
-"""Atrous spatial pyramid pooling: context from convolutions of several dilations and the image's average."""
+"""Atrous spatial pyramid pooling (ASPP)."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from vitrail.layers.layout import in_layout_of
 
 
 class ASPP(nn.Module):
-    """Parallel convolutions of several dilations and an average over the image, fused by a convolution.
+    """Atrous spatial pyramid pooling: parallel dilated convolutions and image pooling, concatenated and fused.
 
     Parameters
     ----------
     in_channels : int
         Channels of the input.
     channels : int
-        Channels of each branch and of the result.
+        Output channels of each branch and of the module.
     dilations : sequence of int
-        One branch each: a 1 x 1 convolution for 1, a dilated 3 x 3 one otherwise.
+        One branch per dilation: a 1×1 convolution for 1, a dilated 3×3 convolution otherwise.
     separable : bool
-        Whether the dilated convolutions are depthwise separable.
+        Whether the dilated convolutions are depthwise separable (DeepLabv3+).
 
     References
     ----------
@@ -58,6 +58,6 @@ class ASPP(nn.Module):
 
 
 def default_dilations(stride: int) -> tuple[int, ...]:
-    """Return the published dilations for a feature map of this stride: 6, 12 and 18 at 16, twice as much at 8."""
+    """Return the published dilations for a feature map of this stride: (1, 6, 12, 18) at 16, (1, 12, 24, 36) at 8."""
     factor = max(1, 16 // stride)
     return (1, 6 * factor, 12 * factor, 18 * factor)

@@ -1,4 +1,4 @@
-"""Exact assignment: which row gets which column so that the costs sum to the least."""
+"""Linear sum assignment (Hungarian matching)."""
 
 from __future__ import annotations
 
@@ -9,20 +9,21 @@ Indices = NDArray[np.int64]
 
 
 def assign(cost: NDArray[np.float64]) -> tuple[Indices, Indices]:
-    """Match rows with columns one to one at the least total cost; the longer side keeps entries without a partner.
+    """Solve the linear sum assignment problem: match rows with columns one to one at the least total cost.
 
-    Each row in turn takes the shortest augmenting path to a free column, in costs reduced by the potentials of the
-    rows and columns before it. The search within a row is vectorised over the columns.
+    Of a rectangular matrix, some entries of the longer side stay unmatched. The algorithm adds one row at a time along
+    the shortest augmenting path to a free column, in costs reduced by the dual variables (potentials) of the rows and
+    columns matched so far. The search within a row is vectorised over the columns.
 
     Parameters
     ----------
     cost : ndarray
-        [R, C], finite.
+        Costs [R, C], all finite.
 
     Returns
     -------
     rows, columns : ndarray of int
-        `min(R, C)` pairs, the rows ascending.
+        Indices of the `min(R, C)` matched pairs, sorted by row.
 
     References
     ----------
@@ -38,7 +39,7 @@ def assign(cost: NDArray[np.float64]) -> tuple[Indices, Indices]:
     column_of = np.full(num_rows, -1)
     row_of = np.full(num_columns, -1)
     for start in range(num_rows):
-        length = np.full(num_columns, np.inf)  # of the shortest path to each column found so far
+        length = np.full(num_columns, np.inf)  # of the shortest path found so far to each column
         came_from = np.full(num_columns, -1)
         settled = np.zeros(num_columns, dtype=bool)
         row, travelled = start, 0.0
@@ -57,7 +58,7 @@ def assign(cost: NDArray[np.float64]) -> tuple[Indices, Indices]:
         row_potential[start] += travelled
         row_potential[row_of[settled]] += slack
         column_potential[settled] -= slack
-        while True:  # hand the columns along the path on, back to the row that it started from
+        while True:  # augment: reassign the columns along the path, back to its first row
             row = int(came_from[column])
             row_of[column] = row
             column_of[row], column = column, int(column_of[row])

@@ -1,4 +1,4 @@
-"""Attention between feature maps, and among tokens whose positions count."""
+"""Attention of pixels to object regions, and attention with a relative position bias."""
 
 from __future__ import annotations
 
@@ -9,14 +9,16 @@ from torch.nn import functional as F
 
 
 class ObjectAttention(nn.Module):
-    """Each pixel attends to a few region vectors; every projection is 1 x 1 convolutions with batch norm and ReLU.
+    """Object attention of OCRNet: each pixel attends to K region vectors.
+
+    Every projection consists of 1×1 convolutions with batch norm and ReLU.
 
     Parameters
     ----------
     channels : int
-        Channels of the pixels, of the regions and of the result.
+        Channels of the pixels, of the regions and of the output.
     inner_channels : int
-        Channels in which they are compared.
+        Channels of queries, keys and values.
 
     References
     ----------
@@ -31,7 +33,7 @@ class ObjectAttention(nn.Module):
         self.out = _project(inner_channels, channels, 1)
 
     def forward(self, pixels: Tensor, regions: Tensor) -> Tensor:
-        """Map pixels [B, C, h, w] and regions [B, C, K, 1] to the pixels' context [B, C, h, w]."""
+        """Return the context [B, C, h, w] of pixels [B, C, h, w], gathered from regions [B, C, K, 1]."""
         query, key, value = self.query(pixels), self.key(regions), self.value(regions)
         context = F.scaled_dot_product_attention(
             query.flatten(2).transpose(1, 2), key.flatten(2).transpose(1, 2), value.flatten(2).transpose(1, 2)
@@ -44,10 +46,26 @@ def _project(in_channels: int, channels: int, count: int) -> nn.Sequential:
 
 
 def biased_attention(query: Tensor, key: Tensor, value: Tensor, bias: Tensor, *, dropout: float = 0.0) -> Tensor:
-    """Return softmax(query keyᵀ / √C + bias) value, [B, H, N, C], for a bias [1 or B, H, N, M] that may be learned.
+    """Compute scaled dot-product attention with an additive bias.
 
-    For a bias that is learned torch has no kernel on the CPU and takes steps that keep scaled copies of queries and
-    keys for the backward pass. These keep none.
+    On the CPU torch has no fused kernel for a bias that requires a gradient; its fallback keeps scaled copies of
+    queries and keys for the backward pass. This one keeps none.
+
+    Parameters
+    ----------
+    query : Tensor
+        [B, H, N, C].
+    key, value : Tensor
+        [B, H, M, C].
+    bias : Tensor
+        [1 or B, H, N, M], added to the scaled scores before the softmax; may be learned.
+    dropout : float
+        Probability of dropping an attention weight.
+
+    Returns
+    -------
+    Tensor
+        softmax(query keyᵀ / √C + bias) value, [B, H, N, C].
     """
     if query.device.type != "cpu" or not (torch.is_grad_enabled() and bias.requires_grad):
         return F.scaled_dot_product_attention(query, key, value, attn_mask=bias, dropout_p=dropout)

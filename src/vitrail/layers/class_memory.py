@@ -1,33 +1,33 @@
-"""A memory of what each class looks like across the training set."""
+"""Memory of class features across the training set (MCIBI)."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
 
+from vitrail.labels import IGNORE
 from vitrail.layers.processes import sum_over_processes
 from vitrail.layers.resize import resize
 
-_IGNORED = 255
-
 
 class ClassMemory(nn.Module):
-    """One feature vector per class, moved towards the features of the class in every training batch.
+    """One feature vector per class, an exponential moving average of the class's pixels in the training batches.
 
-    Pixels count by how unlike the memory they are: one minus the cosine similarity. A class that is seen for the first
-    time is remembered as the mean of its pixels. With several processes each sees the pixels of all.
+    A pixel is weighted by one minus its cosine similarity to the stored vector. A class that occurs for the first time
+    is initialised with the mean of its pixels. In distributed training the sums are taken over the pixels of all
+    processes.
 
     Parameters
     ----------
     num_classes : int
-        K.
+        K, the number of classes.
     channels : int
-        C.
+        C, the channels of the features.
 
     Attributes
     ----------
     features : Tensor
-        [K, C], a buffer, so it is saved with the model; zero for classes that were never seen.
+        [K, C], a buffer, so it is saved in the state dict; zero for classes that have not occurred yet.
 
     References
     ----------
@@ -41,22 +41,22 @@ class ClassMemory(nn.Module):
         self.register_buffer("features", torch.zeros(num_classes, channels))
 
     def forward(self, probabilities: Tensor) -> Tensor:
-        """Return the mean of the classes' vectors [B, C, h, w] under class probabilities [B, K, h, w]."""
-        memory = self.features.clone().to(probabilities.dtype)  # the update comes before the backward pass
+        """Return the class vectors averaged by probability, [B, C, h, w], for class probabilities [B, K, h, w]."""
+        memory = self.features.clone().to(probabilities.dtype)  # a copy, since `update` runs before the backward pass
         return torch.einsum("kc,bkhw->bchw", memory, probabilities)
 
     @torch.no_grad()
     def update(self, features: Tensor, targets: Tensor, momentum: Tensor, *, align_corners: bool = False) -> None:
-        """Move the memory towards the features of a batch.
+        """Update the memory with the features of a batch.
 
         Parameters
         ----------
         features : Tensor
-            [B, C, h, w], resized to the targets one image at a time.
+            [B, C, h, w]; resized to the size of the targets, one image at a time to save memory.
         targets : Tensor
             Class indices [B, H, W], 255 ignored.
         momentum : Tensor
-            Scalar: the share of the new vector in the sum of both.
+            Scalar in 0…1: the weight of the new vector in the moving average.
         align_corners : bool
             How the features are resized.
         """
@@ -74,7 +74,7 @@ class ClassMemory(nn.Module):
 
     def _sums(self, pixels: Tensor, labels: Tensor) -> Tensor:
         """Return the weighted sums of features and the sums of weights, [K, C + 1], for pixels [C, P]."""
-        valid = labels != _IGNORED
+        valid = labels != IGNORE
         labels = labels.masked_fill(~valid, 0).long()[None]  # [1, P]
         norms = self.features.norm(dim=1).clamp(min=1e-8)
         similarity = (self.features @ pixels).gather(0, labels) / (norms[labels] * _norms(pixels).clamp(min=1e-8))
@@ -84,7 +84,7 @@ class ClassMemory(nn.Module):
 
 
 def _norms(pixels: Tensor) -> Tensor:
-    """Return the norms [P] of features [C, P], summed over rows: torch's own goes down the columns, which is slow."""
+    """Return the norms [P] of features [C, P], accumulated over rows: `torch.norm` over dim 0 is slower."""
     squares = pixels.new_zeros(pixels.shape[1])
     for rows in pixels.split(64):
         squares += rows.square().sum(dim=0)

@@ -1,4 +1,4 @@
-"""Convolution blocks."""
+"""Depthwise separable convolution."""
 
 from __future__ import annotations
 
@@ -7,33 +7,36 @@ from torch import Tensor, nn
 
 from vitrail.layers.layout import in_layout_of
 
-# From this dilation on, depthwise convolutions on the CPU take several times as long with channels last.
-_WIDE = 6
+# From this dilation on, depthwise convolutions on the CPU are several times slower in channels_last.
+_WIDE_DILATION = 6
 
 
 class WideDepthwiseConv2d(nn.Conv2d):
-    """A depthwise convolution that the CPU computes in plain layout, whatever the layout around it."""
+    """A depthwise convolution that is always computed in contiguous (NCHW) layout on the CPU.
+
+    The output has the memory format of the input.
+    """
 
     def forward(self, x: Tensor) -> Tensor:
         """Convolve [B, C, h, w]."""
         if x.device.type != "cpu":
             return super().forward(x)
-        # Weights [C, 1, k, k] of a model that was put channels last keep strides that say so; a view has plain ones.
+        # model.to(memory_format=channels_last) gives the weights [C, 1, k, k] strides that a view does not have.
         weight = self.weight.flatten().view(self.weight.shape)
         return in_layout_of(self._conv_forward(x.contiguous(), weight, self.bias), x)
 
 
 class DepthwiseSeparableConv(nn.Module):
-    """A depthwise convolution followed by a pointwise one, each with batch norm and ReLU.
+    """A depthwise convolution and a 1×1 convolution, each followed by batch norm and ReLU.
 
     Parameters
     ----------
     in_channels, out_channels : int
-        Channels before and after.
+        Input and output channels.
     kernel_size, stride, dilation : int
-        Of the depthwise convolution, padded to keep the size at stride 1.
+        Of the depthwise convolution, which is padded so that stride 1 keeps the size.
     depthwise_act : bool
-        Whether a ReLU stands between the two.
+        Whether the depthwise convolution is followed by a ReLU.
 
     References
     ----------
@@ -60,7 +63,7 @@ class DepthwiseSeparableConv(nn.Module):
             groups=in_channels,
             apply_act=depthwise_act,
         )
-        if dilation >= _WIDE:
+        if dilation >= _WIDE_DILATION:
             self.depthwise.conv = WideDepthwiseConv2d(
                 in_channels,
                 in_channels,

@@ -1,4 +1,4 @@
-"""Where classes meet, made from masks on their device."""
+"""Edge targets computed from masks (CE2P)."""
 
 from __future__ import annotations
 
@@ -6,14 +6,26 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-_IGNORED = 255
+from vitrail.labels import IGNORE
 
 
 def class_edges(targets: Tensor, width: int = 3) -> Tensor:
-    """Return 1 where two classes meet and 0 elsewhere, [B, H, W], for class indices [B, H, W], 255 ignored.
+    """Return the edge mask of a segmentation: 1 at the borders between classes, 0 elsewhere.
 
-    Two neighbours, diagonal ones included, of different classes make an edge, which is widened to `width` pixels.
-    Ignored pixels have no edges with anything.
+    Neighbouring pixels (8-connected) of different classes form an edge, which is then dilated to `width` pixels. There
+    is no edge between an ignored pixel and its neighbours. Runs on the device of the targets.
+
+    Parameters
+    ----------
+    targets : Tensor
+        Class indices [B, H, W], 255 ignored.
+    width : int
+        Width of the edges in pixels, odd.
+
+    Returns
+    -------
+    Tensor
+        int64 [B, H, W].
 
     References
     ----------
@@ -22,7 +34,7 @@ def class_edges(targets: Tensor, width: int = 3) -> Tensor:
     """
 
     def differ(a: Tensor, b: Tensor) -> Tensor:
-        return (a != b) & (a != _IGNORED) & (b != _IGNORED)
+        return (a != b) & (a != IGNORE) & (b != IGNORE)
 
     edges = torch.zeros_like(targets, dtype=torch.bool)
     edges[:, 1:] |= differ(targets[:, 1:], targets[:, :-1])

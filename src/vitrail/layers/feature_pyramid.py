@@ -1,4 +1,4 @@
-"""Feature pyramid network: every level of an encoder with the meaning of the deepest."""
+"""Feature pyramid network (FPN) and the semantic head of Panoptic FPN."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from torch.nn import functional as F
 from vitrail.layers.resize import resize
 
 
-class FeaturePyramid(nn.Module):
-    """Sums each level with the coarser ones, upsampled, and smooths the sums.
+class FeaturePyramidNetwork(nn.Module):
+    """Feature pyramid network: adds the upsampled coarser levels to each level, then applies a 3×3 convolution.
 
     Parameters
     ----------
     in_channels : sequence of int
         Channels of the encoder's maps, finest first.
     channels : int
-        Channels of the pyramid.
+        Channels of every output map.
     norm : bool
-        Whether batch norm and ReLU follow each convolution (SSSegmentation) or a bias alone (the paper,
+        Whether each convolution has batch norm and ReLU (SSSegmentation) or only a bias (the paper,
         MMSegmentation).
 
     References
@@ -37,7 +37,7 @@ class FeaturePyramid(nn.Module):
         self.smooth = nn.ModuleList(_convolution(channels, channels, 3, norm=norm) for _ in in_channels)
 
     def forward(self, features: Sequence[Tensor]) -> list[Tensor]:
-        """Return one map of `channels` per map given, of the same size."""
+        """Map [B, C_i, h_i, w_i], finest first, to [B, channels, h_i, w_i]."""
         sums = [lateral(x) for lateral, x in zip(self.laterals, features, strict=True)]
         for index in range(len(sums) - 1, 0, -1):
             finer = sums[index - 1]
@@ -54,18 +54,18 @@ def _convolution(in_channels: int, channels: int, kernel_size: int, *, norm: boo
 
 
 class PyramidSum(nn.Module):
-    """Brings every level of a pyramid to the finest one by convolutions and doublings, and sums them.
+    """Semantic FPN: upsamples every pyramid level to the finest by convolutions and 2× resizes, and sums them.
 
     Parameters
     ----------
     in_channels : int
         Channels of the pyramid.
     channels : int
-        Channels of the sum.
+        Output channels.
     strides : sequence of int
-        Of the levels, finest first, each a power of two times the first.
+        Strides of the levels, finest first; each is the first times a power of two.
     align_corners : bool
-        How maps are resized.
+        Passed to `torch.nn.functional.interpolate`.
 
     References
     ----------
@@ -76,8 +76,10 @@ class PyramidSum(nn.Module):
         super().__init__()
         self.levels = nn.ModuleList()
         for stride in strides:
-            doublings = round(math.log2(stride / strides[0]))
-            convs = [ConvNormAct(in_channels if i == 0 else channels, channels, 3) for i in range(max(1, doublings))]
+            num_upsamples = round(math.log2(stride / strides[0]))
+            convs = [
+                ConvNormAct(in_channels if i == 0 else channels, channels, 3) for i in range(max(1, num_upsamples))
+            ]
             self.levels.append(nn.ModuleList(convs))
         self.strides = tuple(strides)
         self.align_corners = align_corners
@@ -85,11 +87,11 @@ class PyramidSum(nn.Module):
     def forward(self, pyramid: Sequence[Tensor]) -> Tensor:
         """Map levels [B, in_channels, h_i, w_i] to [B, channels, h_0, w_0]."""
         size = pyramid[0].shape[-2:]
-        brought = []
+        upsampled = []
         for convs, stride, x in zip(self.levels, self.strides, pyramid, strict=True):
             for conv in convs:  # type: ignore[attr-defined]
                 x = conv(x)
                 if stride != self.strides[0]:
                     x = F.interpolate(x, scale_factor=2.0, mode="bilinear", align_corners=self.align_corners)
-            brought.append(resize(x, size, align_corners=self.align_corners))
-        return torch.stack(brought).sum(0)
+            upsampled.append(resize(x, size, align_corners=self.align_corners))
+        return torch.stack(upsampled).sum(0)

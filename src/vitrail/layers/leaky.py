@@ -1,12 +1,12 @@
-"""Leaky ReLUs in place of ReLUs."""
+"""Replacement of ReLU by leaky ReLU."""
 
 from __future__ import annotations
 
 from torch import nn
 
 
-def leak(module: nn.Module) -> None:
-    """Replace every ReLU inside a module by a leaky one of slope 0.01, in place."""
+def replace_relu_with_leaky_relu(module: nn.Module) -> None:
+    """Replace every `nn.ReLU` inside a module by `nn.LeakyReLU(0.01)`, in place."""
     for parent in list(module.modules()):
         for name, child in parent.named_children():
             if isinstance(child, nn.ReLU):

@@ -1,4 +1,4 @@
-"""Maps seen at points between their cells, and the points where a prediction is least sure."""
+"""Point sampling of feature maps, and selection of uncertain points (PointRend)."""
 
 from __future__ import annotations
 
@@ -8,9 +8,20 @@ from torch.nn import functional as F
 
 
 def sample_points(x: Tensor, points: Tensor, *, mode: str = "bilinear", align_corners: bool = False) -> Tensor:
-    """Return the values [B, C, N] of a map [B, C, h, w] at `points` [B, N, 2]: (x, y), 0…1 from edge to edge.
+    """Sample a map [B, C, h, w] at points [B, N, 2] and return [B, C, N].
 
-    The result has at least float32: coordinates in half precision would miss their place by whole cells.
+    The output is at least float32: half-precision coordinates would be off by whole pixels of the feature map.
+
+    Parameters
+    ----------
+    x : Tensor
+        The map.
+    points : Tensor
+        Coordinates (x, y) from 0 to 1, edge to edge of the map.
+    mode : str
+        "bilinear" or "nearest".
+    align_corners : bool
+        Passed to `torch.nn.functional.grid_sample`.
     """
     dtype = torch.promote_types(x.dtype, torch.float32)
     grid = (2 * points - 1).to(dtype).unsqueeze(2)
@@ -18,9 +29,9 @@ def sample_points(x: Tensor, points: Tensor, *, mode: str = "bilinear", align_co
 
 
 def uncertainty(logits: Tensor) -> Tensor:
-    """Return how near the second class is to the first, [B, …], for logits [B, K, …]: 0 at most, and there a tie.
+    """Return the second-highest minus the highest logit, [B, …], for logits [B, K, …]: at most 0, and 0 for a tie.
 
-    With one class there is no second; its logit's distance from 0 takes the place.
+    With a single class (K = 1) it is the negative absolute logit.
     """
     if logits.shape[1] == 1:
         return -logits[:, 0].abs()
@@ -28,34 +39,42 @@ def uncertainty(logits: Tensor) -> Tensor:
     return second - first
 
 
-def uncertain_points(logits: Tensor, count: int, *, oversample: float, important: float) -> Tensor:
-    """Draw points [B, count, 2] for training: some where logits [B, K, h, w] are least sure, the others anywhere.
+def uncertain_points(logits: Tensor, count: int, *, oversample: float, importance_ratio: float) -> Tensor:
+    """Draw training points [B, count, 2]: a share where the logits are most uncertain, the others uniformly.
 
     Parameters
     ----------
     logits : Tensor
-        The coarse prediction.
+        The coarse prediction [B, K, h, w].
     count : int
-        How many points per image.
+        Points per image.
     oversample : float
-        The uncertain ones are chosen among this many times `count`.
-    important : float
-        Their share, 0…1.
+        The uncertain points are chosen from `oversample * count` uniform candidates.
+    importance_ratio : float
+        Share of uncertain points, 0…1.
 
     References
     ----------
     Kirillov et al., "PointRend: Image Segmentation as Rendering", CVPR 2020, arXiv:1912.08193, section 3.3.
     """
     candidates = torch.rand(len(logits), int(count * oversample), 2, device=logits.device)
-    num_chosen = int(important * count)
+    num_chosen = int(importance_ratio * count)
     chosen = uncertainty(sample_points(logits, candidates)).topk(num_chosen, dim=1).indices
     points = candidates.gather(1, chosen.unsqueeze(2).expand(-1, -1, 2))
-    anywhere = torch.rand(len(logits), count - num_chosen, 2, device=logits.device)
-    return torch.cat([points, anywhere], dim=1)
+    uniform = torch.rand(len(logits), count - num_chosen, 2, device=logits.device)
+    return torch.cat([points, uniform], dim=1)
 
 
-def uncertain_cells(logits: Tensor, count: int) -> tuple[Tensor, Tensor]:
-    """Return the `count` cells of logits [B, K, h, w] that are least sure: flat indices [B, N], centres [B, N, 2]."""
+def uncertain_pixels(logits: Tensor, count: int) -> tuple[Tensor, Tensor]:
+    """Return the `count` most uncertain pixels of logits [B, K, h, w].
+
+    Returns
+    -------
+    indices : Tensor
+        Flat indices [B, N] into h·w, where N is the smaller of `count` and h·w.
+    points : Tensor
+        The pixels' centres [B, N, 2]: (x, y) from 0 to 1, edge to edge.
+    """
     height, width = logits.shape[-2:]
     indices = uncertainty(logits).flatten(1).topk(min(height * width, count), dim=1).indices
     x = (indices % width).float() / width + 0.5 / width

@@ -11,23 +11,23 @@ _TEMPERATURE = 10000.0
 
 
 def sine_position_encoding(height: int, width: int, channels: int, like: Tensor) -> Tensor:
-    """Return encodings [1, channels, height, width] of where each cell lies: half the channels for y, half for x.
+    """Return sine position encodings [1, channels, height, width]: half of the channels for y, half for x.
 
     Parameters
     ----------
     height, width : int
-        Of the map. Positions are scaled so that the far edge lies at 2π whatever the size.
+        Size of the feature map. Positions are normalised to 0…2π, whatever the size.
     channels : int
         A multiple of 4.
     like : Tensor
-        Whose device and type the result has.
+        The result has its device and dtype.
 
     References
     ----------
     Carion et al., "End-to-End Object Detection with Transformers", ECCV 2020, arXiv:2005.12872.
     """
     half = channels // 2
-    # sines of high frequencies need float32 whatever the type of the features
+    # sines of high frequencies need float32, whatever the dtype of the features
     exponent = torch.arange(half, device=like.device, dtype=torch.float32).div(2, rounding_mode="floor") * 2 / half
     periods = _TEMPERATURE**exponent  # [half]: each twice, for a sine and a cosine
     y = _waves(height, periods)[:, :, None].expand(half, height, width)

@@ -1,4 +1,4 @@
-"""Pyramid pooling: context from averages over a grid of regions."""
+"""Pyramid pooling module (PPM) of PSPNet."""
 
 from __future__ import annotations
 
@@ -13,7 +13,9 @@ from vitrail.layers.resize import resize
 
 
 class PyramidPooling(nn.Module):
-    """Averages over grids of several sizes, each brought to `channels`, joined to the input.
+    """Pyramid pooling module: the input concatenated with context from grids of several sizes.
+
+    Each grid is an average pooling followed by a 1×1 convolution, resized to the size of the input.
 
     Parameters
     ----------
@@ -22,16 +24,16 @@ class PyramidPooling(nn.Module):
     channels : int
         Channels of each pooled map.
     pool_sizes : sequence of int
-        Sides of the grids.
+        Side lengths of the pooled grids.
     align_corners : bool
-        How the pooled maps are resized back (the meaning of `torch.nn.functional.interpolate`).
+        How the pooled maps are resized to the input's size; passed to `torch.nn.functional.interpolate`.
     act_layer : type of nn.Module
-        The activation.
+        Activation of the 1×1 convolutions.
 
     Attributes
     ----------
     out_channels : int
-        Channels of the result: `in_channels + channels * len(pool_sizes)`.
+        Channels of the output: `in_channels + channels * len(pool_sizes)`.
 
     References
     ----------

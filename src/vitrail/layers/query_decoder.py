@@ -1,4 +1,4 @@
-"""Transformer decoder of DETR: learned queries that look at each other and at a feature map."""
+"""Transformer decoder of DETR with learned queries."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ from vitrail.layers.position_encoding import sine_position_encoding
 
 
 class QueryDecoderLayer(nn.Module):
-    """Self-attention among queries, attention to the feature map, and an MLP; each added, then normalised.
+    """One decoder layer: self-attention, cross-attention to the feature map and an MLP (post-norm, residual).
 
     Parameters
     ----------
     channels : int
-        Channels of queries and map.
+        Channels of the queries and of the feature map.
     num_heads : int
-        Attention heads.
+        Number of attention heads.
     feedforward_channels : int
-        Width of the MLP.
+        Hidden channels of the MLP.
     dropout : float
-        Probability of dropping an attention weight, and an entry of each of the three updates.
+        Dropout probability of the attention weights and of the three residual branches.
     """
 
     def __init__(self, channels: int, num_heads: int, feedforward_channels: int, dropout: float) -> None:
@@ -35,25 +35,25 @@ class QueryDecoderLayer(nn.Module):
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, x: Tensor, query_position: Tensor, memory: Tensor, memory_key: Tensor) -> Tensor:
-        """Update queries [B, Q, C] from the map [B, h·w, C]; `memory_key` is the map with its positions added."""
-        placed = x + query_position
-        x = self.norm1(x + self.dropout(self.self_attn(placed, placed, x, need_weights=False)[0]))
-        seen = self.cross_attn(x + query_position, memory_key, memory, need_weights=False)[0]
-        x = self.norm2(x + self.dropout(seen))
+        """Return updated queries [B, Q, C], given the map [B, h·w, C] and `memory_key`, the map plus its positions."""
+        positioned = x + query_position
+        x = self.norm1(x + self.dropout(self.self_attn(positioned, positioned, x, need_weights=False)[0]))
+        context = self.cross_attn(x + query_position, memory_key, memory, need_weights=False)[0]
+        x = self.norm2(x + self.dropout(context))
         return self.norm3(x + self.dropout(self.fc2(self.dropout(self.fc1(x).relu()))))
 
 
 class QueryDecoder(nn.Module):
-    """A stack of decoder layers over one feature map.
+    """A stack of decoder layers that attend to one feature map.
 
     Parameters
     ----------
     in_channels : int
-        Channels of the feature map; projected when they are not `channels`.
+        Channels of the feature map; a 1×1 convolution projects it unless they equal `channels`.
     channels : int
         Channels of the queries.
     num_queries : int
-        Q.
+        Q, the number of learned queries.
     num_layers, num_heads, feedforward_channels, dropout
         See `QueryDecoderLayer`.
 

@@ -1,4 +1,4 @@
-"""Resizing of feature maps and logits."""
+"""Bilinear resizing of feature maps and logits."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from torch.nn import functional as F
 
 
 def resize(x: Tensor, size: Sequence[int], *, align_corners: bool = False) -> Tensor:
-    """Resize a map [B, C, h, w] bilinearly to `size` (H, W); a map that already has the size is returned as it is."""
+    """Resize a map [B, C, h, w] bilinearly to `size` (H, W); returns the map itself when it already has that size."""
     if tuple(x.shape[-2:]) == tuple(size):
         return x
     return F.interpolate(x, size=tuple(size), mode="bilinear", align_corners=align_corners)
 
 
-# From about this many classes a softmax is faster over classes that lie side by side in memory than over planes.
-CLASSES_LAST_FROM = 16
+# From about this many classes on, a softmax over the classes is faster in channels_last than in contiguous layout.
+CHANNELS_LAST_FROM = 16
 
 
 def resize_logits(logits: Tensor, size: Sequence[int], *, align_corners: bool = False) -> Tensor:
-    """Resize logits [B, K, h, w] to `size` (H, W), in the memory layout in which a loss over the classes is fastest."""
-    few = logits.shape[1] < CLASSES_LAST_FROM
+    """Resize logits [B, K, h, w] to `size` (H, W), in the memory format that is fastest for a softmax over K."""
+    few = logits.shape[1] < CHANNELS_LAST_FROM
     layout = torch.contiguous_format if few else torch.channels_last
     return resize(logits.contiguous(memory_format=layout), size, align_corners=align_corners)

@@ -1,4 +1,4 @@
-"""Losses: functions of logits [B, K, H, W] and targets [B, H, W], 255 ignored."""
+"""Loss functions of logits [B, K, H, W] and targets [B, H, W], where 255 is ignored."""
 
 from vitrail.losses.binary_cross_entropy import BinaryCrossEntropyLoss
 from vitrail.losses.criterion import LOSSES, WeightedSum, create_criterion, list_losses, register_loss

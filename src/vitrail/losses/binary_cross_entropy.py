@@ -1,4 +1,4 @@
-"""Binary cross entropy over the sigmoid of each class."""
+"""Binary cross entropy, one sigmoid per class."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ from vitrail.losses.pixels import check_class_weights, class_weight_tensor, in_f
 
 @register_loss("binary_cross_entropy")
 class BinaryCrossEntropyLoss(nn.Module):
-    """Each class against all others: binary cross entropy, averaged over classes and the pixels that are not ignored.
+    """Binary cross entropy of each class against all others, averaged over classes and non-ignored pixels.
 
     Parameters
     ----------
     class_weights : sequence of float, optional
-        One factor per class, for the pixels of the class and for all others alike. The mean stays one over classes
-        and pixels.
+        One factor per class, which multiplies the loss of that class at every pixel. The divisor of the mean does
+        not change.
     ignored_in_mean : bool
-        Whether ignored pixels count in the divisor (never in the sum). False is SSSegmentation's
+        Whether ignored pixels count in the divisor (they never count in the sum). False is SSSegmentation's
         `CrossEntropyLoss(use_sigmoid=True)`; True is MMSegmentation's default (`avg_non_ignore=False`).
 
     Notes
     -----
-    The targets are never spread into [B, K, H, W]: the loss of a pixel is the sum of `softplus` over its logits minus
-    the logit of its class.
+    No one-hot targets [B, K, H, W] are created: the loss of a pixel is the sum of `softplus` over its logits minus the
+    logit of its class.
     """
 
     class_weights: Tensor | None
@@ -43,11 +43,11 @@ class BinaryCrossEntropyLoss(nn.Module):
         check_class_weights(self.class_weights, logits)
         logits = in_full_precision(logits)
         classes, valid = split_ignored(targets)
-        against = F.softplus(logits)  # [B, K, H, W]
+        negative = F.softplus(logits)  # [B, K, H, W]
         own = logits.gather(1, classes.unsqueeze(1)).squeeze(1)  # [B, H, W]
         if self.class_weights is not None:
             weights = self.class_weights.to(logits.dtype)
-            against, own = against * weights[:, None, None], own * weights[classes]
-        loss = torch.where(valid, against.sum(dim=1) - own, 0.0)
+            negative, own = negative * weights[:, None, None], own * weights[classes]
+        loss = torch.where(valid, negative.sum(dim=1) - own, 0.0)
         pixels = valid.numel() if self.ignored_in_mean else valid.sum().clamp(min=1)
         return loss.sum() / (pixels * logits.shape[1])

@@ -1,4 +1,4 @@
-"""The registry of losses, and the weighted sum that a recipe makes of them."""
+"""The registry of losses, and weighted sums of them."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class WeightedSum(nn.Module):
     Parameters
     ----------
     terms : sequence of (nn.Module, float)
-        The losses, each with its weight.
+        The losses and their weights.
     """
 
     def __init__(self, terms: Sequence[tuple[nn.Module, float]]) -> None:
@@ -46,12 +46,12 @@ class WeightedSum(nn.Module):
 
 
 def list_losses() -> list[str]:
-    """Return the names that `create_criterion` takes."""
+    """Return the names of the registered losses."""
     return list(LOSSES)
 
 
 def create_criterion(terms: Sequence[tuple[str, float, Mapping[str, Any]]]) -> nn.Module:
-    """Build a criterion from named losses.
+    """Build a criterion, the weighted sum of losses given by name.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Cross entropy over the softmax of the classes."""
+"""Softmax cross entropy."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from vitrail.labels import IGNORE
 from vitrail.losses.criterion import register_loss
 from vitrail.losses.pixels import (
-    IGNORED,
     check_class_weights,
     class_weight_tensor,
     flatten_pixels,
@@ -21,16 +21,16 @@ from vitrail.losses.pixels import (
 
 @register_loss("cross_entropy")
 class CrossEntropyLoss(nn.Module):
-    """Cross entropy, averaged over the pixels that are not ignored.
+    """Softmax cross entropy, averaged over non-ignored pixels.
 
     Parameters
     ----------
     class_weights : sequence of float, optional
         One factor per class.
     label_smoothing : float
-        Share of the target spread evenly over all classes.
+        Share of the target probability that is distributed evenly over all classes.
     ignored_in_mean : bool
-        Whether ignored pixels count in the divisor (never in the sum). False is the mean of PyTorch and
+        Whether ignored pixels count in the divisor (they never count in the sum). False is the mean of PyTorch and
         SSSegmentation; True is MMSegmentation's default (`avg_non_ignore=False`), whose gradients shrink with the
         share of ignored pixels.
     weights_in_mean : bool
@@ -62,7 +62,7 @@ class CrossEntropyLoss(nn.Module):
             logits,
             targets.long(),
             weight=None if self.class_weights is None else self.class_weights.to(logits.dtype),
-            ignore_index=IGNORED,
+            ignore_index=IGNORE,
             reduction="sum",
             label_smoothing=self.label_smoothing,
         )
@@ -75,4 +75,4 @@ class CrossEntropyLoss(nn.Module):
             return torch.where(weight > 0, weight, 1.0)
         if self.ignored_in_mean:
             return torch.tensor(targets.numel(), device=targets.device)
-        return (targets != IGNORED).sum().clamp(min=1)
+        return (targets != IGNORE).sum().clamp(min=1)

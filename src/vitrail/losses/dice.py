@@ -1,4 +1,4 @@
-"""Dice loss: one minus the overlap of prediction and target."""
+"""Soft Dice loss."""
 
 from __future__ import annotations
 
@@ -10,22 +10,22 @@ from vitrail.losses.pixels import in_full_precision, split_ignored
 
 @register_loss("dice")
 class DiceLoss(nn.Module):
-    """Soft Dice loss.
+    """Soft Dice loss: one minus the Dice coefficient of predicted probabilities and target.
 
     Parameters
     ----------
     sigmoid : bool
-        Whether each class has a probability of its own (sigmoid) rather than a share of one (softmax).
+        Whether probabilities are the sigmoid of each class rather than the softmax over the classes.
     per_class : bool
-        True takes one Dice coefficient per class over the batch and averages over the classes in the targets, so that
-        rare classes weigh as much as common ones; False takes one per image over all classes together and averages over
-        images, as MMSegmentation and SSSegmentation do.
+        True computes one coefficient per class over the batch and averages over the classes that occur in the
+        targets, so that rare classes weigh as much as common ones; False computes one per image over all classes and
+        averages over images, as MMSegmentation and SSSegmentation do.
     squared : bool
-        Whether the denominator sums squares (V-Net; the default of MMSegmentation and SSSegmentation).
+        Whether the denominator sums squared probabilities (V-Net; the default of MMSegmentation and SSSegmentation).
     eps : float
-        Added to the denominator, and with `squared=False` to the numerator too.
+        Added to the denominator, and with `squared=False` also to the numerator.
     ignored_in_mass : bool
-        Whether what is predicted for ignored pixels counts in the denominator all the same, as in MMSegmentation.
+        Whether the predictions at ignored pixels count in the denominator, as in MMSegmentation.
 
     References
     ----------
@@ -67,7 +67,7 @@ class DiceLoss(nn.Module):
         return self._coefficient_loss(overlap, mass.sum((0, 2, 3)), pixels, pixels > 0)
 
     def _coefficient_loss(self, overlap: Tensor, mass: Tensor, pixels: Tensor, counts: Tensor) -> Tensor:
-        """Return one minus the Dice coefficient, averaged over the entries that count."""
+        """Return one minus the Dice coefficient, averaged over the entries where `counts` is true."""
         numerator = 2 * overlap if self.squared else 2 * overlap + self.eps
         denominator = mass + pixels + (2 * self.eps if self.squared else self.eps)
         loss = (1 - numerator / denominator) * counts

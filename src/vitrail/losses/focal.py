@@ -1,4 +1,4 @@
-"""Focal loss: cross entropy that fades for pixels which are predicted well."""
+"""Focal loss."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from vitrail.labels import IGNORE
 from vitrail.losses.criterion import register_loss
 from vitrail.losses.pixels import (
-    IGNORED,
     check_class_weights,
     class_weight_tensor,
     in_full_precision,
@@ -20,19 +20,20 @@ from vitrail.losses.pixels import (
 
 @register_loss("focal")
 class FocalLoss(nn.Module):
-    """Focal loss, averaged over the pixels that are not ignored (and over classes with `sigmoid=True`).
+    """Focal loss, averaged over non-ignored pixels (with `sigmoid=True` also over classes).
 
     Parameters
     ----------
     gamma : float
-        How fast the loss fades with the probability of the right answer; 0 gives (binary) cross entropy.
+        Focusing parameter: the exponent of (1 − p), where p is the probability of the correct answer; 0 gives (binary)
+        cross entropy.
     alpha : float, optional
-        Factor of the loss. With `sigmoid=True` it applies where the class is present, and `1 - alpha` where it is not.
+        Factor of the loss. With `sigmoid=True` it applies to the target class of a pixel, `1 - alpha` to the others.
     class_weights : sequence of float, optional
-        One factor per class. The mean stays one over pixels.
+        One factor per class. The divisor of the mean does not change.
     sigmoid : bool
-        Whether each class is a binary problem of its own, as in the paper and as MMSegmentation and SSSegmentation
-        default to; False takes the softmax over classes.
+        Whether each class is a separate binary problem, as in the paper and by default in MMSegmentation and
+        SSSegmentation; False uses the softmax over the classes.
 
     References
     ----------
@@ -67,7 +68,7 @@ class FocalLoss(nn.Module):
         return torch.where(valid, loss, 0.0).sum() / (valid.sum().clamp(min=1) * terms)
 
     def _softmax(self, logits: Tensor, targets: Tensor, classes: Tensor) -> Tensor:
-        entropy = F.cross_entropy(logits, targets.long(), ignore_index=IGNORED, reduction="none")  # [B, H, W]
+        entropy = F.cross_entropy(logits, targets.long(), ignore_index=IGNORE, reduction="none")  # [B, H, W]
         # -expm1(-x) is 1 - p without the cancellation that would make the gradient NaN for gamma < 1
         loss = (-torch.expm1(-entropy)).clamp(min=1e-12).pow(self.gamma) * entropy
         if self.alpha is not None:
@@ -76,7 +77,7 @@ class FocalLoss(nn.Module):
 
     def _binary(self, logits: Tensor, classes: Tensor) -> Tensor:
         present = torch.zeros_like(logits, dtype=torch.bool).scatter_(1, classes.unsqueeze(1), True)
-        wrong = torch.where(present, -logits, logits)  # the logit of the wrong answer, [B, K, H, W]
+        wrong = torch.where(present, -logits, logits)  # the logit of the wrong binary label, [B, K, H, W]
         loss = wrong.sigmoid().pow(self.gamma) * F.softplus(wrong)
         if self.alpha is not None:
             loss = loss * torch.where(present, self.alpha, 1 - self.alpha)

@@ -1,12 +1,13 @@
-"""Lovász-Softmax: a surrogate whose minimum is the largest intersection over union."""
+"""Lovász-Softmax loss, a surrogate of the intersection over union."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
 
+from vitrail.labels import IGNORE
 from vitrail.losses.criterion import register_loss
-from vitrail.losses.pixels import IGNORED, in_full_precision
+from vitrail.losses.pixels import in_full_precision
 
 
 @register_loss("lovasz")
@@ -16,9 +17,9 @@ class LovaszLoss(nn.Module):
     Parameters
     ----------
     per_image : bool
-        Whether the intersection over union is taken image by image and averaged, rather than over the batch.
+        Whether the loss is computed per image and averaged, rather than over the whole batch.
     all_classes : bool
-        Whether classes that do not occur in the targets count too.
+        Whether classes that do not occur in the targets are included in the mean.
 
     References
     ----------
@@ -41,9 +42,9 @@ class LovaszLoss(nn.Module):
 
     def _flat(self, scores: Tensor, targets: Tensor) -> Tensor:
         """Return the loss of probabilities [K, P] for targets [P]."""
-        valid = targets != IGNORED
+        valid = targets != IGNORE
         losses, counts = [], []
-        # class by class: sorting [K, P] at once would hold K index tensors of eight bytes a pixel
+        # one class at a time: sorting [K, P] at once would hold int64 indices for every class and pixel
         for index, score in enumerate(scores):
             present = targets == index
             losses.append(lovasz_extension(torch.where(valid, (present.to(score) - score).abs(), -1.0), present))
@@ -53,14 +54,14 @@ class LovaszLoss(nn.Module):
 
 
 def lovasz_extension(errors: Tensor, present: Tensor) -> Tensor:
-    """Return the Lovász extension of the Jaccard loss for errors [P] (negative ones do not count).
+    """Return the Lovász extension of the Jaccard loss for one class, a scalar.
 
     Parameters
     ----------
     errors : Tensor
-        How wrong each pixel is, 0…1.
+        Absolute error of each pixel [P], 0…1; negative where the pixel is ignored.
     present : Tensor
-        Bool [P], where the class is in the targets.
+        Bool [P], True where the target is the class.
     """
     errors, order = errors.sort(descending=True)
     hits = present[order].to(errors.dtype)

@@ -1,4 +1,4 @@
-"""The set loss of mask classification: queries are matched with the classes of an image, then taught class and mask."""
+"""Set prediction loss: Hungarian matching, then classification, mask and Dice losses (MaskFormer)."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from vitrail.layers.assignment import assign
 from vitrail.layers.processes import mean_over_processes
 from vitrail.losses.pixels import in_full_precision
 
-_ALPHA, _GAMMA = 0.25, 2.0  # of the focal loss (Lin et al., ICCV 2017), as DETR and MaskFormer take it
+_ALPHA, _GAMMA = 0.25, 2.0  # of the focal loss (Lin et al., ICCV 2017), as in DETR and MaskFormer
 
 
 @dataclass(frozen=True)
 class QueryPrediction:
-    """What the queries of one decoder layer say.
+    """Class and mask logits of one decoder layer.
 
     Attributes
     ----------
     classes : Tensor
-        Logits [B, Q, K + 1]; the last entry is "no object".
+        Class logits [B, Q, K + 1]; the last class is "no object".
     masks : Tensor
-        Logits [B, Q, h, w].
+        Mask logits [B, Q, h, w].
     """
 
     classes: Tensor
@@ -34,7 +34,7 @@ class QueryPrediction:
 
 @dataclass(frozen=True)
 class Matches:
-    """Which query stands for which class: N entries each of the image in the batch, the query, and the class."""
+    """Matched pairs: int64 [N] each, the index of the image in the batch, of the query, and of the class."""
 
     image: Tensor
     query: Tensor
@@ -42,18 +42,20 @@ class Matches:
 
 
 class MaskClassificationLoss(nn.Module):
-    """Class, mask and Dice loss after matching queries with the classes that an image holds.
+    """Classification, mask and Dice losses after matching queries with the classes present in each image.
 
     Parameters
     ----------
     class_weight, mask_weight, dice_weight : float
-        Of the cross entropy, the focal loss and the Dice loss, and of the same terms in the matching cost.
+        Weights of the cross entropy, of the focal loss of masks and of the Dice loss, both in the loss and in the
+        matching cost.
     no_object_weight : float
-        Weight of "no object" in the cross entropy.
+        Class weight of "no object" in the cross entropy.
 
     Notes
     -----
-    An ignored pixel belongs to no mask, so masks are taught to leave it out; the references do the same.
+    An ignored pixel belongs to no target mask, so it is a negative for every mask; the reference implementations do
+    the same.
 
     References
     ----------
@@ -76,7 +78,7 @@ class MaskClassificationLoss(nn.Module):
         self.no_object_weight = no_object_weight
 
     def forward(self, layers: Sequence[QueryPrediction], targets: Tensor) -> list[dict[str, Tensor]]:
-        """Return the weighted losses `class`, `mask` and `dice` of every layer, for targets [B, H, W], 255 ignored."""
+        """Return the weighted losses `class`, `mask` and `dice` of each layer, for targets [B, H, W], 255 ignored."""
         layers = [QueryPrediction(in_full_precision(x.classes), in_full_precision(x.masks)) for x in layers]
         num_classes = layers[0].classes.shape[-1] - 1
         present = classes_present(targets, num_classes)
@@ -86,9 +88,9 @@ class MaskClassificationLoss(nn.Module):
 
     @torch.no_grad()
     def match(self, layers: Sequence[QueryPrediction], targets: Tensor, present: Tensor) -> list[Matches]:
-        """Return the cheapest assignment of the classes `present` [B, K] to queries, for every layer.
+        """Match the classes `present` (bool [B, K]) with queries at the least cost, for each layer.
 
-        Costs of all layers and images travel to the processor together: one synchronisation a step.
+        The costs of all layers and images are copied to the CPU together: one host synchronisation per step.
         """
         size = layers[0].masks.shape[-2:]
         small = F.interpolate(targets[:, None].float(), size, mode="nearest")  # [B, 1, h, w]
@@ -109,7 +111,7 @@ class MaskClassificationLoss(nn.Module):
         return found
 
     def _cost(self, prediction: QueryPrediction, one_hot: Tensor) -> Tensor:
-        """Return the cost [B, Q, K] of giving a query a class."""
+        """Return the matching cost [B, Q, K] of every query and class."""
         masks = prediction.masks.flatten(2)  # [B, Q, h·w]
         probability = masks.sigmoid()
         if_inside = _ALPHA * (1 - probability) ** _GAMMA * F.softplus(-masks)
@@ -118,8 +120,8 @@ class MaskClassificationLoss(nn.Module):
         focal = (if_inside - if_outside) @ columns + if_outside.sum(-1, keepdim=True)
         area = probability.sum(-1)[:, :, None] + one_hot.sum(-1)[:, None]
         dice = 1 - (2 * probability @ columns + 1) / (area + 1)
-        belief = prediction.classes.softmax(-1)[..., :-1]
-        return self.mask_weight * focal / masks.shape[-1] + self.dice_weight * dice - self.class_weight * belief
+        probabilities = prediction.classes.softmax(-1)[..., :-1]
+        return self.mask_weight * focal / masks.shape[-1] + self.dice_weight * dice - self.class_weight * probabilities
 
     def _losses(
         self, prediction: QueryPrediction, matches: Matches, targets: Tensor, num_masks: Tensor
@@ -127,13 +129,13 @@ class MaskClassificationLoss(nn.Module):
         masks = prediction.masks[matches.image, matches.query]  # [N, h, w]
         if len(masks):
             masks = F.interpolate(masks[:, None], targets.shape[-2:], mode="bilinear")[:, 0]
-            wanted = (targets[matches.image] == matches.label[:, None, None]).to(masks.dtype)  # [N, H, W]
+            target_masks = (targets[matches.image] == matches.label[:, None, None]).to(masks.dtype)  # [N, H, W]
         else:
-            wanted = masks
+            target_masks = masks
         return {
             "class": self.class_weight * self._class_loss(prediction.classes, matches),
-            "mask": self.mask_weight * _focal_loss(masks.flatten(1), wanted.flatten(1)) / num_masks,
-            "dice": self.dice_weight * _dice_loss(masks.flatten(1), wanted.flatten(1)) / num_masks,
+            "mask": self.mask_weight * _focal_loss(masks.flatten(1), target_masks.flatten(1)) / num_masks,
+            "dice": self.dice_weight * _dice_loss(masks.flatten(1), target_masks.flatten(1)) / num_masks,
         }
 
     def _class_loss(self, logits: Tensor, matches: Matches) -> Tensor:
@@ -146,23 +148,23 @@ class MaskClassificationLoss(nn.Module):
 
 
 def classes_present(targets: Tensor, num_classes: int) -> Tensor:
-    """Return bool [B, K]: which classes each of the targets [B, H, W] holds."""
+    """Return bool [B, K], True for the classes that occur in each of the targets [B, H, W]."""
     labels = targets.flatten(1).long().clamp(max=num_classes)
     return torch.zeros(len(labels), num_classes + 1, dtype=torch.bool, device=labels.device).scatter(1, labels, True)[
         :, :num_classes
     ]
 
 
-def _focal_loss(logits: Tensor, wanted: Tensor) -> Tensor:
-    """Return the sum over masks [N, P] of the focal loss' mean over pixels."""
-    wrong = logits.sigmoid() * (1 - 2 * wanted) + wanted  # the probability of the wrong answer
-    entropy = F.binary_cross_entropy_with_logits(logits, wanted, reduction="none")
-    alpha = _ALPHA * wanted + (1 - _ALPHA) * (1 - wanted)
+def _focal_loss(logits: Tensor, target_masks: Tensor) -> Tensor:
+    """Return the focal loss of mask logits [N, P]: the mean over pixels, summed over masks."""
+    wrong = logits.sigmoid() * (1 - 2 * target_masks) + target_masks  # the probability of the wrong binary label
+    entropy = F.binary_cross_entropy_with_logits(logits, target_masks, reduction="none")
+    alpha = _ALPHA * target_masks + (1 - _ALPHA) * (1 - target_masks)
     return (alpha * wrong**_GAMMA * entropy).sum() / max(logits.shape[1], 1)
 
 
-def _dice_loss(logits: Tensor, wanted: Tensor) -> Tensor:
-    """Return the sum over masks [N, P] of one minus the Dice coefficient, each count one larger than it is."""
+def _dice_loss(logits: Tensor, target_masks: Tensor) -> Tensor:
+    """Return the Dice loss of mask logits [N, P], summed over masks; 1 is added to numerator and denominator."""
     probability = logits.sigmoid()
-    overlap = 2 * (probability * wanted).sum(-1) + 1
-    return (1 - overlap / (probability.sum(-1) + wanted.sum(-1) + 1)).sum()
+    overlap = 2 * (probability * target_masks).sum(-1) + 1
+    return (1 - overlap / (probability.sum(-1) + target_masks.sum(-1) + 1)).sum()

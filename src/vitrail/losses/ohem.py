@@ -1,4 +1,4 @@
-"""Online hard example mining."""
+"""Cross entropy with online hard example mining (OHEM)."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from vitrail.errors import ModelError
+from vitrail.labels import IGNORE
 from vitrail.losses.criterion import register_loss
 from vitrail.losses.pixels import (
-    IGNORED,
     check_class_weights,
     class_weight_tensor,
     in_full_precision,
@@ -21,19 +21,19 @@ from vitrail.losses.pixels import (
 
 @register_loss("ohem")
 class OHEMCrossEntropyLoss(nn.Module):
-    """Cross entropy over the hard pixels: those whose class is predicted with a low probability.
+    """Cross entropy averaged over hard pixels, whose target class has a low predicted probability.
 
     Parameters
     ----------
     threshold : float or None
-        A pixel is hard when the probability of its class is below this. None takes the `min_kept` pixels of the
-        largest loss instead, however confident they are.
+        A pixel is hard when the probability of its target class is below this. None keeps the `min_kept` pixels with
+        the largest loss instead.
     min_kept : int
-        How many pixels to keep at least, per image of the batch (the threshold rises until as many are kept).
+        Minimum number of pixels to keep, times the batch size; the threshold is raised until that many are kept.
     class_weights : sequence of float, optional
-        One factor per class. The mean stays one over pixels.
+        One factor per class. The divisor of the mean does not change.
     mean_over_all : bool
-        Whether the sum is divided by the number of all pixels rather than by the number of those kept. False is
+        Whether the sum is divided by the number of all pixels rather than of the pixels kept. False is
         SSSegmentation (and MMSegmentation's `OhemCrossEntropy`, whose `min_kept` counts the whole batch); True is
         MMSegmentation's `OHEMPixelSampler` with its default cross entropy.
 
@@ -66,14 +66,14 @@ class OHEMCrossEntropyLoss(nn.Module):
         check_class_weights(self.class_weights, logits)
         logits = in_full_precision(logits)
         classes, valid = split_ignored(targets)
-        loss = F.cross_entropy(logits, targets.long(), ignore_index=IGNORED, reduction="none")  # [B, H, W]
+        loss = F.cross_entropy(logits, targets.long(), ignore_index=IGNORE, reduction="none")  # [B, H, W]
         weighted = loss if self.class_weights is None else loss * self.class_weights.to(loss.dtype)[classes]
         hard = self._hard(loss.detach(), weighted.detach(), valid)
         kept = torch.tensor(hard.numel(), device=hard.device) if self.mean_over_all else hard.sum().clamp(min=1)
         return (weighted * hard).sum() / kept
 
     def _hard(self, loss: Tensor, weighted: Tensor, valid: Tensor) -> Tensor:
-        """Return the mask [B, H, W] of the pixels to learn from."""
+        """Return the mask [B, H, W] of the pixels that are kept."""
         budget = self.min_kept * len(valid)
         if self.threshold is None:
             ranked = torch.where(valid, weighted, -1.0).flatten()

@@ -1,4 +1,4 @@
-"""What every loss needs to know about pixels: which are ignored, and in which precision to sum over them."""
+"""Helpers of the pixel losses: ignored pixels, precision, memory format, class weights."""
 
 from __future__ import annotations
 
@@ -8,26 +8,25 @@ import torch
 from torch import Tensor
 
 from vitrail.errors import ModelError
+from vitrail.labels import IGNORE
 from vitrail.layers.layout import is_channels_last
-
-IGNORED = 255
 
 
 def split_ignored(targets: Tensor) -> tuple[Tensor, Tensor]:
-    """Return targets that can index classes (0 where ignored), and a mask that is True where a pixel counts."""
-    valid = targets != IGNORED
+    """Return int64 targets with 0 in place of 255, and a bool mask that is False at ignored pixels."""
+    valid = targets != IGNORE
     return targets.masked_fill(~valid, 0).long(), valid
 
 
 def in_full_precision(logits: Tensor) -> Tensor:
-    """Return logits in at least float32: sums over half a million pixels overflow or stall in half precision."""
+    """Return logits in at least float32: sums over many pixels overflow or lose precision in half precision."""
     return logits.to(torch.promote_types(logits.dtype, torch.float32))
 
 
 def flatten_pixels(logits: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
-    """Return logits [N, K] and targets [N] as views where the classes lie side by side in memory, else as they are.
+    """Return channels_last logits as a view [N, K] with targets [N]; contiguous logits are returned unchanged.
 
-    A softmax over planes of channels-last logits would copy them first; over rows it reads them as they lie.
+    A softmax over dim 1 would first copy channels_last logits to contiguous; over the rows of the view it does not.
     """
     if is_channels_last(logits):
         return logits.permute(0, 2, 3, 1).flatten(0, 2), targets.flatten()
@@ -35,12 +34,12 @@ def flatten_pixels(logits: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def class_weight_tensor(class_weights: Sequence[float] | None) -> Tensor | None:
-    """Return one weight per class as a tensor, for a non-persistent buffer."""
+    """Return the class weights as a float32 tensor [K], or None."""
     return None if class_weights is None else torch.tensor(class_weights, dtype=torch.float32)
 
 
 def check_class_weights(class_weights: Tensor | None, logits: Tensor) -> None:
-    """Raise ModelError when there is not one weight per class of the logits [B, K, H, W]."""
+    """Raise ModelError unless there is one weight per class of the logits [B, K, H, W]."""
     if class_weights is not None and len(class_weights) != logits.shape[1]:
         raise ModelError(
             f"class_weights has {len(class_weights)} entries, but the model predicts {logits.shape[1]} classes; "

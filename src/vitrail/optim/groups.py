@@ -1,15 +1,16 @@
-"""Parameter groups: which parameters learn how fast, and which of them decay."""
+"""Parameter groups: the learning rate and weight decay of each parameter."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import timm.layers
 from torch import nn
 
 from vitrail.errors import TrainingError, nearest
+from vitrail.recipes import OptimizerConfig, ParamRule
 from vitrail.segmentors import Segmentor
 
 # timm's norms that derive from none of PyTorch's; older releases lack some of them.
@@ -29,22 +30,6 @@ NORMS: tuple[type[nn.Module], ...] = (
 )
 
 
-class Rule(Protocol):
-    """Multipliers for the parameters whose name contains `match`; None leaves a multiplier as it is."""
-
-    @property
-    def match(self) -> str:
-        """A part of the parameters' names."""
-
-    @property
-    def lr(self) -> float | None:
-        """Multiplier of the learning rate."""
-
-    @property
-    def weight_decay(self) -> float | None:
-        """Multiplier of the weight decay."""
-
-
 @dataclass(frozen=True)
 class Multipliers:
     """What the optimizer's learning rate and weight decay are multiplied by."""
@@ -53,40 +38,24 @@ class Multipliers:
     weight_decay: float
 
 
-def parameter_groups(
-    model: Segmentor,
-    *,
-    lr: float,
-    weight_decay: float,
-    backbone_lr: float = 1.0,
-    head_lr: float = 1.0,
-    decay_norms: bool = True,
-    decay_biases: bool = True,
-    layer_decay: float | None = None,
-    rules: Sequence[Rule] = (),
-) -> list[dict[str, Any]]:
+def parameter_groups(model: Segmentor, config: OptimizerConfig) -> list[dict[str, Any]]:
     """Sort a model's trainable parameters into groups of equal learning rate and weight decay.
+
+    `config.rules` take the place of `backbone_lr`, `head_lr`, `decay_norms` and `decay_biases` for the parameters whose
+    name contains the rule's `match`; later rules win. `layer_decay` applies on top, with the heads as one layer more.
+    Normalisation layers are found by their type, biases by their name.
 
     Parameters
     ----------
     model : Segmentor
         Parameters that do not require a gradient are left out.
-    lr, weight_decay : float
-        What a parameter has when nothing else is said.
-    backbone_lr, head_lr : float
-        Learning-rate multipliers of the backbone, and of everything else.
-    decay_norms, decay_biases : bool
-        Whether normalisation layers (found by their type) and biases (by their name) decay.
-    layer_decay : float, optional
-        The learning-rate factor from one layer of the backbone to the one below; the heads count as one layer more.
-    rules : sequence of Rule
-        Multipliers that take the place of `backbone_lr`, `head_lr`, `decay_norms` and `decay_biases` for the
-        parameters whose name contains the rule's `match`; later rules win. `layer_decay` applies on top.
+    config : OptimizerConfig
+        The optimizer section of a recipe.
 
     Returns
     -------
     list of dict
-        With "name", "params", "lr" and "weight_decay"; each parameter lies in exactly one group, and the groups come in
+        With "name", "params", "lr" and "weight_decay"; each parameter is in exactly one group, and the groups come in
         the order of their first parameter.
 
     Raises
@@ -94,19 +63,19 @@ def parameter_groups(
     TrainingError
         When a rule matches no parameter, or no parameter requires a gradient.
     ModelError
-        When `layer_decay` is asked of a backbone that does not know its layers.
+        When `layer_decay` is set and the backbone does not define the depth of its layers.
     """
     names = [name for name, _ in model.named_parameters()]
-    _check_rules(rules, names)
+    _check_rules(config.rules, names)
     norms = _norm_parameters(model)
-    factors = _layer_factors(model, layer_decay)
+    factors = _layer_factors(model, config.layer_decay)
     members: dict[Multipliers, list[tuple[str, nn.Parameter]]] = {}
     for name, parameter in model.named_parameters():
         if not parameter.requires_grad:
             continue
-        decays = decay_norms if name in norms else decay_biases or not _is_bias(name)
-        rate = backbone_lr if name.startswith("backbone.") else head_lr
-        multipliers = _apply(rules, name, Multipliers(rate, float(decays)))
+        decays = config.decay_norms if name in norms else config.decay_biases or not _is_bias(name)
+        rate = config.backbone_lr if name.startswith("backbone.") else config.head_lr
+        multipliers = _apply(config.rules, name, Multipliers(rate, float(decays)))
         multipliers = Multipliers(multipliers.lr * factors.get(name, 1.0), multipliers.weight_decay)
         members.setdefault(multipliers, []).append((name, parameter))
     if not members:
@@ -115,8 +84,8 @@ def parameter_groups(
         {
             "name": _describe([name for name, _ in parameters], multipliers),
             "params": [parameter for _, parameter in parameters],
-            "lr": lr * multipliers.lr,
-            "weight_decay": weight_decay * multipliers.weight_decay,
+            "lr": config.lr * multipliers.lr,
+            "weight_decay": config.weight_decay * multipliers.weight_decay,
         }
         for multipliers, parameters in members.items()
     ]
@@ -147,7 +116,7 @@ def _layer_factors(model: Segmentor, layer_decay: float | None) -> dict[str, flo
     return {f"backbone.{name}": layer_decay ** (head - depth) for name, depth in depths.items()}
 
 
-def _apply(rules: Sequence[Rule], name: str, multipliers: Multipliers) -> Multipliers:
+def _apply(rules: Sequence[ParamRule], name: str, multipliers: Multipliers) -> Multipliers:
     for rule in rules:
         if rule.match in name:
             multipliers = Multipliers(
@@ -157,7 +126,7 @@ def _apply(rules: Sequence[Rule], name: str, multipliers: Multipliers) -> Multip
     return multipliers
 
 
-def _check_rules(rules: Sequence[Rule], names: Sequence[str]) -> None:
+def _check_rules(rules: Sequence[ParamRule], names: Sequence[str]) -> None:
     for index, rule in enumerate(rules):
         if not any(rule.match in name for name in names):
             parts = {part for name in names for part in name.split(".") if not part.isdigit()}

@@ -1,44 +1,77 @@
-"""The learning rate over a run, as a function of the iteration alone."""
+"""Learning-rate schedules: the rate as a function of the iteration alone."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from typing import TypeVar
 
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR, LRScheduler
 
-from vitrail.errors import TrainingError, nearest
+from vitrail.errors import TrainingError
+from vitrail.recipes import ScheduleConfig
+from vitrail.registry import Registry, check_arguments
 
 Shape = Callable[[float], float]
+ShapeBuilder = Callable[..., Shape]
+Builder = TypeVar("Builder", bound=ShapeBuilder)
+SCHEDULES: Registry[ShapeBuilder] = Registry("schedule", TrainingError, "vitrail.optim")
 
 
-def poly(power: float, floor: float) -> Shape:
-    """Return `t -> floor + (1 - floor) * (1 - t)^power`, where `t` is the fraction of the run that is over."""
+def register_schedule(name: str) -> Callable[[Builder], Builder]:
+    """Register a builder `(config, floor, *, …) -> shape` under `name`.
+
+    A shape is a function `t -> factor`: from the fraction of the run that is over, 0…1, to the factor on every
+    learning rate. `config` is the recipe's `ScheduleConfig`, `floor` its `min_lr` as such a factor, and the builder's
+    keyword-only parameters are what `schedule.options` of a recipe can set.
+    """
+
+    def decorator(builder: Builder) -> Builder:
+        SCHEDULES.add(name, builder)
+        return builder
+
+    return decorator
+
+
+def list_schedules() -> list[str]:
+    """Return the names of the schedules."""
+    return list(SCHEDULES)
+
+
+@register_schedule("poly")
+def poly(config: ScheduleConfig, floor: float) -> Shape:
+    """Return `t -> floor + (1 - floor) * (1 - t)^power`."""
+    power = config.power
     return lambda t: (1 - t) ** power * (1 - floor) + floor
 
 
-def cosine(floor: float) -> Shape:
+@register_schedule("cosine")
+def cosine(config: ScheduleConfig, floor: float) -> Shape:
     """Return half a cosine wave from 1 down to `floor`."""
     return lambda t: floor + 0.5 * (1 - floor) * (1 + math.cos(math.pi * t))
 
 
-def step(milestones: Sequence[float], gamma: float, floor: float) -> Shape:
+@register_schedule("step")
+def step(config: ScheduleConfig, floor: float) -> Shape:
     """Return a factor `gamma` for each milestone (a fraction of the run) that is over, never below `floor`."""
+    milestones, gamma = config.milestones, config.gamma
     # The tolerance forgives the rounding of, say, 0.7 * 10 iterations.
     return lambda t: max(gamma ** sum(t >= milestone - 1e-9 for milestone in milestones), floor)
 
 
-def constant() -> Shape:
+@register_schedule("constant")
+def constant(config: ScheduleConfig, floor: float) -> Shape:
     """Return 1 throughout."""
     return lambda t: 1.0
 
 
 def with_warmup(shape: Shape, iterations: int, warmup_iterations: int, ratio: float) -> Callable[[int], float]:
     """Return the factor by iteration: the shape, times a linear rise from `ratio` to 1 over the first iterations."""
+    plain = _plain(shape, iterations)
 
     def factor(iteration: int) -> float:
-        value = shape(min(iteration / iterations, 1.0))
+        value = plain(iteration)
         if iteration >= warmup_iterations:
             return value
         return value * (1 - (1 - iteration / warmup_iterations) * (1 - ratio))
@@ -46,45 +79,28 @@ def with_warmup(shape: Shape, iterations: int, warmup_iterations: int, ratio: fl
     return factor
 
 
-def create_schedule(
-    optimizer: Optimizer,
-    *,
-    name: str,
-    iterations: int,
-    power: float = 0.9,
-    min_lr: float = 0.0,
-    milestones: Sequence[float] = (),
-    gamma: float = 0.1,
-    warmup_iterations: int = 0,
-    warmup_ratio: float = 1e-6,
-) -> LRScheduler:
+def _plain(shape: Shape, iterations: int) -> Callable[[int], float]:
+    return lambda iteration: shape(min(iteration / iterations, 1.0))
+
+
+def create_schedule(optimizer: Optimizer, config: ScheduleConfig, iterations: int) -> LRScheduler:
     """Build the schedule of an optimizer's learning rates; call its `step()` once after each optimizer step.
 
     Parameters
     ----------
     optimizer : Optimizer
         Every group's learning rate is multiplied by the same factor, so multipliers of groups hold throughout.
-    name : {"poly", "cosine", "step", "constant"}
-        The shape. The rate is updated every iteration.
+        `min_lr` is that of a group whose rate is the optimizer's own, and scales with the multipliers of the others.
+    config : ScheduleConfig
+        The schedule section of a recipe. Over its first `warmup.iterations` the schedule is multiplied by a factor
+        that rises linearly from `warmup.ratio` to 1.
     iterations : int
         Length of the run.
-    power : float
-        poly: exponent of the remaining fraction of the run.
-    min_lr : float
-        The rate at the end (poly, cosine) or the lowest (step), for a group whose rate is the optimizer's own; it
-        scales with the multipliers of the others.
-    milestones : sequence of float
-        step: fractions of the run after which the rate drops.
-    gamma : float
-        step: factor of each drop.
-    warmup_iterations, warmup_ratio : int, float
-        Over the first iterations the schedule is multiplied by a factor that rises linearly from `warmup_ratio` to 1.
-        0 iterations: no warm-up.
 
     Raises
     ------
     TrainingError
-        For an unknown name, or a run without iterations.
+        For an unknown name or option, or a run without iterations.
 
     Notes
     -----
@@ -94,13 +110,9 @@ def create_schedule(
     """
     if iterations < 1:
         raise TrainingError(f"a schedule needs at least one iteration, not {iterations}")
-    floor = min_lr / optimizer.defaults["lr"]
-    shapes: dict[str, Shape] = {
-        "poly": poly(power, floor),
-        "cosine": cosine(floor),
-        "step": step(milestones, gamma, floor),
-        "constant": constant(),
-    }
-    if name not in shapes:
-        raise TrainingError(f"unknown schedule {name!r}.{nearest(name, shapes)}")
-    return LambdaLR(optimizer, with_warmup(shapes[name], iterations, warmup_iterations, warmup_ratio))
+    builder = SCHEDULES[config.name]
+    check_arguments(builder, config.options, f"schedule {config.name!r}", TrainingError)
+    shape = builder(config, config.min_lr / optimizer.defaults["lr"], **config.options)
+    warmup = config.warmup
+    factor = with_warmup(shape, iterations, warmup.iterations, warmup.ratio) if warmup else _plain(shape, iterations)
+    return LambdaLR(optimizer, factor)

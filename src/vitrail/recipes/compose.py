@@ -7,15 +7,15 @@ in a user's own file, the path of another YAML file, relative to the file that n
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping
 from copy import deepcopy
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from vitrail.errors import RecipeError, nearest
+from vitrail.recipes.grids import Part, shipped_parts
 from vitrail.recipes.yamlio import parse_yaml
 
 PUBLISHED = Path(__file__).parent / "published"
@@ -28,6 +28,13 @@ _ARGUMENTS = (
     ("data", "dataset", "options"),
 )
 _IDENTITY = ("name", "description", "reference")
+
+
+class Shipped(NamedTuple):
+    """A shipped recipe: the file it stands in, and the parts of it there, the first to be merged first."""
+
+    path: Path
+    parts: tuple[Part, ...]
 
 
 @dataclass(frozen=True)
@@ -47,15 +54,14 @@ class Fragment:
 
 
 @lru_cache
-def shipped_recipes() -> dict[str, Path]:
-    """Return the file that holds each shipped recipe, by name.
-
-    The files are scanned, not parsed: a name is a key indented by two spaces below `recipes:`.
-    """
-    found = {}
+def shipped_recipes() -> dict[str, Shipped]:
+    """Return the shipped recipes by name."""
+    found: dict[str, Shipped] = {}
     for path in sorted(PUBLISHED.glob("*.yaml")):
-        _, _, recipes = path.read_text(encoding="utf-8").partition("\nrecipes:\n")
-        found.update(dict.fromkeys(re.findall(r"^  ([\w.-]+):", recipes, re.MULTILINE), path))
+        for name, parts in shipped_parts(_read_mapping(path), str(path)).items():
+            if name in found:
+                raise RecipeError(f"{path}: the recipe {name!r} stands in {found[name].path} too")
+            found[name] = Shipped(path, tuple(parts))
     return found
 
 
@@ -66,14 +72,15 @@ def shipped_fragments() -> list[str]:
 
 def recipe_fragments(name: str, trail: tuple[str, ...] = ()) -> list[Fragment]:
     """Return the fragments that make a shipped recipe, the first to be merged first."""
-    files = shipped_recipes()
-    if name not in files:
-        raise RecipeError(f"unknown recipe {name!r}.{nearest(name, files)} `vitrail recipes` lists all.")
-    path = files[name]
-    method = _read_mapping(path)
-    own = method["recipes"][name] or {}
-    common = _expand(method.get("common", {}), str(path), path.parent, trail, f"{path} (common)")
-    return common + _expand(own, f"{path} ({name})", path.parent, trail, name)
+    recipes = shipped_recipes()
+    if name not in recipes:
+        raise RecipeError(f"unknown recipe {name!r}.{nearest(name, recipes)} `vitrail recipes` lists all.")
+    path, parts = recipes[name]
+    common = _read_mapping(path).get("common", {})
+    fragments = _expand(common, str(path), path.parent, trail, f"{path} (common)")
+    for part in parts:
+        fragments += _expand(part.values, f"{path} ({name})", path.parent, trail, name)
+    return fragments
 
 
 def file_fragments(path: Path, trail: tuple[str, ...] = ()) -> list[Fragment]:

@@ -115,12 +115,10 @@ class ParamRule(Section):
 class OptimizerConfig(Section):
     """The optimizer and its parameter groups."""
 
-    name: Literal["sgd", "adam", "adamw"] = "sgd"
+    name: str = Field("sgd", description="A name of vitrail.optim.OPTIMIZERS: PyTorch's, timm's, or a plugin's.")
     lr: PositiveFloat = 0.01
     weight_decay: float = Field(0.0005, ge=0)
-    momentum: Fraction = Field(0.9, description="SGD only.")
-    betas: tuple[Fraction, Fraction] = Field((0.9, 0.999), description="Adam and AdamW only.")
-    eps: PositiveFloat = Field(1e-8, description="Adam and AdamW only.")
+    options: dict[str, Any] = Field({}, description="Further arguments of the optimizer, such as {momentum: 0.95}.")
     backbone_lr: float = Field(1.0, ge=0, description="Learning-rate multiplier of the backbone.")
     head_lr: float = Field(1.0, ge=0, description="Learning-rate multiplier of everything but the backbone.")
     decay_norms: bool = Field(True, description="Weight decay on normalisation layers.")
@@ -141,11 +139,12 @@ class WarmupConfig(Section):
 class ScheduleConfig(Section):
     """The learning rate over the run, updated every iteration."""
 
-    name: Literal["poly", "cosine", "step", "constant"] = "poly"
+    name: str = Field("poly", description="A name of vitrail.optim.SCHEDULES: poly, cosine, step, constant, …")
     power: PositiveFloat = Field(0.9, description="poly: exponent of the remaining fraction.")
     min_lr: float = Field(0.0, ge=0, description="Floor of the learning rate, for a group with multiplier 1.")
     milestones: tuple[Fraction, ...] = Field((), description="step: fractions of the run after which the rate drops.")
     gamma: PositiveFloat = Field(0.1, description="step: factor of each drop.")
+    options: dict[str, Any] = Field({}, description="Keyword arguments of a plugin's schedule.")
     warmup: WarmupConfig | None = None
 
     @model_validator(mode="after")

@@ -1,4 +1,4 @@
-"""What a trained model knows about itself besides its weights."""
+"""Model card: everything about a trained model except its weights."""
 
 from __future__ import annotations
 
@@ -24,6 +24,8 @@ class ModelCard:
         Name of the model, where its weights come from, and their licence; empty when unknown.
     metrics : dict
         Published or measured figures, such as `{"miou": 0.8568}` (fractions, 0…1).
+    imports : tuple of str
+        Modules outside vitrail that register what the model is built from; set when it is saved.
     """
 
     classes: tuple[str, ...]
@@ -35,6 +37,7 @@ class ModelCard:
     source: str = ""
     license: str = ""
     metrics: dict[str, float] = field(default_factory=dict)
+    imports: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """Return the card as JSON-ready data."""
@@ -53,4 +56,5 @@ class ModelCard:
             source=data.get("source", ""),
             license=data.get("license", ""),
             metrics=data.get("metrics", {}),
+            imports=tuple(map(str, data.get("imports", ()))),
         )

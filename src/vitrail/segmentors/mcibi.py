@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from vitrail.backbones import Backbone
 from vitrail.layers import ASPP, ObjectAttention, resize_logits
 from vitrail.layers.class_memory import ClassMemory
-from vitrail.layers.leaky import leak
+from vitrail.layers.leaky import replace_relu_with_leaky_relu
 from vitrail.losses.pixels import in_full_precision
 from vitrail.segmentors.fcn import FCNHead
 from vitrail.segmentors.segmentor import Criterion, Head, Progress, Segmentor, register_segmentor
@@ -265,5 +265,5 @@ def mcibi(
     ]
     for each in (head, *(aux for aux, _ in auxiliary)):
         if leaky:
-            leak(each)
+            replace_relu_with_leaky_relu(each)
     return Segmentor(backbone, head, auxiliary)

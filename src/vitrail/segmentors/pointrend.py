@@ -10,8 +10,8 @@ from torch.nn import functional as F
 
 from vitrail.backbones import Backbone
 from vitrail.layers import resize_logits
-from vitrail.layers.feature_pyramid import FeaturePyramid, PyramidSum
-from vitrail.layers.points import sample_points, uncertain_cells, uncertain_points
+from vitrail.layers.feature_pyramid import FeaturePyramidNetwork, PyramidSum
+from vitrail.layers.points import sample_points, uncertain_pixels, uncertain_points
 from vitrail.segmentors.segmentor import Criterion, Head, Segmentor, register_segmentor
 
 
@@ -109,7 +109,7 @@ class PointRendHead(Head):
         align_corners: bool = False,
     ) -> None:
         super().__init__(num_classes, align_corners=align_corners)
-        self.pyramid = FeaturePyramid(in_channels, channels, norm=norm)
+        self.pyramid = FeaturePyramidNetwork(in_channels, channels, norm=norm)
         self.fuse = PyramidSum(channels, coarse_channels, strides, align_corners=align_corners)
         self.dropout = nn.Dropout2d(dropout)
         self.classifier = nn.Conv2d(coarse_channels, num_classes, 1)
@@ -129,7 +129,7 @@ class PointRendHead(Head):
         logits = coarse
         for _ in range(self.steps):
             logits = F.interpolate(logits, scale_factor=2.0, mode="bilinear", align_corners=self.align_corners)
-            cells, points = uncertain_cells(logits, self.points_per_step)
+            cells, points = uncertain_pixels(logits, self.points_per_step)
             decided = self._at_points(fine, coarse, points).to(logits.dtype)
             index = cells.unsqueeze(1).expand_as(decided)
             logits = logits.flatten(2).scatter(2, index, decided).view_as(logits)
@@ -139,7 +139,9 @@ class PointRendHead(Head):
         """Return the loss `point` at sampled points, and `seg` of the coarse prediction."""
         fine, coarse = self._decode(features)
         with torch.no_grad():
-            points = uncertain_points(coarse, self.num_points, oversample=self.oversample, important=self.important)
+            points = uncertain_points(
+                coarse, self.num_points, oversample=self.oversample, importance_ratio=self.important
+            )
         logits = self._at_points(fine, coarse, points)  # [B, K, N]
         labels = sample_points(
             targets.unsqueeze(1).float(), points, mode="nearest", align_corners=self.align_corners

@@ -13,7 +13,7 @@ from vitrail.backbones import Backbone, create_backbone
 from vitrail.errors import ModelError
 from vitrail.layers import resize, resize_logits
 from vitrail.losses import CrossEntropyLoss
-from vitrail.registry import Registry, check_arguments
+from vitrail.registry import Registry, check_arguments, first_line
 from vitrail.segmentors.card import ModelCard
 
 Criterion = Callable[[Tensor, Tensor], Tensor]
@@ -159,6 +159,11 @@ class Method:
     backbone: str
     output_stride: int | None
 
+    @property
+    def summary(self) -> str:
+        """One line that says what it is."""
+        return first_line(self.builder)
+
 
 SEGMENTORS: Registry[Method] = Registry("segmentor", ModelError, "vitrail.segmentors")
 
@@ -172,7 +177,7 @@ def register_segmentor(
     """
 
     def decorator(builder: SegmentorBuilder) -> SegmentorBuilder:
-        SEGMENTORS.add(name, Method(builder, backbone, output_stride))
+        SEGMENTORS.add(name, Method(builder, backbone, output_stride), module=builder.__module__)
         return builder
 
     return decorator
@@ -229,6 +234,9 @@ def create_model(
         if pretrained or output_stride is not None or in_channels != 3 or backbone_options:
             raise ModelError("options of the backbone cannot be given with a backbone that is already built")
         return method.builder(backbone, num_classes, **options)
+    clash = {"pretrained", "output_stride", "in_channels"} & (backbone_options or {}).keys()
+    if clash:
+        raise ModelError(f"{', '.join(sorted(clash))} stands beside backbone_options, not in it")
     if backbone is None and output_stride is None:
         output_stride = method.output_stride
     encoder = create_backbone(

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from vitrail.datasets import IGNORE
+from vitrail.labels import IGNORE
 from vitrail.runtime.distributed import sum_across, world_size
 
 

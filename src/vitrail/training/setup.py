@@ -131,34 +131,8 @@ def training_model(recipe: Recipe, benchmark: Benchmark, *, pretrained: bool) ->
 
 def training_optimizer(model: Segmentor, recipe: Recipe, iterations: int) -> tuple[Optimizer, LRScheduler]:
     """Make the optimizer and its learning-rate schedule over the run."""
-    settings, shape = recipe.optimizer, recipe.schedule
-    optimizer = create_optimizer(
-        model,
-        name=settings.name,
-        lr=settings.lr,
-        weight_decay=settings.weight_decay,
-        momentum=settings.momentum,
-        betas=settings.betas,
-        eps=settings.eps,
-        backbone_lr=settings.backbone_lr,
-        head_lr=settings.head_lr,
-        decay_norms=settings.decay_norms,
-        decay_biases=settings.decay_biases,
-        layer_decay=settings.layer_decay,
-        rules=settings.rules,
-    )
-    schedule = create_schedule(
-        optimizer,
-        name=shape.name,
-        iterations=iterations,
-        power=shape.power,
-        min_lr=shape.min_lr,
-        milestones=shape.milestones,
-        gamma=shape.gamma,
-        warmup_iterations=shape.warmup.iterations if shape.warmup else 0,
-        warmup_ratio=shape.warmup.ratio if shape.warmup else 0.0,
-    )
-    return optimizer, schedule
+    optimizer = create_optimizer(model, recipe.optimizer)
+    return optimizer, create_schedule(optimizer, recipe.schedule, iterations)
 
 
 def freeze_norms(backbone: nn.Module) -> None:

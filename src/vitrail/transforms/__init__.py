@@ -1,4 +1,4 @@
-"""Training and test pipelines over torchvision.transforms.v2."""
+"""Image and mask transforms for training and evaluation."""
 
 from vitrail.transforms.normalize import Normalize
 from vitrail.transforms.pipeline import EvalTransform, TrainTransform

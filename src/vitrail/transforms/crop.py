@@ -1,37 +1,38 @@
-"""Where to crop: at random, but not where one class covers nearly everything."""
+"""Random crops in which no single class dominates."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
 
+from vitrail.labels import IGNORE
 from vitrail.transforms.resize import ResizedMask
-from vitrail.transforms.sizes import IGNORE, Size
+from vitrail.transforms.sizes import Size
 
 _ATTEMPTS = 10
 
 
 def draw_crop(mask: ResizedMask, crop: Size, max_class_share: float) -> tuple[int, int, Tensor]:
-    """Draw the place of a crop.
+    """Draw a random crop of a mask.
 
-    A crop is drawn again, up to ten times, while it shows a single class or one class covers `max_class_share` or
-    more of what is not ignored (the habit of Chen et al., DeepLab, in the form of MMSegmentation).
+    The crop is drawn again, up to ten times, while it contains a single class or one class covers `max_class_share` or
+    more of its non-ignored pixels (`cat_max_ratio` of MMSegmentation's `RandomCrop`).
 
     Parameters
     ----------
     mask : ResizedMask
         The mask to crop from.
     crop : (int, int)
-        (height, width); cut off where the mask is smaller.
+        (height, width) in pixels; clipped where the mask is smaller.
     max_class_share : float
-        1 accepts every crop.
+        0…1; 1 accepts every crop.
 
     Returns
     -------
     top, left : int
-        The crop's corner.
+        Upper left corner of the crop in pixels.
     mask : Tensor
-        The cropped mask.
+        The cropped mask, uint8 [h, w].
     """
     top, left = _draw_corner(mask.size, crop)
     part = mask.crop(top, left, crop)
@@ -45,7 +46,7 @@ def draw_crop(mask: ResizedMask, crop: Size, max_class_share: float) -> tuple[in
 
 
 def is_varied(mask: Tensor, max_class_share: float) -> bool:
-    """Whether uint8 [H, W] shows two classes or more, none of which covers the share `max_class_share`."""
+    """Return whether a mask (uint8 [H, W]) has at least two classes, each with a share below `max_class_share`."""
     counts = torch.bincount(mask.flatten(), minlength=IGNORE + 1)[:IGNORE]
     largest, total = int(counts.max()), int(counts.sum())
     return largest < total and largest < max_class_share * total

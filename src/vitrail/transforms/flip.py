@@ -1,4 +1,4 @@
-"""Mirror images, where left-right pairs of classes change places."""
+"""Horizontal flip that swaps left and right classes."""
 
 from __future__ import annotations
 
@@ -12,12 +12,17 @@ from vitrail.errors import DatasetError
 
 
 class HorizontalFlip:
-    """Mirrors image and mask.
+    """Flip image and mask horizontally.
 
     Parameters
     ----------
     pairs : sequence of (int, int)
-        Classes that change places, such as a left and a right arm.
+        Classes to swap in the mask, such as left arm and right arm.
+
+    Raises
+    ------
+    DatasetError
+        When a class is in two pairs.
     """
 
     def __init__(self, pairs: Sequence[tuple[int, int]] = ()) -> None:
@@ -30,7 +35,7 @@ class HorizontalFlip:
         self._has_pairs = bool(members)
 
     def __call__(self, image: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
-        """Mirror uint8 [3, H, W] and [H, W]."""
+        """Return the flipped image (uint8 [3, H, W]) and mask (uint8 [H, W])."""
         mask = mask.flip(-1)
         if self._has_pairs:
             mask = torch.from_numpy(self._swap[mask.numpy()])

@@ -1,4 +1,4 @@
-"""Normalisation, which happens on the device."""
+"""Normalisation of image channels."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from torch import Tensor, nn
 
 
 class Normalize(nn.Module):
-    """Subtracts a mean and divides by a standard deviation, channel by channel.
+    """Subtract the mean and divide by the standard deviation of each channel; runs on the images' device.
 
     Parameters
     ----------
     mean, std : sequence of float
-        Of RGB in 0…255.
+        One value per channel, in units of 0…255.
     """
 
     mean: Tensor
@@ -28,5 +28,5 @@ class Normalize(nn.Module):
         self.register_buffer("std", torch.tensor(std, dtype=torch.float32)[:, None, None], persistent=False)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Return float32 of the same shape for [B, C, H, W] in 0…255 of any type."""
+        """Normalise images [B, C, H, W] of any dtype in 0…255; returns float32."""
         return images.to(torch.float32).sub(self.mean).div_(self.std)

@@ -1,4 +1,4 @@
-"""Padding of crops that came out too small."""
+"""Padding of images and masks that are smaller than the crop."""
 
 from __future__ import annotations
 
@@ -7,11 +7,24 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from vitrail.transforms.sizes import IGNORE, Size
+from vitrail.labels import IGNORE
+from vitrail.transforms.sizes import Size
 
 
 def pad_to(image: Tensor, mask: Tensor, size: Size, fill: Sequence[int]) -> tuple[Tensor, Tensor]:
-    """Pad at the bottom and the right up to `size`: uint8 [3, H, W] with a colour, [H, W] with 255."""
+    """Pad image and mask at the bottom and right to at least `size`.
+
+    Parameters
+    ----------
+    image : Tensor
+        uint8 [3, H, W].
+    mask : Tensor
+        uint8 [H, W]; padded with 255.
+    size : (int, int)
+        Smallest (height, width) of the result.
+    fill : sequence of int
+        RGB colour with which the image is padded.
+    """
     height, width = mask.shape
     if height >= size[0] and width >= size[1]:
         return image, mask

@@ -1,4 +1,4 @@
-"""Colour distortion: brightness, contrast, saturation and hue, each half of the time (Liu et al., SSD, ECCV 2016)."""
+"""Photometric distortion: random brightness, contrast, saturation and hue (Liu et al., "SSD", ECCV 2016)."""
 
 from __future__ import annotations
 
@@ -12,24 +12,24 @@ CONTRAST = (0.5, 1.5)
 SATURATION = (0.5, 1.5)
 HUE = 36.0  # degrees
 
-_PIXELS_AT_A_TIME = 65_536  # four planes of float32 that fit a core's cache
+_PIXELS_AT_A_TIME = 65_536  # four float32 planes of this size fit the cache of a CPU core
 _SMALL = 1e-6
 
 
 @dataclass(frozen=True)
 class Distortion:
-    """What is done to an image's colours.
+    """Parameters of one colour change.
 
     Attributes
     ----------
     brightness : float
-        Added to values in 0…255.
+        Added to pixel values in 0…255.
     contrast, saturation : float
-        Factors; saturation is that of HSV.
+        Factors; saturation is the one of HSV.
     hue : float
         Degrees added to the hue.
     contrast_first : bool
-        Whether contrast comes before saturation and hue or after them.
+        Whether contrast is changed before saturation and hue or after them.
     """
 
     brightness: float = 0.0
@@ -40,7 +40,7 @@ class Distortion:
 
 
 def draw_distortion() -> Distortion:
-    """Draw brightness, contrast, saturation and hue, each with a probability of one half, and when contrast comes."""
+    """Draw random parameters: each of the four changes, and the order, with a probability of one half."""
     draws = torch.rand(9).tolist()
     distortion = Distortion(contrast_first=draws[0] < 0.5)
     if draws[1] < 0.5:
@@ -55,7 +55,7 @@ def draw_distortion() -> Distortion:
 
 
 def distort(image: Tensor, distortion: Distortion) -> Tensor:
-    """Return uint8 [3, H, W] with other colours.
+    """Apply a distortion to an image, uint8 [3, H, W]; returns uint8 of the same shape.
 
     Values are clipped to 0…255 after every step and rounded once, at the end.
     """
@@ -85,7 +85,7 @@ def _distort_strip(x: Tensor, distortion: Distortion) -> Tensor:
 
 
 def scale_saturation(x: Tensor, factor: float) -> Tensor:
-    """Multiply the saturation of RGB float [3, H, W], keeping HSV's hue and value; saturation ends at 1."""
+    """Multiply the HSV saturation of RGB float [3, H, W] in place; hue and value stay, saturation is clipped at 1."""
     value = x.amax(0)
     chroma = value - x.amin(0)
     factors = (value / chroma.clamp_(min=_SMALL)).clamp_(max=factor)
@@ -93,14 +93,14 @@ def scale_saturation(x: Tensor, factor: float) -> Tensor:
 
 
 def shift_hue(x: Tensor, degrees: float, saturation: float = 1.0) -> Tensor:
-    """Turn the hue of RGB float [3, H, W] by up to ±120°, keeping HSV's value, and multiply the saturation.
+    """Shift the HSV hue of RGB float [3, H, W] in place by up to ±120° and multiply the saturation; the value stays.
 
     Notes
     -----
     In sixths of a circle, the distance of a pixel's hue from red is 1 + (G + B − R − min) / (max − min), on the green
-    side if G > B and on the blue side otherwise. A colour channel at distance d from the hue has the share
-    clip(2 − d, 0, 1) of the chroma. So no case distinction is needed, which makes this several times faster than the
-    textbook formula.
+    side if G > B and on the blue side otherwise. A colour channel at distance d from the hue gets the share
+    clip(2 − d, 0, 1) of the chroma. This needs no case distinction, so it is several times faster than the textbook
+    formula.
     """
     red, green, blue = x
     value, low = x.amax(0), x.amin(0)
@@ -112,7 +112,7 @@ def shift_hue(x: Tensor, degrees: float, saturation: float = 1.0) -> Tensor:
         chroma = torch.minimum(chroma.mul_(saturation), value)
         low = value - chroma
     for channel, centre in enumerate((0.0, 2.0, -2.0)):
-        # |3 − |hue − centre|| is 3 minus the distance round the circle
+        # |3 − |hue − centre|| is 3 minus the circular distance
         share = (hue - centre).abs_().sub_(3).abs_().sub_(1).clamp_(0, 1)
         torch.addcmul(low, share, chroma, out=x[channel])
     return x

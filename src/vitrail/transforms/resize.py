@@ -1,4 +1,4 @@
-"""Resizing of images and masks, without antialiasing as the published models were trained."""
+"""Resizing of images and masks, without antialiasing, as in the training of the published models."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ def resize_image(image: Tensor, size: Size) -> Tensor:
 
 
 class ResizedMask:
-    """A mask at another size, of which only the parts that are asked for are ever made.
+    """A mask resized lazily: only the crops that are requested are computed.
 
-    Each pixel is the one of the mask that it falls on: nearest-neighbour interpolation as in OpenCV and PyTorch.
+    Nearest-neighbour interpolation as in OpenCV and PyTorch (`mode="nearest"`).
 
     Parameters
     ----------
@@ -38,7 +38,7 @@ class ResizedMask:
         self._columns = _nearest(mask.shape[1], size[1])
 
     def crop(self, top: int, left: int, size: Size) -> Tensor:
-        """Return the part of `size` at (top, left), cut off at the border."""
+        """Return the crop of `size` at (top, left), clipped at the border; uint8 [h, w]."""
         rows, columns = self._rows[top : top + size[0]], self._columns[left : left + size[1]]
         return torch.from_numpy(self._mask.take(rows, axis=0).take(columns, axis=1))
 

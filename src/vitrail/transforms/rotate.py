@@ -1,4 +1,4 @@
-"""Rotation about the centre."""
+"""Rotation of image and mask."""
 
 from __future__ import annotations
 
@@ -8,22 +8,22 @@ from torch import Tensor
 from torchvision.transforms.v2 import InterpolationMode
 from torchvision.transforms.v2 import functional as F
 
-from vitrail.transforms.sizes import IGNORE
+from vitrail.labels import IGNORE
 
 
 def rotate(image: Tensor, mask: Tensor, degrees: float, fill: Sequence[int]) -> tuple[Tensor, Tensor]:
-    """Rotate image and mask about their centre, keeping their size.
+    """Rotate image and mask about the centre, keeping their size.
 
     Parameters
     ----------
     image : Tensor
-        uint8 [3, H, W]; interpolated bilinearly, with `fill` where nothing is.
+        uint8 [3, H, W]; bilinear interpolation, `fill` outside the image.
     mask : Tensor
-        uint8 [H, W]; the nearest value, with 255 where nothing is.
+        uint8 [H, W]; nearest-neighbour interpolation, 255 outside the mask.
     degrees : float
-        Counter-clockwise.
+        Angle, counter-clockwise.
     fill : sequence of int
-        An RGB colour.
+        RGB colour.
     """
     colour = [float(value) for value in fill]
     image = F.rotate_image(image, degrees, InterpolationMode.BILINEAR, fill=colour)

@@ -1,27 +1,26 @@
-"""Sizes that images are brought to, and the mask value that stands for no class."""
+"""Target sizes of resized images."""
 
 from __future__ import annotations
 
-IGNORE = 255
 Size = tuple[int, int]
 
 
 def target_size(size: Size, bounds: Size, keep_ratio: bool) -> Size:
-    """Return the size an image should get.
+    """Return the (height, width) to which an image is resized.
 
     Parameters
     ----------
     size : (int, int)
         (height, width) of the image.
     bounds : (int, int)
-        With `keep_ratio` two lengths in any order: the image gets the largest size of its own shape whose long side is
-        within the longer and whose short side is within the shorter. Without, the (height, width) it gets.
+        With `keep_ratio`, limits of the long and the short side, in any order: the image gets the largest size of its
+        own aspect ratio within both. Otherwise the (height, width) to return.
     keep_ratio : bool
-        Whether the image keeps its shape.
+        Whether the image keeps its aspect ratio.
 
     Notes
     -----
-    Rounds as `mmcv.rescale_size` does, so that published models see the sizes they were trained on.
+    Rounds like `mmcv.rescale_size`, so that published models get the sizes that they were trained with.
     """
     if not keep_ratio:
         return bounds
@@ -30,5 +29,5 @@ def target_size(size: Size, bounds: Size, keep_ratio: bool) -> Size:
 
 
 def scaled(bounds: Size, factor: float) -> Size:
-    """Return bounds times a factor, rounded down as MMSegmentation and SSSegmentation do."""
+    """Return bounds times a factor, rounded down as in MMSegmentation and SSSegmentation."""
     return max(1, int(bounds[0] * factor)), max(1, int(bounds[1] * factor))

@@ -1,7 +1,7 @@
-"""Overlays, legends, colour masks."""
+"""Drawing of masks: overlays, legends, colour masks, palettes."""
 
 from vitrail.visualize.legend import legend, with_legend
 from vitrail.visualize.overlay import class_counts, colour_mask, index_mask, overlay
-from vitrail.visualize.palette import generate_palette
+from vitrail.visualize.palette import distinct_colours
 
-__all__ = ["class_counts", "colour_mask", "generate_palette", "index_mask", "legend", "overlay", "with_legend"]
+__all__ = ["class_counts", "colour_mask", "distinct_colours", "index_mask", "legend", "overlay", "with_legend"]

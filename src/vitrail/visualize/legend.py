@@ -1,4 +1,4 @@
-"""Which colour is which class, and how much of the picture it covers."""
+"""Legends: colour, name and share of the area of each class in a mask."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ OUTLINE = (150, 150, 150)
 
 
 class Entry(NamedTuple):
-    """One line of a legend."""
+    """One row of a legend."""
 
     colour: tuple[int, int, int]
     name: str
@@ -33,25 +33,25 @@ def legend(
     *,
     font_size: int | None = None,
 ) -> Image.Image:
-    """Draw the legend of a mask: the classes that are in it, the largest first, each with its share of the area.
+    """Draw the legend of a mask: its classes, the largest first, with their share of the area.
 
     Parameters
     ----------
     mask : Tensor or ndarray
-        Class indices [H, W]; shares are of the pixels that are not ignored.
+        Class indices [H, W]; shares are relative to the non-ignored pixels.
     classes : sequence of str
         Class names.
     palette : sequence of (int, int, int)
         One RGB colour per class.
     width : int
-        Width in pixels; wider only when a single entry needs it.
+        Width in pixels; the legend is wider only when a single entry needs it.
     font_size : int, optional
-        Height of the text in pixels; None takes what suits the width.
+        Font size in pixels; None chooses it by the width.
 
     Returns
     -------
     PIL.Image.Image
-        RGB, as many columns as fit.
+        RGB; the entries stand in as many columns as fit.
     """
     entries = _entries(class_counts(mask, len(classes)), classes, palette)
     size = font_size or max(13, round(width / 55))
@@ -79,7 +79,7 @@ def legend(
 def with_legend(
     picture: Image.Image, mask: Tensor | np.ndarray, classes: Sequence[str], palette: Palette
 ) -> Image.Image:
-    """Return the picture with the legend of its mask below it.
+    """Return a picture with the legend of its mask below it.
 
     Parameters
     ----------
@@ -88,7 +88,7 @@ def with_legend(
     mask : Tensor or ndarray
         Class indices [H, W].
     classes, palette
-        Names and RGB colours by class index.
+        Class names and RGB colours, one per class.
     """
     below = legend(mask, classes, palette, picture.width)
     sheet = Image.new("RGB", (max(picture.width, below.width), picture.height + below.height), BACKGROUND)

@@ -1,4 +1,4 @@
-"""Masks as colours, alone or over their image."""
+"""Masks drawn in colour, alone or blended over their image."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def as_picture(image: Tensor | np.ndarray | Image.Image) -> Image.Image:
 
 
 def as_indices(mask: Tensor | np.ndarray) -> np.ndarray:
-    """Return a mask [H, W] of class indices as an array."""
+    """Return a mask [H, W] of class indices as a NumPy array; raises PredictionError for anything else."""
     array = mask.detach().cpu().numpy() if isinstance(mask, Tensor) else np.asarray(mask)
     if array.ndim != 2 or array.dtype.kind not in "iu":
         raise PredictionError(f"a mask must be integers [H, W], not {array.dtype} {array.shape}")
@@ -36,12 +36,12 @@ def as_indices(mask: Tensor | np.ndarray) -> np.ndarray:
 
 
 def colour_mask(mask: Tensor | np.ndarray, palette: Palette) -> Image.Image:
-    """Paint every pixel in the colour of its class.
+    """Return a mask as an RGB image in the colours of its classes.
 
     Parameters
     ----------
     mask : Tensor or ndarray
-        Class indices [H, W]; whatever lies outside the palette (255 = ignored) becomes black.
+        Class indices [H, W]; values outside the palette, such as 255 (ignored), become black.
     palette : sequence of (int, int, int)
         One RGB colour per class.
 
@@ -72,13 +72,13 @@ def index_mask(mask: Tensor | np.ndarray, palette: Palette) -> Image.Image:
     Returns
     -------
     PIL.Image.Image
-        For uint8 a palette image that shows the classes' colours, otherwise a grey image with 16 bits per pixel.
+        For uint8 a palette image (mode P) in the colours of the classes, otherwise a 16-bit grey image.
     """
     indices = as_indices(mask)
     if indices.dtype != np.uint8:
         return Image.fromarray(indices.astype(np.uint16))
     picture = Image.fromarray(indices)
-    # All 256 entries: with fewer, PNG files get fewer bits per pixel, and 255 (ignored) becomes another value.
+    # All 256 entries: with fewer, PNG files use fewer bits per pixel and 255 (ignored) changes its value.
     colours = [channel for colour in palette for channel in colour]
     picture.putpalette(colours + [0] * (768 - len(colours)))
     return picture
@@ -87,18 +87,18 @@ def index_mask(mask: Tensor | np.ndarray, palette: Palette) -> Image.Image:
 def overlay(
     image: Tensor | np.ndarray | Image.Image, mask: Tensor | np.ndarray, palette: Palette, alpha: float = 0.5
 ) -> Image.Image:
-    """Lay the colours of a mask over its image.
+    """Blend the colours of a mask with its image.
 
     Parameters
     ----------
     image : Tensor, ndarray or PIL.Image.Image
         RGB: uint8 [3, H, W] as a tensor, uint8 [H, W, 3] as an array.
     mask : Tensor or ndarray
-        Class indices [H, W]; pixels outside the palette (255 = ignored) show the bare image.
+        Class indices [H, W]; where they lie outside the palette, as 255 (ignored) does, the image is not changed.
     palette : sequence of (int, int, int)
         One RGB colour per class.
     alpha : float
-        Share of the colours: 0 shows the image, 1 the mask. The borders between classes are drawn a little stronger.
+        Opacity of the mask, 0…1. Borders between classes are drawn a little more opaque.
 
     Returns
     -------
@@ -139,7 +139,7 @@ def _binary(chosen: np.ndarray) -> Image.Image:
 
 
 def class_counts(mask: Tensor | np.ndarray, num_classes: int) -> list[int]:
-    """Return the number of pixels of each class in a mask [H, W]; ignored pixels count nowhere."""
+    """Return the number of pixels of each class in a mask [H, W], without ignored pixels."""
     indices = as_indices(mask)
     counts = np.bincount(indices[(indices >= 0) & (indices < num_classes)].reshape(-1), minlength=num_classes)
     return counts.tolist()

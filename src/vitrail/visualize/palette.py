@@ -1,4 +1,4 @@
-"""Colours for classes that came without any."""
+"""Colours for classes that have none."""
 
 from __future__ import annotations
 
@@ -6,23 +6,23 @@ import colorsys
 
 Colour = tuple[int, int, int]
 
-_GOLDEN = 0.6180339887498949  # the fractional step that spreads hues most evenly whatever their number
+_GOLDEN = 0.6180339887498949  # the step (golden ratio) that spreads any number of hues evenly over the circle
 _TONES = ((0.80, 0.90), (0.55, 0.65), (0.40, 0.98), (0.95, 0.70), (0.65, 0.45))  # saturation, value
 
 
-def generate_palette(num_classes: int) -> tuple[Colour, ...]:
-    """Return `num_classes` different RGB colours, the first ones easiest to tell apart.
+def distinct_colours(num_classes: int) -> tuple[Colour, ...]:
+    """Return `num_classes` different RGB colours; the first ones are the easiest to tell apart.
 
     Parameters
     ----------
     num_classes : int
-        How many colours.
+        Number of colours.
 
     Returns
     -------
     tuple of (int, int, int)
-        The same for every call; a longer palette begins as a shorter one does. Black is never among them: it stands for
-        ignored pixels.
+        Deterministic; a longer palette starts with the colours of a shorter one. Black, the colour of ignored pixels,
+        is never used.
     """
     colours: dict[Colour, None] = {}
     step = 0

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from vitrail.checkpoints.sources.renaming import Part, Rules, State, Table
 from vitrail.checkpoints.sources.source import Content, Importer
-from vitrail.datasets import BENCHMARKS
+from vitrail.datasets import benchmarks
 from vitrail.errors import CheckpointError
 from vitrail.segmentors import ModelCard
 
@@ -83,7 +83,7 @@ def _num_classes(weights: Mapping[str, Any], source: str) -> int:
 
 
 def _card(num_classes: int, blocks: tuple[int, int], source: str) -> ModelCard:
-    camvid = BENCHMARKS["camvid"]
+    camvid = benchmarks()["camvid"]
     if num_classes != len(camvid.classes):
         raise CheckpointError(
             f"{source} is a checkpoint of CGNet's authors for {num_classes} classes; only those for CamVid's "

@@ -1,7 +1,7 @@
 """Class names and colours of every dataset that a published checkpoint was trained on, one YAML file each.
 
-A label set is what a model's answers mean; a `Benchmark` also says where a dataset's files lie. Datasets that are
-benchmarks here have their names and colours there, and no file in this folder.
+A label set gives the meaning of a model's outputs; a `Benchmark` also gives the file layout of a dataset. Names and
+colours of a dataset with a `Benchmark` are in its description, not in this folder.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from pathlib import Path
 
 import yaml
 
-from vitrail.datasets.benchmark import BENCHMARKS
+from vitrail.datasets.dataset import benchmarks
 from vitrail.errors import DatasetError, nearest
 
 __all__ = ["LabelSet", "label_set", "list_label_sets"]
@@ -25,7 +25,7 @@ class LabelSet:
     Attributes
     ----------
     name, title : str
-        The name in vitrail, and the name people use.
+        The name in vitrail, and the dataset's usual name.
     classes : tuple of str
         Class names, by class index.
     palette : tuple of (int, int, int)
@@ -39,8 +39,8 @@ class LabelSet:
 
 
 def list_label_sets() -> list[str]:
-    """Return the names that `label_set` knows, sorted: every benchmark and every file in this folder."""
-    return sorted({*BENCHMARKS, *_files()})
+    """Return the names that `label_set` takes, sorted: every benchmark and every file in this folder."""
+    return sorted({*benchmarks(), *_files()})
 
 
 def label_set(name: str) -> LabelSet:
@@ -56,8 +56,8 @@ def label_set(name: str) -> LabelSet:
     DatasetError
         For a name that is not known; the message suggests the nearest one.
     """
-    if name in BENCHMARKS:
-        benchmark = BENCHMARKS[name]
+    benchmark = benchmarks().get(name)
+    if benchmark is not None:
         return LabelSet(name, benchmark.title, benchmark.classes, benchmark.palette)
     if name not in _files():
         raise DatasetError(f"unknown label set {name!r}.{nearest(name, list_label_sets())}")

@@ -1,4 +1,4 @@
-"""Built-in street scenes: generated, deterministic, and labelled to the pixel, so that everything runs offline."""
+"""The dataset "scenes": generated, deterministic street scenes with exact masks, which need no files."""
 
 from __future__ import annotations
 
@@ -7,46 +7,42 @@ from pathlib import Path
 
 import numpy as np
 import torch
-import yaml
-from PIL import Image
 from torchvision import tv_tensors
 
-from vitrail.datasets.benchmark import Benchmark, register_benchmark
+from vitrail.datasets.benchmark import Benchmark
 from vitrail.datasets.dataset import register_dataset
 from vitrail.datasets.scenes.scene import render
 from vitrail.errors import DatasetError, nearest
 
 _LEAST = 64
 
-SCENES = register_benchmark(
-    Benchmark(
-        name="scenes",
-        title="built-in street scenes",
-        classes=("sky", "building", "road", "sidewalk", "tree", "pole", "vehicle", "person"),
-        palette=(
-            (70, 130, 180),
-            (70, 70, 70),
-            (128, 64, 128),
-            (244, 35, 232),
-            (107, 142, 35),
-            (220, 190, 60),
-            (0, 0, 142),
-            (220, 20, 60),
-        ),
-        splits={},
-    )
+SCENES = Benchmark(
+    name="scenes",
+    title="built-in street scenes",
+    classes=("sky", "building", "road", "sidewalk", "tree", "pole", "vehicle", "person"),
+    palette=(
+        (70, 130, 180),
+        (70, 70, 70),
+        (128, 64, 128),
+        (244, 35, 232),
+        (107, 142, 35),
+        (220, 190, 60),
+        (0, 0, 142),
+        (220, 20, 60),
+    ),
+    splits={},
 )
 
 
 class Scenes:
-    """Generated scenes; each is a function of split and index alone.
+    """Generated scenes; each is a function of split and index only.
 
     Parameters
     ----------
     split : str
-        Scenes of different splits have nothing in common.
+        Different splits have different scenes.
     count : int
-        How many there are.
+        Number of scenes.
     size : (int, int)
         (height, width) in pixels.
     """
@@ -65,7 +61,7 @@ class Scenes:
         )
 
 
-@register_dataset("scenes")
+@register_dataset("scenes", benchmark=SCENES)
 def scenes(
     root: Path | None,
     split: str,
@@ -75,7 +71,7 @@ def scenes(
     val: int = 100,
     test: int = 100,
 ) -> tuple[Benchmark, Scenes]:
-    """Open the built-in scenes.
+    """Generated street scenes with exact masks; needs no files.
 
     Parameters
     ----------
@@ -96,36 +92,3 @@ def scenes(
     if counts[split] < 1:
         raise DatasetError(f"data.options.{split}={counts[split]} should be 1 or more")
     return SCENES, Scenes(split, counts[split], (size[0], size[1]))
-
-
-def write_scenes(root: str | Path, *, train: int = 20, val: int = 5, size: tuple[int, int] = (360, 480)) -> Path:
-    """Write scenes as image and mask files, in the layout that the dataset "folder" reads.
-
-    Parameters
-    ----------
-    root : str or Path
-        The folder to write to; it is made if needed.
-    train, val : int
-        Number of scenes in each split.
-    size : (int, int)
-        (height, width) in pixels.
-
-    Returns
-    -------
-    Path
-        The folder.
-    """
-    root = Path(root)
-    flat_palette = [value for colour in SCENES.palette for value in colour]
-    for split, count in (("train", train), ("val", val)):
-        for kind in ("images", "masks"):
-            (root / kind / split).mkdir(parents=True, exist_ok=True)
-        for name in Scenes(split, count, size).ids:
-            image, mask = render(name, *size)
-            Image.fromarray(image).save(root / "images" / split / f"{name}.png")
-            indexed = Image.fromarray(mask).convert("P")
-            indexed.putpalette(flat_palette)
-            indexed.save(root / "masks" / split / f"{name}.png")
-    description = {"classes": list(SCENES.classes), "palette": [list(colour) for colour in SCENES.palette]}
-    (root / "classes.yaml").write_text(yaml.safe_dump(description, sort_keys=False, default_flow_style=None))
-    return root

@@ -1,4 +1,4 @@
-"""Picture and mask, drawn together: every shape goes into both."""
+"""The image and the mask of a scene, drawn together: every shape goes into both."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ SKY, BUILDING, ROAD, SIDEWALK, TREE, POLE, VEHICLE, PERSON = range(8)
 
 
 class Canvas:
-    """Where a scene is painted, from far to near, at several times the final resolution.
+    """Image and mask of a scene, painted from far to near at several times the final resolution.
 
     Parameters
     ----------
     camera : Camera
-        Gives the size.
+        Provides the size.
     weather : Weather
-        Lights what is painted.
+        Provides the light.
     sun_side : float
-        Where the sun stands, from -1 (left) to 1 (right).
+        Position of the sun, from -1 (left) to 1 (right).
     """
 
     def __init__(self, camera: Camera, weather: Weather, sun_side: float) -> None:
@@ -36,26 +36,26 @@ class Canvas:
         self.attach()
 
     def attach(self) -> None:
-        """Make the pens anew, after `image` or `mask` have been replaced."""
+        """Create the drawing contexts again after `image` or `mask` were replaced."""
         self.pen = ImageDraw.Draw(self.image)
         self.mask_pen = ImageDraw.Draw(self.mask)
 
     def light(self, facing: float) -> Colour:
-        """Light that a surface gets: `facing` is 1 towards the sun, 0 along its rays, -1 away from it."""
+        """Return the light on a surface: `facing` is 1 towards the sun, 0 along its rays, -1 away from it."""
         ambient, sun = self.weather.ambient, self.weather.sun
         share = max(facing, 0.0)
         return ambient[0] + sun[0] * share, ambient[1] + sun[1] * share, ambient[2] + sun[2] * share
 
     def paint(self, colour: Colour, z: float, facing: float = 0.5) -> tuple[int, int, int]:
-        """Return how a surface of a colour looks from `z` metres away, in its light and through the air."""
+        """Return the colour of a lit surface seen through `z` metres of haze."""
         return self.through_air(times(colour, self.light(facing)), z)
 
     def through_air(self, colour: Colour, z: float) -> tuple[int, int, int]:
-        """Return how light of a colour looks from `z` metres away."""
+        """Return the colour of a light seen through `z` metres of haze."""
         return to_rgb(mix(colour, self.weather.skyline, 1 - math.exp(-z * self.weather.haze)))
 
     def shape(self, points: Sequence[Point], colour: tuple[int, int, int], label: int | None) -> None:
-        """Fill a polygon; without a label it is a detail of what lies beneath."""
+        """Fill a polygon; with label None the mask keeps its labels."""
         self.pen.polygon(points, fill=colour)
         if label is not None:
             self.mask_pen.polygon(points, fill=label)
@@ -82,7 +82,7 @@ class Canvas:
             self.mask.paste(label, (*at, at[0] + sprite.width, at[1] + sprite.height), alpha.point(_OPAQUE))
 
     def glow(self, sprite: Image.Image, centre: Point, colour: Colour) -> None:
-        """Let light of a colour shine over the picture; `sprite` says how much, as an L picture."""
+        """Blend a light of a colour over the image; `sprite` is its opacity, an image of mode L."""
         at = round(centre[0] - sprite.width / 2), round(centre[1] - sprite.height / 2)
         self.image.paste(to_rgb(colour), (*at, at[0] + sprite.width, at[1] + sprite.height), sprite)
 
@@ -91,7 +91,7 @@ _OPAQUE = [0] * 128 + [255] * 128
 
 
 def to_rgb(colour: Colour) -> tuple[int, int, int]:
-    """Turn a colour in 0…1 into bytes."""
+    """Convert a colour in 0…1 to 0…255."""
     return _byte(colour[0]), _byte(colour[1]), _byte(colour[2])
 
 

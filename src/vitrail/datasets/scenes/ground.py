@@ -19,7 +19,7 @@ _SHADOW_SCALE = 2
 
 
 def paint_ground(canvas: Canvas, street: Street, rng: Random) -> None:
-    """Paint everything that lies flat."""
+    """Paint the road, the pavements and the markings."""
     camera = canvas.camera
     stone = vary((0.64, 0.61, 0.57), rng, 0.12)
     tar = vary((0.40, 0.40, 0.42), rng, 0.13)
@@ -122,7 +122,7 @@ class Shadows:
         self._pen.ellipse(box, fill=round(255 * (1 - strength)))
 
     def apply(self) -> None:
-        """Lay the shadows over the ground."""
+        """Apply the shadows to the ground."""
         canvas = self.canvas
         soft = self._layer.filter(ImageFilter.GaussianBlur(1.2))
         soft = soft.resize(canvas.image.size, Image.Resampling.BILINEAR)

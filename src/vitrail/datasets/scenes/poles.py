@@ -101,7 +101,7 @@ def paint_sign(canvas: Canvas, x: float, z: float, rng: Random) -> None:
 
 
 def glow(canvas: Canvas, centre: tuple[float, float], radius: float, colour: Colour, flat: float = 1.0) -> None:
-    """Let a lamp shine; `flat` is the height of the light's shape as a share of its width."""
+    """Paint the glow of a lamp; `flat` is the height of the light's shape as a share of its width."""
     width = min(max(4, round(2 * radius)), canvas.camera.width)
     height = min(max(2, round(2 * radius * flat)), canvas.camera.height)
     canvas.glow(_halo().resize((width, height), Image.Resampling.BILINEAR), centre, colour)

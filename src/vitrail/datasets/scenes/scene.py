@@ -102,7 +102,7 @@ def _cast_shadows(canvas: Canvas, street: Street, rows: dict[int, list[House]], 
 
 
 class _Things:
-    """What stands in the street: planned first, so that its shadows can be painted before it is."""
+    """The objects in the street: planned first, so that their shadows can be painted before them."""
 
     def __init__(self, canvas: Canvas, street: Street, rng: Random) -> None:
         self.canvas = canvas
@@ -133,12 +133,12 @@ class _Things:
             painter(self.rng)
 
     def cast(self, shadows: Shadows) -> None:
-        """Lay the shadows of everything on the ground."""
+        """Add the shadows of all objects to the ground."""
         for shadow in self._shadows:
             shadow(shadows)
 
     def light(self) -> None:
-        """Let lamps and headlights shine on the ground."""
+        """Paint the light of lamps and headlights on the ground."""
         for x, z, radius in sorted(self._lights, key=lambda light: -light[1]):
             light_ground(self.canvas, x, z, radius)
 

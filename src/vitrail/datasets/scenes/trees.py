@@ -1,4 +1,4 @@
-"""Trees: crowns of leaf clusters, drawn once per process as sprites and lit anew in every scene."""
+"""Trees: crowns of leaf clusters, drawn once per process as sprites and lit for every scene."""
 
 from __future__ import annotations
 

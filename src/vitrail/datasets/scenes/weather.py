@@ -10,12 +10,12 @@ Colour = tuple[float, float, float]
 
 @dataclass(frozen=True)
 class Weather:
-    """What the air and the light are like. Colours are RGB, 0…1, and light may exceed 1.
+    """Light and haze of a scene. Colours are RGB, 0…1, and light may exceed 1.
 
     Attributes
     ----------
     name : str
-        For people.
+        Descriptive name.
     zenith, skyline : colour
         Of the sky, above and at the horizon.
     cloud, cloud_shade : colour

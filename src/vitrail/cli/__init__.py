@@ -1,0 +1,53 @@
+"""The `vitrail` command: one file per group of verbs, and every verb calls one function of the library.
+
+Heavy imports (torch and all that needs it) belong inside the verbs, so that `vitrail --help` starts at once.
+"""
+
+from __future__ import annotations
+
+import sys
+
+import click
+
+from vitrail import __version__
+from vitrail.cli.dataset import dataset
+from vitrail.cli.evaluate import evaluate
+from vitrail.cli.listing import list_entries
+from vitrail.cli.predict import predict
+from vitrail.cli.recipes import recipe, recipes
+from vitrail.cli.train import train
+from vitrail.cli.weights import convert, weights
+from vitrail.errors import VitrailError
+
+COMMANDS = (
+    train,
+    evaluate,
+    predict,
+    recipes,
+    recipe,
+    dataset,
+    weights,
+    convert,
+    list_entries,
+)
+
+
+@click.group(
+    commands={command.name or "": command for command in COMMANDS},
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
+)
+@click.version_option(__version__, prog_name="vitrail")
+def cli() -> None:
+    """Semantic segmentation: train, evaluate, predict.
+
+    Try it: `vitrail train fastscnn_scenes --output-dir runs/first` needs no data.
+    """
+
+
+def main() -> None:
+    """Run the command line: a user's mistake ends in one message and status 2, a bug keeps its traceback."""
+    try:
+        cli()
+    except VitrailError as error:
+        click.echo(f"vitrail: {error}", err=True)
+        sys.exit(2)

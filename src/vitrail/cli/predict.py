@@ -1,0 +1,91 @@
+"""`vitrail predict`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from vitrail.cli.options import (
+    amp_option,
+    device_option,
+    json_option,
+    model_argument,
+    output_dir_option,
+    overrides_option,
+    recipe_option,
+)
+from vitrail.cli.output import count
+
+if TYPE_CHECKING:
+    from vitrail.inference.prediction import Kind
+    from vitrail.runtime.device import Precision
+
+
+@click.command()
+@model_argument
+@click.argument("images", nargs=-1, required=True)
+@output_dir_option("For the pictures.")
+@click.option(
+    "--kind",
+    "kinds",
+    type=click.Choice(["overlay", "colour", "index"]),
+    multiple=True,
+    default=["overlay"],
+    show_default=True,
+    help="Overlays with a legend, masks in colours, masks of class indices; can be repeated.",
+)
+@click.option("--alpha", type=click.FloatRange(0, 1), default=0.5, show_default=True, help="Opacity of the overlay.")
+@recipe_option
+@overrides_option
+@json_option("Print the area of every class in every image as JSON.")
+@device_option
+@amp_option
+def predict(
+    model: str,
+    images: Sequence[str],
+    output_dir: Path,
+    kinds: Sequence[Kind],
+    alpha: float,
+    recipe: str | None,
+    overrides: Sequence[str],
+    as_json: bool,
+    device: str | None,
+    amp: Precision,
+) -> None:
+    """Segment images and write pictures.
+
+    MODEL is a name, a file or an address; IMAGES are files, folders or patterns.
+    """
+    from vitrail.inference.files import UnreadableImagesError, predict_files
+
+    try:
+        records = predict_files(
+            model,
+            images,
+            output_dir,
+            kinds=kinds,
+            alpha=alpha,
+            recipe=recipe,
+            overrides=overrides,
+            device=device,
+            amp=amp,
+        )
+    except UnreadableImagesError as error:
+        _print_areas(error.records, output_dir, as_json)
+        raise
+    _print_areas(records, output_dir, as_json)
+
+
+def _print_areas(records: Sequence[dict[str, Any]], output_dir: Path, as_json: bool) -> None:
+    if as_json:
+        click.echo(json.dumps(records, indent=1))
+        return
+    for record in records:
+        shares = ", ".join(f"{area['name']} {area['share']:.1%}" for area in record["areas"][:4])
+        click.echo(f"{record['id']}: {shares}")
+    if records:
+        click.echo(f"{count(len(records), 'image')}: pictures are in {output_dir}")

@@ -1,0 +1,60 @@
+"""`vitrail weights` and `vitrail convert`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import click
+
+from vitrail.cli.options import FILE, json_option, trust_imports_option
+
+
+@click.command()
+@click.argument("wanted", metavar="[NAME]", default="")
+@click.option("--method", help="Such as pspnet.")
+@click.option("--backbone", help="Such as resnet50c.")
+@click.option("--dataset", help="Such as ade20k.")
+@click.option("--project", help="Such as mmseg.")
+@click.option("--supported/--unsupported", default=None, help="Those that vitrail loads, or those it does not yet.")
+@json_option("Print JSON instead of a table.")
+def weights(
+    wanted: str,
+    method: str | None,
+    backbone: str | None,
+    dataset: str | None,
+    project: str | None,
+    supported: bool | None,
+    as_json: bool,
+) -> None:
+    """List published checkpoints.
+
+    NAME is part of a name, or a pattern such as "mmseg/pspnet*". `vitrail.load`, `evaluate`, `predict` and `convert`
+    take the names listed.
+    """
+    from vitrail.checkpoints import list_weights, weights_table
+
+    entries = list_weights(
+        wanted, method=method, backbone=backbone, dataset=dataset, project=project, supported=supported
+    )
+    click.echo(json.dumps([entry.to_dict() for entry in entries], indent=1) if as_json else weights_table(entries))
+
+
+@click.command()
+@click.argument("source", metavar="IN")
+@click.argument("target", metavar="OUT", type=FILE)
+@click.option(
+    "--like", help="The published model with the same architecture, when IN does not describe it (`vitrail weights`)."
+)
+@click.option("--class", "classes", multiple=True, help="With --like: the name of a class; once for each, in order.")
+@trust_imports_option
+def convert(source: str, target: Path, like: str | None, classes: Sequence[str], trust_imports: bool) -> None:
+    """Convert a checkpoint to one self-describing file.
+
+    IN is whatever `vitrail.load` reads: a checkpoint of a supported project, a name, an address. OUT is a .safetensors.
+    """
+    from vitrail.checkpoints import convert_file
+
+    described = convert_file(source, target, like=like, classes=classes or None, trust_imports=trust_imports)
+    click.echo(f"{described} -> {target}")
