@@ -1,36 +1,21 @@
+"""Weights of CGNet's authors, and files of no known project."""
+
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
 from vitrail.checkpoints import convert_file, load
-from vitrail.checkpoints.sources.cgnet_authors import CGNET_AUTHORS
-from vitrail.checkpoints.sources.renaming import rename
-from vitrail.checkpoints.sources.source import convert
 from vitrail.errors import CheckpointError
 from vitrail.files.torch_file import read_pickle
 from vitrail.recipes import recipe_from_dict
 from vitrail.segmentors import Segmentor
 
 ONE = torch.ones(1)
-
-
-def test_rules_apply_in_order_each_to_the_outcome_of_those_before() -> None:
-    rules = [(r"^module\.", ""), (r"^old\.", "new."), (r"new\.(\d)", r"newer.\1"), (r"num_batches", None)]
-    weights = {"module.old.1.weight": ONE, "newest": ONE, "old.num_batches": ONE}
-    assert list(rename(weights, rules, "file")) == ["newer.1.weight", "newest"]
-
-
-def test_two_tensors_never_get_one_name() -> None:
-    with pytest.raises(CheckpointError, match="both a1 and a2 would become a"):
-        rename({"a1": ONE, "a2": ONE}, [(r"\d", "")], "file")
-
-
-def test_weights_that_are_not_tensors_are_named() -> None:
-    with pytest.raises(CheckpointError, match=r"1 of its weights are not tensors \(a\)"):
-        rename({"a": "text", "b": ONE}, [], "file")
 
 
 @pytest.fixture(scope="module")
@@ -47,8 +32,15 @@ def authors_content(weights_file: Path):
     return {**content, "model": dict(content["model"])}
 
 
-def made_of(content) -> Segmentor:
-    return convert(CGNET_AUTHORS.weights(content), CGNET_AUTHORS.card(content, "file"), CGNET_AUTHORS, "file")
+@pytest.fixture
+def made_of(tmp_path: Path) -> Callable[[dict[str, Any]], Segmentor]:
+    """Load what a file with this content holds."""
+
+    def make(content: dict[str, Any]) -> Segmentor:
+        torch.save(content, tmp_path / "file.pth")
+        return load(tmp_path / "file.pth")
+
+    return make
 
 
 def test_the_authors_weights_load(weights_file: Path) -> None:
@@ -61,10 +53,9 @@ def test_the_authors_weights_load(weights_file: Path) -> None:
     assert (recipe.data.dataset, recipe.data.mean, recipe.data.std) == ("camvid", model.card.mean, (1.0, 1.0, 1.0))
 
 
-def test_they_load_as_saved_from_several_devices(authors_content) -> None:
+def test_they_load_as_saved_from_several_devices(authors_content, made_of) -> None:
     plain = made_of(authors_content)
     wrapped = {"model": {f"module.{name}": tensor for name, tensor in authors_content["model"].items()}}
-    assert CGNET_AUTHORS.recognise(wrapped)
     again = made_of(wrapped)
     for name, tensor in plain.state_dict().items():
         assert torch.equal(tensor, again.state_dict()[name])
@@ -80,20 +71,20 @@ def test_a_converted_file_gives_the_same_answer(weights_file: Path, tmp_path: Pa
         convert_file(weights_file, tmp_path / "x.pth")
 
 
-def test_tensors_that_are_left_over_or_missing_are_listed(authors_content) -> None:
+def test_tensors_that_are_left_over_or_missing_are_listed(authors_content, made_of) -> None:
     authors_content["model"]["extra.weight"] = ONE
     del authors_content["model"]["level1_0.act.weight"]
     with pytest.raises(CheckpointError, match=r"1 of \d+ tensors are missing \(backbone.*; 1 are left over \(extra"):
         made_of(authors_content)
 
 
-def test_another_number_of_classes_is_refused(authors_content) -> None:
+def test_another_number_of_classes_is_refused(authors_content, made_of) -> None:
     authors_content["model"]["classifier.0.conv.weight"] = torch.ones(19, 256, 1, 1)
     with pytest.raises(CheckpointError, match="for 19 classes; only those for CamVid's 11"):
         made_of(authors_content)
 
 
-def test_other_depths_are_recognised_from_the_names(authors_content) -> None:
+def test_other_depths_are_recognised_from_the_names(authors_content, made_of) -> None:
     shallow = {name: w for name, w in authors_content["model"].items() if not name.startswith("level3.19.")}
     model = made_of({"model": shallow})
     assert len(model.backbone.level2) == 20

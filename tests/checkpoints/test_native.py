@@ -99,7 +99,7 @@ def test_truncated_files_are_refused(model_file: Path, share: float) -> None:
 
 def test_a_file_without_a_card_is_refused(model_file: Path) -> None:
     save_file(load_file(model_file), model_file)
-    with pytest.raises(CheckpointError, match="no vitrail model card"):
+    with pytest.raises(CheckpointError, match="unknown kind"):
         load(model_file)
 
 

@@ -11,9 +11,7 @@ from torch import Tensor
 from vitrail import cli
 from vitrail.checkpoints import list_weights, load, weights_table
 from vitrail.checkpoints.index import find_by_file, index
-from vitrail.checkpoints.sources.layouts import average_last, map_first, merging_order
 from vitrail.checkpoints.sources.mmseg.config import read_config, recipe_from_config
-from vitrail.checkpoints.sources.renaming import Part, Table, conv_and_norm, join, rename_parts, split
 from vitrail.checkpoints.sources.settings import Settings, UnsupportedError
 from vitrail.errors import CheckpointError
 from vitrail.recipes import recipe_from_dict
@@ -91,30 +89,6 @@ def test_the_command_lists_as_json() -> None:
     result = CliRunner().invoke(cli.cli, ["weights", "mmseg/fcn_r50*cityscapes*", "--json"])
     rows = json.loads(result.stdout)
     assert rows and all(row["supported"] and len(row["sha256"]) == 8 for row in rows)
-
-
-def test_layouts_undo_what_the_projects_do() -> None:
-    channels = torch.arange(8.0)
-    unfolded = torch.nn.functional.unfold(channels.view(1, 2, 2, 2), 2).flatten()  # (channel, row, column)
-    expected = channels.view(2, 2, 2).permute(2, 1, 0).flatten()  # (column, row, channel)
-    assert torch.equal(merging_order(unfolded), expected)
-
-    fuse = torch.arange(6.0).view(1, 6, 1, 1).expand(2, -1, -1, -1)
-    state = {"head.pyramid.fuse.conv.weight": fuse}
-    assert average_last(state)["head.pyramid.fuse.conv.weight"][0].flatten().tolist() == [2, 3, 4, 5, 0, 1]
-    assert map_first(torch.arange(9.0).view(1, 9).expand(2, 9))[0].tolist() == [8, 0, 1, 2, 3, 4, 5, 6, 7]
-
-    parted = split(".qkv", ((".q", 1), (".kv", 2)))({"a.qkv": torch.arange(6.0)})
-    assert {name: value.tolist() for name, value in parted.items()} == {"a.q": [0, 1], "a.kv": [2, 3, 4, 5]}
-    assert join((".q", ".kv"), ".qkv")(parted)["a.qkv"].tolist() == [0, 1, 2, 3, 4, 5]
-
-
-def test_a_tensor_belongs_to_the_first_part_with_its_prefix() -> None:
-    parts = [Part(Table(((r"^x$", "y"),)), "net.", "backbone."), Part(Table(conv_and_norm("head")))]
-    state = rename_parts({"net.x": ONE, "head.0.weight": ONE, "head.1.bias": ONE}, parts, "file")
-    assert list(state) == ["backbone.y", "head.conv.weight", "head.bn.bias"]
-    with pytest.raises(CheckpointError, match=r"1 tensors belong to no part of the model \(x\)"):
-        rename_parts({"x": ONE}, parts[:1], "file")
 
 
 def test_settings_refuse_what_nobody_asked_for() -> None:

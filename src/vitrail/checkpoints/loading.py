@@ -1,28 +1,23 @@
-"""Getting a ready model from a name, a file or an address."""
+"""Loading a ready model from a name, a file or an address, and writing it in another format."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import torch
 
-from vitrail.checkpoints.index import PROJECTS, Entry, find_by_file, find_by_fingerprint, find_by_name, index
-from vitrail.checkpoints.native import load_model, save_model
-from vitrail.checkpoints.sources.cgnet_authors import CGNET_AUTHORS
-from vitrail.checkpoints.sources.mmseg import MMSEG
-from vitrail.checkpoints.sources.source import Importer, convert
-from vitrail.checkpoints.sources.ssseg import SSSEG
+from vitrail.checkpoints.checkpoint import Checkpoint, read_checkpoint
+from vitrail.checkpoints.imports import imports_of
+from vitrail.checkpoints.index import PROJECTS, Entry, find_by_name, index
+from vitrail.checkpoints.sources import SOURCES, Source, Writer
+from vitrail.checkpoints.state import few, load_state
 from vitrail.errors import CheckpointError, nearest
 from vitrail.files.download import download
-from vitrail.files.torch_file import read_pickle
-from vitrail.files.weights_file import is_safetensors
 from vitrail.segmentors import ModelCard, Segmentor
+from vitrail.segmentors.build import build_model
 from vitrail.visualize.palette import distinct_colours
-
-IMPORTERS: tuple[Importer, ...] = (MMSEG, SSSEG, CGNET_AUTHORS)
 
 
 def shipped_models() -> Mapping[str, Path]:
@@ -80,34 +75,60 @@ def load(
     path, entry = _locate(str(name))
     if card is None and entry is not None:
         card = entry.card()
-    return load_file(path, card, trust_imports=trust_imports).to(device)
+    return load_model(path, card, trust_imports=trust_imports).to(device)
 
 
-def load_file(path: Path, card: ModelCard | None = None, *, trust_imports: bool = False) -> Segmentor:
-    """Return the model in a local file of any supported kind, on the CPU.
+def load_model(path: str | Path, card: ModelCard | None = None, *, trust_imports: bool = False) -> Segmentor:
+    """Return the model in a local file of any supported kind, on the CPU, in evaluation mode, with `card` set.
 
     Parameters
     ----------
-    path : Path
+    path : path
         The file.
     card : ModelCard, optional
         What a checkpoint of another project is; None finds out from what is in the file, from its name, and from the
         shapes of its tensors, in this order.
     trust_imports : bool
         As in `load`.
+
+    Raises
+    ------
+    CheckpointError
+        For a file that is missing, damaged, unsafe, or of an unknown kind, and unless every tensor of the file is used
+        once and every tensor of the model filled; the message names the first few that are left over.
+    PluginError
+        As `load` does.
     """
-    if is_safetensors(path):
-        return load_model(path, trust_imports=trust_imports)
-    content = read_pickle(path)
-    for importer in IMPORTERS:
-        if importer.recognise(content):
-            weights = importer.weights(content)
-            card = card or importer.card(content, str(path)) or _card_from_index(path, weights, importer)
-            return convert(weights, card, importer, str(path))
-    keys = ", ".join(sorted(str(key) for key in content)[:5])
-    known = ", ".join(importer.project for importer in IMPORTERS)
+    checkpoint = read_checkpoint(Path(path))
+    name, source = recognise(checkpoint)
+    card, state = source.translate(checkpoint, card)
+    with imports_of(card, str(path), trust=trust_imports):
+        model = build_model({**card.recipe["model"], "pretrained": False}, len(card.classes))
+    load_state(model, state, str(path) if name == "vitrail" else f"{path} (from {source.title}, renamed)")
+    model.card = card
+    return model.eval()
+
+
+def recognise(checkpoint: Checkpoint) -> tuple[str, Source]:
+    """Return the source of a checkpoint, with the name that it is registered under.
+
+    Raises
+    ------
+    CheckpointError
+        When no source recognises it, or several do.
+    """
+    found = [(name, source) for name, source in SOURCES.items() if source.recognise(checkpoint)]
+    if len(found) == 1:
+        return found[0]
+    if found:
+        names = ", ".join(f"{name} (from the package {SOURCES.origin(name)})" for name, _ in found)
+        raise CheckpointError(
+            f"{checkpoint.origin} is recognised by several checkpoint sources: {names}; uninstall the one that is wrong"
+        )
+    held = [*checkpoint.metadata, *checkpoint.tensors]
+    known = ", ".join(source.title for source in SOURCES.values())
     raise CheckpointError(
-        f"{path} is a checkpoint of an unknown kind (it holds: {keys}); known are vitrail's and {known}"
+        f"{checkpoint.origin} is a checkpoint of an unknown kind (it holds: {few(held)}); known are those of {known}"
     )
 
 
@@ -115,25 +136,67 @@ def convert_file(
     source: str | Path,
     target: str | Path,
     *,
+    to: str = "vitrail",
     like: str | None = None,
     classes: Sequence[str] | None = None,
     trust_imports: bool = False,
 ) -> str:
-    """Write whatever `load` reads as one self-describing .safetensors file; return a line that says what it is.
+    """Write whatever `load` reads in another format; return a line that says what it is.
+
+    Parameters
+    ----------
+    source : str or path
+        A name, file or address, as `load` takes it.
+    target : path
+        The file to write.
+    to : str
+        See `export_checkpoint`.
+    like, classes, trust_imports
+        As `load` takes them.
 
     Raises
     ------
     CheckpointError
-        As `load` does, and when `target` has another suffix or cannot be written.
+        As `load` and `export_checkpoint` do.
     """
-    if Path(target).suffix != ".safetensors":
-        raise CheckpointError(f"a converted model is a .safetensors file, not {target}")
+    _writer(to, target)  # before a model is downloaded
     model = load(source, like=like, classes=classes, trust_imports=trust_imports)
-    save_model(model, target)
-    card = model.card
-    name = card.name if card and card.name else Path(source).stem
+    written = export_checkpoint(model, target, to)
+    name = model.card.name if model.card and model.card.name else Path(source).stem
     parameters = sum(parameter.numel() for parameter in model.parameters())
-    return f"{name}: {model.num_classes} classes, {parameters:,} parameters"
+    return f"{name}: {model.num_classes} classes, {parameters:,} parameters; {written}"
+
+
+def export_checkpoint(model: Segmentor, path: str | Path, to: str = "vitrail") -> str:
+    """Write a model as a project saves it; return a line that says what the file goes with.
+
+    Parameters
+    ----------
+    model : Segmentor
+        Its `card` must be set and hold the recipe.
+    path : path
+        The file, replaced when it exists; written whole or not at all.
+    to : str
+        A checkpoint source that can write: "vitrail", "mmseg" or "ssseg". The file that it writes loads strictly in
+        the project's own model of the same architecture and gives the same logits.
+
+    Raises
+    ------
+    CheckpointError
+        For a source that cannot write, a path with another suffix than the project's files have, a model that the
+        project does not have, and a file that cannot be written.
+    """
+    return _writer(to, path).write(model, Path(path))
+
+
+def _writer(to: str, path: str | Path) -> Writer:
+    source = SOURCES[to]
+    if not isinstance(source, Writer):
+        writers = ", ".join(name for name, each in SOURCES.items() if isinstance(each, Writer))
+        raise CheckpointError(f"vitrail cannot write checkpoints of {source.title}; it can write: {writers}")
+    if Path(path).suffix not in source.suffixes:
+        raise CheckpointError(f"a checkpoint of {source.title} is a {source.suffixes[0]} file, not {path}")
+    return source
 
 
 def _with_classes(card: ModelCard, classes: Sequence[str] | None) -> ModelCard:
@@ -148,35 +211,6 @@ def _with_classes(card: ModelCard, classes: Sequence[str] | None) -> ModelCard:
         recipe={**card.recipe, "model": model, "data": data},
         metrics={},
     )
-
-
-def _card_from_index(path: Path, weights: Mapping[str, Any], importer: Importer) -> ModelCard:
-    """Return the card of a file that does not say what it is: its name may be a published one, or its shapes are."""
-    entry = find_by_file(path.name)
-    if entry is not None and PROJECTS[entry.project] == importer.project:
-        return entry.card()
-    project = next((key for key, title in PROJECTS.items() if title == importer.project), "")
-    alike = find_by_fingerprint(weights, project)
-    if not alike:
-        raise CheckpointError(
-            f"{path} is a checkpoint of {importer.project} that does not say how its model is built, and no published "
-            "model has these tensors: say which it is built like (like=…, --like on the command line; "
-            "`vitrail weights` lists them), and which classes it has if they are others"
-        )
-    if any(_differ(entry, alike[0]) for entry in alike):
-        names = ", ".join(entry.name for entry in alike[:6])
-        raise CheckpointError(
-            f"{path} is a checkpoint of {importer.project} that does not say how its model is built; published models "
-            f"with these tensors that compute different functions are {names}{' and more' if len(alike) > 6 else ''}: "
-            "say which it is built like (like=…, --like on the command line)"
-        )
-    return alike[0].card()
-
-
-def _differ(one: Entry, other: Entry) -> bool:
-    """Say whether two models of the same tensors differ in what they compute or in what their classes are."""
-    keys = ("segmentor", "backbone", "output_stride", "backbone_options", "options", "num_classes")
-    return one.dataset != other.dataset or any(one.recipe["model"].get(k) != other.recipe["model"].get(k) for k in keys)
 
 
 def _locate(name: str) -> tuple[Path, Entry | None]:

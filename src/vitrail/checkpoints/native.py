@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor
 
-from vitrail.checkpoints.imports import imports_of, required_imports
-from vitrail.checkpoints.state import load_state, model_state
+from vitrail.checkpoints.checkpoint import Checkpoint
+from vitrail.checkpoints.imports import required_imports
+from vitrail.checkpoints.state import model_state
 from vitrail.errors import CheckpointError
 from vitrail.files.atomic import atomic_path
 from vitrail.segmentors import ModelCard, Segmentor
-from vitrail.segmentors.build import build_model
 
 FORMAT = 1
 METADATA_KEY = "vitrail"
@@ -44,53 +45,54 @@ def save_model(model: Segmentor, path: str | Path) -> None:
         )
     tensors, aliases = _without_sharing(model_state(model))
     card = replace(model.card, imports=required_imports(model.card.recipe))
-    described = {"format": FORMAT, "card": card.to_dict(), "aliases": aliases}
+    description = {"format": FORMAT, "card": card.to_dict(), "aliases": aliases}
     try:
         with atomic_path(path) as temporary:
-            save_file(tensors, temporary, metadata={METADATA_KEY: json.dumps(described), "format": "pt"})
+            save_file(tensors, temporary, metadata={METADATA_KEY: json.dumps(description), "format": "pt"})
     except (OSError, SafetensorError) as error:
         raise CheckpointError(f"cannot write {path}: {error}") from error
 
 
-def load_model(path: str | Path, *, trust_imports: bool = False) -> Segmentor:
-    """Rebuild a model from a file that `save_model` wrote.
-
-    Parameters
-    ----------
-    path : path
-        The .safetensors file.
-    trust_imports : bool
-        Import the modules that the file names, if it needs any; otherwise they have to be installed plugins or
-        imported already.
-
-    Returns
-    -------
-    Segmentor
-        On the CPU, in evaluation mode, with `card` set.
+def read_native(checkpoint: Checkpoint) -> tuple[ModelCard, dict[str, Tensor]]:
+    """Return the card and the weights in a file that `save_model` wrote.
 
     Raises
     ------
     CheckpointError
-        When the file is missing, is no model file or a damaged one, or when its weights do not fit its description.
-    PluginError
-        When it needs a module that is not imported; the message says which, and how to allow it.
+        When a newer vitrail wrote it, or its description is damaged.
     """
-    described, tensors = _read(Path(path))
-    card = read_card(described, str(path))
-    settings = dict(card.recipe["model"], pretrained=False)
-    count = settings.get("num_classes") or len(card.classes)
+    where = str(checkpoint.origin)
+    description = read_description(checkpoint)
+    card = read_card(description, where)
+    count = card.recipe["model"].get("num_classes") or len(card.classes)
     if count != len(card.classes):
-        raise CheckpointError(f"{path}: its recipe says {count} classes, but it names {len(card.classes)}")
-    with imports_of(card, str(path), trust=trust_imports):
-        model = build_model(settings, count)
-    for alias, name in described.get("aliases", {}).items():
-        tensors[alias] = tensors[name]
-    load_state(model, tensors, str(path))
-    model.card = card
-    return model.eval()
+        raise CheckpointError(f"{where}: its recipe says {count} classes, but it names {len(card.classes)}")
+    tensors = dict(checkpoint.tensors)
+    aliases = description.get("aliases", {})
+    if not isinstance(aliases, dict) or not all(name in tensors for name in aliases.values()):
+        raise CheckpointError(f"{where} is damaged: it names tensors that are the same as others it does not have")
+    tensors.update((alias, tensors[name]) for alias, name in aliases.items())
+    return card, tensors
 
 
-def read_card(described: dict[str, Any], source: str) -> ModelCard:
+def read_description(checkpoint: Checkpoint) -> dict[str, Any]:
+    """Return what a model file says about its model: `format`, `card` and `aliases`.
+
+    Raises
+    ------
+    CheckpointError
+        When the description is damaged.
+    """
+    try:
+        description = json.loads(checkpoint.metadata[METADATA_KEY])
+    except (TypeError, ValueError, RecursionError) as error:
+        raise CheckpointError(f"{checkpoint.origin} is damaged: its description is no JSON: {error}") from error
+    if not isinstance(description, dict):
+        raise CheckpointError(f"{checkpoint.origin} is damaged: its description is not a JSON object")
+    return description
+
+
+def read_card(described: Mapping[str, Any], source: str) -> ModelCard:
     """Return the card in a model file's description.
 
     Raises
@@ -98,32 +100,16 @@ def read_card(described: dict[str, Any], source: str) -> ModelCard:
     CheckpointError
         When a newer vitrail wrote it or a part is missing.
     """
-    if described.get("format", 0) > FORMAT:
-        raise CheckpointError(
-            f"{source} was written by a newer vitrail (format {described['format']}): upgrade vitrail"
-        )
     try:
+        if described.get("format", 0) > FORMAT:
+            raise CheckpointError(
+                f"{source} was written by a newer vitrail (format {described['format']}): upgrade vitrail"
+            )
         card = ModelCard.from_dict(described["card"])
         card.recipe["model"]["segmentor"]
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise CheckpointError(f"{source}: its model card is incomplete ({type(error).__name__}: {error})") from error
     return card
-
-
-def _read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    if not path.is_file():
-        raise CheckpointError(f"no model file at {path}")
-    try:
-        with safe_open(path, framework="pt") as file:
-            metadata = file.metadata() or {}
-            if METADATA_KEY not in metadata:
-                raise CheckpointError(
-                    f"{path} holds tensors but no vitrail model card: it was not written by vitrail's save_model"
-                )
-            described = json.loads(metadata[METADATA_KEY])
-            return described, {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
-    except (SafetensorError, OSError, json.JSONDecodeError) as error:
-        raise CheckpointError(f"{path} is damaged or not a model file: {error}") from error
 
 
 def _without_sharing(state: dict[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, str]]:

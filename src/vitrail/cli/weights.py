@@ -48,13 +48,20 @@ def weights(
     "--like", help="The published model with the same architecture, when IN does not describe it (`vitrail weights`)."
 )
 @click.option("--class", "classes", multiple=True, help="With --like: the name of a class; once for each, in order.")
+@click.option(
+    "--to",
+    default="vitrail",
+    show_default=True,
+    help="Whose format: vitrail, mmseg or ssseg, or that of a plugin's checkpoint source.",
+)
 @trust_imports_option
-def convert(source: str, target: Path, like: str | None, classes: Sequence[str], trust_imports: bool) -> None:
-    """Convert a checkpoint to one self-describing file.
+def convert(source: str, target: Path, like: str | None, classes: Sequence[str], to: str, trust_imports: bool) -> None:
+    """Convert a checkpoint to one self-describing file, or to a checkpoint of another project.
 
-    IN is whatever `vitrail.load` reads: a checkpoint of a supported project, a name, an address. OUT is a .safetensors.
+    IN is whatever `vitrail.load` reads: a checkpoint of a supported project, a name, an address. OUT is a .safetensors;
+    with --to mmseg or ssseg it is a .pth that loads in that project's model, whose config is named where there is one.
     """
     from vitrail.checkpoints import convert_file
 
-    described = convert_file(source, target, like=like, classes=classes or None, trust_imports=trust_imports)
+    described = convert_file(source, target, to=to, like=like, classes=classes or None, trust_imports=trust_imports)
     click.echo(f"{described} -> {target}")

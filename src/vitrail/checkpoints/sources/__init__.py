@@ -1,1 +1,17 @@
-"""Checkpoints of other projects: how each project saves its models, translated into ours."""
+"""Checkpoint sources: how each project saves its models, translated into ours and back."""
+
+from vitrail.checkpoints.sources import cgnet_authors, vitrail_file
+from vitrail.checkpoints.sources.mmseg import source as mmseg_source
+from vitrail.checkpoints.sources.source import SOURCES, Source, Writer, register_source
+from vitrail.checkpoints.sources.ssseg import source as ssseg_source
+
+__all__ = [
+    "SOURCES",
+    "Source",
+    "Writer",
+    "cgnet_authors",
+    "mmseg_source",
+    "register_source",
+    "ssseg_source",
+    "vitrail_file",
+]

@@ -8,85 +8,92 @@ from typing import Any
 
 from torch import Tensor
 
-from vitrail.checkpoints.sources.renaming import Part, Rules, State, Table
-from vitrail.checkpoints.sources.source import Content, Importer
+from vitrail.checkpoints.checkpoint import Checkpoint
+from vitrail.checkpoints.sources.layouts import ZerosWhereMissing
+from vitrail.checkpoints.sources.renaming import Names, Renaming, State
+from vitrail.checkpoints.sources.source import register_source
 from vitrail.datasets import benchmarks
 from vitrail.errors import CheckpointError
 from vitrail.segmentors import ModelCard
 
 # The authors subtract the mean of blue from red and the other way round, and divide by nothing.
 CAMVID_MEAN = (105.658, 103.330, 99.625)
-
-BLOCK_RULES: Rules = (
-    (r"\.reduce\.conv\.", ".project."),
-    (r"\.conv1x1\.", ".reduce."),
-    (r"\.F_loc\.conv\.", ".local."),
-    (r"\.F_sur\.conv\.", ".surround."),
-    (r"\.F_glo\.fc\.", ".context.weights."),
-    (r"^(level[23]_0|level[23]\.\d+)\.bn_prelu\.", r"\1.joint."),
-    (r"^(level[23]_0)\.(bn|act)\.", r"\1.joint.\2."),
-    (r"\.bn\.", ".norm."),
-)
-
-STAGE_RULES: Rules = (
-    (r"^level1_(\d)\.", r"backbone.stem.\1."),
-    (r"^b1\.", "backbone.norm0."),
-    (r"^bn_prelu_2\.", "backbone.norm1."),
-    (r"^bn_prelu_3\.", "backbone.norm2."),
-    (r"^level2_0\.", "backbone.level1.0."),
-    (r"^level3_0\.", "backbone.level2.0."),
-    (r"^classifier\.\d\.conv\.", "head.classifier."),
-)
+_NORM: Names = {"bn": "norm"}
+_BLOCK: Names = {
+    "conv1x1": ("reduce", _NORM),
+    "F_loc.conv": "local",
+    "F_sur.conv": "surround",
+    "F_glo.fc": "context.weights",
+    "bn_prelu": ("joint", _NORM),
+}
 
 
-def _level_rules(theirs: str, ours: str, blocks: int) -> Rules:
-    """Shift the blocks of a level by one: ours begin with the one that halves the map."""
-    return [(rf"^{theirs}\.{index}\.", f"backbone.{ours}.{index + 1}.") for index in range(blocks)]
+@register_source("cgnet_authors")
+class CGNetAuthors:
+    """Weights that CGNet's authors published for CamVid."""
+
+    title = "CGNet's authors"
+
+    def recognise(self, checkpoint: Checkpoint) -> bool:
+        """Return whether the tensors have the authors' names."""
+        return {"b1.bn.weight", "level2_0.F_sur.conv.weight", "bn_prelu_3.bn.weight"} <= checkpoint.tensors.keys()
+
+    def translate(self, checkpoint: Checkpoint, card: ModelCard | None) -> tuple[ModelCard, State]:
+        """Return the card and the weights; see `Source`."""
+        where = str(checkpoint.origin)
+        if card is not None:
+            raise CheckpointError(
+                f"{where} is a checkpoint of {self.title}, which is known without like=… (--like on the command line)"
+            )
+        weights = checkpoint.tensors
+        blocks = (1 + _count(weights, r"level2\.(\d+)\."), 1 + _count(weights, r"level3\.(\d+)\."))
+        classifier = _classifier(weights, where)
+        card = _card(len(weights[f"{classifier}.conv.weight"]), blocks, where)
+        return card, renaming(blocks, classifier).to_ours(weights, where)
 
 
-def _weights(content: Content) -> Mapping[str, Any]:
-    weights = content.get("model")
-    named = weights if isinstance(weights, Mapping) else {}
-    return {str(name).removeprefix("module."): tensor for name, tensor in named.items()}
+def renaming(blocks: tuple[int, int], classifier: str = "classifier.0") -> Renaming:
+    """Return the renaming of a CGNet.
 
-
-def _recognise(content: Content) -> bool:
-    return {"b1.bn.weight", "level2_0.F_sur.conv.weight", "bn_prelu_3.bn.weight"} <= _weights(content).keys()
-
-
-def _read_card(content: Content, source: str) -> ModelCard:
-    weights = _weights(content)
-    blocks = [_count(weights, rf"level{level}\.(\d+)\.") for level in (2, 3)]
-    return _card(_num_classes(weights, source), (blocks[0] + 1, blocks[1] + 1), source)
-
-
-def _parts(model: Mapping[str, Any]) -> list[Part]:
-    first, second = model["backbone_options"]["num_blocks"]
-    rules = (
-        *BLOCK_RULES,
-        *STAGE_RULES,
-        *_level_rules("level2", "level1", first - 1),
-        *_level_rules("level3", "level2", second - 1),
-    )
-    return [Part(Table(rules, (_zero_bias,)))]
+    Parameters
+    ----------
+    blocks : (int, int)
+        How many blocks its two levels have, the one that halves the map included.
+    classifier : str
+        Where the classifier is: behind a dropout it is "classifier.1".
+    """
+    names: dict[str, Any] = {
+        **{f"level1_{i}": (f"backbone.stem.{i}", _NORM) for i in range(3)},
+        "b1": ("backbone.norm0", _NORM),
+        "bn_prelu_2": ("backbone.norm1", _NORM),
+        "bn_prelu_3": ("backbone.norm2", _NORM),
+        f"{classifier}.conv": "head.classifier",
+    }
+    for level, count in enumerate(blocks, start=1):
+        halving = {"bn": "joint.norm", "act": "joint.act", "reduce.conv": "project"}
+        names[f"level{level + 1}_0"] = (f"backbone.level{level}.0", {**_BLOCK, **halving})
+        names |= {f"level{level + 1}.{i}": (f"backbone.level{level}.{i + 1}", _BLOCK) for i in range(count - 1)}
+    return Renaming(names, (ZerosWhereMissing("head.classifier.bias", "head.classifier.weight"),))
 
 
 def _count(weights: Mapping[str, Any], pattern: str) -> int:
     return len({found[1] for name in weights if (found := re.match(pattern, name))})
 
 
-def _num_classes(weights: Mapping[str, Any], source: str) -> int:
+def _classifier(weights: Mapping[str, Any], where: str) -> str:
+    """Return where the classifier is."""
     for name, value in weights.items():
-        if re.match(r"classifier\.\d\.conv\.weight$", name) and isinstance(value, Tensor):
-            return value.shape[0]
-    raise CheckpointError(f"{source} is a checkpoint of CGNet's authors without a classifier")
+        found = re.fullmatch(r"(classifier\.\d)\.conv\.weight", name)
+        if found and isinstance(value, Tensor) and value.ndim:
+            return found[1]
+    raise CheckpointError(f"{where} is a checkpoint of CGNet's authors without a classifier")
 
 
-def _card(num_classes: int, blocks: tuple[int, int], source: str) -> ModelCard:
+def _card(num_classes: int, blocks: tuple[int, int], where: str) -> ModelCard:
     camvid = benchmarks()["camvid"]
     if num_classes != len(camvid.classes):
         raise CheckpointError(
-            f"{source} is a checkpoint of CGNet's authors for {num_classes} classes; only those for CamVid's "
+            f"{where} is a checkpoint of CGNet's authors for {num_classes} classes; only those for CamVid's "
             f"{len(camvid.classes)} can be read, since nothing in such a file says which classes they are"
         )
     return ModelCard(
@@ -110,14 +117,3 @@ def _card(num_classes: int, blocks: tuple[int, int], source: str) -> ModelCard:
         source="https://github.com/wutianyiRosun/CGNet",
         license="MIT",
     )
-
-
-def _zero_bias(state: State) -> State:
-    """Add the bias that their classifier does not have, as zeros."""
-    weight = state.get("head.classifier.weight")
-    if weight is None:
-        return state
-    return {**state, "head.classifier.bias": weight.new_zeros(weight.shape[0])}
-
-
-CGNET_AUTHORS = Importer("CGNet's authors", recognise=_recognise, weights=_weights, card=_read_card, parts=_parts)

@@ -1,10 +1,11 @@
-"""Reading other projects' configurations so that nothing they say is lost: what nobody asks for is refused."""
+"""Strict reading of other projects' configurations: a setting that nobody asked for is an error."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
 
+from vitrail.checkpoints.plain import as_tuples
 from vitrail.errors import CheckpointError
 
 _MISSING = object()
@@ -76,20 +77,4 @@ class Settings:
             Naming the keys that nobody asked for.
         """
         if self._left:
-            raise UnsupportedError(f"{self.where} says {', '.join(self._left)}, which vitrail knows nothing of")
-
-
-def as_tuples(value: Any) -> Any:
-    """Return plain data with tuples for lists, so that both compare equal."""
-    if isinstance(value, (list, tuple)):
-        return tuple(as_tuples(item) for item in value)
-    return value
-
-
-def as_lists(value: Any) -> Any:
-    """Return plain data with lists for tuples, as JSON and YAML have them."""
-    if isinstance(value, (list, tuple)):
-        return [as_lists(item) for item in value]
-    if isinstance(value, Mapping):
-        return {key: as_lists(item) for key, item in value.items()}
-    return value
+            raise UnsupportedError(f"{self.where} says {', '.join(map(str, self._left))}, which vitrail does not know")

@@ -1,73 +1,100 @@
-"""Checkpoints of other projects: recognised by what is in them, renamed by tables a person can check, strictly."""
+"""The contract of a checkpoint source: how one project saves models, translated to ours and back."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable
+from pathlib import Path
+from typing import Protocol, TypeVar, runtime_checkable
 
-from vitrail.checkpoints.sources.renaming import Part, rename_parts
-from vitrail.checkpoints.state import load_state
+from vitrail.checkpoints.checkpoint import Checkpoint
+from vitrail.checkpoints.sources.renaming import State
+from vitrail.errors import CheckpointError
+from vitrail.registry import Registry
 from vitrail.segmentors import ModelCard, Segmentor
-from vitrail.segmentors.build import build_model
-
-Content = Mapping[str, Any]
 
 
-@dataclass(frozen=True)
-class Importer:
-    """A project whose checkpoints can be read.
+class Source(Protocol):
+    """A project, or a file format, whose checkpoints can be loaded.
 
     Attributes
     ----------
-    project : str
+    title : str
         Its name, for messages.
-    recognise : callable
-        Says from the content of a file whether the project wrote it.
-    weights : callable
-        Returns the tensors in the content, under the project's names.
-    card : callable
-        `(content, name of the file)` to the card of the model, recipe included, or None where the file does not say how
-        its model is built; raises a CheckpointError for what the project built but vitrail lacks.
-    parts : callable
-        The renaming of a model, by the model section of its recipe.
     """
 
-    project: str
-    recognise: Callable[[Content], bool]
-    weights: Callable[[Content], Mapping[str, Any]]
-    card: Callable[[Content, str], ModelCard | None]
-    parts: Callable[[Mapping[str, Any]], Sequence[Part]]
+    title: str
+
+    def recognise(self, checkpoint: Checkpoint) -> bool:
+        """Return whether the project wrote this checkpoint; no other source should claim it."""
+        ...
+
+    def translate(self, checkpoint: Checkpoint, card: ModelCard | None) -> tuple[ModelCard, State]:
+        """Return the model in a checkpoint: its card, recipe included, and its weights under our names.
+
+        Parameters
+        ----------
+        checkpoint : Checkpoint
+            One that `recognise` accepts.
+        card : ModelCard or None
+            What the caller says the model is; None finds out from the checkpoint.
+
+        Raises
+        ------
+        CheckpointError
+            When nothing says how the model is built, when vitrail does not compute the same, and for a `card` that
+            contradicts the checkpoint. Whether every tensor finds its place is checked by the caller.
+        """
+        ...
 
 
-def convert(weights: Mapping[str, Any], card: ModelCard, importer: Importer, source: str) -> Segmentor:
-    """Make a model of another project's weights.
+@runtime_checkable
+class Writer(Protocol):
+    """A source that can also write models as its project saves them.
 
-    Parameters
+    Attributes
     ----------
-    weights : mapping
-        What `importer.weights` returned.
-    card : ModelCard
-        Describes the model; its recipe's model section says how it is built.
-    importer : Importer
-        Of the project.
-    source : str
-        The name of the file, for messages.
-
-    Returns
-    -------
-    Segmentor
-        On the CPU, in evaluation mode, with `card` set.
-
-    Raises
-    ------
-    CheckpointError
-        Unless every tensor of the file is used once and every tensor of the model filled; the message names the first
-        few that are left over.
+    suffixes : tuple of str
+        How the names of such files end; the first is the usual one.
     """
-    section = card.recipe["model"]
-    state = rename_parts(weights, importer.parts(section), source)
-    model = build_model({**section, "pretrained": False}, len(card.classes))
-    load_state(model, state, f"{source} (from {importer.project}, renamed)")
-    model.card = card
-    return model.eval()
+
+    suffixes: tuple[str, ...]
+
+    def write(self, model: Segmentor, path: Path) -> str:
+        """Write a model to a file, whole or not at all; return a line that says what the file goes with.
+
+        Parameters
+        ----------
+        model : Segmentor
+            Its `card` is set and holds the recipe.
+        path : Path
+            Where to.
+
+        Raises
+        ------
+        CheckpointError
+            When the project has no such model, or the file cannot be written.
+        """
+        ...
+
+
+SOURCES: Registry[Source] = Registry("checkpoint source", CheckpointError, "vitrail.checkpoints.sources")
+SourceClass = TypeVar("SourceClass", bound=Callable[[], Source])
+
+
+def register_source(name: str) -> Callable[[SourceClass], SourceClass]:
+    """Return a decorator that registers an instance of a `Source` class under `name`.
+
+    Examples
+    --------
+    >>> @register_source("my_project")
+    ... class MyProject:
+    ...     title = "My project"
+    ...     def recognise(self, checkpoint): ...
+    ...     def translate(self, checkpoint, card): ...
+    """
+
+    def decorator(kind: SourceClass) -> SourceClass:
+        SOURCES.add(name, kind(), module=kind.__module__)
+        return kind
+
+    return decorator

@@ -6,10 +6,10 @@ import ast
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from vitrail.checkpoints.sources.losses import criteria
+from vitrail.checkpoints.plain import as_lists
+from vitrail.checkpoints.sources.encoder import as_given
 from vitrail.checkpoints.sources.mmseg.datasets import DATASETS
-from vitrail.checkpoints.sources.mmseg.methods import auxiliary_losses, translate_model
-from vitrail.checkpoints.sources.settings import as_lists
+from vitrail.checkpoints.sources.mmseg.heads import translate_model
 from vitrail.errors import CheckpointError
 
 _TEST_KEYS = ("test_pipeline", "val_pipeline")
@@ -83,17 +83,9 @@ def recipe_from_config(config: Mapping[str, Any], name: str, where: str) -> dict
     model = config.get("model")
     if not isinstance(model, Mapping):
         raise CheckpointError(f"{where}: its config has no model")
-    translation = translate_model(model, where)
-    encoder = translation.encoder
-    section: dict[str, Any] = {"segmentor": translation.segmentor, "backbone": encoder.name}
-    section |= {"output_stride": encoder.output_stride} if encoder.output_stride else {}
-    section |= {"in_channels": encoder.in_channels} if encoder.in_channels != 3 else {}
-    section |= {"num_classes": translation.num_classes}
-    section |= {"backbone_options": encoder.options} if encoder.options else {}
-    section |= {"options": translation.options, **criteria(translation.losses, auxiliary_losses(model, where), where)}
     return {
         "name": name,
-        "model": as_lists(section),
+        "model": as_given(translate_model(model, where)),
         "data": _data(config, model),
         "train": _train(config),
         "evaluation": _evaluation(config, model),

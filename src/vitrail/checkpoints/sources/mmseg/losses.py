@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from vitrail.checkpoints.sources.settings import Settings, UnsupportedError, as_lists
+from vitrail.checkpoints.plain import as_lists
+from vitrail.checkpoints.sources.settings import Settings, UnsupportedError
 
 
 def translate_losses(losses: Any, sampler: Mapping[str, Any] | None, where: str) -> list[dict[str, Any]]:

@@ -1,0 +1,302 @@
+"""What the records of MMSegmentation's methods share, and the translation of a config's `model` section."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
+
+from vitrail.checkpoints.plain import as_lists
+from vitrail.checkpoints.sources.encoder import Encoder, model_config
+from vitrail.checkpoints.sources.layouts import UnnumberedWhenAlone
+from vitrail.checkpoints.sources.losses import criteria
+from vitrail.checkpoints.sources.mmseg.encoders import check_norm, translate_backbone
+from vitrail.checkpoints.sources.mmseg.losses import first_weight, translate_losses
+from vitrail.checkpoints.sources.records import MethodRecord, find_method
+from vitrail.checkpoints.sources.renaming import Names, Renaming
+from vitrail.checkpoints.sources.settings import Settings, UnsupportedError
+from vitrail.recipes import ModelConfig
+from vitrail.registry import Registry
+
+_PLAIN_LOSS = {"type": "CrossEntropyLoss"}
+
+
+@dataclass(frozen=True)
+class Translation:
+    """A model of MMSegmentation in vitrail's terms.
+
+    Attributes
+    ----------
+    encoder : Encoder
+        What it stands on.
+    num_classes : int
+        K, the number of classes.
+    options : dict
+        Arguments of the method's builder.
+    losses : list of dict
+        Terms of the main head's criterion.
+    """
+
+    encoder: Encoder
+    num_classes: int
+    options: dict[str, Any]
+    losses: list[dict[str, Any]]
+
+
+@dataclass(frozen=True)
+class ModelSection:
+    """The `model` section of a config.
+
+    Attributes
+    ----------
+    values : mapping
+        The whole section.
+    where : str
+        What it is called, for messages.
+    """
+
+    values: Mapping[str, Any]
+    where: str
+
+    @property
+    def decode_heads(self) -> Sequence[Mapping[str, Any]]:
+        """The sections of its decode heads, one or several."""
+        return _several(self.values["decode_head"])
+
+    @property
+    def auxiliary_heads(self) -> Sequence[Mapping[str, Any]]:
+        """The sections of its auxiliary heads."""
+        return _several(self.values.get("auxiliary_head") or ())
+
+    @cached_property
+    def encoder(self) -> Encoder:
+        """What its backbone and neck are here."""
+        encoder = translate_backbone(self.values["backbone"], self.values.get("neck"), f"{self.where}.backbone")
+        neck = self.values.get("neck")
+        if neck is not None and not encoder.takes_neck:
+            raise UnsupportedError(f"{self.where} has a {neck.get('type')} between encoder and head")
+        return encoder
+
+    def decode_head(self, index: int | None = None) -> Head:
+        """Return a decode head for reading; `index` is its place where there are several."""
+        name = "decode_head" if index is None else f"decode_head[{index}]"
+        return Head(self.decode_heads[index or 0], f"{self.where}.{name}")
+
+
+class Head:
+    """A decode or auxiliary head: what all of them say is read here, the rest by the method.
+
+    Parameters
+    ----------
+    values : mapping
+        Its section.
+    where : str
+        What it is called, for messages.
+    """
+
+    def __init__(self, values: Mapping[str, Any], where: str) -> None:
+        settings = self.settings = Settings(values, where)
+        self.where = where
+        self.losses = settings.take("loss_decode", _PLAIN_LOSS)
+        self.sampler = settings.take("sampler", None)
+        self.num_classes: int = settings.take("num_classes")
+        self.channels: int = settings.take("channels")
+        self.align_corners: bool = settings.take("align_corners", False)
+        self.dropout = max(0.0, float(settings.take("dropout_ratio", 0.1)))
+        self.joined = settings.take("input_transform", None) == "resize_concat"
+        self.in_index: int | Sequence[int] = settings.take("in_index", -1)
+        settings.must_be("out_channels", None, self.num_classes)
+        settings.must_be("conv_cfg", None)
+        settings.must_be("act_cfg", {"type": "ReLU"})
+        settings.must_be("threshold", None)
+        settings.must_be("ignore_index", 255)
+        settings.pass_over("type", "in_channels", "init_cfg")
+        if settings.peek("num_convs") != 0:  # a bare classifier has no norms
+            check_norm(settings, "BN", "SyncBN")
+        settings.pass_over("norm_cfg")
+
+    def map_index(self, encoder: Encoder) -> int | None:
+        """Return which of our maps it reads, counted from the last one; None where it reads several."""
+        if not isinstance(self.in_index, int):
+            return None
+        ours = encoder.order[self.in_index]
+        return ours - len(encoder.order) if ours >= 0 else ours
+
+    def read_last_map(self, encoder: Encoder) -> None:
+        """Refuse a head that reads another map than the last, unless it joins all of them."""
+        if not self.joined and self.map_index(encoder) != -1:
+            raise UnsupportedError(
+                f"{self.where} reads map {self.map_index(encoder)}, where vitrail's method reads the last"
+            )
+
+    def convolutions(self) -> dict[str, Any]:
+        """Return what FCN heads say about their convolutions, as options of ours."""
+        return {
+            "num_convs": self.settings.take("num_convs", 2),
+            "kernel_size": self.settings.take("kernel_size", 3),
+            "dilation": self.settings.take("dilation", 1),
+            "concat_input": self.settings.take("concat_input", True),
+        }
+
+    def must_have_convolutions(self, num_convs: int, *, dilation: int = 1) -> None:
+        """Refuse an FCN head that does not have so many 3 × 3 convolutions before its classifier."""
+        expected = {"num_convs": num_convs, "kernel_size": 3, "dilation": dilation, "concat_input": False}
+        if self.convolutions() != expected:
+            raise UnsupportedError(f"{self.where} has other convolutions than {num_convs} of 3 × 3")
+
+    def take(self, keys: Mapping[str, str]) -> dict[str, Any]:
+        """Return its settings by the names of our options; `keys` gives the names there."""
+        return {ours: as_lists(self.settings.take(theirs)) for ours, theirs in keys.items()}
+
+    def finish(self) -> None:
+        """Refuse settings that nobody asked for."""
+        self.settings.finish()
+
+
+Translate = Callable[[ModelSection], Translation]
+MethodRecords = Registry[MethodRecord[Translate]]
+METHODS: MethodRecords = Registry(
+    "MMSegmentation method", UnsupportedError, "vitrail.checkpoints.sources.mmseg.methods"
+)
+
+
+def translate_model(values: Mapping[str, Any], where: str) -> ModelConfig:
+    """Return what a config's `model` section describes.
+
+    Raises
+    ------
+    UnsupportedError
+        When vitrail does not compute the same; the message says what it lacks.
+    """
+    kind = values.get("type")
+    if kind not in ("EncoderDecoder", "CascadeEncoderDecoder"):
+        raise UnsupportedError(f"{where}: vitrail has no method like MMSegmentation's {kind}")
+    for key in ("backbone", "decode_head"):
+        if key not in values:
+            raise UnsupportedError(f"{where}: the model has no {key}")
+    section = ModelSection(values, where)
+    heads = "+".join(str(head.get("type")) for head in section.decode_heads)
+    found = find_method(METHODS, heads, str(values["backbone"].get("type")))
+    if found is None:
+        raise UnsupportedError(f"{where}: vitrail has no method with MMSegmentation's {heads}")
+    name, record = found
+    model = record.translate(section)
+    terms = criteria(model.losses, _auxiliary_losses(section), where)
+    return model_config(name, model.encoder, model.num_classes, model.options, terms, where)
+
+
+def translation(head: Head, encoder: Encoder, options: Mapping[str, Any]) -> Translation:
+    """Return a model whose predicting head has been read; adds what all heads have in common to its options."""
+    losses = translate_losses(head.losses, head.sampler, f"{head.where}.loss_decode")
+    common: dict[str, Any] = {"dropout": head.dropout}
+    if head.align_corners:
+        common["align_corners"] = True
+    return Translation(encoder, head.num_classes, {**options, **common}, losses)
+
+
+def on_last_map(keys: Mapping[str, str]) -> Translate:
+    """Return the translation of a method that reads the last map and has one auxiliary head at most.
+
+    `keys` are the names of the head's own settings there, by those of our options.
+    """
+
+    def translate(model: ModelSection) -> Translation:
+        head = model.decode_head()
+        head.read_last_map(model.encoder)
+        options = {"channels": head.channels, **head.take(keys)}
+        head.settings.pass_over("c1_in_channels")
+        head.finish()
+        return translation(head, model.encoder, {**options, **one_auxiliary(model)})
+
+    return translate
+
+
+def one_auxiliary(model: ModelSection, *, dilation: int = 1) -> dict[str, Any]:
+    """Return the options of the one auxiliary head that most methods have, an FCN of one convolution."""
+    if not model.auxiliary_heads:
+        return {"aux_weight": 0.0}
+    where = f"{model.where}.auxiliary_head"
+    if len(model.auxiliary_heads) > 1:
+        raise UnsupportedError(
+            f"{model.where} has {len(model.auxiliary_heads)} auxiliary heads, where vitrail's method has one"
+        )
+    values = model.auxiliary_heads[0]
+    if values.get("type") != "FCNHead":
+        raise UnsupportedError(f"{where} is a {values.get('type')}, not an FCNHead")
+    head = Head(values, where)
+    head.must_have_convolutions(1, dilation=dilation)
+    head.finish()
+    options: dict[str, Any] = {"aux_weight": first_weight(head.losses), "aux_channels": head.channels}
+    index = head.map_index(model.encoder)
+    return options if index == -2 else {**options, "aux_index": index}
+
+
+def several_auxiliary(model: ModelSection, indices: Sequence[int], num_convs: int) -> dict[str, Any]:
+    """Return the options of one auxiliary head, an FCN, on each of the maps at `indices`, in that order."""
+    heads = [Head(values, f"{model.where}.auxiliary_head") for values in model.auxiliary_heads]
+    found = [head.map_index(model.encoder) for head in heads]
+    if found != list(indices):
+        raise UnsupportedError(f"{model.where} has auxiliary heads on maps {found}")
+    for head in heads:
+        head.must_have_convolutions(num_convs)
+        head.finish()
+    weights = {first_weight(head.losses) for head in heads}
+    if len(weights) > 1:
+        raise UnsupportedError(f"{model.where} weighs its auxiliary heads differently: {sorted(weights)}")
+    return {"aux_weight": weights.pop(), "aux_channels": [head.channels for head in heads]}
+
+
+def one_width(widths: Sequence[int], where: str) -> int:
+    """Return the only value in a list of widths.
+
+    Raises
+    ------
+    UnsupportedError
+        When there are several.
+    """
+    if len(set(widths)) > 1:
+        raise UnsupportedError(f"{where} has heads of different widths: {widths}")
+    return widths[0]
+
+
+def joined_maps(head: Head, encoder: Encoder) -> Encoder:
+    """Return the encoder with its maps joined, for heads that do so themselves."""
+    if not head.joined:
+        return encoder
+    if not encoder.name.startswith("hrnet"):
+        raise UnsupportedError(f"{head.where}: vitrail joins the maps of HRNets only")
+    return replace(encoder, options={**encoder.options, "concat": True})
+
+
+def head_renaming(names: Names, **settings: Any) -> Renaming:
+    """Return the renaming of a decode head with these names, of its auxiliary heads and of a neck that vitrail counts
+    as the encoder's; `settings` are further arguments of `Renaming`."""
+    return Renaming(
+        {"decode_head": ("head", {"conv_seg": "classifier", **names}), **AUXILIARY, **NECK},
+        before=(UnnumberedWhenAlone("auxiliary_head"),),
+        **settings,
+    )
+
+
+AUXILIARY: Names = {"auxiliary_head.*": ("auxiliary.*", {"conv_seg": "classifier", "conv_cat": "fuse"})}
+# Of plain transformers, whose maps it turns into a pyramid.
+NECK: Names = {
+    "neck.upsample_4x": "backbone.neck.up4",
+    "neck.upsample_2x.0": "backbone.neck.up2",
+    "neck.lateral_convs.*.conv": "backbone.neck.lateral.*",
+    "neck.convs.*.conv": "backbone.neck.smooth.*",
+}
+
+
+def _auxiliary_losses(model: ModelSection) -> list[list[dict[str, Any]]]:
+    """Return the terms of each auxiliary head's criterion."""
+    where = f"{model.where}.auxiliary_head"
+    heads = [Settings(head, where) for head in model.auxiliary_heads]
+    return [
+        translate_losses(head.take("loss_decode", _PLAIN_LOSS), head.take("sampler", None), where) for head in heads
+    ]
+
+
+def _several(values: Any) -> Sequence[Mapping[str, Any]]:
+    return values if isinstance(values, (list, tuple)) else [values]

@@ -1,0 +1,95 @@
+"""Checkpoints of MMSegmentation, of both its generations.
+
+A file holds `state_dict`, and in `meta` the text of the config that built the model and the names of its classes: all
+that is needed, also for models that users trained themselves.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from vitrail.checkpoints.cards import card_from_recipe
+from vitrail.checkpoints.checkpoint import Checkpoint
+from vitrail.checkpoints.index.identify import card_from_index, config_of
+from vitrail.checkpoints.sources.mmseg.config import read_config, recipe_from_config
+from vitrail.checkpoints.sources.mmseg.encoders import BACKBONES
+from vitrail.checkpoints.sources.mmseg.heads import METHODS
+from vitrail.checkpoints.sources.records import model_renaming
+from vitrail.checkpoints.sources.renaming import Renaming, State
+from vitrail.checkpoints.sources.source import register_source
+from vitrail.checkpoints.sources.writing import model_to_write, write_torch_file
+from vitrail.errors import CheckpointError
+from vitrail.recipes import ModelConfig
+from vitrail.segmentors import ModelCard, Segmentor
+
+NAME = "mmseg"
+
+
+@register_source(NAME)
+class MMSegmentation:
+    """Checkpoints that MMSegmentation's runner wrote, and that its `init_model` reads."""
+
+    title = "MMSegmentation"
+    suffixes = (".pth",)
+
+    def recognise(self, checkpoint: Checkpoint) -> bool:
+        """Return whether there is a decode head: every model of the project has one."""
+        return any(name.startswith("decode_head.") for name in checkpoint.tensors)
+
+    def translate(self, checkpoint: Checkpoint, card: ModelCard | None) -> tuple[ModelCard, State]:
+        """Return the card and the weights; see `Source`."""
+        card = card or _own_card(checkpoint) or card_from_index(checkpoint, NAME, self.title)
+        model = ModelConfig.model_validate(card.recipe["model"])
+        return card, renaming(model).to_ours(checkpoint.tensors, str(checkpoint.origin))
+
+    def write(self, model: Segmentor, path: Path) -> str:
+        """Write `state_dict` and `meta`, which names the classes; see `Writer`."""
+        card, section, state = model_to_write(model)
+        weights = renaming(section).to_theirs(state, f"the model for {path}")
+        meta: dict[str, Any] = {"dataset_meta": {"classes": card.classes, "palette": [list(c) for c in card.palette]}}
+        write_torch_file({"meta": meta, "state_dict": OrderedDict(weights)}, path)
+        return config_of(card, section, NAME, self.title)
+
+
+def renaming(model: ModelConfig) -> Renaming:
+    """Return the renaming of the model that a recipe's model section describes.
+
+    Raises
+    ------
+    UnsupportedError
+        When MMSegmentation has no such model.
+    """
+    return model_renaming(METHODS, BACKBONES, model, encoder="backbone", title=MMSegmentation.title)
+
+
+def _own_card(checkpoint: Checkpoint) -> ModelCard | None:
+    """Return the card that follows from the config in a checkpoint, or None when there is no config in it."""
+    meta = checkpoint.metadata.get("meta")
+    meta = meta if isinstance(meta, Mapping) else {}
+    text = meta.get("cfg") or meta.get("config")
+    if not isinstance(text, str):
+        return None
+    where = str(checkpoint.origin)
+    recipe = _recipe(text, str(meta.get("exp_name") or meta.get("experiment_name") or ""), where)
+    described = meta.get("dataset_meta")
+    named = described if isinstance(described, Mapping) else meta
+    classes = named.get("classes") or named.get("CLASSES")
+    palette = named.get("palette") or named.get("PALETTE")
+    if classes is not None and len(classes) != recipe["model"]["num_classes"]:
+        raise CheckpointError(
+            f"{where} names {len(classes)} classes, but its model has {recipe['model']['num_classes']}"
+        )
+    return card_from_recipe(recipe, source=MMSegmentation.title, license="Apache-2.0", classes=classes, palette=palette)
+
+
+def _recipe(text: str, name: str, where: str) -> dict[str, Any]:
+    config = read_config(text, where)
+    try:
+        return recipe_from_config(config, name, where)
+    except (TypeError, ValueError, LookupError, AttributeError) as error:  # a value of another type than configs have
+        raise CheckpointError(
+            f"{where}: its config is not one of {MMSegmentation.title} ({type(error).__name__}: {error})"
+        ) from error

@@ -1,0 +1,101 @@
+"""What the records of SSSegmentation's methods share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from vitrail.checkpoints.sources.layouts import UnnumberedWhenAlone
+from vitrail.checkpoints.sources.records import MethodRecord
+from vitrail.checkpoints.sources.renaming import Names, Renaming
+from vitrail.checkpoints.sources.settings import UnsupportedError
+from vitrail.registry import Registry
+
+Config = Mapping[str, Any]
+Translate = Callable[[Config], dict[str, Any]]
+MethodRecords = Registry[MethodRecord[Translate]]
+METHODS: MethodRecords = Registry(
+    "SSSegmentation method", UnsupportedError, "vitrail.checkpoints.sources.ssseg.methods"
+)
+
+
+def head_options(config: Config, **keys: str) -> dict[str, Any]:
+    """Return options of ours by the names of the head's settings there."""
+    head = config["head"]
+    return {ours: head[theirs] for ours, theirs in {"dropout": "dropout", **keys}.items()}
+
+
+def loss_weight(config: Config, loss: str) -> float:
+    """Return the weight of a loss, 0 where there is none."""
+    term = config["losses"].get(loss)
+    term = term[0] if isinstance(term, list) else term
+    return term["scale_factor"] if term else 0.0
+
+
+def one_auxiliary(config: Config) -> dict[str, Any]:
+    """Return the options of the one auxiliary head that most methods have."""
+    auxiliary = config["auxiliary"]
+    if not auxiliary:
+        return {"aux_weight": 0.0}
+    if isinstance(auxiliary, list):
+        raise UnsupportedError(f"vitrail's {config['type']} has one auxiliary head, not {len(auxiliary)}")
+    return {"aux_weight": loss_weight(config, "loss_aux"), "aux_channels": auxiliary["out_channels"]}
+
+
+def several_auxiliary(config: Config) -> dict[str, Any]:
+    """Return the options of auxiliary heads on several maps, which weigh the same."""
+    widths = [each["out_channels"] for each in config["auxiliary"]]
+    return {"aux_weight": loss_weight(config, "loss_aux1"), "aux_channels": widths}
+
+
+def with_auxiliary(**keys: str) -> Translate:
+    """Return the translation of a method whose settings have counterparts here, and that has an auxiliary head.
+
+    `keys` are the names of the head's settings there, by those of our options.
+    """
+
+    def translate(config: Config) -> dict[str, Any]:
+        return {**head_options(config, channels="feats_channels", **keys), **one_auxiliary(config)}
+
+    return translate
+
+
+def fcn_names(num_convs: int, *, upsampled: bool = False) -> Names:
+    """Return the names of an FCN written in one sequence.
+
+    Convolution, norm and activation, and a resizing where `upsampled`, `num_convs` times; dropout; the classifier.
+    """
+    step = 4 if upsampled else 3
+    return {
+        **{f"{step * index}": f"convs.{index}.conv" for index in range(num_convs)},
+        **{f"{step * index + 1}": f"convs.{index}.bn" for index in range(num_convs)},
+        f"{step * num_convs + 1}": "classifier",
+    }
+
+
+def head_renaming(names: Names, *, auxiliary: Names | None = None, **settings: Any) -> Renaming:
+    """Return the renaming of a model without its encoder.
+
+    Parameters
+    ----------
+    names : Names
+        Of what predicts.
+    auxiliary : Names, optional
+        Of an auxiliary head; None takes those of an FCN with one convolution.
+    **settings
+        Further arguments of `Renaming`.
+    """
+    heads = fcn_names(1) if auxiliary is None else auxiliary
+    return Renaming(
+        {**names, "auxiliary_decoder.*": ("auxiliary.*", heads), **NECK},
+        before=(UnnumberedWhenAlone("auxiliary_decoder"),),
+        **settings,
+    )
+
+
+# Of plain transformers, whose maps it turns into a pyramid.
+NECK: Names = {
+    "feats_to_pyramid_net.upsample_4x": "backbone.neck.up4",
+    "feats_to_pyramid_net.upsample_2x.0": "backbone.neck.up2",
+}
+PYRAMID: Names = {"ppm_net.branches.*": ("head.pyramid.stages.*", {"1": "1.conv", "2": "1.bn"})}

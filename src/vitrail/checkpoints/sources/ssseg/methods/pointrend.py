@@ -1,0 +1,42 @@
+"""PointRend: a coarse prediction whose uncertain points are predicted again."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from vitrail.checkpoints.sources.records import MethodRecord
+from vitrail.checkpoints.sources.renaming import Renaming
+from vitrail.checkpoints.sources.ssseg.encoders import CONV_NORM
+from vitrail.checkpoints.sources.ssseg.heads import METHODS, Config, head_options, loss_weight
+
+RENAMING = Renaming(
+    {
+        "fpn_neck.lateral_convs.*": ("head.pyramid.laterals.*", CONV_NORM),
+        "fpn_neck.fpn_convs.*": ("head.pyramid.smooth.*", CONV_NORM),
+        # every other member of their sequences enlarges
+        **{f"scale_heads.*.{2 * i}": (f"head.fuse.levels.*.{i}", CONV_NORM) for i in range(3)},
+        "auxiliary_decoder.1": "head.classifier",
+        "fcs": "head.points.layers",
+        "decoder.1": "head.points.classifier",
+    }
+)
+
+
+def translate(config: Config) -> dict[str, Any]:
+    """Return the options that a configuration describes."""
+    training, testing = config["head"]["train"], config["head"]["test"]
+    options = head_options(
+        config, channels="feats_channels", coarse_channels="scale_head_channels", num_layers="num_fcs"
+    )
+    return {
+        **options,
+        "num_points": training["num_points"],
+        "oversample": float(training["oversample_ratio"]),
+        "important": training["importance_sample_ratio"],
+        "steps": testing["subdivision_steps"],
+        "points_per_step": testing["subdivision_num_points"],
+        "coarse_weight": loss_weight(config, "loss_aux"),
+    }
+
+
+METHODS.add("pointrend", MethodRecord("PointRend", translate, RENAMING), module=__name__)
