@@ -4,16 +4,22 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from vitrail.checkpoints.cards import card_from_recipe
-from vitrail.checkpoints.sources.mmseg import MMSEG
-from vitrail.checkpoints.sources.source import convert
-from vitrail.checkpoints.sources.ssseg import SSSEG
+from vitrail.checkpoints.checkpoint import Checkpoint
+from vitrail.checkpoints.sources.mmseg.source import renaming as mmseg_renaming
+from vitrail.checkpoints.sources.renaming import Renaming
+from vitrail.checkpoints.sources.source import SOURCES
 from vitrail.checkpoints.sources.ssseg.config import recipe_from_config
+from vitrail.checkpoints.sources.ssseg.source import renaming as ssseg_renaming
+from vitrail.recipes import ModelConfig
 from vitrail.segmentors import ModelCard, Segmentor
+from vitrail.segmentors.build import build_model
 
 
 def import_model(
@@ -43,20 +49,45 @@ def import_model(
         Keys of the recipe's model section that differ from what the settings say; mappings are merged.
     """
     names = None if classes is None else [f"class {index}" for index in range(classes)]
+    meta = {"cfg": settings, "experiment_name": name, "dataset_meta": {"classes": names}}
+    checkpoint = Checkpoint(tensors, {"meta": meta}, Path(name))
+    source = SOURCES[toolbox]
     if toolbox == "mmseg":
-        meta = {"cfg": settings, "experiment_name": name}
-        content = {"state_dict": tensors, "meta": {**meta, "dataset_meta": {"classes": names}}}
-        importer, card = MMSEG, MMSEG.card(content, name)
-        assert card is not None
+        card, _ = source.translate(checkpoint, None)
     else:
-        content = {"model": tensors}
         recipe = recipe_from_config(json.loads(settings), name)
-        importer, card = SSSEG, card_from_recipe(recipe, source=toolbox, license="Apache-2.0", classes=names)
-    return convert(importer.weights(content), _changed(card, changes or {}), importer, name)
+        card = card_from_recipe(recipe, source=source.title, license="Apache-2.0", classes=names)
+    card, state = source.translate(checkpoint, _changed(card, changes or {}))
+    model = build_model(card.recipe["model"], len(card.classes))
+    model.load_state_dict(state, strict=True)
+    return model
 
 
 def _changed(card: ModelCard, changes: Mapping[str, Any]) -> ModelCard:
-    section = card.recipe["model"]
+    section = dict(card.recipe["model"])
     for key, value in changes.items():
         section[key] = {**section.get(key, {}), **value} if isinstance(value, Mapping) else value
-    return card
+    return replace(card, recipe={**card.recipe, "model": section})
+
+
+def import_encoder(ours: nn.Module, tensors: Mapping[str, Tensor], toolbox: str, backbone: str) -> None:
+    """Load the tensors of another toolbox's encoder, and of a neck over it, into ours.
+
+    Parameters
+    ----------
+    ours : Module
+        The encoder to load into.
+    tensors : mapping
+        Under the toolbox's names; those of a neck begin with "neck.".
+    toolbox : str
+        "mmseg" or "ssseg".
+    backbone : str
+        What we call the encoder.
+    """
+    renamings: Mapping[str, Any] = {"mmseg": mmseg_renaming, "ssseg": ssseg_renaming}
+    prefix = {"mmseg": "backbone.", "ssseg": "backbone_net."}[toolbox]
+    necks = {"pyramid": True} if any(name.startswith("neck.") for name in tensors) else {}
+    renaming: Renaming = renamings[toolbox](ModelConfig(segmentor="upernet", backbone=backbone, backbone_options=necks))
+    whole = {name if name.startswith("neck.") else prefix + name: tensor for name, tensor in tensors.items()}
+    state = renaming.to_ours(whole, f"the {backbone} of {toolbox}")
+    ours.load_state_dict({name.removeprefix("backbone."): tensor for name, tensor in state.items()}, strict=True)
