@@ -39,21 +39,11 @@ def our_pipeline(
 
     from vitrail.datasets.image_files import decode_image
     from vitrail.datasets.mask_files import IndexMasks
+    from vitrail.recipes import AugmentConfig, ResizeConfig
     from vitrail.transforms import TrainTransform
 
-    transform = TrainTransform(
-        base_size=base,
-        keep_ratio=True,
-        scale=(0.5, 2.0),
-        crop=crop,
-        max_class_share=0.75,
-        flip=0.5,
-        flip_pairs=(),
-        rotate_degrees=0.0,
-        rotate=0.0,
-        photometric=True,
-        fill=MEAN,
-    )
+    config = AugmentConfig(resize=ResizeConfig(size=base), scale=(0.5, 2.0), crop=crop, max_class_share=0.75)
+    transform = TrainTransform(config, fill=MEAN)
     read_mask = IndexMasks(labels)
 
     def run(item: Item) -> Any:

@@ -15,8 +15,8 @@ PACKAGE = Path(vitrail.__file__).parent
 # Lowest first. Packages of one floor may import each other, as long as no circle of files comes of it.
 FLOORS = (
     ("errors", "labels", "plugins", "registry", "files"),
-    ("layers", "losses", "transforms", "visualize"),
-    ("backbones", "datasets", "recipes"),
+    ("layers", "losses", "visualize"),
+    ("backbones", "datasets", "recipes", "transforms"),
     ("segmentors",),
     ("checkpoints", "optim", "runtime"),
     ("inference",),

@@ -30,14 +30,14 @@ if TYPE_CHECKING:
     from vitrail.inference.prediction import Prediction
     from vitrail.recipes import Recipe, list_recipes, load_recipe
     from vitrail.segmentors import Head, ModelCard, Segmentor, create_model, list_segmentors, register_segmentor
-    from vitrail.training.loop import TrainingRun, train
+    from vitrail.training.loop import TrainingResult, TrainingRun, train
 
 _ROOMS = {
     "vitrail.backbones": ("Backbone", "create_backbone", "list_backbones", "register_backbone"),
     "vitrail.datasets": ("create_dataset", "list_datasets"),
     "vitrail.evaluation": ("Evaluation", "evaluate"),
     "vitrail.inference": ("Prediction", "predict"),
-    "vitrail.training": ("TrainingRun", "train"),
+    "vitrail.training": ("TrainingResult", "TrainingRun", "train"),
     "vitrail.errors": (
         "CheckpointError",
         "DatasetError",

@@ -8,21 +8,11 @@ from torch.utils.data import DataLoader
 
 from vitrail.datasets import EvalSampler, SampleKey, TrainSampler, collate_eval, collate_train, create_dataset
 from vitrail.errors import DatasetError
+from vitrail.recipes import AugmentConfig
 from vitrail.transforms import TrainTransform
 
-TRANSFORM = TrainTransform(
-    base_size=None,
-    keep_ratio=True,
-    scale=(0.5, 2.0),
-    crop=(48, 64),
-    max_class_share=0.75,
-    flip=0.5,
-    flip_pairs=(),
-    rotate_degrees=10.0,
-    rotate=0.3,
-    photometric=True,
-    fill=(124, 116, 104),
-)
+AUGMENT = AugmentConfig(scale=(0.5, 2.0), crop=(48, 64), max_class_share=0.75, rotate_degrees=10.0, rotate=0.3)
+TRANSFORM = TrainTransform(AUGMENT, fill=(124, 116, 104))
 
 
 @pytest.fixture(scope="module")

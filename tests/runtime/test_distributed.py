@@ -25,8 +25,9 @@ with distributed.process_group("cpu"):
         assert distributed.world_size() == 2
     me = distributed.rank()
     assert distributed.is_main() == (me == 0) and distributed.local_rank() == me
-    total = torch.tensor([1.0 + me, 10.0])
-    assert distributed.sum_across(total) is total and total.tolist() == [3.0, 20.0]
+    part = torch.tensor([1.0 + me, 10.0])
+    assert distributed.sum_over_processes(part).tolist() == [3.0, 20.0] and part.tolist() == [1.0 + me, 10.0]
+    assert distributed.mean_over_processes(part).tolist() == [1.5, 10.0]
     assert distributed.gather_objects({"rank": me}) == [{"rank": 0}, {"rank": 1}]
     assert distributed.on_main(lambda: f"from {distributed.rank()}") == "from 0"
 
@@ -45,18 +46,36 @@ with distributed.process_group("cpu"):
     distributed.broadcast_buffers(norm)
     assert norm.running_mean.tolist() == [0.0, 0.0]
 
+    cpu = torch.device("cpu")
+    strategy = distributed.create_strategy("auto", cpu, {})
+    assert type(strategy) is distributed.DataParallel
     torch.manual_seed(me)
-    wrapped = distributed.wrap_ddp(torch.nn.Linear(3, 1), torch.device("cpu"))
-    wrapped(torch.full((1, 3), 1.0 + me)).sum().backward()
-    assert wrapped.module.weight.grad.tolist() == [[1.5, 1.5, 1.5]]
-    weights = distributed.gather_objects(wrapped.module.weight.tolist())
+    model = strategy.synchronise_norms(torch.nn.Linear(3, 1))
+    network = strategy.wrap(model)
+    weights = distributed.gather_objects(model.weight.tolist())
     assert weights[0] == weights[1]
+    with strategy.accumulate(network):
+        (network(torch.full((1, 3), 1.0 + me)).sum() * strategy.loss_scale).backward()
+    assert model.weight.grad.tolist() == [[2.0 + 2 * me] * 3]  # not reduced yet
+    (network(torch.full((1, 3), 1.0 + me)).sum() * strategy.loss_scale).backward()
+    assert model.weight.grad.tolist() == [[6.0] * 3]  # the sum of 1 + 2, twice
+    norm = strategy.clip_grad_norm(model, 1.0)
+    assert abs(norm.item() - (3 * 36 + 16) ** 0.5) < 1e-4 and model.weight.grad.norm() < 1
+    norm = torch.nn.BatchNorm2d(2)
+    norm.running_mean.fill_(me)
+    assert strategy.evaluation_model(norm) is norm and norm.running_mean.tolist() == [0.0, 0.0]
+    try:
+        distributed.create_strategy("single", cpu, {})
+    except TrainingError as error:
+        assert "torchrun started 2" in str(error)
+    else:
+        raise SystemExit("no error")
     distributed.barrier()
 assert distributed.world_size() == 1
 
 for _ in range(5):  # a later group must not meet the addresses of an earlier one
     with distributed.process_group("cpu"):
-        assert distributed.sum_across(torch.ones(1)).item() == 2
+        assert distributed.sum_over_processes(torch.ones(1)).item() == 2
 Path(sys.argv[1], str(me)).touch()  # processes that print would write into each other's lines
 """
 
@@ -68,7 +87,7 @@ from vitrail.errors import DatasetError
 with distributed.process_group("cpu"):
     if distributed.rank() == 1:
         raise DatasetError("a broken image")
-    distributed.sum_across(torch.ones(1))
+    distributed.sum_over_processes(torch.ones(1))
 """
 
 
@@ -82,13 +101,37 @@ def test_alone_everything_is_a_no_op() -> None:
     with distributed.process_group("cpu"), distributed.main_first():
         assert (distributed.rank(), distributed.world_size(), distributed.is_main()) == (0, 1, True)
         assert distributed.local_rank() is None
-        assert distributed.sum_across(torch.tensor(2.0)).item() == 2.0
+        assert distributed.sum_over_processes(torch.tensor(2.0)).item() == 2.0
         assert distributed.gather_objects("a") == ["a"]
         assert distributed.on_main(lambda: 3) == 3
         distributed.barrier()
     model = torch.nn.Linear(2, 2)
-    assert distributed.wrap_ddp(model, torch.device("cpu")) is model
-    assert distributed.synchronise_norms(model, torch.device("cpu")) is model
+    strategy = distributed.create_strategy("auto", torch.device("cpu"), {})
+    assert type(strategy) is distributed.SingleDevice and strategy.loss_scale == 1
+    assert strategy.wrap(model) is strategy.synchronise_norms(model) is strategy.evaluation_model(model) is model
+
+
+def test_mistakes_in_the_strategy_are_named() -> None:
+    cpu = torch.device("cpu")
+    with pytest.raises(TrainingError, match=r"unknown strategy 'dpp'. Did you mean 'ddp'"):
+        distributed.create_strategy("dpp", cpu, {})
+    with pytest.raises(TrainingError, match=r"train.strategy=ddp needs several processes: .*torchrun"):
+        distributed.create_strategy("ddp", cpu, {})
+    with pytest.raises(TrainingError, match=r"strategy 'ddp' takes no argument 'unused'.*find_unused_parameters"):
+        distributed.create_strategy("ddp", cpu, {"unused": True})
+
+
+def test_a_strategy_of_ones_own_is_found_by_its_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(distributed.STRATEGIES, "_entries", dict(distributed.STRATEGIES._entries))
+
+    @distributed.register_strategy("scaled")
+    class Scaled(distributed.Strategy):
+        def __init__(self, device: torch.device, *, factor: float = 1.0) -> None:
+            super().__init__(device)
+            self.factor = factor
+
+    strategy = distributed.create_strategy("scaled", torch.device("cpu"), {"factor": 2.0})
+    assert isinstance(strategy, Scaled) and strategy.factor == 2.0
 
 
 def test_on_main_raises_what_the_work_raises() -> None:

@@ -11,7 +11,7 @@ from vitrail.errors import TrainingError
 from vitrail.recipes import TrainConfig
 from vitrail.training.accumulate import labelled_shares
 from vitrail.training.meter import Meter
-from vitrail.training.setup import Plan, make_plan
+from vitrail.training.plan import Plan, make_plan
 
 
 @pytest.fixture
@@ -78,6 +78,6 @@ def test_a_plan_counts_in_iterations() -> None:
 
 
 def test_parts_must_be_equal_over_processes(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("vitrail.training.setup.world_size", lambda: 4)
+    monkeypatch.setattr("vitrail.training.plan.world_size", lambda: 4)
     with pytest.raises(TrainingError, match=r"batch_size=12 .* multiple of 8 .* = 4 × 2"):
         make_plan(TrainConfig(iterations=1, batch_size=12, accumulate=2), images=100)

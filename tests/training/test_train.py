@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import resource
-import sys
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -18,7 +17,7 @@ from torch import Tensor
 import vitrail
 from vitrail import checkpoints
 from vitrail.errors import DatasetError, RecipeError, TrainingError
-from vitrail.training import TrainingRun, train
+from vitrail.training import TrainingResult, train
 
 
 @pytest.fixture(autouse=True)
@@ -26,11 +25,11 @@ def _registered(monkeypatch: pytest.MonkeyPatch) -> None:
     tiny.register(monkeypatch.setitem)
 
 
-def run(folder: Path, *, resume: bool = False, **changes: Any) -> TrainingRun:
+def run(folder: Path, *, resume: bool = False, **changes: Any) -> TrainingResult:
     return train(tiny.recipe(**changes), output_dir=folder, resume=resume, device="cpu")
 
 
-def losses(result: TrainingRun) -> list[float]:
+def losses(result: TrainingResult) -> list[float]:
     return [record["loss"] for record in result.history if record["event"] == "train"]
 
 
@@ -92,7 +91,7 @@ def test_parts_of_a_batch_add_up_to_the_batch(tmp_path: Path) -> None:
 
 
 def test_clipping_bounds_the_step(tmp_path: Path) -> None:
-    plain = {"optimizer__momentum": 0.0, "optimizer__weight_decay": 0.0, "schedule__name": "constant"}
+    plain = {"optimizer__options__momentum": 0.0, "optimizer__weight_decay": 0.0, "schedule__name": "constant"}
     free = run(tmp_path / "free", train__iterations=1, **plain)
     clipped = run(tmp_path / "clipped", train__iterations=1, train__clip_grad_norm=0.01, **plain)
     start = run(tmp_path / "start", train__iterations=1, **{**plain, "optimizer__lr": 1e-30})
@@ -127,7 +126,7 @@ def test_frozen_norms_stay_as_they_are(tmp_path: Path) -> None:
     assert checkpoints.load_model(result.last).state_dict().keys() == state.keys()
 
 
-def test_the_average_is_judged_and_returned(tmp_path: Path) -> None:
+def test_the_average_is_evaluated_and_returned(tmp_path: Path) -> None:
     plain = run(tmp_path / "plain", train__iterations=4)
     result = run(tmp_path / "average", train__iterations=4, train__ema=0.9)
     assert losses(result) == losses(plain)
@@ -250,20 +249,3 @@ def test_a_broken_image_is_reported_without_a_traceback(tmp_path: Path, monkeypa
     with pytest.raises(DatasetError) as caught:
         run(tmp_path, data__workers=1)
     assert str(caught.value) == "image train3.png is truncated"
-
-
-def test_tensorboard_shows_curves_and_pictures(tmp_path: Path) -> None:
-    accumulator = pytest.importorskip(
-        "tensorboard.backend.event_processing.event_accumulator", reason="TensorBoard is not installed ([logging])"
-    )
-    run(tmp_path, train__iterations=2, train__tensorboard=True)
-    events = accumulator.EventAccumulator(str(tmp_path / "tensorboard")).Reload()
-    assert {"train/loss", "train/lr", "evaluation/miou", "evaluation/iou/red"} <= set(events.Tags()["scalars"])
-    assert len(events.Scalars("train/loss")) == 2
-    assert "prediction/val0" in events.Tags()["images"]
-
-
-def test_tensorboard_that_is_missing_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard.writer", None)
-    with pytest.raises(TrainingError, match=r"vitrail\[logging\]"):
-        run(tmp_path, train__tensorboard=True)

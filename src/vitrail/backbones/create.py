@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -51,3 +52,14 @@ def create_backbone(
         check_arguments(builder, given, f"backbone {name!r}", ModelError)
         return builder(**given)
     return timm_bridge.create(name, given, known=tuple(BACKBONES))
+
+
+def find_builder(name: str) -> Callable[..., Backbone]:
+    """Return the builder of an encoder, whose keyword-only parameters are the encoder's options. Builds nothing.
+
+    Raises
+    ------
+    ModelError
+        For an unknown name; the message suggests the nearest one.
+    """
+    return BACKBONES[name] if name in BACKBONES else timm_bridge.find_builder(name, known=tuple(BACKBONES))

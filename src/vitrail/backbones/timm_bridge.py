@@ -196,15 +196,7 @@ def create(
     ModelError
         For a name that timm does not have, an option that the encoder does not take, or weights that cannot be loaded.
     """
-    if not timm.is_model(name):
-        names = [*known, *timm.list_models()]
-        raise ModelError(f"unknown backbone {name!r}.{nearest(name, names)} `list_backbones()` names them all.")
-    if not _takes_any_size(name):
-        raise ModelError(
-            f"backbone {name!r} works at one image size only and cannot be used for segmentation; "
-            "`list_backbones()` names those that take any size"
-        )
-    builder = FAMILIES.get(_family(name), timm_backbone)
+    builder = find_builder(name, known=known)
     given = dict(options)
     output_stride = given.get("output_stride")
     if "output_stride" not in keyword_arguments(builder):
@@ -220,6 +212,32 @@ def create(
     if "output_stride" not in given and output_stride not in (None, max(backbone.strides)):
         raise _undilatable(name, max(backbone.strides), output_stride)
     return backbone
+
+
+def find_builder(name: str, *, known: Sequence[str] = ()) -> Callable[..., Backbone]:
+    """Return the builder of an encoder of timm. Builds nothing.
+
+    Parameters
+    ----------
+    name : str
+        timm's name.
+    known : sequence of str
+        Names to suggest besides timm's when there is no such encoder.
+
+    Raises
+    ------
+    ModelError
+        For a name that timm does not have, and for an encoder that works at one image size only.
+    """
+    if not timm.is_model(name):
+        names = [*known, *timm.list_models()]
+        raise ModelError(f"unknown backbone {name!r}.{nearest(name, names)} `list_backbones()` names them all.")
+    if not _takes_any_size(name):
+        raise ModelError(
+            f"backbone {name!r} works at one image size only and cannot be used for segmentation; "
+            "`list_backbones()` names those that take any size"
+        )
+    return FAMILIES.get(_family(name), timm_backbone)
 
 
 def _check_loaded(name: str, path: str | Path, backbone: Backbone, fresh: Backbone) -> None:

@@ -57,15 +57,12 @@ def key_values(options: Sequence[str]) -> dict[str, Any]:
     VitrailError
         For an option without an equals sign, and for a value that is not valid YAML.
     """
-    import yaml
+    from vitrail.files.yaml_file import parse_yaml_value
 
     values = {}
     for option in options:
         key, equals, value = option.partition("=")
         if not equals:
             raise VitrailError(f"--set takes KEY=VALUE, not {option!r}")
-        try:
-            values[key] = yaml.safe_load(value)
-        except yaml.YAMLError as error:
-            raise VitrailError(f"--set {key}: {value!r} is not a value in YAML: {error}") from error
+        values[key] = parse_yaml_value(value, f"--set {option!r}", VitrailError)
     return values

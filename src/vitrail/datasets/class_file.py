@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
 from vitrail.errors import DatasetError, nearest
+from vitrail.files.yaml_file import read_yaml
 from vitrail.labels import IGNORE
 
 Colour = tuple[int, int, int]
@@ -78,10 +78,7 @@ def find_class_file(root: Path) -> ClassFile | None:
 
 
 def _read_yaml(path: Path) -> ClassFile:
-    try:
-        data: Any = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise DatasetError(f"cannot read {path}: {error}") from error
+    data: Any = read_yaml(path, DatasetError).data
     if isinstance(data, list):
         data = {"classes": data}
     if not isinstance(data, dict):

@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
 from PIL import Image
 from tqdm import tqdm
 
 from vitrail.datasets.dataset import SegmentationDataset, create_dataset
 from vitrail.errors import DatasetError
+from vitrail.files.yaml_file import dump_yaml
 from vitrail.visualize import index_mask
 
 
@@ -59,8 +59,7 @@ def write_dataset(
             _write_split(dataset, split, folder, limit)
         benchmark = next(iter(opened.values())).benchmark
         described = {"classes": list(benchmark.classes), "palette": [list(colour) for colour in benchmark.palette]}
-        text = yaml.safe_dump(described, sort_keys=False, default_flow_style=None, allow_unicode=True, width=120)
-        (folder / "classes.yaml").write_text(text, encoding="utf-8")
+        (folder / "classes.yaml").write_text(dump_yaml(described), encoding="utf-8")
     except OSError as error:
         raise DatasetError(f"cannot write the dataset to {folder}: {error}") from error
     return {split: len(dataset) if limit is None else min(limit, len(dataset)) for split, dataset in opened.items()}

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from vitrail.errors import DatasetError
 from vitrail.labels import IGNORE
-from vitrail.runtime.distributed import sum_across
+from vitrail.layers.processes import sum_over_processes
 
 _MASK_VALUES = 256
 _CHUNK = 2**22  # pixels counted at a time, so that a huge image needs no huge index
@@ -80,5 +80,6 @@ class ConfusionMatrix:
         return image
 
     def reduce(self) -> Tensor:
-        """Sum over all processes, in place, and return the matrix; call it once, at the end."""
-        return sum_across(self.matrix)
+        """Sum `matrix` over all processes and return it; call it once, at the end."""
+        self.matrix = sum_over_processes(self.matrix)
+        return self.matrix

@@ -1,4 +1,4 @@
-"""Which recipe a call goes by."""
+"""Resolve the recipe argument of train, evaluate and predict."""
 
 from __future__ import annotations
 
@@ -6,16 +6,18 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from vitrail.errors import RecipeError
-from vitrail.recipes import Recipe, load_recipe, recipe_from_dict
-from vitrail.recipes.compose import Fragment, merge
-from vitrail.recipes.overrides import override_fragment
+from vitrail.recipes import Recipe, load_recipe, model_file_recipe, override_recipe
 from vitrail.segmentors import ModelCard
 
 
 def resolve_recipe(
-    recipe: Recipe | str | Path | None, overrides: Sequence[str] = (), *, card: ModelCard | None = None
+    recipe: Recipe | str | Path | None,
+    overrides: Sequence[str] = (),
+    *,
+    card: ModelCard | None = None,
+    trust_imports: bool = False,
 ) -> Recipe:
-    """Return the recipe that is asked for, or the one that made the model, with overrides.
+    """Return the recipe that is given, or the one in the model's card, with overrides applied.
 
     Parameters
     ----------
@@ -25,23 +27,21 @@ def resolve_recipe(
         "key=value", as `load_recipe` takes them.
     card : ModelCard, optional
         The model's card.
+    trust_imports : bool
+        Import the modules under `imports` of the model's own recipe even where they are no installed plugins.
 
     Raises
     ------
     RecipeError
         When no recipe is given and the model carries none; or as `load_recipe` does.
+    PluginError
+        When the model's own recipe needs a plugin that is not installed, and `trust_imports` is False.
     """
     if isinstance(recipe, (str, Path)):
         return load_recipe(recipe, overrides)
-    if recipe is None:
-        if card is None or not card.recipe:
-            raise RecipeError(
-                "the model carries no recipe: say which one to go by (recipe=…, --recipe on the command line)"
-            )
-        base = Fragment(f"the card of model {card.name!r}" if card.name else "the model's card", card.recipe)
-    else:
-        base = Fragment(f"recipe {recipe.name!r}", recipe.model_dump())
-    fragments = [base]
-    for override in overrides:
-        fragments.append(override_fragment(override, merge(fragments)))
-    return recipe_from_dict(merge(fragments), fragments)
+    if recipe is not None:
+        return override_recipe(recipe, overrides)
+    if card is None or not card.recipe:
+        raise RecipeError("the model carries no recipe: give one (recipe=…, --recipe on the command line)")
+    source = f"the card of model {card.name!r}" if card.name else "the model's card"
+    return model_file_recipe(card.recipe, source, overrides, trust_imports=trust_imports)

@@ -1,4 +1,4 @@
-"""What training processes have to agree on inside a model: sums and means over all of them."""
+"""Sums and means over the processes of a distributed run, usable inside a model; without one, over this process."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ from torch import Tensor
 from torch import distributed as dist
 
 
-def num_processes() -> int:
-    """Return how many processes train together."""
+def world_size() -> int:
+    """Return the number of processes."""
     return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
 
 
 def sum_over_processes(x: Tensor) -> Tensor:
-    """Return the sum of `x` over all processes; a new tensor, without gradient. Alone it is `x` itself."""
-    if num_processes() == 1:
+    """Return the sum of `x` over all processes, without gradient; `x` itself, detached, when there is one process."""
+    if world_size() == 1:
         return x.detach()
     total = x.detach().clone()
     dist.all_reduce(total)
@@ -21,5 +21,5 @@ def sum_over_processes(x: Tensor) -> Tensor:
 
 
 def mean_over_processes(x: Tensor) -> Tensor:
-    """Return the mean of `x` over all processes; without gradient."""
-    return sum_over_processes(x) / num_processes()
+    """Return the mean of `x` over all processes, without gradient."""
+    return sum_over_processes(x) / world_size()

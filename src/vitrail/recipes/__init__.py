@@ -1,10 +1,12 @@
-"""Recipes: what is trained on what, and how."""
+"""Recipes: the settings of a model, its data, its training and its evaluation, loaded from YAML and checked."""
 
-from vitrail.recipes.load import dump_recipe, list_recipes, load_recipe, override_recipe
+from vitrail.recipes.load import dump_recipe, list_recipes, load_recipe, model_file_recipe, override_recipe
 from vitrail.recipes.schema import (
+    AugmentationConfig,
     AugmentConfig,
     DataConfig,
     EvalConfig,
+    LoggerConfig,
     LossConfig,
     ModelConfig,
     OptimizerConfig,
@@ -13,6 +15,7 @@ from vitrail.recipes.schema import (
     Reference,
     ResizeConfig,
     ScheduleConfig,
+    StrategyConfig,
     TrainConfig,
     WarmupConfig,
 )
@@ -20,8 +23,10 @@ from vitrail.recipes.validate import recipe_from_dict
 
 __all__ = [
     "AugmentConfig",
+    "AugmentationConfig",
     "DataConfig",
     "EvalConfig",
+    "LoggerConfig",
     "LossConfig",
     "ModelConfig",
     "OptimizerConfig",
@@ -30,11 +35,13 @@ __all__ = [
     "Reference",
     "ResizeConfig",
     "ScheduleConfig",
+    "StrategyConfig",
     "TrainConfig",
     "WarmupConfig",
     "dump_recipe",
     "list_recipes",
     "load_recipe",
+    "model_file_recipe",
     "override_recipe",
     "recipe_from_dict",
 ]

@@ -1,36 +1,88 @@
-"""What a recipe can say: typed, immutable, and strict about unknown keys."""
+"""The keys of a recipe: typed, immutable, bounded, and strict about unknown keys."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
+
+def _plain(value: dict[str, Any]) -> dict[str, Any]:
+    """Refuse what JSON and YAML cannot hold, or not without harm; options go into model files."""
+    _check_plain(value, depth=1)
+    return value
+
+
+def _check_plain(value: Any, depth: int) -> None:
+    if depth > _DEEPEST:
+        raise ValueError(f"nested more than {_DEEPEST} deep")
+    if isinstance(value, Mapping):
+        for key, item in value.items():
+            if not isinstance(key, str):
+                raise ValueError(f"the key {key!r} should be a string")
+            _check_plain(item, depth + 1)
+    elif isinstance(value, list | tuple):
+        for item in value:
+            _check_plain(item, depth + 1)
+    elif isinstance(value, float) and not math.isfinite(value):
+        raise ValueError(f"{value} is no finite number")
+    elif isinstance(value, int) and not -_LARGEST <= value <= _LARGEST:
+        raise ValueError("an integer of more than 63 bits")
+    elif value is not None and not isinstance(value, bool | int | float | str):
+        raise ValueError(f"a {type(value).__name__} is no number, string, boolean, list or mapping")
+
+
+_DEEPEST = 16
+_LARGEST = 2**63 - 1
+
+# Bounds far beyond what is sensible, so that a slip of the keyboard is an error and not a run that fails.
 Fraction = Annotated[float, Field(ge=0, le=1)]
-Size = tuple[PositiveInt, PositiveInt]
+Count = Annotated[int, Field(gt=0, le=10**9)]
+Channels = Annotated[int, Field(gt=0, le=2**16)]
+Pixels = Annotated[int, Field(gt=0, le=2**16)]
+Size = tuple[Pixels, Pixels]
+Positive = Annotated[float, Field(gt=0, le=1e4)]
+Factor = Annotated[float, Field(ge=0, le=1e6)]
+Scale = Annotated[float, Field(ge=0.01, le=100)]
+Mean = Annotated[float, Field(ge=-1e6, le=1e6)]
+Deviation = Annotated[float, Field(ge=1e-3, le=1e6)]
+Options = Annotated[dict[str, Any], AfterValidator(_plain)]
 
 
 class Section(BaseModel):
-    """Base of every part of a recipe: keys must exist and values have the type that is written, not one like it."""
+    """Base of every section of a recipe: only known keys, and values of exactly the declared type."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
     @model_validator(mode="before")
     @classmethod
     def _tuples(cls, data: Any) -> Any:
-        """YAML has no tuples: take the lists of this section as such."""
+        """Turn the lists of this section into tuples, which YAML does not have."""
         if not isinstance(data, Mapping):
             return data
         return {key: tuple(value) if isinstance(value, list) else value for key, value in data.items()}
+
+
+class Named(Section):
+    """An extension by its name and options; the name alone stands for one without options."""
+
+    name: str
+    options: Options = {}
+
+    @model_validator(mode="before")
+    @classmethod
+    def _name_alone(cls, data: Any) -> Any:
+        return {"name": data} if isinstance(data, str) else data
 
 
 class LossConfig(Section):
     """One term of the criterion; the criterion is the weighted sum of its terms."""
 
     name: str = "cross_entropy"
-    weight: float = 1.0
-    options: dict[str, Any] = {}
+    weight: Factor = 1.0
+    options: Options = {}
 
 
 class ModelConfig(Section):
@@ -40,10 +92,10 @@ class ModelConfig(Section):
     backbone: str | None = None
     output_stride: Literal[4, 8, 16, 32] | None = None
     pretrained: bool | str = False
-    in_channels: PositiveInt = 3
-    num_classes: PositiveInt | None = Field(None, description="None takes the number of classes of the dataset.")
-    backbone_options: dict[str, Any] = {}
-    options: dict[str, Any] = Field({}, description="Keyword arguments of the segmentor's builder.")
+    in_channels: Channels = 3
+    num_classes: Channels | None = Field(None, description="None takes the number of classes of the dataset.")
+    backbone_options: Options = {}
+    options: Options = Field({}, description="Keyword arguments of the segmentor's builder.")
     losses: tuple[LossConfig, ...] = (LossConfig(),)
     aux_losses: tuple[LossConfig, ...] | None = Field(
         None, description="Of the auxiliary heads, before the weight that the options give them; None takes losses."
@@ -61,17 +113,24 @@ class ResizeConfig(Section):
     keep_ratio: bool = True
 
 
+class AugmentationConfig(Named):
+    """An augmentation of torchvision.transforms.v2 or of a plugin; a name of vitrail.transforms.AUGMENTATIONS."""
+
+    probability: Fraction = Field(1.0, description="How often it is applied.")
+
+
 class AugmentConfig(Section):
-    """The training pipeline, in this order: resize by a random scale, crop, flip, rotate, distort colours, pad."""
+    """The training pipeline, in this order: random resize, crop, flip, rotate, distort colours, pad, `extra`."""
 
     resize: ResizeConfig | None = None
-    scale: tuple[PositiveFloat, PositiveFloat] = Field((1.0, 1.0), description="Range of the random scale factor.")
+    scale: tuple[Scale, Scale] = Field((1.0, 1.0), description="Range of the random scale factor.")
     crop: Size | None = Field(None, description="(height, width); smaller images are padded up to it.")
     max_class_share: Fraction = Field(1.0, description="Crops in which one class covers more are drawn again.")
     flip: Fraction = Field(0.5, description="Probability of a horizontal flip.")
     rotate_degrees: float = Field(0.0, ge=0, le=180, description="Largest rotation, either way.")
     rotate: Fraction = Field(0.0, description="Probability of a rotation.")
-    photometric: bool = True
+    photometric: bool = Field(True, description="Random brightness, contrast, saturation and hue.")
+    extra: tuple[AugmentationConfig, ...] = Field((), description="Further augmentations, applied in this order.")
 
     @model_validator(mode="after")
     def _ordered_scale(self) -> AugmentConfig:
@@ -87,12 +146,12 @@ class DataConfig(Section):
     root: str | None = None
     train_split: str = "train"
     eval_split: str = "val"
-    options: dict[str, Any] = Field({}, description="Further keyword arguments of the dataset.")
+    options: Options = Field({}, description="Further keyword arguments of the dataset.")
     augment: AugmentConfig = AugmentConfig()
     eval_resize: ResizeConfig | None = Field(None, description="Test-time resize; None keeps the image's own size.")
-    mean: tuple[float, ...] = Field((123.675, 116.28, 103.53), description="Of RGB in 0…255.")
-    std: tuple[PositiveFloat, ...] = (58.395, 57.12, 57.375)
-    workers: int = Field(2, ge=0, description="Loader processes for each training process.")
+    mean: tuple[Mean, ...] = Field((123.675, 116.28, 103.53), description="Of RGB in 0…255.")
+    std: tuple[Deviation, ...] = (58.395, 57.12, 57.375)
+    workers: int = Field(2, ge=0, le=256, description="Loader processes for each training process.")
 
 
 class ParamRule(Section):
@@ -102,8 +161,8 @@ class ParamRule(Section):
     """
 
     match: str = Field(min_length=1)
-    lr: float | None = Field(None, ge=0, description="In place of backbone_lr or head_lr.")
-    weight_decay: float | None = Field(None, ge=0, description="In place of decay_norms and decay_biases.")
+    lr: Factor | None = Field(None, description="In place of backbone_lr or head_lr.")
+    weight_decay: Factor | None = Field(None, description="In place of decay_norms and decay_biases.")
 
     @model_validator(mode="after")
     def _says_something(self) -> ParamRule:
@@ -116,11 +175,11 @@ class OptimizerConfig(Section):
     """The optimizer and its parameter groups."""
 
     name: str = Field("sgd", description="A name of vitrail.optim.OPTIMIZERS: PyTorch's, timm's, or a plugin's.")
-    lr: PositiveFloat = 0.01
-    weight_decay: float = Field(0.0005, ge=0)
-    options: dict[str, Any] = Field({}, description="Further arguments of the optimizer, such as {momentum: 0.95}.")
-    backbone_lr: float = Field(1.0, ge=0, description="Learning-rate multiplier of the backbone.")
-    head_lr: float = Field(1.0, ge=0, description="Learning-rate multiplier of everything but the backbone.")
+    lr: Positive = 0.01
+    weight_decay: Factor = 0.0005
+    options: Options = Field({}, description="Further arguments of the optimizer, such as {momentum: 0.95}.")
+    backbone_lr: Factor = Field(1.0, description="Learning-rate multiplier of the backbone.")
+    head_lr: Factor = Field(1.0, description="Learning-rate multiplier of everything but the backbone.")
     decay_norms: bool = Field(True, description="Weight decay on normalisation layers.")
     decay_biases: bool = Field(True, description="Weight decay on biases.")
     layer_decay: Fraction | None = Field(
@@ -132,7 +191,7 @@ class OptimizerConfig(Section):
 class WarmupConfig(Section):
     """Linear warm-up: a factor on the schedule that rises from `ratio` at the first iteration to 1."""
 
-    iterations: PositiveInt
+    iterations: Count
     ratio: Fraction = 1e-6
 
 
@@ -140,11 +199,11 @@ class ScheduleConfig(Section):
     """The learning rate over the run, updated every iteration."""
 
     name: str = Field("poly", description="A name of vitrail.optim.SCHEDULES: poly, cosine, step, constant, …")
-    power: PositiveFloat = Field(0.9, description="poly: exponent of the remaining fraction.")
-    min_lr: float = Field(0.0, ge=0, description="Floor of the learning rate, for a group with multiplier 1.")
+    power: Positive = Field(0.9, description="poly: exponent of the remaining fraction.")
+    min_lr: Factor = Field(0.0, description="Floor of the learning rate, for a group with multiplier 1.")
     milestones: tuple[Fraction, ...] = Field((), description="step: fractions of the run after which the rate drops.")
-    gamma: PositiveFloat = Field(0.1, description="step: factor of each drop.")
-    options: dict[str, Any] = Field({}, description="Keyword arguments of a plugin's schedule.")
+    gamma: Positive = Field(0.1, description="step: factor of each drop.")
+    options: Options = Field({}, description="Keyword arguments of a plugin's schedule.")
     warmup: WarmupConfig | None = None
 
     @model_validator(mode="after")
@@ -156,33 +215,58 @@ class ScheduleConfig(Section):
         return self
 
 
+class LoggerConfig(Named):
+    """A logger of the run; a name of vitrail.training.loggers.LOGGERS."""
+
+
+class StrategyConfig(Named):
+    """How the model trains on several processes; a name of vitrail.runtime.distributed.STRATEGIES."""
+
+
 class TrainConfig(Section):
     """The training loop."""
 
-    epochs: PositiveInt | None = Field(None, description="Length of the run; exactly one of epochs and iterations.")
-    iterations: PositiveInt | None = None
-    batch_size: PositiveInt = Field(
-        16, description="Images in one optimizer step, over all processes and accumulation."
-    )
-    accumulate: PositiveInt = Field(1, description="Parts in which a batch goes through the model.")
-    seed: int = Field(0, ge=0)
+    epochs: Count | None = Field(None, description="Length of the run; exactly one of epochs and iterations.")
+    iterations: Count | None = None
+    batch_size: Count = Field(16, description="Images in one optimizer step, over all processes and accumulation.")
+    accumulate: Count = Field(1, description="Parts in which a batch goes through the model.")
+    seed: int = Field(0, ge=0, lt=2**63)
     amp: Literal["none", "bfloat16", "float16"] = "none"
-    clip_grad_norm: PositiveFloat | None = None
+    clip_grad_norm: Positive | None = None
     ema: Fraction | None = Field(None, description="Decay of the moving average of the weights, such as 0.999.")
+    strategy: StrategyConfig = Field(
+        StrategyConfig(name="auto"), description="auto: DDP under torchrun, a single device otherwise."
+    )
     freeze_norms: bool = Field(False, description="Keep the backbone's batch norms at their pretrained statistics.")
+    freeze_stages: int | None = Field(
+        None, ge=0, description="Freeze the backbone's stem and so many of its stages; 0 freezes the stem alone."
+    )
+    activation_checkpointing: bool = Field(
+        False, description="Recompute the backbone's activations in the backward pass: less memory, more time."
+    )
     sync_norms: bool = Field(True, description="Synchronise batch norms across processes, where the device can.")
     channels_last: bool | None = Field(
-        None, description="Train with the channels of a pixel side by side in memory; None does so but on the CPU."
+        None, description="Train in PyTorch's channels_last memory format; None does so on all devices but the CPU."
     )
     compile: bool = False
-    log_every: PositiveInt = Field(50, description="Iterations.")
-    eval_every: PositiveInt | None = Field(
+    log_every: Count = Field(50, description="Iterations.")
+    eval_every: Count | None = Field(
         None, description="Epochs (iterations if the run is given in iterations); None evaluates at the end."
     )
-    save_every: PositiveInt | None = Field(
+    save_every: Count | None = Field(
         None, description="As eval_every; None saves with every evaluation, and ten times in a run at least."
     )
-    tensorboard: bool = Field(False, description="Curves and sample predictions; needs the [logging] extra.")
+    loggers: tuple[LoggerConfig, ...] = Field(
+        (LoggerConfig(name="text"), LoggerConfig(name="jsonl")),
+        description="text, jsonl, tensorboard, wandb, mlflow or a plugin's, each a name or {name, options}.",
+    )
+
+    @model_validator(mode="after")
+    def _loggers_once(self) -> TrainConfig:
+        names = [logger.name for logger in self.loggers]
+        if len(set(names)) < len(names):
+            raise ValueError(f"train.loggers lists a logger twice: {', '.join(names)}")
+        return self
 
     @model_validator(mode="after")
     def _one_length(self) -> TrainConfig:
@@ -199,14 +283,12 @@ class EvalConfig(Section):
     mode: Literal["whole", "slide"] = "whole"
     window: Size | None = Field(None, description="slide: size of the window, (height, width).")
     stride: Size | None = Field(None, description="slide: step of the window, (vertical, horizontal).")
-    scales: tuple[PositiveFloat, ...] = Field((1.0,), min_length=1, description="Multi-scale testing.")
+    scales: tuple[Scale, ...] = Field((1.0,), min_length=1, max_length=32, description="Multi-scale testing.")
     flip: bool = Field(False, description="Average with the prediction on the mirrored image.")
     average: Literal["logits", "probabilities"] = Field(
         "probabilities", description="What multi-scale, flipped and overlapping predictions are averaged as."
     )
-    batch_size: PositiveInt = Field(
-        1, description="Images of equal size, or windows, that go through the model together."
-    )
+    batch_size: Count = Field(1, description="Images of equal size, or windows, that go through the model together.")
 
     @model_validator(mode="after")
     def _window(self) -> EvalConfig:
@@ -230,6 +312,7 @@ class Recipe(Section):
 
     name: str = ""
     description: str = ""
+    imports: tuple[str, ...] = Field((), description="Modules that register what the recipe names: plugins.")
     model: ModelConfig
     data: DataConfig
     optimizer: OptimizerConfig = OptimizerConfig()
@@ -246,3 +329,24 @@ class Recipe(Section):
                 f"data.mean, data.std and model.in_channels disagree about the number of channels: {channels}"
             )
         return self
+
+
+def defaults(section: type[BaseModel] = Recipe) -> dict[str, Any]:
+    """Return the default values of a section and of those in it, as plain data; keys without a default are left out."""
+    values: dict[str, Any] = {}
+    for name, field in section.model_fields.items():
+        if not field.is_required():
+            values[name] = _as_data(field.get_default(call_default_factory=True))
+        elif (below := _required_section(field.annotation)) is not None:
+            values[name] = defaults(below)
+    return values
+
+
+def _required_section(annotation: Any) -> type[BaseModel] | None:
+    return annotation if isinstance(annotation, type) and issubclass(annotation, BaseModel) else None
+
+
+def _as_data(value: Any) -> Any:
+    if isinstance(value, BaseModel):
+        return value.model_dump()
+    return [_as_data(item) for item in value] if isinstance(value, tuple) else value

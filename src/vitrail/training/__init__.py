@@ -1,5 +1,5 @@
 """Training a model."""
 
-from vitrail.training.loop import TrainingRun, train
+from vitrail.training.loop import TrainingResult, TrainingRun, train
 
-__all__ = ["TrainingRun", "train"]
+__all__ = ["TrainingResult", "TrainingRun", "train"]

@@ -1,30 +1,28 @@
-"""Splitting a batch into parts that go through the model one by one."""
+"""Gradient accumulation: splitting a batch into parts that go through the model one by one."""
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Iterator
 from typing import NamedTuple
 
 import torch
-from torch import Tensor, nn
-from torch.nn.parallel import DistributedDataParallel
+from torch import Tensor
 
 from vitrail.labels import IGNORE
-from vitrail.runtime.distributed import sum_across, world_size
+from vitrail.layers.processes import sum_over_processes, world_size
 
 
-class Part(NamedTuple):
+class MicroBatch(NamedTuple):
     """A part of a batch.
 
     Attributes
     ----------
     images, targets : Tensor [b, 3, H, W], Tensor [b, H, W]
-        The part of this process's share.
+        A part of this process's share of the batch.
     share : Tensor
         Its share of the labelled pixels of the whole batch, a scalar on the device.
     last : bool
-        Whether the optimizer step follows.
+        Whether it is the last part, after which the optimizer step follows.
     """
 
     images: Tensor
@@ -33,11 +31,11 @@ class Part(NamedTuple):
     last: bool
 
 
-def split(images: Tensor, targets: Tensor, parts: int) -> Iterator[Part]:
+def split(images: Tensor, targets: Tensor, parts: int) -> Iterator[MicroBatch]:
     """Yield equal parts of this process's share of a batch, images [B, 3, H, W] and targets [B, H, W]."""
     shares = labelled_shares(targets, parts)
     for index, (image, target) in enumerate(zip(images.chunk(parts), targets.chunk(parts), strict=True)):
-        yield Part(image, target, shares[index], last=index == parts - 1)
+        yield MicroBatch(image, target, shares[index], last=index == parts - 1)
 
 
 def labelled_shares(targets: Tensor, parts: int) -> Tensor:
@@ -55,9 +53,4 @@ def labelled_shares(targets: Tensor, parts: int) -> Tensor:
     if parts == 1 and world_size() == 1:
         return torch.ones(1, device=targets.device)
     counts = (targets != IGNORE).view(parts, -1).sum(dim=1).float()
-    return counts / sum_across(counts.sum()).clamp(min=1)
-
-
-def without_reduction(network: nn.Module) -> contextlib.AbstractContextManager[object]:
-    """Return a context in which gradients add up in each process, to be exchanged with those of a later part."""
-    return network.no_sync() if isinstance(network, DistributedDataParallel) else contextlib.nullcontext()
+    return counts / sum_over_processes(counts.sum()).clamp(min=1)

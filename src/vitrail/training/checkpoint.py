@@ -1,11 +1,9 @@
-"""What a run leaves on the disk: models that anyone can use, and the state from which the run can go on exactly."""
+"""Checkpoints: the best and last model, and the state from which a run is resumed exactly."""
 
 from __future__ import annotations
 
 import hashlib
-import pickle
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,16 +16,20 @@ from torch.optim.lr_scheduler import LRScheduler
 from vitrail.checkpoints import save_model
 from vitrail.errors import CheckpointError, TrainingError
 from vitrail.files.atomic import atomic_path
+from vitrail.files.torch_file import read_pickle
 from vitrail.recipes import Recipe, recipe_from_dict
-from vitrail.runtime.distributed import gather_objects, on_main, rank
+from vitrail.runtime.distributed import Strategy, gather_objects, on_main, rank
 from vitrail.segmentors import Segmentor
 from vitrail.training.ema import WeightAverage
+from vitrail.training.flatten import flatten
+from vitrail.training.loggers import Logger
+from vitrail.training.state import RunState
 
 FORMAT = 1
 LAST, BEST, STATE = "last.safetensors", "best.safetensors", "last.state.pt"
 
-# What may differ between a run and its continuation: nothing here changes what a step does to the weights, except
-# that the length of the run stretches the learning-rate schedule over the iterations that are left.
+# What may differ when a run is resumed: nothing here changes what a step does to the weights, except that the length of
+# the run stretches the learning-rate schedule over the iterations that are left.
 MAY_CHANGE = (
     "name",
     "description",
@@ -42,28 +44,10 @@ MAY_CHANGE = (
     "train.log_every",
     "train.eval_every",
     "train.save_every",
-    "train.tensorboard",
+    "train.loggers",
+    "train.strategy",
     "evaluation",
 )
-
-
-@dataclass
-class Position:
-    """How far a run has come.
-
-    Attributes
-    ----------
-    iteration : int
-        Optimizer steps taken.
-    best : float
-        The best mIoU so far, a fraction; -1 before the first evaluation.
-    history : list of dict
-        The records of `log.jsonl`, oldest first.
-    """
-
-    iteration: int = 0
-    best: float = -1.0
-    history: list[dict[str, Any]] = field(default_factory=list)
 
 
 def check_output_dir(folder: Path, *, resume: bool) -> None:
@@ -88,10 +72,10 @@ def check_output_dir(folder: Path, *, resume: bool) -> None:
 class Checkpoints:
     """Saves and restores everything that a run consists of.
 
-    `last.state.pt` alone decides where a run goes on: it holds all of the state, tensors and plain data only, and one
-    rename puts it in place. `last.safetensors` (and `best.safetensors`) are the model for use: the averaged weights
-    where there is an average. A run that dies between the two writes continues from the older state, and overwrites
-    the newer model when it comes there again.
+    `last.state.pt` alone determines where a resumed run starts: it holds all of the state, tensors and plain data only,
+    and one rename puts it in place. `last.safetensors` (and `best.safetensors`) are the model for use: the averaged
+    weights where there is an average. A run that dies between the two writes is resumed from the older state, and
+    overwrites the newer model when it reaches that iteration again.
 
     Parameters
     ----------
@@ -101,14 +85,14 @@ class Checkpoints:
         The run's recipe; a state of another recipe is not restored.
     image_ids : list of str
         Of the training images; a state of other images is not restored.
+    strategy : Strategy
+        Gathers and distributes the state of model and optimizer.
     model : Segmentor
         The model that is trained, bare.
     average : WeightAverage or None
         The moving average of its weights.
     optimizer, schedule, scaler
         As the loop uses them.
-    device : torch.device
-        The device of this process.
     """
 
     def __init__(
@@ -117,73 +101,79 @@ class Checkpoints:
         *,
         recipe: Recipe,
         image_ids: list[str],
+        strategy: Strategy,
         model: Segmentor,
         average: WeightAverage | None,
         optimizer: Optimizer,
         schedule: LRScheduler,
         scaler: GradScaler,
-        device: torch.device,
     ) -> None:
         self.last = folder / LAST
         self.best = folder / BEST
         self.state = folder / STATE
         self._recipe = recipe
         self._images = hashlib.sha256("\n".join(image_ids).encode()).hexdigest()
-        self._parts: dict[str, Any] = {"model": model, "optimizer": optimizer, "schedule": schedule, "scaler": scaler}
-        if average is not None:
-            self._parts["average"] = average
+        self._strategy = strategy
         self._model = model
-        self._device = device
+        self._average = average
+        self._optimizer = optimizer
+        self._schedule = schedule
+        self._scaler = scaler
         self._saved: int | None = None
 
-    def save(self, position: Position, product: Segmentor, metrics: Mapping[str, float]) -> None:
-        """Save the run as it stands; every process calls this.
+    def save(self, state: RunState, eval_model: Segmentor, loggers: Mapping[str, Logger]) -> None:
+        """Save the run; every process calls this.
 
         Parameters
         ----------
-        position : Position
+        state : RunState
             How far the run has come.
-        product : Segmentor
-            The model for use: the average where there is one.
-        metrics : mapping from str to float
-            Figures of `product`, for its card.
+        eval_model : Segmentor
+            The model for use, with its card.
+        loggers : mapping from str to Logger
+            Their states are saved too; empty in all processes but rank 0.
 
         Raises
         ------
         TrainingError
             When the weights are not finite or the disk is full; the last good checkpoint is then still there.
         """
-        self._check_finite(position.iteration)
-        random = gather_objects(_random_state(self._device))
-        state = {
+        self._check_finite(state.iteration)
+        content = {
             "format": FORMAT,
             "recipe": self._recipe.model_dump(mode="json"),
             "images": self._images,
-            "iteration": position.iteration,
-            "best": position.best,
-            "history": position.history,
-            "random": random,
-            **{name: part.state_dict() for name, part in self._parts.items()},
+            "iteration": state.iteration,
+            "best": state.best,
+            "history": list(state.history),
+            "loggers": {name: logger.state() for name, logger in loggers.items()},
+            "random": gather_objects(_random_state(self._strategy.device)),
+            "model": self._strategy.model_state(self._model),
+            "optimizer": self._strategy.optimizer_state(self._model, self._optimizer),
+            "schedule": self._schedule.state_dict(),
+            "scaler": self._scaler.state_dict(),
         }
+        if self._average is not None:
+            content["average"] = self._strategy.model_state(self._average)
 
         def write() -> None:
             try:
-                _save_product(product, self.last, metrics)
+                save_model(eval_model, self.last)
                 with atomic_path(self.state) as temporary, temporary.open("wb") as file:
-                    torch.save(state, file)
+                    torch.save(content, file)
             except (OSError, RuntimeError, CheckpointError) as error:  # torch reports a full disk as a RuntimeError
-                raise TrainingError(self._advice(f"cannot save iteration {position.iteration}", error)) from error
+                raise TrainingError(self._advice(f"cannot save iteration {state.iteration}", error)) from error
 
         on_main(write)
-        self._saved = position.iteration
+        self._saved = state.iteration
 
-    def save_best(self, iteration: int, product: Segmentor, metrics: Mapping[str, float]) -> None:
+    def save_best(self, iteration: int, eval_model: Segmentor) -> None:
         """Save the best model so far; every process calls this. Raises as `save` does."""
         self._check_finite(iteration)
 
         def write() -> None:
             try:
-                _save_product(product, self.best, metrics)
+                save_model(eval_model, self.best)
             except (OSError, CheckpointError) as error:
                 raise TrainingError(
                     self._advice(f"cannot save the best model, of iteration {iteration}", error)
@@ -191,8 +181,15 @@ class Checkpoints:
 
         on_main(write)
 
-    def restore(self) -> Position:
-        """Put everything back as it was when the run was last saved, and return how far it had come.
+    def restore(self) -> tuple[RunState, dict[str, dict[str, Any]]]:
+        """Restore the run as it was last saved.
+
+        Returns
+        -------
+        RunState
+            How far it had come.
+        dict
+            The states of its loggers, by name.
 
         Raises
         ------
@@ -201,20 +198,24 @@ class Checkpoints:
         TrainingError
             When it belongs to another recipe or other images.
         """
-        state = _read_state(self.state)
-        self._check_same_run(state)
+        content = _read_state(self.state)
+        self._check_same_run(content)
         try:
-            for name, part in self._parts.items():
-                part.load_state_dict(state[name])
-            position = Position(state["iteration"], state["best"], state["history"])
-            _set_random_state(state["random"], self._device)
+            self._strategy.load_model_state(self._model, content["model"])
+            self._strategy.load_optimizer_state(self._model, self._optimizer, content["optimizer"])
+            self._schedule.load_state_dict(content["schedule"])
+            self._scaler.load_state_dict(content["scaler"])
+            if self._average is not None:
+                self._strategy.load_model_state(self._average, content["average"])
+            state = RunState(content["iteration"], content["best"], tuple(content["history"]))
+            _set_random_state(content["random"], self._strategy.device)
         except (KeyError, ValueError, RuntimeError) as error:
             raise CheckpointError(f"{self.state} does not fit this run: {error}") from error
-        self._saved = position.iteration
-        return position
+        self._saved = state.iteration
+        return state, content["loggers"]
 
     def describe_last(self) -> str:
-        """Say which checkpoint can be resumed, for messages."""
+        """Return which checkpoint can be resumed, for messages."""
         if self._saved is None:
             return "no checkpoint had been saved yet"
         return f"the last good checkpoint, of iteration {self._saved}, is in {self.last.parent}"
@@ -231,8 +232,8 @@ class Checkpoints:
             )
 
     def _check_same_run(self, state: dict[str, Any]) -> None:
-        before = _flat(recipe_from_dict(state["recipe"]).model_dump(mode="json"))
-        now = _flat(self._recipe.model_dump(mode="json"))
+        before = flatten(recipe_from_dict(state["recipe"]).model_dump(mode="json"))
+        now = flatten(self._recipe.model_dump(mode="json"))
         keys = [key for key in sorted({*before, *now}) if before.get(key) != now.get(key) and not _may_change(key)]
         if keys:
             differing = "; ".join(f"{key} was {before.get(key)!r}, is {now.get(key)!r}" for key in keys)
@@ -247,36 +248,36 @@ class Checkpoints:
 
 
 def weights_are_finite(model: nn.Module) -> bool:
-    """Say whether no weight or buffer is infinite or not a number."""
+    """Return whether every weight and buffer is finite."""
     tensors = [tensor for tensor in model.state_dict().values() if tensor.is_floating_point()]
     return bool(torch.stack([tensor.isfinite().all() for tensor in tensors]).all())
 
 
 def _reason(error: BaseException) -> str:
-    """Say why a file could not be written: torch puts an error of its own on top of the system's."""
+    """Return why a file could not be written: the system's error, which torch hides behind one of its own."""
     cause: BaseException | None = error
     while cause is not None and not isinstance(cause, OSError):
         cause = cause.__cause__ or cause.__context__
     return str(error if cause is None else cause)
 
 
-def _save_product(product: Segmentor, path: Path, metrics: Mapping[str, float]) -> None:
-    if product.card is None:
-        raise RuntimeError("a model needs a card before it is saved")
-    product.card = replace(product.card, metrics=dict(metrics))
-    save_model(product, path)
-
-
 def _read_state(path: Path) -> dict[str, Any]:
-    try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
-        raise CheckpointError(f"{path} is damaged or no training state: {error}") from error
-    if not isinstance(state, dict) or not {"format", "recipe", "images", "iteration", "random"} <= state.keys():
+    """Read a training state as data: nothing in the file is run."""
+    state = read_pickle(path)
+    if not {"format", "recipe", "images", "iteration", "random", "loggers"} <= state.keys() or not _is_plain(state):
         raise CheckpointError(f"{path} is no training state of vitrail")
     if state["format"] > FORMAT:
         raise CheckpointError(f"{path} was written by a newer vitrail: upgrade vitrail")
     return state
+
+
+def _is_plain(value: Any) -> bool:
+    """Return whether a value holds tensors, containers, numbers and text only."""
+    if isinstance(value, Mapping):
+        return all(_is_plain(inner) for pair in value.items() for inner in pair)
+    if isinstance(value, (list, tuple)):
+        return all(_is_plain(inner) for inner in value)
+    return value is None or isinstance(value, (torch.Tensor, str, int, float))
 
 
 def _random_state(device: torch.device) -> dict[str, torch.Tensor]:
@@ -294,16 +295,6 @@ def _set_random_state(states: list[dict[str, torch.Tensor]], device: torch.devic
     torch.set_rng_state(state["cpu"])
     if device.type == "cuda" and "cuda" in state:
         torch.cuda.set_rng_state(state["cuda"], device)
-
-
-def _flat(data: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for key, value in data.items():
-        if isinstance(value, Mapping) and value:
-            flat.update(_flat(value, f"{prefix}{key}."))
-        else:
-            flat[f"{prefix}{key}"] = value
-    return flat
 
 
 def _may_change(key: str) -> bool:

@@ -1,4 +1,4 @@
-"""A moving average of the weights, which is often a better model than the last weights."""
+"""Exponential moving average (EMA) of the weights, often a better model than the last weights."""
 
 from __future__ import annotations
 
@@ -14,9 +14,8 @@ from vitrail.segmentors import Segmentor
 class WeightAverage(AveragedModel):
     """An exponential moving average of the weights and buffers of a model.
 
-    Update n moves the average by `1 - min(decay, (1 + n) / (10 + n))` of the way to the model: a young average follows
-    closely, so that the random weights of the beginning do not linger (the rule of TensorFlow's
-    `ExponentialMovingAverage`).
+    Update n moves the average by `1 - min(decay, (1 + n) / (10 + n))` of the way to the model: the decay starts low,
+    so that the initial weights do not linger (the rule of TensorFlow's `ExponentialMovingAverage`).
 
     Parameters
     ----------
@@ -37,16 +36,20 @@ class WeightAverage(AveragedModel):
         super().__init__(model, use_buffers=True)
         self.decay = decay
         self.module.eval()
-        # Kept, since collecting them takes several times as long as averaging them.
-        self._averages, self._values = _tensors(self.module), _tensors(model)
+        self._pair: tuple[_Tensors, _Tensors] | None = None  # of the average and of the model
 
     @torch.no_grad()
     def update_parameters(self, model: nn.Module) -> None:
-        """Move the average towards `model`, the one it was made of; the host does not wait for the device."""
+        """Update the average with the weights of `model`, always the same one, without synchronising the device."""
         updates = int(self.n_averaged)  # always on the CPU
         weight = 1 - min(self.decay, (1 + updates) / (10 + updates))
-        torch._foreach_lerp_(self._averages.numbers, self._values.numbers, weight)
-        for average, value in zip(self._averages.others, self._values.others, strict=True):
+        if self._pair is None:
+            # Kept, since collecting the tensors takes several times as long as averaging them; collected here and not
+            # in __init__, since a strategy may replace the parameters of both modules before training starts.
+            self._pair = _tensors(self.module), _tensors(model)
+        averages, values = self._pair
+        torch._foreach_lerp_(averages.numbers, values.numbers, weight)
+        for average, value in zip(averages.others, values.others, strict=True):
             average.copy_(value)
         self.n_averaged += 1
 

@@ -1,4 +1,4 @@
-"""Training data: from the data section of a recipe to batches on the device."""
+"""Training data: the dataset with its augmentation, the loader, batches on the device."""
 
 from __future__ import annotations
 
@@ -15,36 +15,35 @@ from vitrail.datasets.worker_errors import ErrorsAsValues, collate_or_error
 from vitrail.errors import VitrailError
 from vitrail.recipes import DataConfig, Recipe
 from vitrail.runtime.distributed import rank, world_size
-from vitrail.transforms import TrainTransform
+from vitrail.transforms import EvalTransform, TrainTransform
 
 
 def training_dataset(data: DataConfig) -> SegmentationDataset:
     """Open the training split with the recipe's augmentation."""
-    dataset = create_dataset(data.dataset, data.root, data.train_split, **data.options)
-    augment = data.augment
-    dataset.transform = TrainTransform(
-        base_size=augment.resize.size if augment.resize else None,
-        keep_ratio=augment.resize.keep_ratio if augment.resize else True,
-        scale=augment.scale,
-        crop=augment.crop,
-        max_class_share=augment.max_class_share,
-        flip=augment.flip,
-        flip_pairs=dataset.benchmark.flip_pairs,
-        rotate_degrees=augment.rotate_degrees,
-        rotate=augment.rotate,
-        photometric=augment.photometric,
-        fill=_rounded(data.mean),
-    )
-    return dataset
+    return with_augmentation(create_dataset(data.dataset, data.root, data.train_split, **data.options), data)
+
+
+def with_augmentation(dataset: SegmentationDataset, data: DataConfig) -> SegmentationDataset:
+    """Return a dataset with the recipe's augmentation in place of its own transform."""
+    benchmark = dataset.benchmark
+    transform = TrainTransform(data.augment, flip_pairs=benchmark.flip_pairs, fill=_rounded(data.mean))
+    return SegmentationDataset(benchmark, dataset.source, transform)
+
+
+def with_eval_resize(dataset: SegmentationDataset, data: DataConfig) -> SegmentationDataset:
+    """Return a dataset with the recipe's test-time resize in place of its own transform."""
+    resize = data.eval_resize
+    transform = EvalTransform(size=resize.size, keep_ratio=resize.keep_ratio) if resize else None
+    return SegmentationDataset(dataset.benchmark, dataset.source, transform)
 
 
 def training_loader(
     dataset: SegmentationDataset, recipe: Recipe, *, start: int, device: torch.device
 ) -> DataLoader[Any]:
-    """Return this process's endless share of the training stream, from iteration `start` (counted from 0).
+    """Return a loader of this process's share of the batches, without end, from iteration `start` (counted from 0).
 
     The samples depend on `train.seed` and the iteration alone: neither on the number of workers or processes nor on
-    torch's global random state, which the loader does not touch.
+    torch's global random state, which the loader does not change.
 
     Raises
     ------
@@ -66,7 +65,7 @@ def training_loader(
 
 
 def batches_on(device: torch.device, loader: DataLoader[Any]) -> Generator[tuple[Tensor, Tensor], None, None]:
-    """Yield images [B, 3, H, W] and masks [B, H, W], uint8, on the device; raise what went wrong in a worker."""
+    """Yield images [B, 3, H, W] and masks [B, H, W], uint8, on the device; raise errors of the data workers."""
     for batch in loader:
         if isinstance(batch, VitrailError):
             raise batch

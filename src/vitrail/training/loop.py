@@ -1,68 +1,65 @@
-"""The training loop."""
+"""The training loop: a run in steps, each of which a subclass can override."""
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.amp.grad_scaler import GradScaler
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
 
+from vitrail.datasets import SegmentationDataset
 from vitrail.evaluation.evaluator import evaluate_dataset
 from vitrail.evaluation.loader import evaluation_dataset
 from vitrail.evaluation.result import Evaluation
-from vitrail.inference.predictor import Predictor
+from vitrail.optim import create_optimizer, create_schedule
 from vitrail.recipes import Recipe
 from vitrail.runtime.device import autocast, memory_layout, pick_device
-from vitrail.runtime.distributed import (
-    broadcast_buffers,
-    on_main,
-    process_group,
-    rank,
-    synchronise_norms,
-    world_size,
-    wrap_ddp,
-)
+from vitrail.runtime.distributed import Strategy, create_strategy, is_main, on_main, process_group, rank
 from vitrail.runtime.progress_bar import ProgressBar
 from vitrail.segmentors import Segmentor
-from vitrail.training.accumulate import split, without_reduction
-from vitrail.training.checkpoint import Checkpoints, Position, check_output_dir
+from vitrail.training.accumulate import split
+from vitrail.training.checkpoint import BEST, LAST, Checkpoints, check_output_dir
 from vitrail.training.ema import WeightAverage
-from vitrail.training.loader import batches_on, training_dataset, training_loader
-from vitrail.training.loggers.run_log import Record, RunLog
-from vitrail.training.loggers.tensorboard import Board
+from vitrail.training.loader import batches_on, training_dataset, training_loader, with_augmentation, with_eval_resize
+from vitrail.training.loggers import Logger, RunInfo, create_loggers
 from vitrail.training.meter import Meter, peak_memory
+from vitrail.training.pictures import sample_pictures
+from vitrail.training.plan import Plan, make_plan, progress_at
+from vitrail.training.records import EVALUATED, Record, evaluation_record, start_record, train_record
 from vitrail.training.setup import (
+    build_training_model,
+    check_model,
     explain_single_images,
-    freeze_norms,
-    make_plan,
+    make_card,
     own_random_state,
-    progress_at,
     quiet_about_skipped_steps,
-    training_model,
-    training_optimizer,
+    save_memory,
     training_recipe,
 )
+from vitrail.training.state import RunState
 from vitrail.transforms import Normalize
 
 
 @dataclass(frozen=True, eq=False)
-class TrainingRun:
-    """What training gives.
+class TrainingResult:
+    """The result of a training run.
 
     Attributes
     ----------
     model : Segmentor
-        As it was at the end (the average of the weights where `train.ema` is set), in evaluation mode, with its card.
+        The model at the end (the average of the weights where `train.ema` is set), in evaluation mode, with its card.
     output_dir : Path
-        Holds the files below, `train.log`, `log.jsonl` and `last.state.pt`.
+        Holds the files below, `last.state.pt` and the files of the loggers (`train.log`, `log.jsonl`).
     best, last : Path
         The model with the best mIoU, and the one of the end.
     history : list of dict
-        The records of `log.jsonl`.
+        The records of the run, as in `log.jsonl`.
     evaluation : Evaluation
         Of `model` on the evaluation split.
     """
@@ -75,6 +72,358 @@ class TrainingRun:
     evaluation: Evaluation
 
 
+class TrainingRun:
+    """A training run: `run()` calls `setup()`, then `step()` until the plan is done.
+
+    Every step is a method that a subclass can override: `create_datasets`, `create_model`, `create_optimizer`,
+    `train_step`, `optimizer_step`, `log`, `evaluate`, `save`. Under `torchrun` every process makes the same run.
+
+    Parameters
+    ----------
+    recipe : Recipe, str or Path
+        A recipe, the name of a published one, or a YAML file.
+    output_dir : str or Path
+        Folder for models, state and logs; under `torchrun` one that every process sees.
+    overrides : sequence of str
+        Changes to the recipe, such as "train.batch_size=8".
+    data_root : str or Path, optional
+        The dataset's folder; takes precedence over `data.root`.
+    resume : bool
+        Resume the run in `output_dir` from its last checkpoint.
+    device : str or torch.device, optional
+        None takes the best there is.
+    model : Segmentor, optional
+        A ready model, which is trained in place, instead of the recipe's.
+    train_dataset, eval_dataset : SegmentationDataset, optional
+        Ready datasets instead of the recipe's. One without a transform gets the recipe's.
+
+    Attributes
+    ----------
+    state : RunState
+        Iteration, best mIoU and history so far.
+    model, network : Segmentor, nn.Module
+        The bare model, and the module that the strategy made of it, whose forward pass returns the losses.
+    average : WeightAverage or None
+        The moving average of the weights.
+    evaluation : Evaluation or None
+        The latest.
+    recipe, device
+        The resolved recipe, and the device of this process.
+    plan, strategy, optimizer, schedule, scaler, train_dataset, eval_dataset, loggers, checkpoints, meter
+        The other parts of the run, which exist after `setup()`.
+
+    Examples
+    --------
+    >>> class WithGradientNoise(TrainingRun):
+    ...     def optimizer_step(self) -> float:
+    ...         for parameter in self.model.parameters():
+    ...             parameter.grad += 1e-3 * torch.randn_like(parameter.grad)
+    ...         return super().optimizer_step()
+    >>> result = WithGradientNoise("fastscnn_camvid", output_dir="runs/noise", data_root="data/camvid").run()
+    """
+
+    plan: Plan
+    strategy: Strategy
+    train_dataset: SegmentationDataset
+    eval_dataset: SegmentationDataset
+    model: Segmentor
+    network: nn.Module
+    average: WeightAverage | None
+    optimizer: Optimizer
+    schedule: LRScheduler
+    scaler: GradScaler
+    checkpoints: Checkpoints
+    meter: Meter
+
+    def __init__(
+        self,
+        recipe: Recipe | str | Path,
+        *,
+        output_dir: str | Path,
+        overrides: Sequence[str] = (),
+        data_root: str | Path | None = None,
+        resume: bool = False,
+        device: str | torch.device | None = None,
+        model: Segmentor | None = None,
+        train_dataset: SegmentationDataset | None = None,
+        eval_dataset: SegmentationDataset | None = None,
+    ) -> None:
+        self.recipe = training_recipe(recipe, overrides, data_root)
+        self.folder = Path(output_dir)
+        self.resume = resume
+        self.device = pick_device(device)
+        self.state = RunState()
+        self.evaluation: Evaluation | None = None
+        self.loggers: dict[str, Logger] = {}
+        self._given = (model, train_dataset, eval_dataset)
+
+    # The run
+
+    def run(self) -> TrainingResult:
+        """Train to the end of the plan; torch's global random state is left as it was.
+
+        Raises
+        ------
+        VitrailError
+            For mistakes in the recipe, the data or the arguments.
+        TrainingError
+            When the loss is no longer finite or the disk is full; the last good checkpoint is then still there.
+        """
+        with contextlib.ExitStack() as stack:
+            stack.enter_context(process_group(self.device))
+            stack.enter_context(own_random_state(self.device, self.recipe.train.seed))
+            stack.enter_context(quiet_about_skipped_steps())
+            stack.enter_context(explain_single_images())
+            stack.push(lambda kind, error, trace: self._finish_loggers(error))
+            self.setup()
+            self._batches = stack.enter_context(contextlib.closing(self.batches()))
+            self._bar = stack.enter_context(self._progress_bar())
+            while self.state.iteration < self.plan.iterations:
+                self.step()
+            evaluation = self.evaluation or self.evaluate()  # a resumed run may have nothing left to train
+            return self.result(evaluation)
+
+    def setup(self) -> None:
+        """Create everything that training needs, restore it when the run is resumed, and start the loggers."""
+        on_main(lambda: check_output_dir(self.folder, resume=self.resume))
+        train = self.recipe.train
+        self.strategy = create_strategy(train.strategy.name, self.device, train.strategy.options)
+        self.loggers = self.create_loggers()
+        self.train_dataset, self.eval_dataset = self.create_datasets()
+        self.plan = make_plan(train, len(self.train_dataset))
+        self._layout = memory_layout(train.channels_last, self.device)
+        self.model = self._prepare(self.create_model())
+        self.average = self._create_average()
+        self.network = self.strategy.wrap(self.model)
+        self.optimizer, self.schedule = self.create_optimizer()
+        self.scaler = GradScaler(self.device.type, enabled=train.amp == "float16")
+        torch.manual_seed(train.seed + rank())  # from here on processes differ, as in what dropout drops
+        self.checkpoints = self._create_checkpoints()
+        self.state, logger_states = self.checkpoints.restore() if self.resume else (RunState(), {})
+        self._forward = torch.compile(self.network) if train.compile else self.network
+        self._normalize = Normalize(self.recipe.data.mean, self.recipe.data.std).to(self.device)
+        self._start_loggers(logger_states)
+        self.meter = Meter(self.device, self.plan.log_every, hint=self.checkpoints.describe_last)
+
+    def step(self) -> None:
+        """Make one optimizer step, and log, evaluate and save where the plan says so."""
+        iteration = self.state.iteration + 1
+        with self.meter.waiting():
+            images, targets = next(self._batches)
+        self.model.set_progress(progress_at(iteration, self.plan, self.schedule))
+        self.train_step(images, targets)
+        lr = self.optimizer_step()
+        self.state = replace(self.state, iteration=iteration)
+        self.meter.step()
+        self._bar.advance(self.recipe.train.batch_size)
+        if self.plan.logs(iteration):
+            self.log(lr)
+        if self.plan.saves(iteration):
+            self.meter.check(iteration)
+            with self.meter.paused():
+                evaluation = self.evaluate_and_log() if self.plan.evaluates(iteration) else None
+                self.save(evaluation)
+
+    def result(self, evaluation: Evaluation) -> TrainingResult:
+        """Return the result of the run."""
+        model = self.strategy.evaluation_model(self.eval_model).eval()
+        history = list(self.state.history)
+        return TrainingResult(model, self.folder, self.folder / BEST, self.folder / LAST, history, evaluation)
+
+    # One iteration
+
+    def batches(self) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield this process's images [B, 3, H, W] and masks [B, H, W], uint8 on the device, from the next iteration."""
+        loader = training_loader(self.train_dataset, self.recipe, start=self.state.iteration, device=self.device)
+        return batches_on(self.device, loader)
+
+    def train_step(self, images: Tensor, targets: Tensor) -> None:
+        """Run the forward and backward pass of a batch, in as many parts as `train.accumulate` says.
+
+        Each part's loss counts by its share of the batch's labelled pixels, so that for losses which average over
+        those pixels the gradient is that of the whole batch.
+
+        Parameters
+        ----------
+        images, targets : Tensor [B, 3, H, W], Tensor [B, H, W]
+            This process's share of the batch, uint8; 255 is ignored.
+        """
+        for part in split(images, targets, self.recipe.train.accumulate):
+            with contextlib.nullcontext() if part.last else self.strategy.accumulate(self.network):
+                losses = self.compute_losses(part.images, part.targets)
+                objective = torch.stack(list(losses.values())).sum() * part.share
+                self.scaler.scale(objective * self.strategy.loss_scale).backward()
+            self.meter.add(losses, part.share)
+
+    def compute_losses(self, images: Tensor, targets: Tensor) -> dict[str, Tensor]:
+        """Return the losses by name, whose sum is minimised, for uint8 images [b, 3, H, W] and targets [b, H, W]."""
+        with autocast(self.device, self.recipe.train.amp):
+            inputs = self._normalize(images).contiguous(memory_format=self._layout)
+            losses: dict[str, Tensor] = self._forward(inputs, targets.long())
+        return losses
+
+    def optimizer_step(self) -> float:
+        """Clip the gradients, update weights, learning rate and average; return the learning rate that was used."""
+        if self.recipe.train.clip_grad_norm is not None:
+            self.scaler.unscale_(self.optimizer)
+            self.strategy.clip_grad_norm(self.model, self.recipe.train.clip_grad_norm)
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
+        self.optimizer.zero_grad(set_to_none=True)
+        lr = float(max(self.schedule.get_last_lr()))
+        self.schedule.step()
+        if self.average is not None:
+            self.average.update_parameters(self.model)
+        return lr
+
+    # Logging, evaluating, saving
+
+    def log(self, lr: float) -> None:
+        """Log the means over the iterations since the last call."""
+        iteration, batch_size = self.state.iteration, self.recipe.train.batch_size
+        window, memory = self.meter.read(iteration), peak_memory(self.device)
+        record = train_record(iteration, self.plan, window, batch_size=batch_size, lr=lr, memory=memory)
+        self.state = self.state.with_record(record)
+        self._bar.note(loss=f"{record['loss']:.3f}")
+        for logger in self.loggers.values():
+            logger.train(record)
+
+    @property
+    def eval_model(self) -> Segmentor:
+        """The model that is evaluated, saved and returned: the average of the weights where there is one."""
+        return self.model if self.average is None else self.average.module
+
+    def evaluate(self) -> Evaluation:
+        """Return the evaluation of `eval_model` on the evaluation dataset; every process calls this."""
+        model = self.strategy.evaluation_model(self.eval_model)
+        workers = self.recipe.data.workers
+        return evaluate_dataset(model, self.eval_dataset, self.recipe.evaluation, device=self.device, workers=workers)
+
+    def evaluate_and_log(self) -> Evaluation:
+        """Evaluate, log the figures and sample predictions, and save the model when it is the best so far."""
+        iteration, evaluation = self.state.iteration, self.evaluate()
+        best = evaluation.miou > self.state.best
+        if best:
+            self.state = replace(self.state, best=evaluation.miou)
+            self.checkpoints.save_best(iteration, self._with_metrics(evaluation))
+        record = evaluation_record(iteration, self.plan, evaluation, best=best)
+        self.state = self.state.with_record(record)
+        for logger in self.loggers.values():
+            logger.evaluation(record)
+        self._log_pictures()
+        self.evaluation = evaluation
+        return evaluation
+
+    def save(self, evaluation: Evaluation | None) -> None:
+        """Save the model and the state of the run; every process calls this.
+
+        Parameters
+        ----------
+        evaluation : Evaluation or None
+            That of this iteration, for the model's card.
+        """
+        self.checkpoints.save(self.state, self._with_metrics(evaluation), self.loggers)
+
+    # Parts of the setup
+
+    def create_datasets(self) -> tuple[SegmentationDataset, SegmentationDataset]:
+        """Return the training and evaluation datasets, with their transforms."""
+        _, train, evaluation = self._given
+        data = self.recipe.data
+        if train is None:
+            train = training_dataset(data)
+        elif train.transform is None:
+            train = with_augmentation(train, data)
+        if evaluation is None:
+            evaluation = evaluation_dataset(data)
+        elif evaluation.transform is None:
+            evaluation = with_eval_resize(evaluation, data)
+        return train, evaluation
+
+    def create_model(self) -> Segmentor:
+        """Return the bare model on the CPU or this process's device."""
+        model, benchmark = self._given[0], self.train_dataset.benchmark
+        if model is None:
+            return build_training_model(self.recipe, benchmark, pretrained=not self.resume)
+        check_model(model, self.recipe, benchmark)
+        return model
+
+    def create_optimizer(self) -> tuple[Optimizer, LRScheduler]:
+        """Return the optimizer over the parameters of `model`, and its schedule."""
+        optimizer = create_optimizer(self.model, self.recipe.optimizer)
+        return optimizer, create_schedule(optimizer, self.recipe.schedule, self.plan.iterations)
+
+    def create_loggers(self) -> dict[str, Logger]:
+        """Return the loggers by name; empty in all processes but rank 0."""
+        loggers: dict[str, Logger] = {}
+        on_main(lambda: loggers.update(create_loggers(self.recipe.train.loggers)))
+        return loggers
+
+    def _prepare(self, model: Segmentor) -> Segmentor:
+        train = self.recipe.train
+        model.card = make_card(self.recipe, self.train_dataset.benchmark)
+        model = model.to(self.device)
+        if train.sync_norms:
+            model = self.strategy.synchronise_norms(model)
+        model = model.to(memory_format=self._layout)  # type: ignore[call-overload]
+        model.train()
+        save_memory(model.backbone, train)
+        return model
+
+    def _create_average(self) -> WeightAverage | None:
+        if self.recipe.train.ema is None:
+            return None
+        return self.strategy.shard_copy(WeightAverage(self.model, self.recipe.train.ema))
+
+    def _create_checkpoints(self) -> Checkpoints:
+        return Checkpoints(
+            self.folder,
+            recipe=self.recipe,
+            image_ids=self.train_dataset.ids,
+            strategy=self.strategy,
+            model=self.model,
+            average=self.average,
+            optimizer=self.optimizer,
+            schedule=self.schedule,
+            scaler=self.scaler,
+        )
+
+    def _start_loggers(self, states: dict[str, dict[str, object]]) -> None:
+        iteration, history = self.state.iteration, self.state.history
+        record = start_record(
+            self.recipe, self.model, self.plan, start=iteration, images=len(self.train_dataset), device=self.device
+        )
+        if iteration < self.plan.iterations:
+            self.state = self.state.with_record(record)
+        else:
+            record = {**record, "event": "complete"}
+        for name, logger in self.loggers.items():
+            logger.start(RunInfo(self.folder, self.recipe, self.plan, record, history), states.get(name, {}))
+
+    def _finish_loggers(self, error: BaseException | None) -> None:
+        for logger in self.loggers.values():
+            logger.finish(error)
+
+    def _progress_bar(self) -> ProgressBar:
+        batch = self.recipe.train.batch_size
+        return ProgressBar("train", total=self.plan.iterations * batch, done=self.state.iteration * batch)
+
+    def _with_metrics(self, evaluation: Evaluation | None) -> Segmentor:
+        """Return `eval_model` with the figures of an evaluation, if any, on its card."""
+        model = self.strategy.evaluation_model(self.eval_model)
+        metrics = {} if evaluation is None else {name: getattr(evaluation, name) for name in EVALUATED}
+        card = model.card or make_card(self.recipe, self.train_dataset.benchmark)
+        model.card = replace(card, metrics=metrics)
+        return model
+
+    def _log_pictures(self) -> None:
+        wanting = [logger for logger in self.loggers.values() if logger.wants_pictures]
+        if wanting and is_main():
+            pictures = sample_pictures(self.eval_model, self.eval_dataset, self.recipe.evaluation, self.device)
+            for logger in wanting:
+                logger.pictures(self.state.iteration, pictures)
+
+
 def train(
     recipe: Recipe | str | Path,
     *,
@@ -83,7 +432,7 @@ def train(
     data_root: str | Path | None = None,
     resume: bool = False,
     device: str | torch.device | None = None,
-) -> TrainingRun:
+) -> TrainingResult:
     """Train a model.
 
     Under `torchrun` every process calls this alike. The batch of the recipe is that of one optimizer step, over all
@@ -92,28 +441,29 @@ def train(
     split. (Batch norms see the parts one by one. Losses that average over something else, such as dice and Lovász,
     are averaged over the parts.)
 
-    A run that was interrupted, in whatever way, goes on with `resume=True` from its last checkpoint, as if it had not
-    been: on the CPU with the same number of processes the weights are the same bit for bit. Torch's global random
-    state is left as it was.
+    A run that was interrupted, in whatever way, is resumed with `resume=True` from its last checkpoint, with the same
+    result: on the CPU with the same number of processes the weights are the same bit for bit. Torch's global random
+    state is left as it was. To change a step of the loop, or to train a ready model or ready datasets, use
+    `TrainingRun`.
 
     Parameters
     ----------
     recipe : Recipe, str or Path
-        A recipe, the name of a shipped one, or a YAML file.
+        A recipe, the name of a published one, or a YAML file.
     output_dir : str or Path
-        Where models, state and logs are written; under `torchrun` a folder that every process sees.
+        Folder for models, state and logs; under `torchrun` one that every process sees.
     overrides : sequence of str
         Such as "train.batch_size=8".
     data_root : str or Path, optional
         The dataset's folder; takes precedence over `data.root`.
     resume : bool
-        Go on with the run in `output_dir`.
+        Resume the run in `output_dir`.
     device : str or torch.device, optional
         None takes the best there is.
 
     Returns
     -------
-    TrainingRun
+    TrainingResult
 
     Raises
     ------
@@ -124,113 +474,10 @@ def train(
 
     Examples
     --------
-    >>> run = vitrail.train("fastscnn_camvid", output_dir="runs/first", data_root="data/camvid")
-    >>> run.evaluation.miou
+    >>> result = vitrail.train("fastscnn_camvid", output_dir="runs/first", data_root="data/camvid")
+    >>> result.evaluation.miou
     """
-    recipe = training_recipe(recipe, overrides, data_root)
-    folder, settings, device = Path(output_dir), recipe.train, pick_device(device)
-    with contextlib.ExitStack() as stack:
-        stack.enter_context(process_group(device))
-        stack.enter_context(own_random_state(device, settings.seed))
-        stack.enter_context(quiet_about_skipped_steps())
-        stack.enter_context(explain_single_images())
-        on_main(lambda: check_output_dir(folder, resume=resume))
-        train_set, eval_set = training_dataset(recipe.data), evaluation_dataset(recipe.data)
-        plan = make_plan(settings, len(train_set))
-
-        model = training_model(recipe, train_set.benchmark, pretrained=not resume).to(device)
-        if settings.sync_norms:
-            model = synchronise_norms(model, device)
-        layout = memory_layout(settings.channels_last, device)
-        model = model.to(memory_format=layout)
-        model.train()
-        if settings.freeze_norms:
-            freeze_norms(model.backbone)
-        average = WeightAverage(model, settings.ema) if settings.ema is not None else None
-        product = model if average is None else average.module  # what is judged, saved for use, and returned
-        optimizer, schedule = training_optimizer(model, recipe, plan.iterations)
-        scaler = GradScaler(device.type, enabled=settings.amp == "float16")
-
-        torch.manual_seed(settings.seed + rank())  # from here on processes differ, as in what dropout drops
-        checkpoints = Checkpoints(
-            folder,
-            recipe=recipe,
-            image_ids=train_set.ids,
-            model=model,
-            average=average,
-            optimizer=optimizer,
-            schedule=schedule,
-            scaler=scaler,
-            device=device,
-        )
-        position = checkpoints.restore() if resume else Position()
-        network = wrap_ddp(model, device)
-        step = torch.compile(network) if settings.compile else network
-        normalize = Normalize(recipe.data.mean, recipe.data.std).to(device)
-
-        log = stack.enter_context(RunLog(folder, position.history, plan, batch_size=settings.batch_size))
-        log.begin(recipe, model, start=position.iteration, images=len(train_set), device=device)
-        board = stack.enter_context(Board(folder, start=position.iteration)) if settings.tensorboard else None
-        total, done = plan.iterations * settings.batch_size, position.iteration * settings.batch_size
-        bar = stack.enter_context(ProgressBar("train", total=total, done=done))
-        loader = training_loader(train_set, recipe, start=position.iteration, device=device)
-        batches = stack.enter_context(contextlib.closing(batches_on(device, loader)))
-        meter = Meter(device, plan.log_every, hint=checkpoints.describe_last)
-        evaluation: Evaluation | None = None
-
-        for iteration in range(position.iteration + 1, plan.iterations + 1):
-            with meter.waiting():
-                images, targets = next(batches)  # uint8 [B, 3, H, W] and [B, H, W]
-            model.set_progress(progress_at(iteration, plan, schedule))
-            for part in split(images, targets, settings.accumulate):
-                with contextlib.nullcontext() if part.last else without_reduction(network):
-                    with autocast(device, settings.amp):
-                        losses = step(normalize(part.images).contiguous(memory_format=layout), part.targets.long())
-                    objective = torch.stack(list(losses.values())).sum() * part.share
-                    scaler.scale(objective * world_size()).backward()  # DDP takes the mean over the processes
-                meter.add(losses, part.share)
-            if settings.clip_grad_norm is not None:
-                scaler.unscale_(optimizer)
-                nn.utils.clip_grad_norm_(model.parameters(), settings.clip_grad_norm)
-            scaler.step(optimizer)
-            scaler.update()
-            optimizer.zero_grad(set_to_none=True)
-            lr = float(max(schedule.get_last_lr()))
-            schedule.step()
-            if average is not None:
-                average.update_parameters(model)
-            position.iteration = iteration
-            meter.step()
-            bar.advance(settings.batch_size)
-
-            if plan.logs(iteration):
-                record = log.losses(iteration, meter.read(iteration), lr=lr, memory=peak_memory(device))
-                bar.note(loss=f"{record['loss']:.3f}")
-                if board is not None:
-                    board.curves(record)
-            if not plan.saves(iteration):
-                continue
-            meter.check(iteration)
-            with meter.paused():
-                metrics: dict[str, float] = {}
-                if plan.evaluates(iteration):
-                    broadcast_buffers(product)
-                    evaluation = evaluate_dataset(
-                        product, eval_set, recipe.evaluation, device=device, workers=recipe.data.workers
-                    )
-                    metrics = {name: getattr(evaluation, name) for name in ("miou", "macc", "aacc", "mdice")}
-                    best = evaluation.miou > position.best
-                    if best:
-                        position.best = evaluation.miou
-                        checkpoints.save_best(iteration, product, metrics)
-                    record = log.evaluation(iteration, evaluation, best=best)
-                    if board is not None:
-                        board.curves(record)
-                        board.pictures(iteration, Predictor(product, recipe.evaluation, device=device), eval_set)
-                checkpoints.save(position, product, metrics)
-
-        if evaluation is None:  # the run was over before it was resumed
-            evaluation = evaluate_dataset(
-                product, eval_set, recipe.evaluation, device=device, workers=recipe.data.workers
-            )
-    return TrainingRun(product.eval(), folder, checkpoints.best, checkpoints.last, position.history, evaluation)
+    run = TrainingRun(
+        recipe, output_dir=output_dir, overrides=overrides, data_root=data_root, resume=resume, device=device
+    )
+    return run.run()

@@ -1,4 +1,4 @@
-"""What the loop measures: losses, which stay on the device until they are read, and time."""
+"""Losses and time over a window of iterations; losses stay on the device until they are read."""
 
 from __future__ import annotations
 
@@ -13,23 +13,23 @@ import torch
 from torch import Tensor
 
 from vitrail.errors import TrainingError
-from vitrail.runtime.distributed import sum_across
+from vitrail.layers.processes import sum_over_processes
 
 
 @dataclass(frozen=True)
 class Window:
-    """Means over the iterations since the meter was read before.
+    """Means over the iterations since the last reading.
 
     Attributes
     ----------
     losses : dict from str to float
         The mean of each term.
     iterations : int
-        How many iterations there were.
+        The number of iterations.
     seconds : float
-        How long they took, evaluations and saving left out.
+        Their duration, without evaluation and saving.
     data_wait : float
-        The fraction of that time in which the loop waited for data.
+        The fraction of that time spent waiting for data.
     """
 
     losses: dict[str, float]
@@ -44,16 +44,16 @@ class Window:
 
 
 class Meter:
-    """Collects the losses of a window of iterations without making the host wait for the device.
+    """Collects the losses of a window of iterations without synchronising the device.
 
     Parameters
     ----------
     device : torch.device
-        Where the losses are.
+        The device of the losses.
     length : int
         The most iterations between two calls of `read`.
     hint : callable
-        What to add to the message when a loss is not finite.
+        Returns what to add to the message when a loss is not finite.
     """
 
     def __init__(self, device: torch.device, length: int, *, hint: Callable[[], str]) -> None:
@@ -84,7 +84,7 @@ class Meter:
 
     @contextlib.contextmanager
     def paused(self) -> Iterator[None]:
-        """Leave the time spent in a block out."""
+        """Exclude the time spent in a block."""
         begin = time.perf_counter()
         yield
         self._begin += time.perf_counter() - begin
@@ -103,7 +103,7 @@ class Meter:
         self._begin = time.perf_counter()
 
     def check(self, iteration: int) -> list[list[float]]:
-        """Return the losses of each iteration since the last reading; the host waits for the device here.
+        """Return the losses of each iteration since the last reading; synchronises the device.
 
         Parameters
         ----------
@@ -113,9 +113,9 @@ class Meter:
         Raises
         ------
         TrainingError
-            When a loss was not finite; names the first iteration of which this is true.
+            When a loss was not finite; names the first such iteration.
         """
-        rows: list[list[float]] = sum_across(self._values[: self._count].clone()).tolist()
+        rows: list[list[float]] = sum_over_processes(self._values[: self._count]).tolist()
         for number, row in enumerate(rows, start=iteration - len(rows) + 1):
             if not all(math.isfinite(value) for value in row):
                 terms = ", ".join(f"{name}={value:.4g}" for name, value in zip(self._names, row, strict=True))
@@ -126,7 +126,7 @@ class Meter:
         return rows
 
     def read(self, iteration: int) -> Window:
-        """Return the means over all processes since the last reading, and begin a new window. As for `check`."""
+        """Return the means over all processes since the last reading and begin a new window; checks as `check` does."""
         rows = self.check(iteration)
         means = [sum(column) / len(rows) for column in zip(*rows, strict=True)]
         seconds = time.perf_counter() - self._begin
@@ -136,7 +136,7 @@ class Meter:
 
 
 def peak_memory(device: torch.device) -> float | None:
-    """Return the most memory this process has used so far, in GB: the device's on CUDA, the host's elsewhere."""
+    """Return the peak memory of this process so far, in GB: the device's on CUDA, the host's elsewhere."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device) / 1e9
     if sys.platform == "win32":  # has no getrusage

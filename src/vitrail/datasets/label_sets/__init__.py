@@ -10,10 +10,9 @@ import functools
 from dataclasses import dataclass
 from pathlib import Path
 
-import yaml
-
 from vitrail.datasets.dataset import benchmarks
 from vitrail.errors import DatasetError, nearest
+from vitrail.files.yaml_file import read_yaml
 
 __all__ = ["LabelSet", "label_set", "list_label_sets"]
 
@@ -71,7 +70,7 @@ def _files() -> dict[str, Path]:
 
 @functools.cache
 def _read(name: str) -> LabelSet:
-    data = yaml.safe_load(_files()[name].read_text(encoding="utf-8"))
+    data = read_yaml(_files()[name], DatasetError).data
     colours: dict[str, list[int]] = data["classes"]
     palette = tuple((red, green, blue) for red, green, blue in colours.values())
     return LabelSet(name, data["title"], tuple(colours), palette)

@@ -1,4 +1,4 @@
-"""Sharing tensors and objects between processes."""
+"""Collective operations on objects and modules; sums of tensors are in `vitrail.layers.processes`."""
 
 from __future__ import annotations
 
@@ -6,24 +6,18 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 import torch
-from torch import Tensor, nn
 from torch import distributed as dist
+from torch import nn
 
 from vitrail.errors import VitrailError
-from vitrail.runtime.distributed.group import is_main, world_size
+from vitrail.layers.processes import world_size
+from vitrail.runtime.distributed.group import is_main
 
 Result = TypeVar("Result")
 
 
-def sum_across(tensor: Tensor) -> Tensor:
-    """Replace `tensor` by its sum over all processes, in place, and return it."""
-    if world_size() > 1:
-        dist.all_reduce(tensor)
-    return tensor
-
-
 def gather_objects(obj: Any) -> list[Any]:
-    """Return what each process passed, in the order of the processes; the same list everywhere."""
+    """Return the object of each process, by rank; the same list in every process."""
     if world_size() == 1:
         return [obj]
     gathered: list[Any] = [None] * world_size()
@@ -32,9 +26,9 @@ def gather_objects(obj: Any) -> list[Any]:
 
 
 def on_main(work: Callable[[], Result]) -> Result:
-    """Do `work` in the main process and return its result in every process.
+    """Call `work` in the main process (rank 0) and return its result in every process.
 
-    A user's mistake that it finds is raised in every process, so that none waits for one that has stopped.
+    A VitrailError is raised in every process, so that none waits for one that has stopped.
 
     Parameters
     ----------
@@ -44,7 +38,7 @@ def on_main(work: Callable[[], Result]) -> Result:
     Raises
     ------
     VitrailError
-        What `work` raised; with its own type in every process.
+        What `work` raised, of the same type in every process.
     """
     if world_size() == 1:
         return work()
@@ -62,7 +56,7 @@ def on_main(work: Callable[[], Result]) -> Result:
 
 
 def broadcast_buffers(module: nn.Module) -> None:
-    """Give every process the main process's buffers of `module`, such as the statistics of its batch norms.
+    """Copy rank 0's buffers of `module`, such as the running statistics of batch norms, to every process.
 
     Without synchronised batch norms the statistics differ a little between processes, and so would their predictions.
     """

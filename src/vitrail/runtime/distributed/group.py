@@ -1,4 +1,4 @@
-"""Joining and leaving the processes that `torchrun` starts."""
+"""The process group: joining the processes that `torchrun` starts, ranks, barriers."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ _GROUPS = itertools.count()
 def process_group(device: torch.device | str) -> Iterator[None]:
     """Join the processes that `torchrun` started, for the length of a block.
 
-    Without `torchrun`, or inside a group that already exists, this does nothing. After an error the group is left as
-    it is: taking it down is itself collective and could wait for processes that will never answer, while the end of
-    this process tells `torchrun` to stop the others.
+    Without `torchrun`, or inside a group that already exists, this does nothing. After an error the group is not
+    destroyed: that is itself a collective operation and could wait for processes that will never answer, while
+    `torchrun` stops the others when this process ends.
 
     Parameters
     ----------
     device : torch.device or str
-        Where this process computes: NCCL joins CUDA devices, Gloo everything else.
+        The device of this process; CUDA uses NCCL, everything else Gloo.
 
     Raises
     ------
@@ -45,7 +45,7 @@ def process_group(device: torch.device | str) -> Iterator[None]:
     device = torch.device(device)
     if device.type == "cuda":
         torch.cuda.set_device(device)
-    store, number, processes = _meeting_place()
+    store, number, processes = _rendezvous()
     dist.init_process_group(
         "nccl" if device.type == "cuda" else "gloo",
         # A name of its own keeps a group from reading the addresses that an earlier one of this program left behind.
@@ -59,34 +59,29 @@ def process_group(device: torch.device | str) -> Iterator[None]:
 
 
 def rank() -> int:
-    """Return the number of this process, from 0."""
+    """Return the rank of this process, from 0."""
     return dist.get_rank() if _joined() else 0
 
 
-def world_size() -> int:
-    """Return the number of processes."""
-    return dist.get_world_size() if _joined() else 1
-
-
 def local_rank() -> int | None:
-    """Return the number of this process on this machine, or None when `torchrun` did not start it."""
+    """Return the rank of this process on this machine, or None when `torchrun` did not start it."""
     return int(os.environ.get("LOCAL_RANK", "0")) if _started_by_torchrun() else None
 
 
 def is_main() -> bool:
-    """Say whether this process is the one that writes files and speaks to people."""
+    """Return whether this is the main process (rank 0), which writes files and logs."""
     return rank() == 0
 
 
 def barrier() -> None:
-    """Wait until every process has come here."""
+    """Wait until every process has reached this call."""
     if _joined():
         dist.barrier()
 
 
 @contextlib.contextmanager
 def main_first() -> Iterator[None]:
-    """Let the main process run a block before the others, so that what it downloads or generates is there for them."""
+    """Run a block in the main process before the others, so that they find what it downloads or generates."""
     if not is_main():
         barrier()
     yield
@@ -95,8 +90,8 @@ def main_first() -> Iterator[None]:
 
 
 @functools.cache
-def _meeting_place() -> tuple[dist.Store, int, int]:
-    """Return the store where processes find each other, this process's number, and how many there are."""
+def _rendezvous() -> tuple[dist.Store, int, int]:
+    """Return the store through which processes find each other, the rank, and the world size."""
     return next(iter(dist.rendezvous("env://", timeout=TIMEOUT)))
 
 

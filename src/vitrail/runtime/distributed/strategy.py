@@ -1,41 +1,151 @@
-"""Making a model train on several processes at once."""
+"""Strategies: how a model trains on the processes and devices of a run; the registry, and training on one device."""
 
 from __future__ import annotations
 
-from typing import TypeVar
+import contextlib
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
 
 import torch
-from timm.layers import convert_sync_batchnorm
-from torch import nn
-from torch.nn.parallel import DistributedDataParallel
+from torch import Tensor, nn
+from torch.optim import Optimizer
 
-from vitrail.runtime.distributed.group import world_size
+from vitrail.errors import TrainingError
+from vitrail.layers.processes import world_size
+from vitrail.registry import Registry, check_arguments
 
 Model = TypeVar("Model", bound=nn.Module)
+State = dict[str, Any]
 
 
-def wrap_ddp(model: nn.Module, device: torch.device) -> nn.Module:
-    """Return `model` wrapped so that gradients are averaged over the processes, or `model` itself if there is one.
+class Strategy:
+    """Base class: what the training loop leaves to a strategy, with the answers for one process.
+
+    A run calls, in this order: `synchronise_norms` and `shard_copy`, before the optimizer exists; `wrap`; the optimizer
+    is built over the parameters of the bare model; `load_model_state` and `load_optimizer_state` when the run is
+    resumed; then in every step `accumulate` and `clip_grad_norm`; and for each evaluation and checkpoint
+    `evaluation_model`, `model_state` and `optimizer_state`, which every process calls.
 
     Parameters
     ----------
-    model : nn.Module
-        On `device`; its parameters and buffers become those of the main process.
     device : torch.device
         The device of this process.
     """
-    if world_size() == 1:
+
+    def __init__(self, device: torch.device) -> None:
+        self.device = device
+
+    @property
+    def loss_scale(self) -> float:
+        """Factor on each process's loss that makes the reduced gradients those of the sum of all processes' losses."""
+        return 1.0
+
+    def synchronise_norms(self, model: Model) -> Model:
+        """Return `model` with batch norms that share their statistics over the processes, where the device can.
+
+        The names in the state dict stay the same.
+        """
         return model
-    ids = [device] if device.type == "cuda" else None
-    return DistributedDataParallel(model, device_ids=ids, gradient_as_bucket_view=True)
+
+    def wrap(self, model: nn.Module) -> nn.Module:
+        """Return the module whose forward pass, with the backward pass after it, trains `model`.
+
+        The parameters of `model` afterwards are the ones that the optimizer updates.
+        """
+        return model
+
+    def shard_copy(self, copy: Model) -> Model:
+        """Return a copy of the model that is not trained, such as a moving average, laid out as `wrap` does."""
+        return copy
+
+    def accumulate(self, network: nn.Module) -> contextlib.AbstractContextManager[Any]:
+        """Return a context in which gradients are summed in each process and not reduced over the processes yet.
+
+        Parameters
+        ----------
+        network : nn.Module
+            What `wrap` returned.
+        """
+        return contextlib.nullcontext()
+
+    def clip_grad_norm(self, model: nn.Module, max_norm: float) -> Tensor:
+        """Scale the gradients of `model` so that their common norm is at most `max_norm`; return the norm before."""
+        return nn.utils.clip_grad_norm_(model.parameters(), max_norm)
+
+    def evaluation_model(self, model: Model) -> Model:
+        """Return `model` as each process can run it on its own, with rank 0's buffers."""
+        return model
+
+    def model_state(self, module: nn.Module) -> State:
+        """Return the whole state dict of a module, for a checkpoint; of use in rank 0 alone."""
+        return module.state_dict()
+
+    def load_model_state(self, module: nn.Module, state: Mapping[str, Any]) -> None:
+        """Restore what `model_state` returned."""
+        module.load_state_dict(state)
+
+    def optimizer_state(self, model: nn.Module, optimizer: Optimizer) -> State:
+        """Return the whole state dict of an optimizer over `model`, for a checkpoint; of use in rank 0 alone."""
+        return optimizer.state_dict()
+
+    def load_optimizer_state(self, model: nn.Module, optimizer: Optimizer, state: State) -> None:
+        """Restore what `optimizer_state` returned."""
+        optimizer.load_state_dict(state)
 
 
-def synchronise_norms(model: Model, device: torch.device) -> Model:
-    """Return `model` with batch norms that share their statistics over the processes, where PyTorch has them (CUDA).
+StrategyBuilder = Callable[..., Strategy]
+Builder = TypeVar("Builder", bound=StrategyBuilder)
+STRATEGIES: Registry[StrategyBuilder] = Registry("strategy", TrainingError, "vitrail.runtime.distributed")
 
-    The names in the state dict stay the same. Elsewhere, and with one process, the model is returned as it is.
+
+def register_strategy(name: str) -> Callable[[Builder], Builder]:
+    """Register a class or function `(device, *, …) -> Strategy` under `name`.
+
+    The keyword-only parameters are what the `options` of `train.strategy` can set.
     """
-    if world_size() == 1 or device.type != "cuda":
-        return model
-    converted: Model = convert_sync_batchnorm(model)
-    return converted
+
+    def decorator(builder: Builder) -> Builder:
+        STRATEGIES.add(name, builder)
+        return builder
+
+    return decorator
+
+
+def list_strategies() -> list[str]:
+    """Return the names of the strategies."""
+    return list(STRATEGIES)
+
+
+def create_strategy(name: str, device: torch.device, options: Mapping[str, Any]) -> Strategy:
+    """Build the strategy of a run; call it inside the process group.
+
+    Parameters
+    ----------
+    name : str
+        One of `list_strategies()`; "auto" is DDP for several processes and a single device for one.
+    device : torch.device
+        The device of this process.
+    options : mapping
+        Keyword arguments of the strategy.
+
+    Raises
+    ------
+    TrainingError
+        For an unknown name or option, or a strategy that does not fit the number of processes.
+    """
+    builder = STRATEGIES[name]
+    check_arguments(builder, options, f"strategy {name!r}", TrainingError)
+    return builder(device, **options)
+
+
+@register_strategy("single")
+class SingleDevice(Strategy):
+    """Train on one device in one process."""
+
+    def __init__(self, device: torch.device) -> None:
+        super().__init__(device)
+        if world_size() > 1:
+            raise TrainingError(
+                f"train.strategy=single is for one process, but torchrun started {world_size()}: "
+                "use train.strategy=auto, or start without torchrun"
+            )

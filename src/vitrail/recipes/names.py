@@ -1,0 +1,122 @@
+"""The names in a recipe, and the options beside them, checked against the registries."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from vitrail.errors import RecipeError, VitrailError
+from vitrail.recipes.compose import Fragment
+from vitrail.recipes.schema import Recipe
+from vitrail.registry import check_arguments, find_registry
+
+Path = tuple[str | int, ...]
+
+
+@dataclass(frozen=True)
+class Named:
+    """Where a recipe names an entry of a registry.
+
+    Attributes
+    ----------
+    kind : str
+        The kind of the registry, one of `vitrail.registry.KINDS`.
+    section : tuple of str
+        The keys that lead to the section; "*" stands for every item of a list.
+    name, options : str
+        The section's keys for the name and for the arguments of what it names.
+    """
+
+    kind: str
+    section: tuple[str, ...]
+    name: str = "name"
+    options: str = "options"
+
+
+NAMED = (
+    Named("segmentor", ("model",), name="segmentor"),
+    Named("backbone", ("model",), name="backbone", options="backbone_options"),
+    Named("loss", ("model", "losses", "*")),
+    Named("loss", ("model", "aux_losses", "*")),
+    Named("dataset", ("data",), name="dataset"),
+    Named("optimizer", ("optimizer",)),
+    Named("schedule", ("schedule",)),
+    Named("augmentation", ("data", "augment", "extra", "*")),
+    Named("strategy", ("train", "strategy")),
+    Named("logger", ("train", "loggers", "*")),
+)
+
+
+def wrong_names(recipe: Recipe, fragments: Sequence[Fragment]) -> Iterator[tuple[Path, str]]:
+    """Yield the key and the problem of every name that is not registered, and of every option it does not take.
+
+    Only what the recipe's author wrote is checked: what ships with vitrail is checked by its tests, so that loading a
+    shipped recipe does not import torch.
+
+    Parameters
+    ----------
+    recipe : Recipe
+        The recipe.
+    fragments : sequence of Fragment
+        What it was merged from.
+    """
+    values = recipe.model_dump()
+    for named in NAMED:
+        if not _written_by_author(named, fragments):
+            continue
+        for path, section in _sections(values, named.section):
+            yield from _wrong(named, path, section, values)
+
+
+def _written_by_author(named: Named, fragments: Sequence[Fragment]) -> bool:
+    above = named.section[: named.section.index("*")] if "*" in named.section else None
+    keys = [above] if above is not None else [(*named.section, named.name), (*named.section, named.options)]
+    return any(fragment.holds(key) for fragment in fragments if fragment.origin == "author" for key in keys)
+
+
+def _sections(values: Any, keys: Sequence[str], path: Path = ()) -> Iterator[tuple[Path, Mapping[str, Any]]]:
+    """Yield the sections that `keys` lead to, with their paths; none where a section is left out."""
+    if not keys:
+        if values is not None:
+            yield path, values
+    elif keys[0] == "*":
+        for index, item in enumerate(values or ()):
+            yield from _sections(item, keys[1:], (*path, index))
+    elif values is not None and keys[0] in values:
+        yield from _sections(values[keys[0]], keys[1:], (*path, keys[0]))
+
+
+def _wrong(
+    named: Named, path: Path, section: Mapping[str, Any], values: Mapping[str, Any]
+) -> Iterator[tuple[Path, str]]:
+    name = section[named.name]
+    try:
+        if name is None and named.kind == "backbone":  # that of the method
+            name = find_registry("segmentor")[values["model"]["segmentor"]].backbone
+        entry = _entry(named.kind, name)
+    except VitrailError as error:
+        yield (*path, named.name), str(error)
+        return
+    for option, value in (section.get(named.options) or {}).items():
+        problem = _wrong_option(entry, f"{named.kind} {name!r}", option, value)
+        if problem is not None:
+            yield (*path, named.options, option), problem
+
+
+def _entry(kind: str, name: str) -> Any:
+    """Return the registered entry, or the builder of one of timm's encoders."""
+    if kind == "backbone":
+        from vitrail.backbones.create import find_builder  # here, because it imports torch
+
+        return find_builder(name)
+    return find_registry(kind)[name]
+
+
+def _wrong_option(entry: Any, what: str, option: str, value: Any) -> str | None:
+    """Return the problem with an option of an entry, which is a builder or has one as an attribute; or None."""
+    try:
+        check_arguments(getattr(entry, "builder", entry), {option: value}, what, RecipeError)
+    except RecipeError as error:
+        return str(error)
+    return None

@@ -1,0 +1,82 @@
+"""The registry of augmentations that a recipe adds after the built-in ones (`data.augment.extra`)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
+
+import torch
+from torchvision import tv_tensors
+
+from vitrail.errors import DatasetError, RecipeError
+from vitrail.registry import Registry, check_arguments, keyword_arguments
+
+Pair = tuple[tv_tensors.Image, tv_tensors.Mask]
+Augmentation = Callable[[tv_tensors.Image, tv_tensors.Mask], Pair]
+AugmentationBuilder = Callable[..., Augmentation]
+Builder = TypeVar("Builder", bound=AugmentationBuilder)
+AUGMENTATIONS: Registry[AugmentationBuilder] = Registry("augmentation", RecipeError, "vitrail.transforms")
+
+
+def register_augmentation(name: str) -> Callable[[Builder], Builder]:
+    """Register a class or function `(*, …) -> augmentation` under `name`.
+
+    An augmentation is called with an image, uint8 [3, H, W], and its mask, uint8 [H, W] with 255 ignored, and returns
+    both, of equal size. Its random choices have to come from torch's global random state, which is seeded for each
+    sample. The keyword-only parameters are what `options` of `data.augment.extra` can set; one called `fill` gets the
+    dataset's mean colour, for what lies outside the image, unless the recipe sets it.
+    """
+
+    def decorator(builder: Builder) -> Builder:
+        AUGMENTATIONS.add(name, builder)
+        return builder
+
+    return decorator
+
+
+def list_augmentations() -> list[str]:
+    """Return the names of the augmentations."""
+    return list(AUGMENTATIONS)
+
+
+def create_augmentation(name: str, options: Mapping[str, Any], fill: tuple[int, int, int]) -> Augmentation:
+    """Build an augmentation.
+
+    Parameters
+    ----------
+    name : str
+        One of `list_augmentations()`.
+    options : mapping
+        Its keyword arguments.
+    fill : (int, int, int)
+        RGB colour of what lies outside the image, for augmentations that fill.
+
+    Raises
+    ------
+    RecipeError
+        For an unknown name or option, or a value that the augmentation refuses.
+    """
+    builder = AUGMENTATIONS[name]
+    check_arguments(builder, options, f"augmentation {name!r}", RecipeError)
+    filled = {"fill": fill} if "fill" in keyword_arguments(builder) else {}
+    try:
+        return builder(**{**filled, **options})
+    except (TypeError, ValueError) as error:  # how torchvision refuses a value
+        raise RecipeError(f"augmentation {name!r}: {error}") from error
+
+
+def apply(name: str, augmentation: Augmentation, image: torch.Tensor, mask: torch.Tensor) -> Pair:
+    """Apply an augmentation to uint8 [3, H, W] and [H, W], and check what it returns.
+
+    Raises
+    ------
+    DatasetError
+        When it returns anything but uint8 [3, h, w] and [h, w].
+    """
+    image, mask = augmentation(tv_tensors.Image(image), tv_tensors.Mask(mask))
+    if not image.dtype == mask.dtype == torch.uint8 or image.shape != (3, *mask.shape[-2:]) or mask.ndim != 2:
+        raise DatasetError(
+            f"augmentation {name!r} must return an image, uint8 [3, H, W], and its mask, uint8 [H, W]; it returned "
+            f"{image.dtype} {list(image.shape)} and {mask.dtype} {list(mask.shape)}"
+        )
+    return image, mask
