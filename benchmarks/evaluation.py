@@ -136,7 +136,7 @@ def compare(arguments: argparse.Namespace) -> None:
 def huge(side: int, classes: int) -> None:
     """Segment one image of side × side in windows and report time and peak memory beside those of a full score map."""
     from vitrail import create_model
-    from vitrail.inference.predictor import Predictor
+    from vitrail.inference import Predictor
     from vitrail.recipes import EvalConfig
     from vitrail.segmentors import ModelCard
 

@@ -23,8 +23,7 @@ def methods_page() -> str:
         "scale, no flip); recipes without one are vitrail's own.",
     ]
     for name, method in SEGMENTORS.items():
-        summary = (method.builder.__doc__ or "").strip().split("\n")[0].removeprefix("Build ")
-        parts.append(f"## {name}\n\n{summary[0].upper()}{summary[1:]} Default backbone: `{method.backbone}`.")
+        parts.append(f"## {name}\n\n{method.summary} Default backbone: `{method.backbone}`.")
         own = [recipe for recipe in recipes if recipe.model.segmentor == name]
         if own:
             rows = ["| recipe | backbone | dataset | mIoU |", "| --- | --- | --- | --- |", *map(_recipe_row, own)]

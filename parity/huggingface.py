@@ -16,7 +16,7 @@ from parity.missing import require
 from parity.reference import Losses, Reference
 from parity.references import without_dropout
 from parity.renaming import Rules, State, join_projections, rename
-from vitrail import create_model
+from vitrail import Auxiliary, create_model
 from vitrail.segmentors import Segmentor
 
 LEVELS = ["stage1", "stage2", "stage3", "stage4"]
@@ -122,7 +122,7 @@ _SWIN: Rules = (
 
 
 def _upernet(backbone: str, state: State) -> Segmentor:
-    model = create_model("upernet", backbone, CLASSES, channels=64, aux_channels=32)
+    model = create_model("upernet", backbone, CLASSES, channels=64, auxiliary=Auxiliary(channels=(32,)))
     model.load_state_dict(state, strict=True)
     return model
 

@@ -17,9 +17,8 @@ from vitrail.checkpoints.sources.renaming import Renaming
 from vitrail.checkpoints.sources.source import SOURCES
 from vitrail.checkpoints.sources.ssseg.config import recipe_from_config
 from vitrail.checkpoints.sources.ssseg.source import renaming as ssseg_renaming
-from vitrail.recipes import ModelConfig
-from vitrail.segmentors import ModelCard, Segmentor
-from vitrail.segmentors.build import build_model
+from vitrail.recipes import ModelConfig, model_config_from_dict
+from vitrail.segmentors import ModelCard, Segmentor, build_model
 
 
 def import_model(
@@ -58,7 +57,7 @@ def import_model(
         recipe = recipe_from_config(json.loads(settings), name)
         card = card_from_recipe(recipe, source=source.title, license="Apache-2.0", classes=names)
     card, state = source.translate(checkpoint, _changed(card, changes or {}))
-    model = build_model(card.recipe["model"], len(card.classes))
+    model = build_model(model_config_from_dict(card.recipe["model"]), len(card.classes))
     model.load_state_dict(state, strict=True)
     return model
 

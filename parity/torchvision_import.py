@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from torch import Tensor
 
 from parity.renaming import Rules, rename
-from vitrail import create_model
+from vitrail import Auxiliary, create_model
 from vitrail.segmentors import Segmentor
 
 _FCN: Rules = (
@@ -23,6 +23,6 @@ _FCN: Rules = (
 def import_fcn(tensors: Mapping[str, Tensor]) -> Segmentor:
     """Return torchvision's FCN on a ResNet-50."""
     classes = tensors["classifier.4.bias"].shape[0]
-    model = create_model("fcn", "resnet50", classes, output_stride=8, num_convs=1, aux_channels=256)
+    model = create_model("fcn", "resnet50", classes, output_stride=8, num_convs=1, auxiliary=Auxiliary(channels=(256,)))
     model.load_state_dict(rename(tensors, _FCN), strict=True)
     return model

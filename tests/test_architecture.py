@@ -14,7 +14,7 @@ import vitrail
 PACKAGE = Path(vitrail.__file__).parent
 # Lowest first. Packages of one floor may import each other, as long as no circle of files comes of it.
 FLOORS = (
-    ("errors", "labels", "plugins", "registry", "files"),
+    ("errors", "labels", "plugins", "precision", "registry", "files"),
     ("layers", "losses", "visualize"),
     ("backbones", "datasets", "recipes", "transforms"),
     ("segmentors",),

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import ast
+import importlib
+import inspect
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
 import vitrail
+from vitrail.registry import KINDS
 
 HEAVY = ("torch", "torchvision", "timm", "numpy", "PIL", "pandas", "matplotlib", "pydantic", "yaml", "tensorboard")
 
@@ -30,9 +35,32 @@ def test_using_it_loads_no_plotting_and_no_tables() -> None:
 
 
 @pytest.mark.parametrize("name", vitrail.__all__)
-def test_every_public_name_is_there(name: str) -> None:
-    assert getattr(vitrail, name) is not None
+def test_every_public_name_can_be_imported_and_is_documented(name: str) -> None:
+    value = getattr(vitrail, name)
     assert name in dir(vitrail)
+    if not isinstance(value, (int, str)):
+        assert value.__module__.startswith("vitrail."), f"{name} is not ours"
+        assert value.__doc__ and value.__doc__.split(), f"{name} has no docstring"
+
+
+def test_the_public_names_are_exactly_all() -> None:
+    """What type checkers see, what `from vitrail import *` takes, and what `dir` shows are the same names."""
+    tree = ast.parse(Path(vitrail.__file__).read_text(encoding="utf-8"))
+    (block,) = (node for node in tree.body if isinstance(node, ast.If))
+    typed = [alias.asname or alias.name for node in block.body for alias in node.names]  # type: ignore[attr-defined]
+    assert sorted(typed) == sorted(set(typed))
+    assert sorted([*typed, "__version__"]) == sorted(vitrail.__all__) == dir(vitrail)
+    public = {name for name in vars(vitrail) if not name.startswith("_")} - {"annotations", "importlib", "Any"}
+    submodules = {name for name in public if inspect.ismodule(getattr(vitrail, name))}
+    assert public - submodules <= {*vitrail.__all__, "TYPE_CHECKING"}
+
+
+def test_every_registry_has_its_decorator_among_the_public_names() -> None:
+    for kind, home in KINDS.items():
+        package = importlib.import_module(home.partition(":")[0])
+        decorators = [name for name in package.__all__ if name.startswith("register_")]
+        assert decorators, f"nothing registers a {kind}"
+        assert set(decorators) <= set(vitrail.__all__), f"{decorators} are not public"
 
 
 def test_other_names_are_not() -> None:

@@ -42,6 +42,10 @@ class PredictionError(VitrailError):
     """Images that cannot be segmented as asked."""
 
 
+class ExportError(VitrailError):
+    """A model that cannot be exported as asked, or an exported file that does not compute what the model computes."""
+
+
 def nearest(name: str, known: Iterable[str]) -> str:
     """Return `" Did you mean 'x'?"` for the known name nearest to `name`, or an empty string when none is near."""
     close = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)

@@ -202,7 +202,12 @@ def keyword_arguments(builder: Callable[..., Any]) -> dict[str, inspect.Paramete
 
 
 def check_arguments(
-    builder: Callable[..., Any], given: Mapping[str, Any], what: str, error: type[VitrailError]
+    builder: Callable[..., Any],
+    given: Mapping[str, Any],
+    what: str,
+    error: type[VitrailError],
+    *,
+    also: Callable[..., Any] | None = None,
 ) -> None:
     """Raise `error` when `given` holds a name that `builder` does not take, or a value of another type than it says.
 
@@ -218,15 +223,22 @@ def check_arguments(
         What is being built, for the message ("segmentor 'pspnet'").
     error : type of VitrailError
         The error to raise.
+    also : callable, optional
+        Another callable that takes a part of the arguments.
     """
-    known = keyword_arguments(builder)
-    types = get_type_hints(builder.__init__ if inspect.isclass(builder) else builder)
+    known: dict[str, inspect.Parameter] = {}
+    types: dict[str, Any] = {}
+    for each in (builder,) if also is None else (also, builder):
+        known |= keyword_arguments(each)
+        types |= get_type_hints(each.__init__ if inspect.isclass(each) else each)
     for name, value in given.items():
         if name not in known:
             takes = ", ".join(known) or "none"
             raise error(f"{what} takes no argument {name!r}.{nearest(name, known)} It takes: {takes}.")
         if name in types and not _fits(value, types[name]):
-            raise error(f"{what}: {name} must be {known[name].annotation}, not {value!r}.")
+            wanted = known[name].annotation
+            wanted = wanted if isinstance(wanted, str) else inspect.formatannotation(wanted)
+            raise error(f"{what}: {name} must be {wanted}, not {value!r}.")
 
 
 def _fits(value: Any, wanted: Any) -> bool:

@@ -7,6 +7,7 @@ method; the product of the two runs in `make nightly`.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -17,6 +18,7 @@ from torch import Tensor, nn
 
 from vitrail import ModelError, create_backbone, create_model, list_segmentors
 from vitrail.backbones import Backbone
+from vitrail.segmentors import SEGMENTORS
 
 CLASSES = 5
 
@@ -47,7 +49,6 @@ SHAPES: dict[str, tuple[tuple[int, ...], tuple[int, ...], bool]] = {
 }
 # Methods made for encoders of one shape: those that they take. They refuse the others.
 FITTING: dict[str, set[str]] = {
-    "bisenetv1": {"three maps"},
     "bisenetv2": {"five maps, the last the finest"},
     "icnet": set(),
 }
@@ -74,15 +75,18 @@ FAMILIES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
 }
 # Methods made for an encoder of their own, and the families that they take; the others they must refuse.
 TAKES = {
-    "bisenetv1": {"bisenetv1_resnet18", "cgnet_m3n21", "fastscnn"},
     "bisenetv2": {"bisenetv2", "unet_s5"},
     "icnet": {"resnest14d", "resnet10t"},
 }
-REFUSAL = r"needs a ResNet|give one number for each"
+REFUSAL = r"needs a ResNet|there is no feature map"
+
+
+def narrow_options(method: str) -> dict[str, Any]:
+    return {"auxiliary": replace(SEGMENTORS[method].auxiliary, channels=(16,)), **SMALL.get(method, {})}
 
 
 def assert_trains_and_predicts(method: str, encoder: Backbone) -> None:
-    model = create_model(method, encoder, CLASSES, **SMALL.get(method, {}))
+    model = create_model(method, encoder, CLASSES, **narrow_options(method))
     model.train()
     losses = model(torch.randn(2, 3, 64, 64), torch.randint(0, CLASSES, (2, 64, 64)))
     total = torch.stack(list(losses.values())).sum()
@@ -96,7 +100,7 @@ def assert_trains_and_predicts(method: str, encoder: Backbone) -> None:
 
 def assert_refused(method: str, encoder: Backbone) -> None:
     with pytest.raises(ModelError, match=REFUSAL):
-        create_model(method, encoder, CLASSES, **SMALL.get(method, {}))
+        create_model(method, encoder, CLASSES, **narrow_options(method))
 
 
 def real_encoder(family: str, monkeypatch: pytest.MonkeyPatch) -> Backbone:

@@ -6,10 +6,8 @@ from typing import Any
 
 import pytest
 
-from vitrail.checkpoints.sources.losses import criteria
+from vitrail.checkpoints.sources.losses import auxiliary_losses
 from vitrail.checkpoints.sources.settings import UnsupportedError
-from vitrail.errors import ModelError
-from vitrail.segmentors.build import build_model
 
 
 def term(name: str = "cross_entropy", weight: float = 1.0, **options: Any) -> dict[str, Any]:
@@ -17,26 +15,18 @@ def term(name: str = "cross_entropy", weight: float = 1.0, **options: Any) -> di
 
 
 def test_losses_that_differ_in_the_weight_of_the_head_are_said_once() -> None:
-    assert criteria([term()], [], "x") == {"losses": [term()]}
-    assert criteria([term()], [[term(weight=0.4)], [term(weight=0.2)]], "x") == {"losses": [term()]}
-    both = [term(), term("dice", 3.0)]
-    assert criteria(both, [[term(weight=0.5), term("dice", 1.5)]], "x") == {"losses": both}
+    assert auxiliary_losses([term()], [], "x") is None
+    assert auxiliary_losses([term()], [[term(weight=0.4)], [term(weight=0.2)]], "x") is None
+    assert auxiliary_losses([term(), term("dice", 3.0)], [[term(weight=0.5), term("dice", 1.5)]], "x") is None
 
 
 def test_other_losses_of_auxiliary_heads_are_kept_without_the_weight_of_the_head() -> None:
     main = [term(), term("dice", 3.0)]
-    assert criteria(main, [[term(weight=0.4)]], "x") == {"losses": main, "aux_losses": [term()]}
-    assert criteria([term("ohem")], [[term(weight=0.4)], [term(weight=0.0)]], "x")["aux_losses"] == [term()]
-    assert criteria([term(weight=2.0)], [[term(weight=0.4)]], "x")["aux_losses"] == [term()]
+    assert auxiliary_losses(main, [[term(weight=0.4)]], "x") == [term()]
+    assert auxiliary_losses([term("ohem")], [[term(weight=0.4)], [term(weight=0.0)]], "x") == [term()]
+    assert auxiliary_losses([term(weight=2.0)], [[term(weight=0.4)]], "x") == [term()]
 
 
 def test_auxiliary_heads_with_losses_of_their_own_each_are_refused() -> None:
     with pytest.raises(UnsupportedError, match="somewhere: the auxiliary heads"):
-        criteria([term()], [[term()], [term("dice")]], "somewhere")
-
-
-def test_losses_for_auxiliary_heads_need_some() -> None:
-    section = {"segmentor": "fcn", "backbone": "resnet18", "aux_losses": [term()]}
-    assert build_model({**section, "options": {"aux_weight": 0.4}}, 3).auxiliary_criterion is not None
-    with pytest.raises(ModelError, match="this fcn has none"):
-        build_model({**section, "options": {"aux_weight": 0.0}}, 3)
+        auxiliary_losses([term()], [[term()], [term("dice")]], "somewhere")

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
+from pathlib import Path
 
 import pytest
 import torch
+from click.testing import CliRunner
 from torch import Tensor
 
+from vitrail.checkpoints import export_checkpoint, load
 from vitrail.checkpoints.index import Entry, fingerprint, index
 from vitrail.checkpoints.sources.mmseg import source as mmseg
 from vitrail.checkpoints.sources.ssseg import source as ssseg
 from vitrail.checkpoints.state import model_state
-from vitrail.recipes import ModelConfig
-from vitrail.segmentors.build import build_model
+from vitrail.cli import cli
+from vitrail.errors import CheckpointError
+from vitrail.recipes import ModelConfig, model_config_from_dict
+from vitrail.segmentors import ModelCard, Segmentor, build_model
 
 RENAMINGS = {"mmseg": mmseg.renaming, "ssseg": ssseg.renaming}
 
@@ -38,10 +44,10 @@ def size(entry: Entry) -> tuple[bool, str]:
 SAMPLE = sample()
 
 
-def our_state(entry: Entry) -> dict[str, Tensor]:
-    """Return the names and shapes of an architecture's tensors, without values."""
+def our_state(section: ModelConfig) -> dict[str, Tensor]:
+    """Return the names and shapes of a model's tensors, without values."""
     with torch.device("meta"):
-        model = build_model({**entry.recipe["model"], "pretrained": False}, entry.recipe["model"]["num_classes"])
+        model = build_model(section, section.num_classes)
     return model_state(model)
 
 
@@ -56,8 +62,9 @@ def filled(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
 @pytest.mark.parametrize("name", SAMPLE)
 def test_a_model_gets_the_names_and_shapes_of_its_project(name: str) -> None:
     entry = SAMPLE[name]
-    renaming = RENAMINGS[entry.project](ModelConfig.model_validate(entry.recipe["model"]))
-    ours = filled(our_state(entry))
+    section = model_config_from_dict(entry.recipe["model"])
+    renaming = RENAMINGS[entry.project](section)
+    ours = filled(our_state(section))
     if entry.project == "mmseg" and entry.backbone.startswith("vit_"):
         bias = "backbone.encoder.patch_embed.proj.bias"  # its second generation has none
         ours[bias] = torch.zeros(ours[bias].shape)
@@ -66,3 +73,59 @@ def test_a_model_gets_the_names_and_shapes_of_its_project(name: str) -> None:
     again = renaming.to_ours(theirs, "the file")
     assert again.keys() == ours.keys()
     assert all(torch.equal(again[name], ours[name]) for name in ours)
+
+
+@pytest.mark.parametrize("project", ["mmseg", "ssseg"])
+def test_a_written_file_is_read_again(project: str, model: Segmentor, tmp_path: Path) -> None:
+    # the activations after depthwise convolutions have no weights: both projects can hold the model
+    line = export_checkpoint(model, tmp_path / "x.pth", project)
+    again = load(tmp_path / "x.pth")
+    assert again.card == model.card
+    ours, read = model.state_dict(), again.state_dict()
+    assert ours.keys() == read.keys()
+    assert all(torch.equal(ours[name], read[name]) for name in ours)
+    if project == "mmseg":
+        assert "goes with MMSegmentation's config fast_scnn_8xb4-160k_cityscapes-512x1024" in line
+        assert "with num_classes=3 in every head" in line
+    else:  # whose activations stand elsewhere
+        assert line == "only the weights are written: no published config of SSSegmentation builds this model"
+
+
+def test_files_of_mmsegmentation_name_the_classes(model: Segmentor, tmp_path: Path) -> None:
+    export_checkpoint(model, tmp_path / "x.pth", "mmseg")
+    content = torch.load(tmp_path / "x.pth", weights_only=True)  # nothing but plain data and tensors
+    described = content["meta"]["dataset_meta"]
+    assert described == {"classes": model.card.classes, "palette": [list(colour) for colour in model.card.palette]}
+    assert {name.partition(".")[0] for name in content["state_dict"]} == {"backbone", "decode_head", "auxiliary_head"}
+
+
+def test_images_that_are_normalised_otherwise_are_mentioned(model: Segmentor, tmp_path: Path) -> None:
+    model.card = dataclasses.replace(model.card, mean=(1.0, 2.0, 3.0))
+    assert "normalised with mean=[1.0, 2.0, 3.0]" in export_checkpoint(model, tmp_path / "x.pth", "mmseg")
+
+
+def test_a_model_that_a_project_does_not_have_is_refused(tmp_path: Path) -> None:
+    section = {"segmentor": "mcibi", "backbone": "resnet18c"}
+    model = build_model(model_config_from_dict(section), 3)
+    model.card = ModelCard(classes=("a", "b", "c"), palette=((0, 0, 0),) * 3, recipe={"model": section})
+    with pytest.raises(CheckpointError, match="MMSegmentation has no method that vitrail knows as 'mcibi'"):
+        export_checkpoint(model, tmp_path / "x.pth", "mmseg")
+    section = {"segmentor": "fcn", "backbone": "regnetx_002"}
+    model.card = dataclasses.replace(model.card, recipe={"model": section})
+    with pytest.raises(CheckpointError, match="SSSegmentation has no encoder that vitrail knows as 'regnetx_002'"):
+        export_checkpoint(model, tmp_path / "x.pth", "ssseg")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_file_that_cannot_be_written_is_an_error(model: Segmentor, tmp_path: Path) -> None:
+    (tmp_path / "x.pth").mkdir()
+    with pytest.raises(CheckpointError, match=r"cannot write .*x\.pth"):
+        export_checkpoint(model, tmp_path / "x.pth", "mmseg")
+
+
+def test_the_command_writes_for_other_projects(model_file: Path, tmp_path: Path) -> None:
+    arguments = ["convert", str(model_file), str(tmp_path / "x.pth"), "--to", "mmseg"]
+    result = CliRunner().invoke(cli, arguments)
+    assert result.exit_code == 0
+    assert "goes with MMSegmentation's config fast_scnn" in result.stdout
+    assert load(tmp_path / "x.pth").card.classes == ("road", "sky", "tree")

@@ -5,17 +5,15 @@ from pathlib import Path
 import pytest
 import torch
 
-import vitrail.checkpoints.loading as load_module  # noqa: F401 - the module, which the function of the same name hides
-from vitrail.checkpoints import load, shipped_models
+from vitrail.checkpoints import load, loading, shipped_models
 from vitrail.errors import CheckpointError
+from vitrail.recipes import recipe_from_dict
 from vitrail.segmentors import Segmentor
 
 
 @pytest.fixture
 def shipped(model_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    import sys
-
-    monkeypatch.setattr(sys.modules["vitrail.checkpoints.loading"], "shipped_models", lambda: {"small": model_file})
+    monkeypatch.setattr(loading, "shipped_models", lambda: {"small": model_file})
 
 
 def test_shipped_models_load_by_name(shipped: None, model: Segmentor) -> None:
@@ -49,4 +47,5 @@ def test_every_shipped_model_loads_and_has_a_page(name: str) -> None:
     model = load(name)
     assert model.card is not None
     assert model.card.license
+    recipe_from_dict(model.card.recipe)
     assert shipped_models()[name].with_suffix(".md").is_file()

@@ -14,9 +14,8 @@ from vitrail.checkpoints.index import find_by_file, index
 from vitrail.checkpoints.sources.mmseg.config import read_config, recipe_from_config
 from vitrail.checkpoints.sources.settings import Settings, UnsupportedError
 from vitrail.errors import CheckpointError
-from vitrail.recipes import recipe_from_dict
-from vitrail.segmentors import Segmentor
-from vitrail.segmentors.build import build_model
+from vitrail.recipes import model_config_from_dict, recipe_from_dict
+from vitrail.segmentors import Segmentor, build_model
 
 ONE = torch.ones(1)
 SUPPORTED = [name for name, entry in index().items() if not entry.unsupported]
@@ -126,7 +125,7 @@ def test_a_config_that_vitrail_does_not_compute_is_refused(old: str, new: str, w
 
 def users_model() -> Segmentor:
     recipe = recipe_from_config(read_config(CONFIG, "file"), "mine", "file")
-    return build_model(recipe["model"], 3).eval()
+    return build_model(model_config_from_dict(recipe["model"]), 3).eval()
 
 
 def in_mmsegs_names(state: dict[str, Tensor]) -> dict[str, Tensor]:

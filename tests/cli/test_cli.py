@@ -18,6 +18,7 @@ from PIL import Image
 from vitrail import cli
 from vitrail.datasets import create_dataset
 from vitrail.recipes import load_recipe
+from vitrail.registry import KINDS, find_registry
 
 QUICK = (
     "train.iterations=3",
@@ -149,6 +150,25 @@ def test_lists_can_be_filtered() -> None:
     assert re.search(r"camvid +vitrail 0.1.0 +CamVid, 11 classes", ok("list", "dataset"))
 
 
+def test_every_kind_is_listed_with_the_number_of_its_names() -> None:
+    counts = json.loads(ok("list", "--json"))
+    assert list(counts) == list(KINDS)
+    lines = dict(re.split(r"  +", line) for line in ok("list").splitlines())
+    assert lines == {kind: f"{number} name{'' if number == 1 else 's'}" for kind, number in counts.items()}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_name_is_listed_with_its_origin_and_a_line_of_its_own(kind: str) -> None:
+    """An entry that wraps a class or function shows what that is, not what the wrapper is."""
+    entries = json.loads(ok("list", kind.replace(" ", "-"), "--json"))
+    registry = find_registry(kind)
+    assert set(registry) <= {entry["name"] for entry in entries}
+    own = [entry for entry in entries if entry["origin"].startswith("vitrail ")]
+    assert own
+    assert all(entry["summary"] for entry in own)
+    assert len({entry["summary"] for entry in own}) > len(own) / 2
+
+
 def test_a_recipe_is_printed_as_one_that_can_be_read(tmp_path: Path) -> None:
     path = tmp_path / "printed.yaml"
     path.write_text(ok("recipe", "fastscnn_camvid", "train.batch_size=4", "train.accumulate=2"))
@@ -177,6 +197,9 @@ MISTAKES = [
     (["predict", "empty.pth", "a.png", "-o", "x"], "empty.pth is empty"),
     (["predict", "text.pth", "a.png", "-o", "x"], "text.pth is not a checkpoint"),
     (["convert", "text.pth", "out.safetensors"], "text.pth is not a checkpoint"),
+    (["list", "los"], "unknown kind 'los'.*'loss'.*Kinds: segmentor, "),
+    (["list", "loss", "dicee"], "no loss matches 'dicee'.*'dice'"),
+    (["dataset", "scenes", "--set", "size=["], "--set size: '\\[' is not a value in YAML"),
     (["dataset", "camvod", "--root", "."], "unknown dataset 'camvod'.*'camvid'"),
     (["dataset", "scenes", "--set", "size"], "KEY=VALUE"),
     (["dataset", "scenes", "--write", "."], "not an empty folder"),

@@ -36,7 +36,7 @@ class Memory:
 
 
 class Pixels(Backbone):
-    """One convolution: 1 × 1 at stride 1, so that each pixel is judged by itself, or larger."""
+    """One convolution: 1 × 1 at stride 1, so that every pixel is segmented without context, or larger."""
 
     def __init__(self, kernel_size: int = 1, stride: int = 1) -> None:
         super().__init__()

@@ -5,29 +5,29 @@ from __future__ import annotations
 from typing import Any
 
 from vitrail.backbones import BACKBONES
+from vitrail.recipes import model_config_from_dict
 from vitrail.registry import keyword_arguments
-from vitrail.segmentors import SEGMENTORS, Segmentor
-from vitrail.segmentors.build import build_model
+from vitrail.segmentors import SEGMENTORS, Segmentor, build_model
 
 CLASSES = 11
 PUBLISHED_WITH_RESNET = ("resnet50c", "resnet101c", "resnet50", "resnet101")
 
 # Narrow heads where the published width would only cost time; a method that is not here is tested as it is.
 SMALL: dict[str, dict[str, object]] = {
-    "fcn": {"channels": 32, "aux_channels": 16},
-    "pspnet": {"channels": 32, "aux_channels": 16},
-    "deeplabv3": {"channels": 32, "aux_channels": 16},
-    "deeplabv3plus": {"channels": 32, "aux_channels": 16},
-    "upernet": {"channels": 32, "aux_channels": 16},
-    "bisenetv1": {"channels": 32, "aux_channels": (16, 16)},
-    "bisenetv2": {"channels": 64, "aux_channels": (16, 16, 16, 16)},
-    "encnet": {"channels": 32, "aux_channels": 16},
-    "emanet": {"channels": 32, "attention_channels": 32, "aux_channels": 16, "num_bases": 8},
+    "fcn": {"channels": 32},
+    "pspnet": {"channels": 32},
+    "deeplabv3": {"channels": 32},
+    "deeplabv3plus": {"channels": 32},
+    "upernet": {"channels": 32},
+    "bisenetv1": {"channels": 32},
+    "bisenetv2": {"channels": 64},
+    "encnet": {"channels": 32},
+    "emanet": {"channels": 32, "attention_channels": 32, "num_bases": 8},
     "ocrnet": {"channels": 32, "attention_channels": 16, "coarse_channels": 16},
     "maskformer": {"channels": 32, "mask_channels": 32, "query_channels": 32, "num_queries": 20, "num_layers": 2},
     "ce2p": {"channels": 32, "shortcut_channels": 16, "edge_channels": 16},
     "icnet": {"channels": 32, "branch_channels": (16, 32, 32), "pool_channels": 32},
-    "mcibi": {"channels": 32, "inner_channels": 16, "aux_channels": 16, "memory_weight": 1.0},
+    "mcibi": {"channels": 32, "inner_channels": 16, "memory_weight": 1.0},
     "pointrend": {"channels": 32, "coarse_channels": 16, "num_points": 256, "points_per_step": 512},
 }
 
@@ -35,7 +35,7 @@ SMALL: dict[str, dict[str, object]] = {
 def small_settings(name: str, **options: object) -> dict[str, Any]:
     """Describe a method on a small encoder as a recipe does: narrow, without dropout or skipped blocks."""
     method = SEGMENTORS[name]
-    takes_dropout = "dropout" in keyword_arguments(method.builder)
+    takes_dropout = "dropout" in method.options
     backbone = "test_resnet" if method.backbone in PUBLISHED_WITH_RESNET else method.backbone
     skips = backbone in BACKBONES and "drop_path_rate" in keyword_arguments(BACKBONES[backbone])
     return {
@@ -44,9 +44,10 @@ def small_settings(name: str, **options: object) -> dict[str, Any]:
         "output_stride": method.output_stride if backbone == "test_resnet" else None,
         "backbone_options": {"drop_path_rate": 0.0} if skips else {},
         "options": {**SMALL.get(name, {}), **({"dropout": 0.0} if takes_dropout else {}), **options},
+        "auxiliary": {"channels": [16]} if method.auxiliary.weight else {},
     }
 
 
 def small(name: str, **options: object) -> Segmentor:
     """Build what `small_settings` describes."""
-    return build_model(small_settings(name, **options), CLASSES)
+    return build_model(model_config_from_dict(small_settings(name, **options)), CLASSES)

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from vitrail.segmentors import ModelCard, Segmentor
-from vitrail.segmentors.build import build_model
+from vitrail.recipes import model_config_from_dict
+from vitrail.segmentors import ModelCard, Segmentor, build_model
 
 CLASSES = ("road", "sky", "tree")
 SETTINGS = {"segmentor": "fastscnn", "options": {}}
@@ -22,8 +22,7 @@ def small_card(classes: tuple[str, ...] = CLASSES) -> ModelCard:
 
 @pytest.fixture
 def model() -> Segmentor:
-    model = build_model(SETTINGS, len(CLASSES))
-    model.card = small_card()
+    model = build_model(model_config_from_dict(SETTINGS), len(CLASSES), card=small_card())
     for module in model.modules():
         if isinstance(module, torch.nn.BatchNorm2d):
             module.running_mean.normal_()

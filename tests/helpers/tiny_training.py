@@ -20,8 +20,7 @@ from vitrail.backbones import BACKBONES, Backbone
 from vitrail.datasets import Benchmark
 from vitrail.datasets.dataset import DATASETS, RegisteredDataset
 from vitrail.recipes import Recipe, recipe_from_dict
-from vitrail.segmentors import SEGMENTORS, Head, Segmentor
-from vitrail.segmentors.segmentor import Method
+from vitrail.segmentors import SEGMENTORS, FeatureMaps, Head, Method
 
 BENCHMARK = Benchmark("tiny", "Tiny", ("ground", "red", "blue"), ((0, 90, 0), (200, 0, 0), (0, 0, 200)), splits={})
 COLOURS = torch.tensor([[40, 120, 40], [220, 60, 60], [60, 60, 220]], dtype=torch.uint8)
@@ -65,24 +64,20 @@ class TinyBackbone(Backbone):
 class TinyHead(Head):
     """Dropout and a classifier."""
 
-    def __init__(self, num_classes: int, dropout: float) -> None:
+    def __init__(self, maps: FeatureMaps, num_classes: int, *, dropout: float = 0.0) -> None:
         super().__init__(num_classes)
         self.dropout = nn.Dropout2d(dropout)
-        self.classifier = nn.Conv2d(8, num_classes, 1)
+        self.classifier = nn.Conv2d(maps.channels[-1], num_classes, 1)
 
     def forward(self, features: Sequence[Tensor]) -> Tensor:
         return self.classifier(self.dropout(features[-1]))
-
-
-def tiny_segmentor(backbone: Backbone, num_classes: int, *, dropout: float = 0.0) -> Segmentor:
-    return Segmentor(backbone, TinyHead(num_classes, dropout))
 
 
 def register(add: Callable[[dict[str, Any], str, Any], None]) -> None:
     """Register dataset and model with `add(mapping, name, entry)`."""
     add(DATASETS._entries, "tiny", RegisteredDataset(lambda root, split: (BENCHMARK, TinySource(split))))
     add(BACKBONES._entries, "tiny", TinyBackbone)
-    add(SEGMENTORS._entries, "tiny", Method(tiny_segmentor, "tiny", None))
+    add(SEGMENTORS._entries, "tiny", Method(TinyHead, "tiny"))
 
 
 def recipe(**changes: Any) -> Recipe:

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import dataclasses
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -12,12 +11,10 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from vitrail.checkpoints import save_model
 from vitrail.errors import DatasetError, ModelError, PredictionError, RecipeError
-from vitrail.inference import predict
-from vitrail.inference.api import iterate_predictions
+from vitrail.inference import Predictor, large_images, predict
 from vitrail.inference.files import predict_files
-from vitrail.recipes import EvalConfig
-from vitrail.segmentors import ModelCard, Segmentor
-from vitrail.segmentors.build import build_model
+from vitrail.recipes import EvalConfig, model_config_from_dict
+from vitrail.segmentors import ModelCard, Segmentor, build_model
 
 CLASSES = ("road", "sky", "tree")
 PALETTE = ((0, 0, 255), (0, 255, 0), (255, 0, 0))
@@ -27,7 +24,7 @@ PALETTE = ((0, 0, 255), (0, 255, 0), (255, 0, 0))
 def model() -> Segmentor:
     torch.manual_seed(0)
     settings = {"segmentor": "fastscnn"}
-    model = build_model(settings, len(CLASSES)).eval()
+    model = build_model(model_config_from_dict(settings), len(CLASSES)).eval()
     recipe = {"model": settings, "data": {"dataset": "scenes"}, "train": {"epochs": 1}}
     logits = model((torch.rand(1, 3, 64, 64) * 255 - 120) / 58).detach().mean(dim=(0, 2, 3))
     model.head.classifier.bias.data -= logits  # or one class would win everywhere
@@ -49,7 +46,7 @@ def photos(tmp_path: Path) -> Path:
 
 
 def recipe_with(model: Segmentor, **changes) -> Segmentor:
-    twin = build_model(model.card.recipe["model"], len(CLASSES)).eval()
+    twin = build_model(model_config_from_dict(model.card.recipe["model"]), len(CLASSES)).eval()
     twin.load_state_dict(model.state_dict())
     twin.card = dataclasses.replace(model.card, recipe={**model.card.recipe, **changes})
     return twin
@@ -134,7 +131,7 @@ def test_batches_change_nothing(model: Segmentor, photos: Path) -> None:
 
 
 def test_large_images_go_through_windows(model: Segmentor, photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sys.modules["vitrail.inference.api"], "WINDOW_SIDES", (64,))  # the name is the function's
+    monkeypatch.setattr(large_images, "WINDOW_SIDES", (64,))
     seen: list[tuple[int, int]] = []
     model.backbone.register_forward_pre_hook(lambda _, inputs: seen.append(tuple(inputs[0].shape[-2:])))
     large = np.random.default_rng(0).integers(0, 255, (100, 130, 3), np.uint8)
@@ -161,7 +158,7 @@ class LargestFloat(TorchDispatchMode):
 
 
 def test_windows_bound_the_memory(model: Segmentor, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sys.modules["vitrail.inference.api"], "WINDOW_SIDES", (128,))
+    monkeypatch.setattr(large_images, "WINDOW_SIDES", (128,))
     image = np.random.default_rng(0).integers(0, 255, (1100, 1000, 3), np.uint8)
     with LargestFloat() as whole:
         predict(model, image)
@@ -172,16 +169,9 @@ def test_windows_bound_the_memory(model: Segmentor, monkeypatch: pytest.MonkeyPa
 
 
 @pytest.mark.parametrize(("classes", "width", "side"), [(19, 8192, 2048), (150, 8192, 1024), (60_000, 8192, 256)])
-def test_windows_shrink_with_the_number_of_classes(model: Segmentor, classes: int, width: int, side: int) -> None:
-    segmenter = sys.modules["vitrail.inference.api"]._Segmenter(
-        predictor=None,
-        settings=EvalConfig(),
-        num_classes=classes,
-        transform=None,
-        scores=False,
-        whole_pixels=12_000_000,
-    )
-    assert segmenter._window_side(torch.empty(3, 8192, width, dtype=torch.uint8, device="meta")) == side
+def test_windows_shrink_with_the_number_of_classes(classes: int, width: int, side: int) -> None:
+    image = torch.empty(3, 8192, width, dtype=torch.uint8, device="meta")
+    assert large_images.window_side(image, EvalConfig(), classes, 12_000_000) == side
 
 
 @pytest.mark.parametrize(
@@ -205,7 +195,7 @@ def test_empty_folders_are_refused(model: Segmentor, tmp_path: Path) -> None:
 
 
 def test_models_without_classes_are_refused(model: Segmentor) -> None:
-    bare = build_model(model.card.recipe["model"], len(CLASSES))
+    bare = build_model(model_config_from_dict(model.card.recipe["model"]), len(CLASSES))
     with pytest.raises(ModelError, match="no card"):
         predict(bare, Image.new("RGB", (64, 64)))
     bare.card = dataclasses.replace(model.card, classes=CLASSES[:2], palette=PALETTE[:2])
@@ -217,7 +207,7 @@ def test_models_without_classes_are_refused(model: Segmentor) -> None:
 
 def test_images_are_read_when_their_turn_comes(model: Segmentor, photos: Path) -> None:
     (photos / "z.png").write_bytes(b"broken")
-    predictions = iterate_predictions(model, photos)
+    predictions = Predictor(model)(photos)
     assert [next(predictions).id for _ in range(3)] == ["a", "b", "deep/c"]
     with pytest.raises(DatasetError, match=r"z\.png"):
         next(predictions)

@@ -1,4 +1,4 @@
-"""Prediction: sizes, windows, mirrored and scaled views, against the same things done with plain torch."""
+"""Prediction: sizes, windows, flipped and scaled views, against the same things done with plain torch."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from torch.nn import functional as F
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from vitrail.errors import ModelError, PredictionError
-from vitrail.inference.predictor import Predictor, evaluating
+from vitrail.inference import Predictor
+from vitrail.inference.segmenter import evaluating
 from vitrail.recipes import EvalConfig
 
 CPU = torch.device("cpu")
@@ -62,7 +63,7 @@ def test_images_come_back_in_order_whatever_the_batch(batch_size):
 
 
 @pytest.mark.parametrize("average", ["logits", "probabilities"])
-def test_windows_change_nothing_for_a_model_that_judges_each_pixel_by_itself(average):
+def test_windows_change_nothing_for_a_model_without_context(average):
     model = small_model()
     images = images_of((50, 70))
     slide = predictor(model, mode="slide", window=(32, 32), stride=(20, 24), batch_size=3, average=average)
@@ -79,17 +80,17 @@ def test_images_smaller_than_the_window_are_one_window():
     torch.testing.assert_close(slide.scores(images)[0], predictor(model).scores(images)[0], rtol=0, atol=1e-5)
 
 
-def test_mirrored_views_are_averaged_with_paired_classes_exchanged():
+def test_flipped_views_are_averaged_with_paired_classes_exchanged():
     model = small_model(3, 2)
     (image,) = images_of((32, 40))
-    mirrored = logits_of(model, image.flip(-1))[0].flip(-1)[[0, 2, 1, 3]]
+    flipped = logits_of(model, image.flip(-1))[0].flip(-1)[[0, 2, 1, 3]]
     plain = logits_of(model, image)[0]
     settings = EvalConfig(flip=True, average="logits")
     scores = Predictor(model, settings, device=CPU, flip_pairs=[(1, 2)]).scores([image])[0]
-    torch.testing.assert_close(scores, (plain + mirrored) / 2, rtol=0, atol=1e-5)
+    torch.testing.assert_close(scores, (plain + flipped) / 2, rtol=0, atol=1e-5)
     settings = EvalConfig(flip=True, average="probabilities")
     scores = Predictor(model, settings, device=CPU, flip_pairs=[(1, 2)]).scores([image])[0]
-    torch.testing.assert_close(scores, (plain.softmax(0) + mirrored.softmax(0)) / 2, rtol=0, atol=1e-5)
+    torch.testing.assert_close(scores, (plain.softmax(0) + flipped.softmax(0)) / 2, rtol=0, atol=1e-5)
 
 
 def test_scaled_views_are_averaged_at_the_size_asked_for():
@@ -104,7 +105,7 @@ def test_scaled_views_are_averaged_at_the_size_asked_for():
     torch.testing.assert_close(scores, sum(views) / 3, rtol=0, atol=1e-5)
 
 
-def test_windows_mirrored_and_scaled_together():
+def test_windows_flipped_and_scaled_together():
     model = small_model()
     (image,) = images_of((40, 52))
     settings = {"scales": (1.0, 2.0), "flip": True, "average": "logits"}

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from vitrail import create_model, list_segmentors
-from vitrail.inference.predictor import Predictor
+from vitrail.inference import Predictor
 from vitrail.inference.sliding import window_starts
 from vitrail.recipes import EvalConfig
 from vitrail.segmentors import ModelCard, Segmentor

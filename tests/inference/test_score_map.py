@@ -8,7 +8,6 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from vitrail.inference.predictor import argmax_at_size
 from vitrail.inference.score_map import (
     DenseMap,
     FlippedMap,
@@ -37,10 +36,10 @@ def test_resized_bands_are_those_of_interpolate(source, target, align_corners):
 
 @pytest.mark.parametrize("align_corners", [False, True])
 @pytest.mark.parametrize(("source", "target"), [((45, 60), (360, 480)), ((64, 64), (511, 333)), ((90, 70), (31, 45))])
-def test_argmax_at_size_is_the_argmax_of_interpolate(source, target, align_corners):
+def test_labels_of_a_resized_map_are_the_argmax_of_interpolate(source, target, align_corners):
     logits = torch.randn(19, *source)
     expected = F.interpolate(logits[None], size=target, mode="bilinear", align_corners=align_corners)[0].argmax(0)
-    result = argmax_at_size(logits, target, align_corners=align_corners)
+    result = best_labels(resized(DenseMap(logits), target, align_corners=align_corners)).mask
     assert result.dtype == torch.uint8
     # Where the two best classes are closer than float32 rounding, either may win.
     assert (result != expected).float().mean() < 1e-5

@@ -12,7 +12,7 @@ from parity.references import build_mmseg, build_ssseg, require_mmseg
 from vitrail.backbones import Backbone
 from vitrail.evaluation.confusion import ConfusionMatrix
 from vitrail.evaluation.result import Evaluation
-from vitrail.inference.predictor import Predictor
+from vitrail.inference import Predictor
 from vitrail.recipes import EvalConfig
 from vitrail.segmentors import Head, ModelCard, Segmentor
 

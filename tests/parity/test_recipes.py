@@ -13,7 +13,7 @@ import torch
 from parity.references import build_ssseg
 from vitrail.optim import create_optimizer
 from vitrail.recipes import load_recipe
-from vitrail.segmentors.build import build_model
+from vitrail.segmentors import build_model
 
 pytestmark = pytest.mark.parity
 
@@ -59,7 +59,7 @@ def published(name: str, configs: Path) -> Counts:
 
 def ours(name: str, num_classes: int) -> Counts:
     recipe = load_recipe(name.partition("/")[2], ["model.pretrained=false"])
-    model = build_model(recipe.model.model_dump(), num_classes)
+    model = build_model(recipe.model, num_classes)
     optimizer = create_optimizer(model, recipe.optimizer)
     return count(optimizer.param_groups, recipe.optimizer.lr, recipe.optimizer.weight_decay)
 

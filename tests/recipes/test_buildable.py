@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 import torch
 
-from vitrail.datasets import benchmarks, list_datasets
+from vitrail.datasets import benchmarks
 from vitrail.optim import create_optimizer
 from vitrail.recipes import list_recipes, load_recipe
-from vitrail.segmentors.build import build_model
+from vitrail.segmentors import build_model
 
 CLASSES = 5
 RECIPES = {name: load_recipe(name) for name in list_recipes()}
@@ -22,21 +22,11 @@ def test_the_model_builds(name: str) -> None:
     dataset = recipe.data.dataset
     classes = len(benchmarks()[dataset].classes) if dataset in benchmarks() else CLASSES
     with torch.device("meta"):
-        model = build_model(recipe.model.model_dump(), classes)
+        model = build_model(recipe.model, classes)
     assert model.num_classes == classes
     for weights in (options.get("class_weights") for options in (loss.options for loss in recipe.model.losses)):
         assert weights is None or len(weights) == classes
     create_optimizer(model, recipe.optimizer)
-
-
-@pytest.mark.parametrize("name", list_recipes())
-def test_the_dataset_exists(name: str) -> None:
-    data = RECIPES[name].data
-    assert data.dataset in list_datasets()
-    if data.dataset in benchmarks() and benchmarks()[data.dataset].splits:
-        splits = benchmarks()[data.dataset].splits
-        assert data.train_split in splits
-        assert data.eval_split in splits
 
 
 @pytest.mark.parametrize("name", [name for name in list_recipes() if name.endswith("_scenes")])

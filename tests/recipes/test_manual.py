@@ -11,7 +11,7 @@ import torch
 
 from vitrail.optim import create_optimizer
 from vitrail.recipes import Recipe, list_recipes, load_recipe
-from vitrail.segmentors.build import build_model
+from vitrail.segmentors import build_model
 
 PAGE = Path(__file__).parents[2] / "docs" / "recipes.md"
 FILES = dict(re.findall(r"```yaml\n# (\S+\.yaml)\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL))
@@ -30,7 +30,7 @@ def test_files_are_complete_recipes_that_build(name: str) -> None:
     recipe = load_recipe(name, ["model.pretrained=false"])
     assert (recipe.data.dataset, recipe.data.root) == ("folder", "bees")
     with torch.device("meta"):
-        model = build_model(recipe.model.model_dump(), 3)
+        model = build_model(recipe.model, 3)
     create_optimizer(model, recipe.optimizer)
 
 

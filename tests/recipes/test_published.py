@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -16,8 +16,7 @@ from recipes.published_names import BACKBONES, DATASETS, OPTIONS, REPEATED, RULE
 from vitrail.datasets import benchmarks
 from vitrail.layers import default_dilations
 from vitrail.recipes import LossConfig, OptimizerConfig, Recipe, ResizeConfig, list_recipes, load_recipe
-from vitrail.registry import keyword_arguments
-from vitrail.segmentors import SEGMENTORS as SEGMENTOR_BUILDERS
+from vitrail.segmentors import SEGMENTORS as METHODS
 
 LOSSES = {"cross_entropy": False, "binary_cross_entropy": True}
 # Options that some recipes of a method set, and that have the builder's default in the others.
@@ -43,16 +42,6 @@ def zoo(reference_data: Path) -> list[dict[str, str]]:
     return json.loads((reference_data / "ssseg_zoo.json").read_text())
 
 
-@pytest.fixture(params=PUBLISHED)
-def recipe(request: pytest.FixtureRequest) -> Recipe:
-    return PUBLISHED[request.param]
-
-
-@pytest.fixture
-def config(recipe: Recipe, reference_data: Path) -> dict[str, Any]:
-    return configs(reference_data)[theirs(recipe.name)]
-
-
 def theirs(name: str) -> str:
     return name.replace("_fp16_", "_apexfp16_")
 
@@ -75,7 +64,7 @@ def test_none_of_the_methods_published_configurations_is_missing(reference_data:
     assert sorted(map(theirs, PUBLISHED)) == sorted(benchmarks)
 
 
-def test_model(recipe: Recipe, config: dict[str, Any]) -> None:
+def check_model(recipe: Recipe, config: dict[str, Any]) -> None:
     assert SEGMENTORS[recipe.model.segmentor] == config["type"]
     assert recipe.model.backbone is not None
     for key, value in BACKBONES[recipe.model.backbone].items():
@@ -96,7 +85,7 @@ def test_model(recipe: Recipe, config: dict[str, Any]) -> None:
         assert options["channels"] == head["feats_channels"]
         assert config["align_corners"] == options.get("align_corners", False)
         auxiliary = config["auxiliary"] if isinstance(config["auxiliary"], list) else [config["auxiliary"]]
-        assert {aux["out_channels"] for aux in auxiliary} == {options["aux_channels"]}
+        assert {aux["out_channels"] for aux in auxiliary} == set(recipe.model.auxiliary.channels or ())
         assert {aux["dropout"] for aux in auxiliary} == {options["dropout"]}
 
 
@@ -122,7 +111,10 @@ def options_in_force(recipe: Recipe) -> dict[str, Any]:
     if recipe.model.segmentor in ("deeplabv3", "deeplabv3plus") and "dilations" not in options:
         assert recipe.model.output_stride is not None
         options["dilations"] = list(default_dilations(recipe.model.output_stride))
-    defaults = keyword_arguments(SEGMENTOR_BUILDERS[recipe.model.segmentor].builder)
+    for name, value in recipe.model.auxiliary.model_dump(exclude_none=True, exclude={"losses"}).items():
+        one_width = name == "channels" and len(value) == 1
+        options[f"auxiliary.{name}"] = value[0] if one_width else list(value) if isinstance(value, tuple) else value
+    defaults = METHODS[recipe.model.segmentor].options
     return {name: defaults[name].default for name in LEFT_OUT.get(recipe.model.segmentor, ())} | options
 
 
@@ -150,15 +142,15 @@ def published_option(config: dict[str, Any], path: str) -> Any:
     return value > 1 if path.endswith("stride") else value
 
 
-def test_losses(recipe: Recipe, config: dict[str, Any]) -> None:
+def check_losses(recipe: Recipe, config: dict[str, Any]) -> None:
     losses = dict(config["losses"])
     loss, *others = recipe.model.losses
     if isinstance(losses.get("loss_cls"), list):
         losses["loss_cls"], second = losses["loss_cls"]
         check_dice(others, second)
-        assert recipe.model.aux_losses == (LossConfig(),)
+        assert recipe.model.auxiliary.losses == (LossConfig(),)
     else:
-        assert not others and recipe.model.aux_losses is None
+        assert not others and recipe.model.auxiliary.losses is None
     if recipe.model.segmentor in OPTIONS:  # their weights are options
         assert loss.name == "cross_entropy" and loss.weight == 1.0
         for name, term in losses.items():
@@ -170,7 +162,7 @@ def test_losses(recipe: Recipe, config: dict[str, Any]) -> None:
         assert term["type"] == "CrossEntropyLoss"
         assert term.get("use_sigmoid", False) == LOSSES[loss.name]
         assert term.get("class_weight") == loss.options.get("class_weights")
-        weight = loss.weight if name == "loss_cls" else loss.weight * recipe.model.options["aux_weight"]
+        weight = loss.weight if name == "loss_cls" else loss.weight * recipe.model.auxiliary.weight
         assert term["scale_factor"] == weight
 
 
@@ -181,7 +173,7 @@ def check_dice(others: list[LossConfig], theirs: dict[str, Any]) -> None:
     assert (ours.name, ours.options) == ("dice", {"sigmoid": True, "squared": True, "per_class": False})
 
 
-def test_data(recipe: Recipe, config: dict[str, Any]) -> None:
+def check_data(recipe: Recipe, config: dict[str, Any]) -> None:
     data = recipe.data
     assert DATASETS[data.dataset] == config["dataset"]["type"]
     benchmark = benchmarks()[data.dataset]
@@ -220,7 +212,7 @@ def test_data(recipe: Recipe, config: dict[str, Any]) -> None:
     assert augment.photometric
 
 
-def test_optimizer(recipe: Recipe, config: dict[str, Any]) -> None:
+def check_optimizer(recipe: Recipe, config: dict[str, Any]) -> None:
     theirs = config["scheduler"]["optimizer"]
     ours = recipe.optimizer
     assert ours.name == theirs["type"].lower()
@@ -272,7 +264,7 @@ def check_layer_decay(ours: OptimizerConfig, theirs: dict[str, Any]) -> None:
         assert rates == pytest.approx(expected)
 
 
-def test_schedule(recipe: Recipe, config: dict[str, Any]) -> None:
+def check_schedule(recipe: Recipe, config: dict[str, Any]) -> None:
     scheduler = config["scheduler"]
     assert scheduler["type"] == "PolyScheduler"
     assert recipe.schedule.name == "poly"
@@ -289,7 +281,7 @@ def test_schedule(recipe: Recipe, config: dict[str, Any]) -> None:
         assert recipe.train.epochs == scheduler["max_epochs"]
 
 
-def test_training_and_evaluation(recipe: Recipe, config: dict[str, Any]) -> None:
+def check_training_and_evaluation(recipe: Recipe, config: dict[str, Any]) -> None:
     assert recipe.train.batch_size == config["dataloader"]["expected_total_train_bs_for_assert"]
     every = config["eval_interval_epochs"]
     assert recipe.train.eval_every == (None if every > config["scheduler"]["max_epochs"] else every)
@@ -305,8 +297,7 @@ def test_training_and_evaluation(recipe: Recipe, config: dict[str, Any]) -> None
         assert recipe.evaluation.average == averaged
 
 
-def test_published_result(recipe: Recipe, reference_data: Path) -> None:
-    (row,) = (row for row in zoo(reference_data) if row["cfg"].endswith(f"/{theirs(recipe.name)}.py"))
+def check_result(recipe: Recipe, row: dict[str, str]) -> None:
     assert recipe.reference is not None
     (figures,) = (value for key, value in row.items() if key.startswith(("mIoU", "mDice")))
     if "mDice" in row:
@@ -318,6 +309,27 @@ def test_published_result(recipe: Recipe, reference_data: Path) -> None:
         single_scale = figures.split("/")[0].rstrip("%")
         assert recipe.reference.miou == pytest.approx(float(single_scale) / 100, abs=1e-9)
     assert recipe.reference.source
+
+
+CHECKS = (check_model, check_losses, check_data, check_optimizer, check_schedule, check_training_and_evaluation)
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_a_recipe_has_the_published_settings_and_result(name: str, reference_data: Path) -> None:
+    recipe, config = PUBLISHED[name], configs(reference_data)[theirs(name)]
+    (row,) = (row for row in zoo(reference_data) if row["cfg"].endswith(f"/{theirs(name)}.py"))
+    found = [*(difference(check, recipe, config) for check in CHECKS), difference(check_result, recipe, row)]
+    differences = [text for text in found if text is not None]
+    assert not differences, "\n\n".join(differences)
+
+
+def difference(check: Callable[..., None], recipe: Recipe, published: Any) -> str | None:
+    """Return what a check finds different; None where all is the same."""
+    try:
+        check(recipe, published)
+    except AssertionError as error:
+        return f"{check.__name__}: {error}"
+    return None
 
 
 TABLE1 = re.compile(

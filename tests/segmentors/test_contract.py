@@ -15,7 +15,6 @@ from torchvision.tv_tensors import Mask
 from vitrail import create_model, list_segmentors
 from vitrail.checkpoints import load_model, save_model
 from vitrail.errors import ModelError
-from vitrail.registry import keyword_arguments
 from vitrail.segmentors import SEGMENTORS, ModelCard
 
 # What no gradient can reach by design, and why.
@@ -166,7 +165,7 @@ def test_the_model_exports(name: str, images: Tensor) -> None:
 
 @methods
 def test_a_wrong_argument_is_named_with_the_nearest_right_one(name: str) -> None:
-    known = next(iter(keyword_arguments(SEGMENTORS[name].builder)))
+    known = next(iter(SEGMENTORS[name].options))
     with pytest.raises(ModelError, match=rf"{name}.*'{known}x'.*Did you mean '{known}'"):
         small(name, **{f"{known}x": 1})
 

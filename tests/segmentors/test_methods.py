@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import pytest
 import torch
-from torch import Tensor, nn
 from torch.nn import functional as F
 
-from vitrail import create_model
-from vitrail.errors import ModelError
+from vitrail import FeatureMaps
 from vitrail.segmentors.emanet import EMAttention
 from vitrail.segmentors.encnet import Encoding, class_presence
 from vitrail.segmentors.segformer import SegFormerHead
@@ -39,40 +36,8 @@ def test_presence_counts_neither_absent_nor_ignored_classes() -> None:
 
 
 def test_fusing_before_resizing_is_fusing_after() -> None:
-    head = SegFormerHead([8, 16], 3, channels=12).eval()
+    head = SegFormerHead(FeatureMaps((8, 16), (4, 8)), 3, channels=12).eval()
     features = [torch.randn(2, 8, 9, 11), torch.randn(2, 16, 5, 6)]
     maps = [project(f) for project, f in zip(head.projections, features, strict=True)]
     joined = torch.cat([maps[0], F.interpolate(maps[1], (9, 11), mode="bilinear")], dim=1)
     torch.testing.assert_close(head(features), head.classifier(head.fuse(joined)), rtol=1e-4, atol=1e-5)
-
-
-def test_bisenetv2_wants_one_width_for_each_auxiliary_head() -> None:
-    with pytest.raises(ModelError, match=r"2 entries.* 4 maps"):
-        create_model("bisenetv2", None, 5, aux_channels=(16, 16))
-
-
-class Constant(nn.Module):
-    """A criterion that does not care."""
-
-    def __init__(self, value: float) -> None:
-        super().__init__()
-        self.value = value
-
-    def forward(self, logits: Tensor, targets: Tensor) -> Tensor:
-        return logits.sum() * 0 + self.value
-
-
-def test_auxiliary_heads_have_the_criterion_of_the_main_head_or_their_own() -> None:
-    model = create_model("fcn", "test_resnet", 5, aux_weight=0.5)
-    images, targets = torch.randn(2, 3, 64, 64), torch.randint(0, 5, (2, 64, 64))
-    model.criterion = Constant(2)
-    assert {name: loss.item() for name, loss in model(images, targets).items()} == {"seg": 2, "aux0_seg": 1}
-    model.auxiliary_criterion = Constant(6)
-    assert {name: loss.item() for name, loss in model(images, targets).items()} == {"seg": 2, "aux0_seg": 3}
-
-
-@pytest.mark.parametrize("name", ["fcn", "pspnet", "deeplabv3", "upernet", "encnet", "emanet", "bisenetv2", "fastscnn"])
-def test_no_weight_no_auxiliary_head(name: str) -> None:
-    backbone = name if name in ("bisenetv2", "fastscnn") else "test_resnet"
-    assert len(create_model(name, backbone, 5).auxiliary) > 0
-    assert len(create_model(name, backbone, 5, aux_weight=0.0).auxiliary) == 0

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from vitrail.datasets import Draw
+from vitrail.datasets import SampleKey
 from vitrail.datasets.benchmark import Benchmark
 from vitrail.datasets.dataset import SegmentationDataset
 from vitrail.errors import DatasetError, RecipeError
@@ -118,7 +118,7 @@ def test_a_key_determines_the_sample() -> None:
     dataset = SegmentationDataset(
         benchmark, _Source(), pipeline(extra, AugmentationConfig(name="ColorJitter", options={"hue": 0.4}))
     )  # type: ignore[arg-type]
-    first, other, again = (dataset[Draw(0, seed)] for seed in (1, 2, 1))
+    first, other, again = (dataset[SampleKey(0, seed)] for seed in (1, 2, 1))
     assert torch.equal(first["image"], again["image"]) and torch.equal(first["mask"], again["mask"])
     assert not torch.equal(first["image"], other["image"])
 

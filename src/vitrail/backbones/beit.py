@@ -41,7 +41,7 @@ class BEiT(PlainTransformer):
         net = self.encoder
         x = net.patch_embed.proj(images)
         grid = (x.shape[2], x.shape[3])
-        x = torch.cat([net.cls_token.expand(len(x), -1, -1), x.flatten(2).transpose(1, 2)], dim=1)
+        x = torch.cat([net.cls_token.expand(x.shape[0], -1, -1), x.flatten(2).transpose(1, 2)], dim=1)
         index = gen_relative_position_index(grid, class_token=True, device=x.device)
         if net.pos_embed is not None:
             laid_out = tuple(net.patch_embed.grid_size)

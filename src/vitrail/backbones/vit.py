@@ -97,7 +97,7 @@ class ViT(PlainTransformer):
     def _with_positions(self, x: Tensor, grid: tuple[int, int]) -> Tensor:
         """Prepend prefix tokens to [B, h w, C] and add position embeddings."""
         net = self.encoder
-        prefix = [token.expand(len(x), -1, -1) for token in (net.cls_token, net.reg_token) if token is not None]
+        prefix = [token.expand(x.shape[0], -1, -1) for token in (net.cls_token, net.reg_token) if token is not None]
         if net.pos_embed is None:
             return torch.cat([*prefix, x], dim=1)
         if net.no_embed_class:

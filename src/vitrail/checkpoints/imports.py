@@ -48,7 +48,7 @@ def _names(model: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     yield "segmentor", model["segmentor"]
     if model.get("backbone") is not None:
         yield "backbone", model["backbone"]
-    for term in (*(model.get("losses") or ()), *(model.get("aux_losses") or ())):
+    for term in (*(model.get("losses") or ()), *((model.get("auxiliary") or {}).get("losses") or ())):
         yield "loss", term["name"]
 
 

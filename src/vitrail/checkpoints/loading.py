@@ -13,10 +13,10 @@ from vitrail.checkpoints.imports import imports_of
 from vitrail.checkpoints.index import PROJECTS, Entry, find_by_name, index
 from vitrail.checkpoints.sources import SOURCES, Source, Writer
 from vitrail.checkpoints.state import few, load_state
-from vitrail.errors import CheckpointError, nearest
+from vitrail.errors import CheckpointError, RecipeError, nearest
 from vitrail.files.download import download
-from vitrail.segmentors import ModelCard, Segmentor
-from vitrail.segmentors.build import build_model
+from vitrail.recipes import model_config_from_dict
+from vitrail.segmentors import ModelCard, Segmentor, build_model
 from vitrail.visualize.palette import distinct_colours
 
 
@@ -102,10 +102,13 @@ def load_model(path: str | Path, card: ModelCard | None = None, *, trust_imports
     checkpoint = read_checkpoint(Path(path))
     name, source = recognise(checkpoint)
     card, state = source.translate(checkpoint, card)
-    with imports_of(card, str(path), trust=trust_imports):
-        model = build_model({**card.recipe["model"], "pretrained": False}, len(card.classes))
+    try:
+        with imports_of(card, str(path), trust=trust_imports):
+            config = model_config_from_dict({**card.recipe["model"], "pretrained": False})
+            model = build_model(config, len(card.classes), card=card)
+    except RecipeError as error:
+        raise CheckpointError(f"{path}: {error}") from error
     load_state(model, state, str(path) if name == "vitrail" else f"{path} (from {source.title}, renamed)")
-    model.card = card
     return model.eval()
 
 

@@ -9,6 +9,7 @@ from torch import Tensor
 from vitrail.errors import CheckpointError
 from vitrail.segmentors import Segmentor
 
+_CRITERIA = ("criterion.", "auxiliary_criterion.")
 SHOWN = 5  # names in a message; the rest is counted
 
 
@@ -19,8 +20,8 @@ def few(names: Sequence[str]) -> str:
 
 
 def model_state(model: Segmentor) -> dict[str, Tensor]:
-    """Return the weights by name: the state of the model without that of its criterion, which the recipe rebuilds."""
-    return {name: tensor for name, tensor in model.state_dict().items() if not name.startswith("criterion.")}
+    """Return the weights by name: the state of the model without that of its criteria, which the recipe rebuilds."""
+    return {name: tensor for name, tensor in model.state_dict().items() if not name.startswith(_CRITERIA)}
 
 
 def load_state(model: Segmentor, state: Mapping[str, Tensor], source: str) -> None:

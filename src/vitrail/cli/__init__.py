@@ -12,6 +12,7 @@ import click
 from vitrail import __version__
 from vitrail.cli.dataset import dataset
 from vitrail.cli.evaluate import evaluate
+from vitrail.cli.export import export
 from vitrail.cli.listing import list_entries
 from vitrail.cli.predict import predict
 from vitrail.cli.recipes import recipe, recipes
@@ -23,6 +24,7 @@ COMMANDS = (
     train,
     evaluate,
     predict,
+    export,
     recipes,
     recipe,
     dataset,

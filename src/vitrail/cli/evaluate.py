@@ -18,11 +18,12 @@ from vitrail.cli.options import (
     model_argument,
     overrides_argument,
     recipe_option,
+    trust_imports_option,
 )
 from vitrail.cli.output import print_once
 
 if TYPE_CHECKING:
-    from vitrail.runtime.device import Precision
+    from vitrail.precision import Precision
 
 
 @click.command()
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
 @click.option("--worst", type=click.IntRange(1), default=20, show_default=True, help="Images in the report.")
 @device_option
 @amp_option
+@trust_imports_option
 def evaluate(
     model: str,
     overrides: Sequence[str],
@@ -50,7 +52,8 @@ def evaluate(
     report: Path | None,
     worst: int,
     device: str | None,
-    amp: Precision,
+    amp: Precision | None,
+    trust_imports: bool,
 ) -> None:
     """Evaluate a model on a dataset.
 
@@ -71,5 +74,6 @@ def evaluate(
         save_predictions=save_predictions,
         report=report,
         worst=worst,
+        trust_imports=trust_imports,
     )
     print_once(json.dumps(evaluation.to_dict(), indent=1) if as_json else evaluation.table())

@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 import click
 
 from vitrail.errors import VitrailError
+from vitrail.precision import PRECISIONS
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 Decorator = Callable[[Command], Command]
@@ -27,11 +28,7 @@ recipe_option = click.option("--recipe", help="A name or a YAML file; the model'
 data_root_option = click.option("--data-root", type=PATH, help="The dataset's folder; else data.root of the recipe.")
 device_option = click.option("--device", help="Such as cuda, cuda:1, mps or cpu; the best available by default.")
 amp_option = click.option(
-    "--amp",
-    type=click.Choice(["none", "bfloat16", "float16"]),
-    default="none",
-    show_default=True,
-    help="Precision of the model.",
+    "--amp", type=click.Choice(PRECISIONS), help="Precision of the model; evaluation.amp of the recipe by default."
 )
 
 trust_imports_option = click.option(
@@ -49,8 +46,8 @@ def json_option(what: str) -> Callable[[Command], Command]:
     return click.option("--json", "as_json", is_flag=True, help=what)
 
 
-def key_values(options: Sequence[str]) -> dict[str, Any]:
-    """Return the values, read as YAML, of options of the form KEY=VALUE.
+def key_values(options: Sequence[str], where: str = "--set") -> dict[str, Any]:
+    """Return the values, read as YAML, of options of the form KEY=VALUE; `where` names them in messages.
 
     Raises
     ------
@@ -63,6 +60,6 @@ def key_values(options: Sequence[str]) -> dict[str, Any]:
     for option in options:
         key, equals, value = option.partition("=")
         if not equals:
-            raise VitrailError(f"--set takes KEY=VALUE, not {option!r}")
-        values[key] = parse_yaml_value(value, f"--set {option!r}", VitrailError)
+            raise VitrailError(f"{where} takes KEY=VALUE, not {option!r}")
+        values[key] = parse_yaml_value(value, f"{where} {option!r}", VitrailError)
     return values

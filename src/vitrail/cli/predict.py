@@ -17,12 +17,13 @@ from vitrail.cli.options import (
     output_dir_option,
     overrides_option,
     recipe_option,
+    trust_imports_option,
 )
 from vitrail.cli.output import count
 
 if TYPE_CHECKING:
     from vitrail.inference.prediction import Kind
-    from vitrail.runtime.device import Precision
+    from vitrail.precision import Precision
 
 
 @click.command()
@@ -44,6 +45,7 @@ if TYPE_CHECKING:
 @json_option("Print the area of every class in every image as JSON.")
 @device_option
 @amp_option
+@trust_imports_option
 def predict(
     model: str,
     images: Sequence[str],
@@ -54,7 +56,8 @@ def predict(
     overrides: Sequence[str],
     as_json: bool,
     device: str | None,
-    amp: Precision,
+    amp: Precision | None,
+    trust_imports: bool,
 ) -> None:
     """Segment images and write pictures.
 
@@ -73,6 +76,7 @@ def predict(
             overrides=overrides,
             device=device,
             amp=amp,
+            trust_imports=trust_imports,
         )
     except UnreadableImagesError as error:
         _print_areas(error.records, output_dir, as_json)

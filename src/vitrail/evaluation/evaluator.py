@@ -1,4 +1,4 @@
-"""Judging a model on a dataset."""
+"""Evaluate a model on a dataset."""
 
 from __future__ import annotations
 
@@ -16,15 +16,16 @@ from vitrail.evaluation.confusion import ConfusionMatrix
 from vitrail.evaluation.loader import evaluation_dataset, evaluation_samples
 from vitrail.evaluation.report import SavePredictions, WorstImages
 from vitrail.evaluation.result import Evaluation, ImageResult, ImageScore, score_image
-from vitrail.inference.predictor import Predictor
+from vitrail.inference import Predictor
 from vitrail.inference.resolve import resolve_recipe
+from vitrail.precision import Precision
 from vitrail.recipes import EvalConfig, Recipe
-from vitrail.runtime.device import Precision, pick_device
+from vitrail.runtime.device import pick_device
 from vitrail.runtime.distributed import gather_objects, main_first, process_group, rank, world_size
 from vitrail.runtime.progress_bar import ProgressBar
 from vitrail.segmentors import Segmentor
 
-_WAITING = 4  # batches' worth of images that may wait for others of their size
+_MAX_PENDING_BATCHES = 4  # number of batches of images that may wait for others of their size
 
 
 def evaluate(
@@ -35,14 +36,15 @@ def evaluate(
     data_root: str | Path | None = None,
     split: str | None = None,
     device: str | torch.device | None = None,
-    amp: Precision = "none",
+    amp: Precision | None = None,
     save_predictions: str | Path | None = None,
     report: str | Path | None = None,
     worst: int = 20,
+    trust_imports: bool = False,
 ) -> Evaluation:
-    """Judge a model on a split of a dataset.
+    """Evaluate a model on one split of a dataset.
 
-    Under `torchrun` the images are shared among the processes, and every process returns the same result.
+    Under `torchrun` the images are divided among the processes, and every process returns the same result.
 
     Parameters
     ----------
@@ -53,20 +55,22 @@ def evaluate(
     overrides : sequence of str
         Changes to the recipe, such as "evaluation.flip=true".
     data_root : path, optional
-        Where the dataset lies; None takes the recipe's.
+        The folder or archive of the dataset; None takes the recipe's.
     split : str, optional
         None takes the recipe's, normally "val".
     device : str or torch.device, optional
-        None takes the best there is.
-    amp : {"none", "bfloat16", "float16"}
-        Precision of the model; published figures are those of "none".
+        None takes the best available device.
+    amp : {"none", "bfloat16", "float16"}, optional
+        Precision of the model; None takes the recipe's `evaluation.amp`. Published figures are those of "none".
     save_predictions : path, optional
         A folder for the predictions: PNG files named by image id whose pixel values are class indices, with the
         classes' colours as their palette.
     report : path, optional
-        A folder for `index.html`, with the images that went worst, and `summary.json`.
+        A folder for `index.html`, which shows the images with the lowest mean IoU, and `summary.json`.
     worst : int
-        How many images the report shows.
+        Number of images in the report.
+    trust_imports : bool
+        Let a model file import the modules that it names; see `vitrail.load`.
 
     Returns
     -------
@@ -86,7 +90,7 @@ def evaluate(
     with process_group(target):
         if not isinstance(model, Segmentor):
             with main_first():  # one process downloads
-                model = load(model, device=target)
+                model = load(model, device=target, trust_imports=trust_imports)
         recipe = resolve_recipe(recipe, overrides, card=model.card)
         dataset = evaluation_dataset(recipe.data, root=data_root, split=split)
         benchmark = dataset.benchmark
@@ -120,15 +124,15 @@ def evaluate_dataset(
     *,
     device: torch.device,
     workers: int = 0,
-    amp: Precision = "none",
+    amp: Precision | None = None,
     mean: Sequence[float] | None = None,
     std: Sequence[float] | None = None,
     observers: Sequence[Callable[[ImageResult], None]] = (),
 ) -> Evaluation:
-    """Judge a model on a dataset that is open already; training calls this.
+    """Evaluate a model on a dataset that is open already; training calls this.
 
-    In a process group each process takes its share of the images, every image exactly once, and all return the same
-    figures. The model comes back in the mode it was in, and no global random state is touched.
+    In a process group each process evaluates its share of the images, every image exactly once, and all return the same
+    figures. Afterwards the model is in the mode it was in before; global random state is not touched.
 
     Parameters
     ----------
@@ -141,13 +145,13 @@ def evaluate_dataset(
     device : torch.device
         Where to compute.
     workers : int
-        Processes that load images; 0 loads them here.
-    amp : {"none", "bfloat16", "float16"}
-        Precision of the model.
+        Number of processes that load images; 0 loads them in this process.
+    amp : {"none", "bfloat16", "float16"}, optional
+        Precision of the model; None takes `settings.amp`. The precision of training has no influence.
     mean, std : sequence of float, optional
-        What images are normalised with; None takes the model card's.
+        Normalisation of images in 0…255; None takes the model card's.
     observers : sequence of callable
-        Each is called with every image's result, in the process that made it.
+        Each is called with the result of every image, in the process that computed it.
 
     Returns
     -------
@@ -161,34 +165,45 @@ def evaluate_dataset(
     """
     benchmark = dataset.benchmark
     _check_classes(model, benchmark)
-    predictor = Predictor(model, settings, device=device, amp=amp, flip_pairs=benchmark.flip_pairs, mean=mean, std=std)
+    predictor = Predictor(
+        model,
+        settings,
+        device=device,
+        amp=amp,
+        resize=None,  # the dataset has resized its images
+        flip_pairs=benchmark.flip_pairs,
+        mean=mean,
+        std=std,
+    )
     matrix = ConfusionMatrix(len(benchmark.classes), device)
     scores: list[ImageScore] = []
     start = time.perf_counter()
     samples = evaluation_samples(dataset, workers=workers, batch_size=settings.batch_size, device=device)
     with ProgressBar("evaluate", total=len(EvalSampler(len(dataset), rank=rank(), world_size=world_size()))) as bar:
         for group in _groups(samples, settings.batch_size):
-            for result in _judge(predictor, matrix, group):
+            for result in _evaluate_group(predictor, matrix, group):
                 scores.append(result.score)
                 for observer in observers:
                     observer(result)
             bar.advance(len(group))
     matrix.reduce()
-    shares = gather_objects((scores, time.perf_counter() - start))
+    gathered = gather_objects((scores, time.perf_counter() - start))
     position = {image_id: index for index, image_id in enumerate(dataset.ids)}
-    everyones = sorted((score for share, _ in shares for score in share), key=lambda score: position[score.id])
+    all_scores = sorted((score for own, _ in gathered for score in own), key=lambda score: position[score.id])
     return Evaluation(
         confusion=matrix.matrix.cpu(),
         classes=tuple(benchmark.classes),
         palette=tuple(benchmark.palette),
-        images=len(everyones),
-        seconds=max(seconds for _, seconds in shares),
-        scores=tuple(everyones),
+        images=len(all_scores),
+        seconds=max(seconds for _, seconds in gathered),
+        scores=tuple(all_scores),
     )
 
 
-def _judge(predictor: Predictor, matrix: ConfusionMatrix, group: Sequence[dict[str, Any]]) -> Iterator[ImageResult]:
-    """Segment samples of one size and count what is right."""
+def _evaluate_group(
+    predictor: Predictor, matrix: ConfusionMatrix, group: Sequence[dict[str, Any]]
+) -> Iterator[ImageResult]:
+    """Segment samples of one size, add them to the confusion matrix and yield their results."""
     sizes = [tuple(sample["mask"].shape) for sample in group]
     predictions = predictor.segment([sample["image"] for sample in group], sizes)
     for sample, prediction in zip(group, predictions, strict=True):
@@ -202,20 +217,20 @@ def _judge(predictor: Predictor, matrix: ConfusionMatrix, group: Sequence[dict[s
 
 
 def _groups(samples: Iterable[dict[str, Any]], batch_size: int) -> Iterator[list[dict[str, Any]]]:
-    """Collect samples of equal size into batches; those that wait too long for others go in a smaller one."""
-    waiting: dict[tuple[int, ...], list[dict[str, Any]]] = {}
+    """Yield batches of samples of equal size; when too many samples are pending, the largest batch is yielded early."""
+    pending: dict[tuple[int, ...], list[dict[str, Any]]] = {}
     for sample in samples:
         shape = tuple(sample["image"].shape)
-        waiting.setdefault(shape, []).append(sample)
-        if len(waiting[shape]) == batch_size:
-            yield waiting.pop(shape)
-        elif sum(map(len, waiting.values())) > _WAITING * batch_size:
-            yield waiting.pop(max(waiting, key=lambda shape: len(waiting[shape])))
-    yield from waiting.values()
+        pending.setdefault(shape, []).append(sample)
+        if len(pending[shape]) == batch_size:
+            yield pending.pop(shape)
+        elif sum(map(len, pending.values())) > _MAX_PENDING_BATCHES * batch_size:
+            yield pending.pop(max(pending, key=lambda shape: len(pending[shape])))
+    yield from pending.values()
 
 
 def _check_classes(model: Segmentor, benchmark: Benchmark) -> None:
-    """Raise when the model was not made for the dataset's classes, or for them in another order."""
+    """Raise when the model was trained for other classes than the dataset's, or for the same ones in another order."""
     classes = benchmark.classes
     if model.num_classes != len(classes):
         named = f" ({', '.join(model.card.classes[:5])}, …)" if model.card else ""

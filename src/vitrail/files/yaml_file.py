@@ -31,7 +31,7 @@ _CORE = "tag:yaml.org,2002:"
 _RESOLVERS = (
     ("null", r"~|null|Null|NULL|", ("", *"~nN")),
     ("bool", r"true|True|TRUE|false|False|FALSE", tuple("tTfF")),
-    ("int", r"[-+]?(?:0|[1-9][0-9]*)", tuple("-+0123456789")),
+    ("int", r"[-+]?[0-9]+|0o[0-7]+|0x[0-9a-fA-F]+", tuple("-+0123456789")),
     (
         "float",
         r"[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?|[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN)",
@@ -313,7 +313,9 @@ def _converted(kind: str, text: str, line: int) -> Any:
         return text.lower() == "true"
     if len(text) > MAX_DIGITS:
         raise _Problem(f"a number of more than {MAX_DIGITS} digits", line)
-    return int(text) if kind == "int" else float(text.lower().replace(".inf", "inf").replace(".nan", "nan"))
+    if kind == "int":
+        return int(text, 0 if text.startswith(("0o", "0x")) else 10)
+    return float(text.lower().replace(".inf", "inf").replace(".nan", "nan"))
 
 
 class _Dumper(yaml.SafeDumper):

@@ -1,4 +1,4 @@
-"""Segmenting images into a folder of pictures."""
+"""Segment images and write the results to a folder."""
 
 from __future__ import annotations
 
@@ -6,18 +6,16 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
+from typing_extensions import Unpack
 
-from vitrail.errors import DatasetError, PredictionError
-from vitrail.inference.api import iterate_predictions
+from vitrail.errors import PredictionError, VitrailError
 from vitrail.inference.prediction import Kind
-from vitrail.inference.sources.images import Picture, find_images
-from vitrail.recipes import Recipe
-from vitrail.runtime.device import Precision
+from vitrail.inference.predictor import Predictor, PredictorOptions, as_predictor
+from vitrail.inference.sources import Pictures, open_frames
 from vitrail.runtime.progress_bar import ProgressBar
 from vitrail.segmentors import Segmentor
 
-_SHOWN = 5
+_MAX_LISTED = 5
 
 
 class UnreadableImagesError(PredictionError):
@@ -26,7 +24,7 @@ class UnreadableImagesError(PredictionError):
     Attributes
     ----------
     records : list of dict
-        What `predict_files` returns, of all others.
+        What `predict_files` returns, for all other images.
     """
 
     def __init__(self, message: str, records: list[dict[str, Any]]) -> None:
@@ -35,29 +33,29 @@ class UnreadableImagesError(PredictionError):
 
 
 def predict_files(
-    model: Segmentor | str | Path,
-    images: Picture | Sequence[Picture],
+    model: Predictor | Segmentor | str | Path,
+    images: Pictures,
     output_dir: str | Path,
     *,
     kinds: Sequence[Kind] = ("overlay",),
     alpha: float = 0.5,
-    recipe: Recipe | str | Path | None = None,
-    overrides: Sequence[str] = (),
-    device: str | torch.device | None = None,
-    amp: Precision = "none",
+    **options: Unpack[PredictorOptions],
 ) -> list[dict[str, Any]]:
-    """Segment images and write the pictures; one image at a time is in memory.
+    """Segment images and write pictures; one batch of images at a time is in memory.
 
     Parameters
     ----------
-    model, images, recipe, overrides, device, amp
+    model, images
         As in `predict`.
     output_dir : path
-        The folder for the pictures, `<name of the image>_<kind>.png`.
+        The folder for the pictures, `<name of the image>_<kind>.png`. An image whose name is taken by another one of
+        this call gets a number appended.
     kinds : sequence of {"overlay", "colour", "index"}
         Which pictures; see `Prediction.save`.
     alpha : float
-        Share of the colours in overlays.
+        Opacity of the colours in overlays.
+    **options
+        The keyword arguments of `vitrail.Predictor`; none with a predictor.
 
     Returns
     -------
@@ -72,31 +70,47 @@ def predict_files(
         When model, recipe or images cannot be found.
     """
     folder = Path(output_dir)
-    sources = find_images(images)
+    frames = open_frames(images)
     failures: list[str] = []
 
-    def note_failure(name: str, error: DatasetError) -> None:
+    def note_failure(name: str, error: VitrailError) -> None:
         failures.append(str(error))
 
-    records = []
-    predictions = iterate_predictions(
-        model, sources, recipe=recipe, overrides=overrides, device=device, amp=amp, on_error=note_failure
-    )
-    with ProgressBar("predict", total=len(sources)) as bar:
+    records: list[dict[str, Any]] = []
+    names: set[str] = set()
+    predictions = as_predictor(model, options)(frames, on_error=note_failure)
+    with ProgressBar("predict", total=frames.num_frames) as bar:
         for number, prediction in enumerate(predictions):
-            name = prediction.id or f"image{number:04d}"
-            files = {kind: folder / f"{name}_{kind}.png" for kind in kinds}
+            name = _free_name(prediction.id or f"image{number:04d}", names)
+            files = {kind: _inside(folder, f"{name}_{kind}.png") for kind in kinds}
             for kind, path in files.items():
                 prediction.save(path, kind, alpha=alpha)
             bar.advance(1)
             records.append({**prediction.to_dict(), "files": {kind: str(path) for kind, path in files.items()}})
     if failures:
-        others = f" (the others are in {folder})" if records else ""
-        more = f"\n… and {len(failures) - _SHOWN} more" if len(failures) > _SHOWN else ""
-        raise UnreadableImagesError(
-            f"{len(failures)} of {len(sources)} images could not be read{others}:\n"
-            + "\n".join(failures[:_SHOWN])
-            + more,
-            records,
-        )
+        raise UnreadableImagesError(_failure_message(failures, len(records), folder), records)
     return records
+
+
+def _free_name(name: str, taken: set[str]) -> str:
+    """Return `name`, or `name-2`, `name-3`… when it is taken, and mark it as taken."""
+    free, number = name, 1
+    while free in taken:
+        number += 1
+        free = f"{name}-{number}"
+    taken.add(free)
+    return free
+
+
+def _inside(folder: Path, name: str) -> Path:
+    path = folder / name
+    if not path.resolve().is_relative_to(folder.resolve()):
+        raise PredictionError(f"the image name {name!r} leads out of the folder {folder}")
+    return path
+
+
+def _failure_message(failures: Sequence[str], written: int, folder: Path) -> str:
+    others = f" (the others are in {folder})" if written else ""
+    more = f"\n… and {len(failures) - _MAX_LISTED} more" if len(failures) > _MAX_LISTED else ""
+    listed = "\n".join(failures[:_MAX_LISTED])
+    return f"{len(failures)} of {written + len(failures)} images could not be read{others}:\n{listed}{more}"

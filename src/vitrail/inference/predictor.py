@@ -1,102 +1,207 @@
-"""From images to class indices: whole images or sliding windows, several scales, mirrored too, in bounded memory."""
+"""The predictor: a model that is ready to segment one image, a folder, or a stream that never ends."""
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator, Sequence
+import dataclasses
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Literal, TypedDict
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
+from torchvision import tv_tensors
 
-from vitrail.errors import ModelError, PredictionError
-from vitrail.inference.score_map import (
-    DenseMap,
-    FlippedMap,
-    Labels,
-    MeanMap,
-    Output,
-    ProbabilityMap,
-    ScoreMap,
-    argmax_at_size,
-    best_labels,
-    materialise,
-    resized,
-)
-from vitrail.inference.sliding import SlidingMap, window_starts
-from vitrail.recipes import EvalConfig
-from vitrail.runtime.device import Precision, autocast
-from vitrail.segmentors import Segmentor
-from vitrail.transforms import Normalize
+from vitrail.checkpoints import load
+from vitrail.datasets import benchmarks
+from vitrail.errors import ModelError, PredictionError, VitrailError
+from vitrail.inference.large_images import in_windows, window_side
+from vitrail.inference.prediction import Prediction
+from vitrail.inference.resolve import resolve_recipe
+from vitrail.inference.score_map import Labels
+from vitrail.inference.segmenter import Segmenter, Size
+from vitrail.inference.sources import Frame, FrameSource, Picture, Pictures, is_single, open_frames
+from vitrail.precision import Precision
+from vitrail.recipes import EvalConfig, Recipe, ResizeConfig
+from vitrail.runtime.device import autocast, pick_device
+from vitrail.segmentors import ModelCard, Segmentor
+from vitrail.transforms import EvalTransform, Normalize
 
-__all__ = ["Predictor", "argmax_at_size", "evaluating"]
+MAX_WHOLE_PIXELS = 4096 * 3072  # a camera's 12 megapixels; larger images go through the model in windows
 
-Size = tuple[int, int]
+OnError = Callable[[str, VitrailError], None]
+
+
+class PredictorOptions(TypedDict, total=False):
+    """The keyword arguments of `Predictor`, for functions that pass them on."""
+
+    settings: EvalConfig | None
+    recipe: Recipe | str | Path | None
+    overrides: Sequence[str]
+    device: str | torch.device | None
+    amp: Precision | None
+    channels_last: bool
+    batch_size: int | None
+    scores: bool
+    whole_pixels: int
+    resize: ResizeConfig | Literal["recipe"] | None
+    flip_pairs: Sequence[tuple[int, int]] | None
+    mean: Sequence[float] | None
+    std: Sequence[float] | None
+    trust_imports: bool
 
 
 class Predictor:
-    """Segments images with a model, the way an `EvalConfig` says.
+    """A model that is ready to segment images: built once, then used for any number of them.
 
-    One view of an image (one scale, mirrored or not) gives logits at the resolution of the head; they are resized to
-    the view, then to the size that is asked for, and only there averaged with the other views. With sliding windows
-    the overlapping windows of a view are averaged before. All of it happens in bands of rows: the scores of all classes
-    never exist for a whole large image at once, unless a head makes them so itself (one that overrides
-    `Head.predict`, such as mask classification).
+    `predictor.predict(image)` segments one image. `predictor(images)` is an iterator over the predictions of any
+    number of images: files, folders, patterns, pixels, or any iterable of them, also one that never ends. Images are
+    read when their turn comes, at most `batch_size` at a time, and predictions come in the order of the images.
 
-    Whole images pass through the model in one piece, whatever their size; one that is too large for the memory is not
-    cut up silently, since windows give other results: ask for `mode="slide"`.
+    A predictor can be used from several threads, as a server does: reading and drawing run side by side, the passes
+    through the model take turns. Do not train or change the model while a predictor uses it.
 
     Parameters
     ----------
-    model : Segmentor
-        Moved to the device; in evaluation mode while it predicts, in whatever mode it was afterwards.
-    settings : EvalConfig
-        Whole or windows, scales, mirroring, what is averaged, and how many images or windows go through the model
-        together. A scaled view is resized bilinearly, without antialiasing, to int(size × scale + 0.5).
-    device : torch.device
-        Where to compute.
-    amp : {"none", "bfloat16", "float16"}
-        Precision of the model; logits are float32 from the head on.
-    flip_pairs : sequence of (int, int)
-        Classes that change places in a mirrored image.
+    model : Segmentor, str or Path
+        A model, or what `vitrail.load` takes: a name, a file, an address. It is moved to the device; while it predicts
+        it is in evaluation mode, afterwards in the mode it had before.
+    settings : EvalConfig, optional
+        Whole images or windows, scales, flip, averaging; None takes the evaluation section of the recipe.
+    recipe : Recipe, str or Path, optional
+        Where settings, test-time resize, flip pairs and normalisation come from, as far as they are not given; None
+        takes the recipe that the model was trained with, and the defaults for a model that has none.
+    overrides : sequence of str
+        Changes to the recipe, such as "evaluation.flip=true".
+    device : str or torch.device, optional
+        None takes the best there is.
+    amp : {"none", "bfloat16", "float16"}, optional
+        Precision of the model; None takes `settings.amp`.
+    channels_last : bool
+        Whether images go through the model in the channels_last memory format, which is faster for convolutions.
+    batch_size : int, optional
+        Images of equal size, or windows, that go through the model together; None takes `settings.batch_size`.
+    scores : bool
+        Whether predictions carry the probability of each pixel's class.
+    whole_pixels : int
+        In predictions, images with more pixels than this, after the test-time resize, go through the model in windows
+        that overlap by a quarter, even when the settings say "whole". They are 2048 × 2048, or smaller where the
+        scores of all classes in one row of windows would take more than 10 GB. Memory then grows with the image
+        itself, its mask and that row alone.
+    resize : ResizeConfig, "recipe" or None
+        The test-time resize of predictions: "recipe" takes the recipe's, None keeps the size of the image.
+    flip_pairs : sequence of (int, int), optional
+        Classes that are exchanged when an image is flipped; None takes those of the recipe's dataset.
     mean, std : sequence of float, optional
-        What images in 0…255 are normalised with; None takes the model card's.
+        Normalisation of images in 0…255; None takes the model card's, or the recipe's for a model without a card.
+    trust_imports : bool
+        Let a model file import the modules that it names; see `vitrail.load`.
+
+    Attributes
+    ----------
+    model, settings, device, amp
+        As given, or as found.
 
     Raises
     ------
-    ModelError
-        When neither the model's card nor the arguments say how images are normalised.
+    VitrailError
+        When model or recipe cannot be found or read, when the device does not have the precision, or when nothing says
+        how images are normalised.
+
+    Examples
+    --------
+    >>> predictor = Predictor("fastscnn_camvid", device="cpu")
+    >>> predictor.predict("street.jpg").save("street_overlay.png")
+    >>> for prediction in predictor("photos/"):
+    ...     print(prediction.id, prediction.areas()[0].name)
     """
 
     def __init__(
         self,
-        model: Segmentor,
-        settings: EvalConfig,
+        model: Segmentor | str | Path,
+        settings: EvalConfig | None = None,
         *,
-        device: torch.device,
-        amp: Precision = "none",
-        flip_pairs: Sequence[tuple[int, int]] = (),
+        recipe: Recipe | str | Path | None = None,
+        overrides: Sequence[str] = (),
+        device: str | torch.device | None = None,
+        amp: Precision | None = None,
+        channels_last: bool = True,
+        batch_size: int | None = None,
+        scores: bool = False,
+        whole_pixels: int = MAX_WHOLE_PIXELS,
+        resize: ResizeConfig | Literal["recipe"] | None = "recipe",
+        flip_pairs: Sequence[tuple[int, int]] | None = None,
         mean: Sequence[float] | None = None,
         std: Sequence[float] | None = None,
+        trust_imports: bool = False,
     ) -> None:
-        if model.card is not None:
-            mean, std = mean or model.card.mean, std or model.card.std
-        if mean is None or std is None:
-            raise ModelError("the model has no card: set model.card, or pass the mean and std of its training images")
-        self.model = model.to(device)
-        self.settings = settings
-        self.device = device
-        self.amp = amp
-        self.flip_pairs = tuple(flip_pairs)
-        self.normalize = Normalize(mean, std).to(device)
+        self.device = pick_device(device)
+        if not isinstance(model, Segmentor):
+            model = load(model, device=self.device, trust_imports=trust_imports)
+        self.model = model.to(self.device)
+        left_to_recipe = settings is None or resize == "recipe" or flip_pairs is None
+        wanted = left_to_recipe or recipe is not None or bool(overrides)
+        chosen = _find_recipe(recipe, overrides, self.model.card) if wanted else None
+        self.settings = _with_batch_size(_find_settings(settings, chosen, overrides), batch_size)
+        self.amp: Precision = self.settings.amp if amp is None else amp
+        self.with_scores = scores
+        self.whole_pixels = whole_pixels
+        self._resize = _resize_transform(resize, chosen)
+        autocast(self.device, self.amp)  # raises now what it would raise at the first image
+        self._segmenter = Segmenter(
+            self.model,
+            self.settings,
+            self.device,
+            _normalisation(mean, std, self.model.card, chosen).to(self.device),
+            amp=self.amp,
+            flip_pairs=tuple(_recipe_flip_pairs(chosen) if flip_pairs is None else flip_pairs),
+            channels_last=channels_last,
+        )
+        self._lock = threading.Lock()
+
+    def __call__(self, images: Pictures, *, on_error: OnError | None = None) -> Iterator[Prediction]:
+        """Return an iterator over the predictions of images, one for each, in order.
+
+        Parameters
+        ----------
+        images
+            What `vitrail.inference.sources.open_frames` takes: files, folders, patterns and whatever else a frame
+            source opens, pixels in memory, or any iterable of them.
+        on_error : callable, optional
+            Called with the name and the error of an image that cannot be read, which is then left out. None raises the
+            error.
+
+        Raises
+        ------
+        PredictionError
+            When there is no image where one should be.
+        ModelError
+            When the model has no card, so that its classes are unknown.
+        """
+        return self._predictions(open_frames(images), _checked_card(self.model), on_error)
+
+    def predict(self, image: Picture) -> Prediction:
+        """Return the prediction of one image: a file, a PIL image, an array [H, W, 3] or a tensor [3, H, W].
+
+        Raises
+        ------
+        PredictionError
+            When `image` is a folder, a pattern or a batch: `predictor(images)` takes those.
+        VitrailError
+            When the image cannot be read.
+        """
+        if not is_single(image):
+            raise PredictionError("predict takes one image; for several, iterate over predictor(images)")
+        (prediction,) = self([image])
+        return prediction
 
     def segment(self, images: Sequence[Tensor], sizes: Sequence[Size] | None = None) -> list[Tensor]:
-        """Return the class indices of images.
+        """Return the class indices of image tensors, with neither test-time resize nor windows for large images.
 
         Parameters
         ----------
         images : sequence of Tensor [3, h, w]
-            RGB, uint8, on any device; equal sizes go through the model together.
+            RGB, uint8, on any device; images of equal size go through the model together.
         sizes : sequence of (int, int), optional
             Height and width of each result; None keeps those of the images.
 
@@ -108,160 +213,144 @@ class Predictor:
         Raises
         ------
         PredictionError
-            When an image is not uint8 [3, h, w], or an image in one piece does not fit into the device's memory.
+            When an image is not uint8 [3, h, w], or a whole image does not fit into the memory of the device.
         """
-        return [labels.mask for labels in self._labels(images, sizes, with_scores=False)]
+        with self._lock:
+            return [labels.mask for labels in self._segmenter.labels(images, sizes, with_scores=False)]
 
     def segment_with_scores(self, images: Sequence[Tensor], sizes: Sequence[Size] | None = None) -> list[Labels]:
         """Return the class indices of images as `segment` does, each with the probability of that class, [H, W]."""
-        return self._labels(images, sizes, with_scores=True)
+        with self._lock:
+            return self._segmenter.labels(images, sizes, with_scores=True)
 
     def scores(self, images: Sequence[Tensor], sizes: Sequence[Size] | None = None) -> list[Tensor]:
-        """Return the scores of all classes, [K, H, W] for each image: for images of which that fits into memory.
+        """Return the scores of all classes, [K, H, W] for each image; for images for which these fit into memory.
 
-        They are logits; probabilities where several views or windows were averaged as probabilities.
+        They are what the head declares as its output (logits, for most methods), or probabilities where several views
+        or windows were averaged as probabilities. Arguments as in `segment`.
         """
-        sizes = _checked_sizes(images, sizes)
-        result: dict[int, Tensor] = {}
-        with evaluating(self.model), torch.no_grad():
-            for index, scores in self._maps(images, sizes):
-                result[index] = materialise(scores)
-        return [result[index] for index in range(len(images))]
+        with self._lock:
+            return self._segmenter.scores(images, sizes)
 
-    def _labels(self, images: Sequence[Tensor], sizes: Sequence[Size] | None, *, with_scores: bool) -> list[Labels]:
-        sizes = _checked_sizes(images, sizes)
+    def _predictions(self, frames: FrameSource, card: ModelCard, on_error: OnError | None) -> Iterator[Prediction]:
+        for batch in _read_batches(frames, self.settings.batch_size, on_error):
+            labels = self._labels([image for _, image in batch])
+            for (frame, image), found in zip(batch, labels, strict=True):
+                yield Prediction(
+                    mask=found.mask.cpu().numpy(),
+                    classes=card.classes,
+                    palette=card.palette,
+                    image=image.cpu().permute(1, 2, 0).numpy(),
+                    id=frame.id,
+                    scores=None if found.scores is None else found.scores.cpu().numpy(),
+                )
+
+    def _labels(self, images: Sequence[Tensor]) -> list[Labels]:
+        """Return the labels of images [3, H, W] at their own sizes; large images go through the model in windows."""
+        inputs = [self._resize({"image": tv_tensors.Image(image)})["image"].as_subclass(Tensor) for image in images]
+        sizes = [(image.shape[1], image.shape[2]) for image in images]
+        by_side: dict[int, list[int]] = {}  # side of the windows, 0 for none, to the indices of the images
+        for index, image in enumerate(inputs):
+            side = window_side(image, self.settings, self.model.num_classes, self.whole_pixels)
+            by_side.setdefault(side, []).append(index)
         result: dict[int, Labels] = {}
-        with evaluating(self.model), torch.no_grad(), _memory_hint(images, self.settings):
-            for index, scores in self._maps(images, sizes):
-                result[index] = best_labels(scores, with_scores=with_scores)
+        for side, chosen in by_side.items():
+            segmenter = self._segmenter
+            if side:
+                segmenter = dataclasses.replace(segmenter, settings=in_windows(self.settings, side))
+            chosen_inputs, chosen_sizes = [inputs[index] for index in chosen], [sizes[index] for index in chosen]
+            with self._lock:
+                labels = segmenter.labels(chosen_inputs, chosen_sizes, with_scores=self.with_scores)
+            result.update(zip(chosen, labels, strict=True))
         return [result[index] for index in range(len(images))]
 
-    def _maps(self, images: Sequence[Tensor], sizes: Sequence[Size]) -> Iterator[tuple[int, ScoreMap]]:
-        """Yield each image's index and score map; a map must be used up before the next one is asked for."""
-        for group in _equal_sizes(images, 1 if self.settings.mode == "slide" else self.settings.batch_size):
-            batch = torch.stack([images[index].to(self.device, non_blocking=True) for index in group])
-            views = [view for scale in self.settings.scales for view in self._views(batch, scale)]
-            for position, index in enumerate(group):
-                yield index, self._mean([view[position] for view in views], sizes[index])
 
-    def _views(self, images: Tensor, scale: float) -> Iterator[list[ScoreMap]]:
-        """Yield the maps of a batch [B, 3, h, w] at one scale, then those of the mirrored batch."""
-        images = _scaled(images, scale)
-        yield self._view(images)
-        if self.settings.flip:
-            yield [FlippedMap(scores, self.flip_pairs) for scores in self._view(images.flip(-1))]
+def as_predictor(model: Predictor | Segmentor | str | Path, options: PredictorOptions) -> Predictor:
+    """Return `model` if it is a predictor, or a new predictor of it.
 
-    def _view(self, images: Tensor) -> list[ScoreMap]:
-        if self.settings.mode == "slide":
-            return [self._slide(image) for image in images]
-        size = (images.shape[-2], images.shape[-1])
-        return [self._resized(scores, size) for scores in self._head_maps(images)]
-
-    def _slide(self, image: Tensor) -> ScoreMap:
-        window, stride = self.settings.window, self.settings.stride
-        if window is None or stride is None:
-            raise PredictionError("sliding windows need evaluation.window and evaluation.stride")
-        return SlidingMap(
-            (image.shape[-2], image.shape[-1]),
-            window,
-            stride,
-            self._windows(image, window, stride),
-            num_classes=self.model.num_classes,
-            device=self.device,
-            output=self._averaged_output,
-        )
-
-    def _windows(self, image: Tensor, window: Size, stride: Size) -> Iterator[ScoreMap]:
-        """Yield the map of each window of an image [3, H, W], row by row."""
-        height, width = min(window[0], image.shape[-2]), min(window[1], image.shape[-1])
-        tops = window_starts(image.shape[-2], window[0], stride[0])
-        lefts = window_starts(image.shape[-1], window[1], stride[1])
-        corners = [(top, left) for top in tops for left in lefts]
-        for start in range(0, len(corners), self.settings.batch_size):
-            chunk = corners[start : start + self.settings.batch_size]
-            crops = torch.stack([image[:, top : top + height, left : left + width] for top, left in chunk])
-            for scores in self._head_maps(crops):
-                yield self._as_averaged(self._resized(scores, (height, width)))
-
-    def _head_maps(self, images: Tensor) -> list[ScoreMap]:
-        """Return the maps of images [B, 3, H, W], at the resolution of the head where it declares `resizes_late`."""
-        images = self.normalize(images).contiguous(memory_format=torch.channels_last)
-        head = self.model.head
-        with autocast(self.device, self.amp):
-            scores = head(self.model.backbone(images)) if head.resizes_late else self.model(images)
-        return [DenseMap(each, output=head.output) for each in scores.float().contiguous()]
-
-    @property
-    def _averaged_output(self) -> Output:
-        """What views and windows are averaged as."""
-        return "probabilities" if self.settings.average == "probabilities" else self.model.head.output
-
-    def _as_averaged(self, scores: ScoreMap) -> ScoreMap:
-        return scores if scores.output == self._averaged_output else ProbabilityMap(scores)
-
-    def _resized(self, scores: ScoreMap, size: Size) -> ScoreMap:
-        return resized(scores, size, align_corners=self.model.head.align_corners)
-
-    def _mean(self, views: Sequence[ScoreMap], size: Size) -> ScoreMap:
-        """Return the mean of one image's views at `size`."""
-        views = [self._resized(view, size) for view in views]
-        return views[0] if len(views) == 1 else MeanMap([self._as_averaged(view) for view in views])
-
-
-@contextlib.contextmanager
-def evaluating(model: torch.nn.Module) -> Iterator[None]:
-    """Put a model into evaluation mode for the length of a block, then every part of it back into the mode it had."""
-    training = [module for module in model.modules() if module.training]
-    model.eval()
-    try:
-        yield
-    finally:
-        for module in training:
-            module.training = True
-
-
-def _scaled(images: Tensor, scale: float) -> Tensor:
-    if scale == 1:
-        return images
-    size = [int(side * scale + 0.5) for side in images.shape[-2:]]
-    return F.interpolate(images.float(), size=size, mode="bilinear", align_corners=False)
-
-
-def _equal_sizes(images: Sequence[Tensor], batch_size: int) -> Iterator[list[int]]:
-    """Yield the indices of images of equal size, at most `batch_size` at a time."""
-    groups: dict[torch.Size, list[int]] = {}
-    for index, image in enumerate(images):
-        groups.setdefault(image.shape, []).append(index)
-    for group in groups.values():
-        for start in range(0, len(group), batch_size):
-            yield group[start : start + batch_size]
-
-
-def _checked_sizes(images: Sequence[Tensor], sizes: Sequence[Size] | None) -> Sequence[Size]:
-    for image in images:
-        if image.dtype != torch.uint8 or image.ndim != 3 or image.shape[0] != 3 or 0 in image.shape:
-            raise PredictionError(
-                f"an image must be uint8 RGB [3, height, width], not {image.dtype} {list(image.shape)}"
-            )
-    if sizes is None:
-        return [(image.shape[1], image.shape[2]) for image in images]
-    if len(sizes) != len(images):
-        raise PredictionError(f"{len(images)} images but {len(sizes)} sizes")
-    return sizes
-
-
-@contextlib.contextmanager
-def _memory_hint(images: Sequence[Tensor], settings: EvalConfig) -> Iterator[None]:
-    try:
-        yield
-    except torch.cuda.OutOfMemoryError as error:
-        largest = max((tuple(image.shape[1:]) for image in images), key=lambda size: size[0] * size[1])
-        remedy = (
-            "evaluation.mode=slide with evaluation.window and evaluation.stride"
-            if settings.mode == "whole"
-            else "a smaller evaluation.window"
-        )
+    Raises
+    ------
+    PredictionError
+        When options are given with a predictor, which has its own.
+    """
+    if not isinstance(model, Predictor):
+        return Predictor(model, **options)
+    if options:
         raise PredictionError(
-            f"the device's memory does not hold an image of {largest[0]} × {largest[1]} at "
-            f"evaluation.batch_size={settings.batch_size}: use a smaller batch, or {remedy}"
-        ) from error
+            f"{', '.join(options)} cannot be changed on a predictor that is built: build it with them, "
+            f"Predictor(model, {next(iter(options))}=…)"
+        )
+    return model
+
+
+def _read_batches(
+    frames: FrameSource, batch_size: int, on_error: OnError | None
+) -> Iterator[list[tuple[Frame, Tensor]]]:
+    batch: list[tuple[Frame, Tensor]] = []
+    for frame in frames:
+        try:
+            batch.append((frame, frame.read()))
+        except VitrailError as error:
+            if on_error is None:
+                raise
+            on_error(frame.id, error)
+        if len(batch) == batch_size:
+            yield batch
+            batch = []
+    if batch:
+        yield batch
+
+
+def _checked_card(model: Segmentor) -> ModelCard:
+    if model.card is None:
+        raise ModelError("the model has no card, so its classes are unknown: set model.card to a vitrail.ModelCard")
+    if len(model.card.classes) != model.num_classes:
+        raise ModelError(
+            f"the model has {model.num_classes} classes, but its card names {len(model.card.classes)}: they must agree"
+        )
+    return model.card
+
+
+def _find_recipe(recipe: Recipe | str | Path | None, overrides: Sequence[str], card: ModelCard | None) -> Recipe | None:
+    """Return the recipe to use; None when none is given and the card's describes only how the model is built."""
+    if recipe is None and not overrides and (card is None or "data" not in card.recipe):
+        return None
+    return resolve_recipe(recipe, overrides, card=card)
+
+
+def _find_settings(settings: EvalConfig | None, recipe: Recipe | None, overrides: Sequence[str]) -> EvalConfig:
+    if settings is None:
+        return recipe.evaluation if recipe else EvalConfig()
+    ignored = [override for override in overrides if override.startswith("evaluation.")]
+    if ignored:
+        raise PredictionError(f"settings are given, so the override {ignored[0]} has no effect: give one of them")
+    return settings
+
+
+def _with_batch_size(settings: EvalConfig, batch_size: int | None) -> EvalConfig:
+    if batch_size is None:
+        return settings
+    if batch_size < 1:
+        raise PredictionError(f"batch_size must be at least 1, not {batch_size}")
+    return settings.model_copy(update={"batch_size": batch_size})
+
+
+def _resize_transform(resize: ResizeConfig | Literal["recipe"] | None, recipe: Recipe | None) -> EvalTransform:
+    if resize == "recipe":
+        resize = recipe.data.eval_resize if recipe else None
+    return EvalTransform(size=None, keep_ratio=True) if resize is None else EvalTransform(**resize.model_dump())
+
+
+def _recipe_flip_pairs(recipe: Recipe | None) -> Sequence[tuple[int, int]]:
+    benchmark = benchmarks().get(recipe.data.dataset) if recipe is not None else None
+    return benchmark.flip_pairs if benchmark is not None else ()
+
+
+def _normalisation(
+    mean: Sequence[float] | None, std: Sequence[float] | None, card: ModelCard | None, recipe: Recipe | None
+) -> Normalize:
+    known = card or (recipe.data if recipe else None)
+    mean, std = mean or (known.mean if known else None), std or (known.std if known else None)
+    if mean is None or std is None:
+        raise ModelError("the model has no card: set model.card, or pass the mean and std of its training images")
+    return Normalize(mean, std)

@@ -303,25 +303,6 @@ def _band_rows(scores: ScoreMap) -> int:
     return max(_MIN_BAND_ROWS, band // (4 * scores.num_classes * scores.size[1]))
 
 
-def argmax_at_size(logits: Tensor, size: tuple[int, int], *, align_corners: bool = False) -> Tensor:
-    """Return `interpolate(logits, size).argmax(0)` without making the resized logits.
-
-    Parameters
-    ----------
-    logits : Tensor [K, h, w]
-    size : (int, int)
-        Height and width of the result.
-    align_corners : bool
-        The meaning it has in `torch.nn.functional.interpolate`.
-
-    Returns
-    -------
-    Tensor [H, W]
-        Class indices, uint8 for up to 255 classes.
-    """
-    return best_labels(resized(DenseMap(logits), size, align_corners=align_corners)).mask
-
-
 def resized(source: ScoreMap, size: tuple[int, int], *, align_corners: bool) -> ScoreMap:
     """Return `source` at `size`; a map that already has the size is returned as it is."""
     return source if source.size == size else ResizedMap(source, size, align_corners=align_corners)

@@ -91,7 +91,7 @@ class QueryDecoder(nn.Module):
         position = sine_position_encoding(height, width, channels, like=x)
         memory = x.flatten(2).transpose(1, 2)
         memory_key = (x + position).flatten(2).transpose(1, 2)
-        query_position = self.queries.weight.expand(len(x), -1, -1)
+        query_position = self.queries.weight.expand(x.shape[0], -1, -1)
         queries = torch.zeros_like(query_position)
         states = []
         for layer in self.layers:

@@ -9,9 +9,15 @@ from torch import Tensor
 from torch.nn import functional as F
 
 
+def _is_exporting() -> bool:
+    """Return whether the model is being exported: then a comparison of sizes would tie the program to these sizes."""
+    is_exporting = getattr(torch.compiler, "is_exporting", None)  # since torch 2.7
+    return bool(is_exporting and is_exporting())
+
+
 def resize(x: Tensor, size: Sequence[int], *, align_corners: bool = False) -> Tensor:
     """Resize a map [B, C, h, w] bilinearly to `size` (H, W); returns the map itself when it already has that size."""
-    if tuple(x.shape[-2:]) == tuple(size):
+    if not _is_exporting() and tuple(x.shape[-2:]) == tuple(size):
         return x
     return F.interpolate(x, size=tuple(size), mode="bilinear", align_corners=align_corners)
 

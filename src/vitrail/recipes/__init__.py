@@ -4,6 +4,7 @@ from vitrail.recipes.load import dump_recipe, list_recipes, load_recipe, model_f
 from vitrail.recipes.schema import (
     AugmentationConfig,
     AugmentConfig,
+    AuxiliaryConfig,
     DataConfig,
     EvalConfig,
     LoggerConfig,
@@ -19,11 +20,12 @@ from vitrail.recipes.schema import (
     TrainConfig,
     WarmupConfig,
 )
-from vitrail.recipes.validate import recipe_from_dict
+from vitrail.recipes.validate import model_config_from_dict, recipe_from_dict
 
 __all__ = [
     "AugmentConfig",
     "AugmentationConfig",
+    "AuxiliaryConfig",
     "DataConfig",
     "EvalConfig",
     "LoggerConfig",
@@ -41,6 +43,7 @@ __all__ = [
     "dump_recipe",
     "list_recipes",
     "load_recipe",
+    "model_config_from_dict",
     "model_file_recipe",
     "override_recipe",
     "recipe_from_dict",

@@ -24,6 +24,7 @@ YAML_SUFFIXES = (".yaml", ".yml")
 # Section, the key that names what is built, and the arguments it is built with.
 _ARGUMENTS = (
     ("model", "segmentor", "options"),
+    ("model", "segmentor", "auxiliary"),
     ("model", "backbone", "backbone_options"),
     ("data", "dataset", "options"),
     ("optimizer", "name", "options"),
@@ -126,8 +127,9 @@ def merge(fragments: Iterable[Fragment]) -> dict[str, Any]:
     """Merge fragments: mappings key by key, everything else replaced by what comes later.
 
     Two things are dropped rather than merged: a run's length in one unit, where a later fragment gives it in the
-    other, and the arguments of a method, backbone, dataset, optimizer or schedule, where a later fragment names
-    another. `imports` are joined rather than replaced: a base needs its own, whatever builds on it.
+    other, and the arguments of a method (its auxiliary heads too, but not their losses), backbone, dataset, optimizer
+    or schedule, where a later fragment names another. `imports` are joined rather than replaced: a base needs its own,
+    whatever builds on it.
     """
     merged: dict[str, Any] = {}
     imports: dict[str, None] = {}
@@ -158,7 +160,9 @@ def _drop_arguments(section: Any, later: Any, key: str, arguments: str) -> None:
     if not isinstance(section, dict) or not isinstance(later, Mapping):
         return
     if key in section and key in later and section[key] != later[key]:
-        section.pop(arguments, None)
+        dropped = section.pop(arguments, None)
+        if arguments == "auxiliary" and isinstance(dropped, Mapping) and "losses" in dropped:
+            section[arguments] = {"losses": dropped["losses"]}  # of the task, not of the method
 
 
 def merge_into(target: dict[str, Any], values: Mapping[str, Any]) -> None:

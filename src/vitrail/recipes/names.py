@@ -6,9 +6,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from vitrail.errors import RecipeError, VitrailError
+from vitrail.errors import RecipeError, VitrailError, nearest
 from vitrail.recipes.compose import Fragment
-from vitrail.recipes.schema import Recipe
+from vitrail.recipes.schema import DataConfig, Recipe
 from vitrail.registry import check_arguments, find_registry
 
 Path = tuple[str | int, ...]
@@ -38,7 +38,7 @@ NAMED = (
     Named("segmentor", ("model",), name="segmentor"),
     Named("backbone", ("model",), name="backbone", options="backbone_options"),
     Named("loss", ("model", "losses", "*")),
-    Named("loss", ("model", "aux_losses", "*")),
+    Named("loss", ("model", "auxiliary", "losses", "*")),
     Named("dataset", ("data",), name="dataset"),
     Named("optimizer", ("optimizer",)),
     Named("schedule", ("schedule",)),
@@ -67,12 +67,32 @@ def wrong_names(recipe: Recipe, fragments: Sequence[Fragment]) -> Iterator[tuple
             continue
         for path, section in _sections(values, named.section):
             yield from _wrong(named, path, section, values)
+    yield from _wrong_splits(recipe.data, fragments)
 
 
 def _written_by_author(named: Named, fragments: Sequence[Fragment]) -> bool:
-    above = named.section[: named.section.index("*")] if "*" in named.section else None
-    keys = [above] if above is not None else [(*named.section, named.name), (*named.section, named.options)]
+    if "*" in named.section:
+        return _author_gives(fragments, named.section[: named.section.index("*")])
+    return _author_gives(fragments, (*named.section, named.name), (*named.section, named.options))
+
+
+def _author_gives(fragments: Sequence[Fragment], *keys: Path) -> bool:
     return any(fragment.holds(key) for fragment in fragments if fragment.origin == "author" for key in keys)
+
+
+def _wrong_splits(data: DataConfig, fragments: Sequence[Fragment]) -> Iterator[tuple[Path, str]]:
+    """Yield the splits that the dataset does not have; a dataset whose splits are not described is not checked."""
+    keys = ("train_split", "eval_split")
+    if not _author_gives(fragments, *(("data", key) for key in ("dataset", *keys))):
+        return
+    registry = find_registry("dataset")
+    benchmark = registry[data.dataset].benchmark if data.dataset in registry else None
+    splits = benchmark.splits if benchmark is not None else {}
+    for key in keys:
+        split = getattr(data, key)
+        if splits and split not in splits:
+            problem = f"dataset {data.dataset!r} has no split {split!r}.{nearest(split, splits)}"
+            yield ("data", key), f"{problem} It has: {', '.join(splits)}."
 
 
 def _sections(values: Any, keys: Sequence[str], path: Path = ()) -> Iterator[tuple[Path, Mapping[str, Any]]]:
@@ -99,7 +119,7 @@ def _wrong(
         yield (*path, named.name), str(error)
         return
     for option, value in (section.get(named.options) or {}).items():
-        problem = _wrong_option(entry, f"{named.kind} {name!r}", option, value)
+        problem = _wrong_option(entry, named.kind, name, option, value)
         if problem is not None:
             yield (*path, named.options, option), problem
 
@@ -114,9 +134,12 @@ def _entry(kind: str, name: str) -> Any:
 
 
 def _wrong_option(entry: Any, what: str, option: str, value: Any) -> str | None:
-    """Return the problem with an option of an entry, which is a builder or has one as an attribute; or None."""
+    """Return the problem with an option of an entry: a method, a builder, or what has one as an attribute; or None."""
     try:
-        check_arguments(getattr(entry, "builder", entry), {option: value}, what, RecipeError)
-    except RecipeError as error:
+        if hasattr(entry, "check_options"):
+            entry.check_options(what, {option: value})
+        else:
+            check_arguments(getattr(entry, "builder", entry), {option: value}, what, RecipeError)
+    except VitrailError as error:
         return str(error)
     return None

@@ -8,6 +8,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
+from vitrail.precision import Precision
+
 
 def _plain(value: dict[str, Any]) -> dict[str, Any]:
     """Refuse what JSON and YAML cannot hold, or not without harm; options go into model files."""
@@ -85,6 +87,27 @@ class LossConfig(Section):
     options: Options = {}
 
 
+class AuxiliaryConfig(Section):
+    """Changes to the auxiliary heads that the segmentor was published with; None keeps the segmentor's own value.
+
+    The keys are those of `vitrail.Auxiliary`, and `losses`.
+    """
+
+    weight: Factor | None = Field(None, description="Of each head's loss; 0 builds no auxiliary heads.")
+    maps: tuple[int, ...] | None = Field(None, min_length=1, description="Indices of feature maps, 0 for the finest.")
+    channels: tuple[Channels, ...] | None = Field(None, description="One number for each map, or one for all.")
+    num_convs: int | None = Field(None, ge=0, le=100)
+    kernel_size: Pixels | None = None
+    concat_input: bool | None = None
+    upsample: Pixels | None = None
+    dropout: Fraction | None = None
+    dilation: Pixels | None = None
+    leaky: bool | None = None
+    losses: tuple[LossConfig, ...] | None = Field(
+        None, description="Of each head, before its weight; None takes the losses of the model."
+    )
+
+
 class ModelConfig(Section):
     """The segmentor: arguments of `vitrail.create_model`."""
 
@@ -95,11 +118,9 @@ class ModelConfig(Section):
     in_channels: Channels = 3
     num_classes: Channels | None = Field(None, description="None takes the number of classes of the dataset.")
     backbone_options: Options = {}
-    options: Options = Field({}, description="Keyword arguments of the segmentor's builder.")
+    options: Options = Field({}, description="Keyword arguments of the segmentor's head.")
     losses: tuple[LossConfig, ...] = (LossConfig(),)
-    aux_losses: tuple[LossConfig, ...] | None = Field(
-        None, description="Of the auxiliary heads, before the weight that the options give them; None takes losses."
-    )
+    auxiliary: AuxiliaryConfig = AuxiliaryConfig()
 
 
 class ResizeConfig(Section):
@@ -231,7 +252,7 @@ class TrainConfig(Section):
     batch_size: Count = Field(16, description="Images in one optimizer step, over all processes and accumulation.")
     accumulate: Count = Field(1, description="Parts in which a batch goes through the model.")
     seed: int = Field(0, ge=0, lt=2**63)
-    amp: Literal["none", "bfloat16", "float16"] = "none"
+    amp: Precision = Field("none", description="Precision of training; evaluation.amp is that of evaluation.")
     clip_grad_norm: Positive | None = None
     ema: Fraction | None = Field(None, description="Decay of the moving average of the weights, such as 0.999.")
     strategy: StrategyConfig = Field(
@@ -289,6 +310,9 @@ class EvalConfig(Section):
         "probabilities", description="What multi-scale, flipped and overlapping predictions are averaged as."
     )
     batch_size: Count = Field(1, description="Images of equal size, or windows, that go through the model together.")
+    amp: Precision = Field(
+        "none", description="Precision of evaluation and prediction, within training too; published figures are 'none'."
+    )
 
     @model_validator(mode="after")
     def _window(self) -> EvalConfig:

@@ -14,7 +14,7 @@ from vitrail.errors import PluginError, RecipeError
 from vitrail.plugins import import_plugins, missing_message, missing_plugins
 from vitrail.recipes.compose import Fragment
 from vitrail.recipes.names import wrong_names
-from vitrail.recipes.schema import Recipe
+from vitrail.recipes.schema import ModelConfig, Recipe
 
 Path = Sequence[str | int]
 
@@ -75,13 +75,30 @@ def _import(recipe: Recipe, fragments: Sequence[Fragment], trust: bool) -> None:
     import_plugins(recipe.imports, source)
 
 
-def _messages(error: ValidationError, fragments: Sequence[Fragment]) -> Iterator[str]:
-    """Return one message for each key that is wrong; the members of a union are reported together."""
+def model_config_from_dict(data: Mapping[str, Any]) -> ModelConfig:
+    """Check the model section of a recipe, given as plain data, and return it.
+
+    Raises
+    ------
+    RecipeError
+        As `recipe_from_dict`.
+    """
+    try:
+        return ModelConfig.model_validate(dict(data))
+    except ValidationError as error:
+        raise RecipeError("\n".join(_messages(error, (), ("model",)))) from error
+
+
+def _messages(error: ValidationError, fragments: Sequence[Fragment], inside: tuple[str, ...] = ()) -> Iterator[str]:
+    """Return one message for each key that is wrong; the members of a union are reported together.
+
+    `inside` is the path of the section that was checked, where it is not the whole recipe.
+    """
     by_key: dict[str, list[ErrorDetails]] = {}
     for detail in error.errors(include_url=False):
-        by_key.setdefault(_dotted(_in_schema(detail["loc"])[0]), []).append(detail)
+        by_key.setdefault(_dotted(_in_schema((*inside, *detail["loc"]))[0]), []).append(detail)
     for key, details in by_key.items():
-        path, section = _in_schema(details[0]["loc"])
+        path, section = _in_schema((*inside, *details[0]["loc"]))
         missing = details[0]["type"] == "missing"
         where = _where(path[:-1] if missing else path, fragments)
         yield f"{where}{key + ': ' if key else ''}{_message(path, section, details)}"

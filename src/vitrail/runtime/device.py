@@ -1,16 +1,15 @@
-"""Where to compute, and in which precision."""
+"""Device, memory format and precision of a computation."""
 
 from __future__ import annotations
 
 import contextlib
-from typing import Literal
 
 import torch
 
-from vitrail.errors import DeviceError
+from vitrail.errors import DeviceError, nearest
+from vitrail.precision import PRECISIONS, Precision
 from vitrail.runtime.distributed import local_rank
 
-Precision = Literal["none", "bfloat16", "float16"]
 _DTYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
@@ -20,14 +19,14 @@ def pick_device(name: str | torch.device | None = None) -> torch.device:
     Parameters
     ----------
     name : str or torch.device, optional
-        Such as "cuda:1". None takes the best there is: CUDA, then Apple's MPS, then the CPU. Under `torchrun`, "cuda"
-        without a number is the one numbered as this process is on its machine, and MPS, which cannot communicate, is
-        not taken by itself.
+        Such as "cuda:1". None takes the best available device: CUDA, then Apple's MPS, then the CPU. Under `torchrun`,
+        "cuda" without a number is the one with the local rank of this process, and MPS, which has no collective
+        communication, is only taken when it is named.
 
     Raises
     ------
     DeviceError
-        When there is no such device.
+        When the device is not available.
     """
     if name is None:
         name = _best()
@@ -45,16 +44,16 @@ def pick_device(name: str | torch.device | None = None) -> torch.device:
 
 
 def memory_layout(channels_last: bool | None, device: torch.device) -> torch.memory_format:
-    """Return how images and weights lie in memory while a model is trained.
+    """Return the memory format of images and weights in training.
 
     Parameters
     ----------
     channels_last : bool or None
-        Whether the channels of a pixel lie side by side. None says so but on the CPU: it predicts faster that way too,
-        but takes up to a quarter longer for a training step (`benchmarks/methods.py --channels-last`), as the gradients
-        of weights are computed and copied in another layout.
+        Whether to use channels_last. None uses it everywhere but on the CPU, where prediction is faster with it too,
+        but a training step takes up to a quarter longer (`benchmarks/methods.py --channels-last`), as the gradients of
+        weights are computed and copied in another format.
     device : torch.device
-        Where the model is trained.
+        The device that the model is trained on.
     """
     if channels_last is None:
         channels_last = device.type != "cpu"
@@ -62,24 +61,26 @@ def memory_layout(channels_last: bool | None, device: torch.device) -> torch.mem
 
 
 def autocast(device: torch.device, amp: Precision) -> contextlib.AbstractContextManager[object]:
-    """Return a context in which the operations that bear it run in half precision.
+    """Return a context in which the operations that tolerate it run in half precision.
 
     Parameters
     ----------
     device : torch.device
-        Where the operations run.
+        The device of the operations.
     amp : {"none", "bfloat16", "float16"}
         "none" leaves everything in float32.
 
     Raises
     ------
     DeviceError
-        When the device has no such precision.
+        When the precision is unknown, or the device does not have it.
     """
+    if amp not in PRECISIONS:
+        raise DeviceError(f"unknown amp={amp!r}.{nearest(str(amp), PRECISIONS)} Known: {', '.join(PRECISIONS)}.")
     if amp == "none":
         return contextlib.nullcontext()
     if amp == "bfloat16" and device.type == "cuda" and not torch.cuda.is_bf16_supported():
-        raise DeviceError(f"{torch.cuda.get_device_name(device)} has no bfloat16; use train.amp=float16 or none")
+        raise DeviceError(f"{torch.cuda.get_device_name(device)} has no bfloat16; use amp=float16 or amp=none")
     return torch.amp.autocast(device.type, dtype=_DTYPES[amp])
 
 

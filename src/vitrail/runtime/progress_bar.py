@@ -1,4 +1,4 @@
-"""A progress bar for people at a terminal."""
+"""Progress bar in the terminal."""
 
 from __future__ import annotations
 
@@ -11,17 +11,19 @@ from vitrail.runtime.distributed import is_main
 
 
 class ProgressBar:
-    """A bar with images per second and the time left; silent in helper processes and when stderr is no terminal.
+    """A progress bar with images per second and remaining time; hidden on other ranks than 0 and without a terminal.
 
     Parameters
     ----------
     title : str
-        Stands before the bar.
-    total, done : int
-        Images in all, and how many of them lie behind.
+        Shown before the bar.
+    total : int or None
+        Number of images; None when it is unknown.
+    done : int
+        Number of images that are done already.
     """
 
-    def __init__(self, title: str, *, total: int, done: int = 0) -> None:
+    def __init__(self, title: str, *, total: int | None, done: int = 0) -> None:
         self._bar = tqdm(
             total=total,
             initial=done,
@@ -34,11 +36,11 @@ class ProgressBar:
         )
 
     def advance(self, images: int) -> None:
-        """Move the bar on."""
+        """Add finished images to the bar."""
         self._bar.update(images)
 
     def note(self, **figures: str) -> None:
-        """Show figures behind the bar."""
+        """Show values after the bar."""
         self._bar.set_postfix(figures, refresh=False)
 
     def __enter__(self) -> ProgressBar:

@@ -1,60 +1,205 @@
-"""From the model section of a recipe, as plain data, to a segmentor."""
+"""Build segmentors: by the name of a method, or from the model section of a recipe."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from torch import nn
 
+from vitrail.backbones import Backbone, create_backbone
 from vitrail.errors import ModelError
 from vitrail.losses import create_criterion
-from vitrail.segmentors import Segmentor, create_model
+from vitrail.recipes.schema import LossConfig, ModelConfig
+from vitrail.registry import keyword_arguments
+from vitrail.segmentors.auxiliary import Auxiliary
+from vitrail.segmentors.card import ModelCard
+from vitrail.segmentors.fcn import FCNHead
+from vitrail.segmentors.method import SEGMENTORS, Method
+from vitrail.segmentors.segmentor import Criterion, FeatureMaps, Head, Segmentor
 
 
-def build_model(model_config: Mapping[str, Any], num_classes: int) -> Segmentor:
-    """Build the segmentor that a recipe describes, with the recipe's criterion.
+def create_model(
+    name: str,
+    backbone: str | Backbone | None = None,
+    num_classes: int = 19,
+    *,
+    pretrained: bool | str | Path = False,
+    output_stride: int | None = None,
+    in_channels: int = 3,
+    backbone_options: Mapping[str, Any] | None = None,
+    auxiliary: Auxiliary | None = None,
+    criterion: Criterion | None = None,
+    auxiliary_criterion: Criterion | None = None,
+    card: ModelCard | None = None,
+    **options: Any,
+) -> Segmentor:
+    """Build a segmentor by name.
 
     Parameters
     ----------
-    model_config : mapping
-        The recipe's model section as plain data (`recipe.model.model_dump()`); keys that are missing have the defaults
-        of `vitrail.recipes.ModelConfig`.
+    name : str
+        A name of `list_segmentors()`.
+    backbone : str, Backbone or None
+        A name of `list_backbones()`, a backbone that is already built, or None for the one the method was published
+        with (at the output stride it was published with, unless `output_stride` is given).
     num_classes : int
-        K, the number of classes; the caller decides between the section's own and the dataset's.
+        K, the number of classes.
+    pretrained, output_stride, in_channels
+        Passed to `create_backbone`; not allowed with a backbone that is already built.
+    backbone_options : mapping, optional
+        Further keyword arguments of the backbone's builder.
+    auxiliary : Auxiliary, optional
+        The auxiliary heads; None takes those the method was published with, `Auxiliary(weight=0)` builds none.
+    criterion, auxiliary_criterion, card
+        Passed to `Segmentor`.
+    **options
+        Keyword arguments of the method's head.
 
     Returns
     -------
     Segmentor
-        With fresh weights (the backbone's pretrained ones where the section asks for them).
+        With fresh weights (the backbone's pretrained ones where asked for).
 
     Raises
     ------
     ModelError
-        For a segmentor, backbone, loss or argument that does not exist, and for `aux_losses` of a model without
-        auxiliary heads.
+        For an unknown name or argument (the message suggests the nearest known one), and for an auxiliary head on a
+        feature map that the backbone does not have.
+
+    Examples
+    --------
+    >>> model = create_model("pspnet", backbone="resnet50c", num_classes=150, output_stride=8, channels=512)
     """
-    model = create_model(
-        model_config["segmentor"],
-        backbone=model_config.get("backbone"),
-        num_classes=num_classes,
-        pretrained=model_config.get("pretrained", False),
-        output_stride=model_config.get("output_stride"),
-        in_channels=model_config.get("in_channels", 3),
-        backbone_options=model_config.get("backbone_options"),
-        **model_config.get("options", {}),
+    method = SEGMENTORS[name]
+    method.check_options(f"segmentor {name!r}", options)
+    if num_classes < 1:
+        raise ModelError(f"num_classes must be at least 1, not {num_classes}")
+    if isinstance(backbone, Backbone):
+        if pretrained or output_stride is not None or in_channels != 3 or backbone_options:
+            raise ModelError("options of the backbone cannot be given with a backbone that is already built")
+    else:
+        if backbone is None and output_stride is None:
+            output_stride = method.output_stride
+        backbone = create_backbone(
+            backbone or method.backbone,
+            pretrained=pretrained,
+            output_stride=output_stride,
+            in_channels=in_channels,
+            **(backbone_options or {}),
+        )
+    return Segmentor(
+        *_parts(method, backbone, num_classes, options, method.auxiliary if auxiliary is None else auxiliary),
+        criterion=criterion,
+        auxiliary_criterion=auxiliary_criterion,
+        card=card,
     )
-    model.criterion = _criterion(model_config.get("losses", ({"name": "cross_entropy"},)))
-    auxiliary = model_config.get("aux_losses")
-    if auxiliary is not None:
-        if not model.auxiliary:
-            raise ModelError(
-                f"aux_losses are for auxiliary heads, and this {model_config['segmentor']} has none: "
-                "leave them out, or raise the auxiliary heads' weight above 0"
-            )
-        model.auxiliary_criterion = _criterion(auxiliary)
-    return model
 
 
-def _criterion(terms: Sequence[Mapping[str, Any]]) -> nn.Module:
-    return create_criterion([(term["name"], term.get("weight", 1.0), term.get("options", {})) for term in terms])
+def build_model(config: ModelConfig, num_classes: int, *, card: ModelCard | None = None) -> Segmentor:
+    """Build the segmentor that the model section of a recipe describes.
+
+    Parameters
+    ----------
+    config : ModelConfig
+        The model section.
+    num_classes : int
+        K, the number of classes; the caller decides between the section's own and the dataset's.
+    card : ModelCard, optional
+        The model's card.
+
+    Returns
+    -------
+    Segmentor
+        With fresh weights (the backbone's pretrained ones where the section asks for them) and the section's losses.
+
+    Raises
+    ------
+    ModelError
+        For a segmentor, backbone, loss or argument that does not exist, and where `create_model` raises it.
+    """
+    method = SEGMENTORS[config.segmentor]
+    method.check_options(f"segmentor {config.segmentor!r}", config.options)
+    losses = config.auxiliary.losses
+    return create_model(
+        config.segmentor,
+        config.backbone,
+        num_classes,
+        pretrained=config.pretrained,
+        output_stride=config.output_stride,
+        in_channels=config.in_channels,
+        backbone_options=config.backbone_options,
+        auxiliary=described_auxiliary(config),
+        criterion=_criterion(config.losses),
+        auxiliary_criterion=None if losses is None else _criterion(losses),
+        card=card,
+        **config.options,
+    )
+
+
+def described_auxiliary(config: ModelConfig) -> Auxiliary:
+    """Return the auxiliary heads of a recipe: those of the method, with what `model.auxiliary` changes.
+
+    Raises
+    ------
+    ModelError
+        For an unknown method, for changes to auxiliary heads that the method does not have, and for impossible ones.
+    """
+    method = SEGMENTORS[config.segmentor]
+    given = config.auxiliary.model_dump(exclude_none=True)
+    if given and method.auxiliary.weight == 0 and "weight" not in given:
+        raise ModelError(
+            f"model.auxiliary gives {', '.join(given)}, but {config.segmentor!r} has no auxiliary heads of its own: "
+            "also give model.auxiliary.weight (0.4 is usual) to add some, or leave the section out"
+        )
+    given.pop("losses", None)
+    return replace(method.auxiliary, **given)
+
+
+def _parts(
+    method: Method, backbone: Backbone, num_classes: int, options: Mapping[str, Any], auxiliary: Auxiliary
+) -> tuple[Backbone, Head, list[tuple[Head, float]]]:
+    """Return the backbone as the method reads it, the head, and the auxiliary heads with their weights."""
+    backbone = method.head.wrap_backbone(backbone, **_taken(method.head.wrap_backbone, options))
+    maps = FeatureMaps(tuple(backbone.channels), tuple(backbone.strides))
+    head = method.head(maps, num_classes, **_taken(method.head, options))
+    return backbone, head, _auxiliary_heads(auxiliary, maps, head, options)
+
+
+def _taken(builder: Callable[..., Any], options: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: options[name] for name in keyword_arguments(builder) if name in options}
+
+
+def _auxiliary_heads(
+    auxiliary: Auxiliary, maps: FeatureMaps, head: Head, options: Mapping[str, Any]
+) -> list[tuple[Head, float]]:
+    """Build the auxiliary heads that accompany `head`, which was built with `options`."""
+    own = {name: parameter.default for name, parameter in keyword_arguments(type(head)).items()} | dict(options)
+    shared: dict[str, Any] = {}
+    for name in ("dropout", "dilation", "leaky"):
+        value = getattr(auxiliary, name)
+        if value is not None or name in own:
+            shared[name] = own[name] if value is None else value
+    heads: list[tuple[Head, float]] = []
+    for index, channels in auxiliary.heads:
+        maps.check_index(index, "auxiliary.maps")
+        fcn = FCNHead(
+            maps,
+            head.num_classes,
+            index=index,
+            channels=channels,
+            num_convs=auxiliary.num_convs,
+            kernel_size=auxiliary.kernel_size,
+            concat_input=auxiliary.concat_input,
+            upsample=auxiliary.upsample,
+            align_corners=head.align_corners,
+            **shared,
+        )
+        heads.append((fcn, auxiliary.weight))
+    return heads
+
+
+def _criterion(terms: Sequence[LossConfig]) -> nn.Module:
+    return create_criterion([(term.name, term.weight, term.options) for term in terms])

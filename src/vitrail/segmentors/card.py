@@ -1,4 +1,4 @@
-"""Model card: everything about a trained model except its weights."""
+"""Metadata of a trained model: classes, colours, normalisation and origin."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 @dataclass(frozen=True)
 class ModelCard:
-    """Everything that prediction needs besides the weights, and where the model comes from.
+    """Metadata that prediction needs besides the weights, and where the model comes from.
 
     Attributes
     ----------
@@ -17,7 +17,7 @@ class ModelCard:
     palette : tuple of (int, int, int)
         One RGB colour (0…255) per class.
     mean, std : tuple of float
-        What images in RGB, 0…255, are normalised with: `(image - mean) / std`.
+        Normalisation of RGB images, 0…255: `(image - mean) / std`.
     recipe : dict
         The resolved recipe that built the model, as plain data.
     name, source, license : str

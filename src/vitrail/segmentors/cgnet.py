@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from vitrail.backbones import Backbone
 from vitrail.segmentors.fcn import FCNHead
-from vitrail.segmentors.segmentor import Segmentor, register_segmentor
+from vitrail.segmentors.method import register_segmentor
+from vitrail.segmentors.segmentor import FeatureMaps
 
 
 @register_segmentor("cgnet", backbone="cgnet_m3n21")
-def cgnet(backbone: Backbone, num_classes: int, *, dropout: float = 0.0, align_corners: bool = False) -> Segmentor:
-    """Build a context guided network (Wu et al., IEEE TIP 2020, arXiv:1811.08201).
+class CGNetHead(FCNHead):
+    """Context guided network (Wu et al., IEEE TIP 2020, arXiv:1811.08201).
+
+    A classifier on the last feature map of an encoder that gathers context itself.
 
     Parameters
     ----------
-    backbone : Backbone
-        The encoder.
+    maps : FeatureMaps
+        The backbone's feature maps; the head reads the last.
     num_classes : int
         K, the number of classes.
     dropout : float
@@ -22,5 +24,8 @@ def cgnet(backbone: Backbone, num_classes: int, *, dropout: float = 0.0, align_c
     align_corners : bool
         How the logits are resized to the image.
     """
-    head = FCNHead(backbone.channels[-1], num_classes, num_convs=0, dropout=dropout, align_corners=align_corners)
-    return Segmentor(backbone, head)
+
+    def __init__(
+        self, maps: FeatureMaps, num_classes: int, *, dropout: float = 0.0, align_corners: bool = False
+    ) -> None:
+        super().__init__(maps, num_classes, num_convs=0, dropout=dropout, align_corners=align_corners)

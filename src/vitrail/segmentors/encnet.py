@@ -8,10 +8,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from vitrail.backbones import Backbone
 from vitrail.layers import ConvNormAct, resize, resize_logits
-from vitrail.segmentors.fcn import auxiliary_fcn
-from vitrail.segmentors.segmentor import Criterion, Head, Segmentor, register_segmentor
+from vitrail.segmentors.auxiliary import Auxiliary
+from vitrail.segmentors.method import register_segmentor
+from vitrail.segmentors.segmentor import Criterion, FeatureMaps, Head
 
 
 class Encoding(nn.Module):
@@ -22,7 +22,7 @@ class Encoding(nn.Module):
     channels : int
         Channels of pixels and codewords.
     num_codes : int
-        How many codewords.
+        Number of codewords.
 
     References
     ----------
@@ -37,42 +37,50 @@ class Encoding(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map [B, C, h, w] to [B, num_codes, C]."""
-        # in full precision, as distances are small differences of large squares
+        # in full precision: distances are small differences of large squares
         with torch.autocast(x.device.type, enabled=False):
             pixels = x.flatten(2).transpose(1, 2).to(self.codewords.dtype)  # [B, N, C]
             squares = pixels.square().sum(dim=2, keepdim=True) + self.codewords.square().sum(dim=1)
             distances = squares - 2 * pixels @ self.codewords.T  # [B, N, num_codes]
             assignment = (self.scale * distances).softmax(dim=2)
-            # the sum of residuals without the [B, N, num_codes, C] of all residuals
+            # sums the residuals without creating the [B, N, num_codes, C] tensor of all residuals
             return assignment.transpose(1, 2) @ pixels - assignment.sum(dim=1).unsqueeze(2) * self.codewords
 
 
+@register_segmentor("encnet", output_stride=8, auxiliary=Auxiliary())
 class EncHead(Head):
-    """A code of the whole image weights the channels of each pixel and predicts which classes are in the image.
+    """EncNet (Zhang, Dana, Shi, Zhang, Wang, Tyagi and Agrawal, CVPR 2018, arXiv:1803.08904).
+
+    An encoding of the whole image weights the channels of each pixel and predicts which classes are in the image.
 
     Parameters
     ----------
-    in_channels : sequence of int
-        Channels of the last three feature maps; only the last counts without `lateral`.
+    maps : FeatureMaps
+        The backbone's feature maps; the head reads the last, and with `lateral` the two before it.
     num_classes : int
         K, the number of classes.
     channels : int
         Channels inside the head.
     num_codes : int
-        How many codewords.
+        Number of codewords.
     presence_weight : float
-        Weight of the loss on class presence; 0 leaves it out.
+        Weight of the loss on which classes are in the image; 0 leaves it out.
     lateral : bool
-        Whether the two maps before the last are joined to it.
+        Whether the two maps before the last are fused with it.
     dropout : float
         Probability of dropping a channel before the classifier.
     align_corners : bool
         How maps and logits are resized.
+
+    Raises
+    ------
+    ModelError
+        For `lateral` on a backbone with fewer than three maps.
     """
 
     def __init__(
         self,
-        in_channels: Sequence[int],
+        maps: FeatureMaps,
         num_classes: int,
         *,
         channels: int = 512,
@@ -83,6 +91,9 @@ class EncHead(Head):
         align_corners: bool = False,
     ) -> None:
         super().__init__(num_classes, align_corners=align_corners)
+        if lateral:
+            maps.check_index(-3, "lateral")
+        in_channels = maps.channels[-3:]
         self.presence_weight = presence_weight
         self.reduce = ConvNormAct(in_channels[-1], channels, 3)
         self.laterals = nn.ModuleList(ConvNormAct(width, channels, 1) for width in in_channels[:-1] if lateral)
@@ -99,7 +110,7 @@ class EncHead(Head):
         return self._decode(features)[0]
 
     def losses(self, features: Sequence[Tensor], targets: Tensor, criterion: Criterion) -> dict[str, Tensor]:
-        """Return the loss of the segmentation, and that on which classes are in each image."""
+        """Return the losses `seg`, and `presence` on which classes are in each image."""
         logits, code = self._decode(features)
         logits = resize_logits(logits, targets.shape[-2:], align_corners=self.align_corners)
         losses = {"seg": criterion(logits, targets)}
@@ -112,7 +123,7 @@ class EncHead(Head):
         return losses
 
     def _decode(self, features: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
-        """Return logits [B, K, h, w] and the images' codes [B, C]."""
+        """Return logits [B, K, h, w] and the encodings of the images [B, C]."""
         x = self.reduce(features[-1])
         if self.lateral_fuse is not None:
             maps = [lateral(f) for lateral, f in zip(self.laterals, features[-3:-1], strict=True)]
@@ -124,61 +135,6 @@ class EncHead(Head):
 
 
 def class_presence(targets: Tensor, num_classes: int) -> Tensor:
-    """Return bool [B, K]: which classes occur in each of the targets [B, H, W], 255 ignored."""
+    """Return a bool tensor [B, K]: which classes occur in each of the targets [B, H, W], 255 ignored."""
     marks = torch.zeros(len(targets), 256, dtype=torch.bool, device=targets.device)
     return marks.scatter_(1, targets.flatten(1).long(), True)[:, :num_classes]
-
-
-@register_segmentor("encnet", output_stride=8)
-def encnet(
-    backbone: Backbone,
-    num_classes: int,
-    *,
-    channels: int = 512,
-    num_codes: int = 32,
-    presence_weight: float = 0.2,
-    lateral: bool = False,
-    dropout: float = 0.1,
-    aux_weight: float = 0.4,
-    aux_channels: int = 512,
-    align_corners: bool = False,
-) -> Segmentor:
-    """Build EncNet (Zhang, Dana, Shi, Zhang, Wang, Tyagi and Agrawal, CVPR 2018, arXiv:1803.08904).
-
-    Parameters
-    ----------
-    backbone : Backbone
-        The encoder.
-    num_classes : int
-        K, the number of classes.
-    channels : int
-        Channels inside the head.
-    num_codes : int
-        How many codewords.
-    presence_weight : float
-        Weight of the loss on which classes are in the image; 0 leaves it out.
-    lateral : bool
-        Whether the two maps before the last are joined to it.
-    dropout : float
-        Probability of dropping a channel before the classifiers.
-    aux_weight : float
-        Weight of the auxiliary head's loss; 0 leaves the head out.
-    aux_channels : int
-        Channels of the auxiliary head: 512 in SSSegmentation, 256 in MMSegmentation.
-    align_corners : bool
-        How maps and logits are resized.
-    """
-    head = EncHead(
-        backbone.channels[-3:],
-        num_classes,
-        channels=channels,
-        num_codes=num_codes,
-        presence_weight=presence_weight,
-        lateral=lateral,
-        dropout=dropout,
-        align_corners=align_corners,
-    )
-    auxiliary = auxiliary_fcn(
-        backbone, num_classes, aux_weight, channels=aux_channels, dropout=dropout, align_corners=align_corners
-    )
-    return Segmentor(backbone, head, auxiliary)

@@ -1,4 +1,4 @@
-"""ICNet: the deep layers see the image small, the shallow ones large (Zhao et al., ECCV 2018, arXiv:1704.08545)."""
+"""ICNet: a cascade of branches at 1, 1/2 and 1/4 resolution, the deepest at the lowest (Zhao et al., ECCV 2018)."""
 
 from __future__ import annotations
 
@@ -15,61 +15,61 @@ from vitrail.backbones import Backbone
 from vitrail.errors import ModelError
 from vitrail.layers import PyramidPooling, resize
 from vitrail.segmentors.fcn import FCNHead
-from vitrail.segmentors.segmentor import Criterion, Head, Segmentor, register_segmentor
+from vitrail.segmentors.method import register_segmentor
+from vitrail.segmentors.segmentor import Criterion, FeatureMaps, Head
 
 
 class ICNetEncoder(Backbone):
-    """Three branches: strided convolutions on the image, a ResNet's first half on half of it, the rest on a quarter.
+    """Three branches: strided convolutions at full resolution, a ResNet's first half at 1/2, its second half at 1/4.
 
     Parameters
     ----------
     backbone : Backbone
         A ResNet of timm's.
-    in_channels : int
-        Channels of the images.
-    channels : (int, int, int)
-        Channels of the three maps, finest first.
+    branch_channels : (int, int, int)
+        Channels of the maps of the three branches, finest first.
     light_channels : int
-        Channels inside the branch that sees the whole image.
+        Channels inside the branch at full resolution.
     pool_channels : int
         Channels of the pyramid pooling at the end of the ResNet.
     pool_sizes : sequence of int
-        Sides of its grids.
+        Sides of the grids that the pyramid pooling averages over.
     align_corners : bool
         How images and maps are resized.
 
     Raises
     ------
     ModelError
-        When the backbone is not a ResNet with its four stages: it has to be cut in two.
+        When the backbone is not a ResNet with four stages, which run in two halves.
     """
 
     def __init__(
         self,
         backbone: Backbone,
         *,
-        channels: tuple[int, int, int] = (64, 256, 256),
-        light_channels: int = 32,
-        pool_channels: int = 512,
-        pool_sizes: Sequence[int] = (1, 2, 3, 6),
-        align_corners: bool = False,
+        branch_channels: tuple[int, int, int],
+        light_channels: int,
+        pool_channels: int,
+        pool_sizes: Sequence[int],
+        align_corners: bool,
     ) -> None:
         super().__init__()
         net: Any = getattr(backbone, "encoder", None)
         if not isinstance(net, ResNet) or len(backbone.channels) != 4:
-            raise ModelError("icnet runs the stages of its backbone apart and needs a ResNet, such as 'resnet50c'")
+            raise ModelError("icnet runs the stages of its backbone separately and needs a ResNet, such as 'resnet50c'")
         self.trunk = backbone
         for pool in net.maxpool.modules():
             if isinstance(pool, nn.MaxPool2d):
-                pool.ceil_mode = True  # as in the published weights: keeps what lies in the last row and column
+                pool.ceil_mode = True  # as in the published weights: keeps the last row and column
         in_channels = next(net.conv1.parameters()).shape[1]
-        widths = (in_channels, light_channels, light_channels, channels[0])
+        full, half, quarter = branch_channels
+        widths = (in_channels, light_channels, light_channels, full)
         self.branch_full = nn.Sequential(*(ConvNormAct(a, b, 3, stride=2) for a, b in itertools.pairwise(widths)))
-        self.branch_half = ConvNormAct(backbone.channels[1], channels[1], 1)
+        self.branch_half = ConvNormAct(backbone.channels[1], half, 1)
         self.pyramid = PyramidPooling(backbone.channels[3], pool_channels, pool_sizes, align_corners=align_corners)
         self.fuse = ConvNormAct(self.pyramid.out_channels, pool_channels, 3)
-        self.branch_quarter = ConvNormAct(pool_channels, channels[2], 1)
-        self.channels = tuple(channels)
+        self.branch_quarter = ConvNormAct(pool_channels, quarter, 1)
+        self.channels = (full, half, quarter)
         self.strides = (8, 2 * backbone.strides[1], 4 * backbone.strides[3])
         self.align_corners = align_corners
 
@@ -84,14 +84,14 @@ class ICNetEncoder(Backbone):
         return [self.branch_full(images), self.branch_half(middle), self.branch_quarter(context)]
 
     def parameter_stages(self) -> dict[str, int]:
-        """Return the stage of each parameter by name: the ResNet's own, and one beyond for all that is added to it."""
-        return self._beyond(self.trunk.parameter_stages())
+        """Return the stage of each parameter by name: the ResNet's, and one more for all that is added to it."""
+        return self._extended(self.trunk.parameter_stages())
 
     def parameter_depths(self) -> dict[str, int]:
-        """Return the depth of each parameter by name: the ResNet's own, and one beyond for all that is added to it."""
-        return self._beyond(self.trunk.parameter_depths())
+        """Return the depth of each parameter by name: the ResNet's, and one more for all that is added to it."""
+        return self._extended(self.trunk.parameter_depths())
 
-    def _beyond(self, trunk: dict[str, int]) -> dict[str, int]:
+    def _extended(self, trunk: dict[str, int]) -> dict[str, int]:
         last = max(trunk.values()) + 1
         own = {f"trunk.{name}": value for name, value in trunk.items()}
         return {name: own.get(name, last) for name, _ in self.named_parameters()}
@@ -101,7 +101,7 @@ class ICNetEncoder(Backbone):
 
 
 class CascadeFusion(nn.Module):
-    """Adds a coarse map, brought to the size of a fine one, to it.
+    """Fusion of a coarse map, resized to the size of a fine one, with the fine one by addition.
 
     Parameters
     ----------
@@ -120,33 +120,37 @@ class CascadeFusion(nn.Module):
         self.align_corners = align_corners
 
     def forward(self, low: Tensor, high: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the sum, and the coarse map as it enters it; both [B, channels, h, w] of the fine map's size."""
+        """Return the sum, and the projected coarse map; both [B, channels, h, w] of the fine map's size."""
         low = self.low(resize(low, high.shape[-2:], align_corners=self.align_corners))
         return (low + self.high(high)).relu(), low
 
 
+@register_segmentor("icnet", output_stride=8)
 class ICNetHead(Head):
-    """Fuses the branches from coarse to fine; in training each branch is taught (the cascade of labels).
+    """ICNet (Zhao, Qi, Shen, Shi and Jia, ECCV 2018, arXiv:1704.08545).
+
+    Fuses the three branches from coarse to fine. As in MMSegmentation and SSSegmentation, the two coarser branches are
+    supervised with the labels at full size (the paper shrinks them), through a convolution and a classifier each.
 
     Parameters
     ----------
-    in_channels : (int, int, int)
-        Channels of the branches, finest first.
+    maps : FeatureMaps
+        The maps of the three branches of an `ICNetEncoder`.
     num_classes : int
         K, the number of classes.
     channels : int
         Channels of the fused maps and of the convolutions before the classifiers.
     dropout : float
-        Probability of dropping a channel before the classifiers.
+        Probability of dropping a channel before the classifiers; MMSegmentation drops none before the last one.
     early_weight : float
-        Weight of the losses of the coarse and the middle branch; 0 leaves their classifiers out.
+        Weight of the losses of the two coarser branches; 0 leaves their classifiers out.
     align_corners : bool
         How maps and logits are resized.
     """
 
     def __init__(
         self,
-        in_channels: Sequence[int],
+        maps: FeatureMaps,
         num_classes: int,
         *,
         channels: int = 128,
@@ -155,13 +159,15 @@ class ICNetHead(Head):
         align_corners: bool = False,
     ) -> None:
         super().__init__(num_classes, align_corners=align_corners)
-        full, half, quarter = in_channels
+        full, half, quarter = maps.channels
         self.fuse_half = CascadeFusion(quarter, half, channels, align_corners=align_corners)
         self.fuse_full = CascadeFusion(channels, full, channels, align_corners=align_corners)
 
+        fused = FeatureMaps((channels,) * 3, (maps.strides[1], maps.strides[0], maps.strides[0]))  # as `_fuse` returns
+
         def decoder(index: int) -> FCNHead:
             return FCNHead(
-                channels,
+                fused,
                 num_classes,
                 index=index,
                 channels=channels,
@@ -173,6 +179,27 @@ class ICNetHead(Head):
         self.decoder = decoder(2)
         self.early = nn.ModuleList([decoder(0), decoder(1)] if early_weight else [])
         self.early_weight = early_weight
+
+    @classmethod
+    def wrap_backbone(
+        cls,
+        backbone: Backbone,
+        *,
+        branch_channels: tuple[int, int, int] = (64, 256, 256),
+        light_channels: int = 32,
+        pool_channels: int = 512,
+        pool_sizes: Sequence[int] = (1, 2, 3, 6),
+        align_corners: bool = False,
+    ) -> ICNetEncoder:
+        """Return an `ICNetEncoder` around a ResNet; the arguments are those of `ICNetEncoder`."""
+        return ICNetEncoder(
+            backbone,
+            branch_channels=branch_channels,
+            light_channels=light_channels,
+            pool_channels=pool_channels,
+            pool_sizes=pool_sizes,
+            align_corners=align_corners,
+        )
 
     def forward(self, features: Sequence[Tensor]) -> Tensor:
         """Decode the three branches into logits [B, K, h, w] at stride 8."""
@@ -188,70 +215,8 @@ class ICNetHead(Head):
         return losses
 
     def _fuse(self, features: Sequence[Tensor]) -> list[Tensor]:
-        """Return the coarse branch, the middle one, and all three together."""
+        """Return the maps of the coarse branch, the middle branch, and all three fused."""
         full, half, quarter = features
         fused, at_half = self.fuse_half(quarter, half)
         fused, at_full = self.fuse_full(fused, full)
         return [at_half, at_full, fused]
-
-
-@register_segmentor("icnet", output_stride=8)
-def icnet(
-    backbone: Backbone,
-    num_classes: int,
-    *,
-    channels: int = 128,
-    branch_channels: Sequence[int] = (64, 256, 256),
-    light_channels: int = 32,
-    pool_channels: int = 512,
-    pool_sizes: Sequence[int] = (1, 2, 3, 6),
-    dropout: float = 0.1,
-    early_weight: float = 0.4,
-    align_corners: bool = False,
-) -> Segmentor:
-    """Build an image cascade network (Zhao et al., ECCV 2018, arXiv:1704.08545).
-
-    As in MMSegmentation and SSSegmentation the middle and the coarse branch are taught with the labels at full size
-    (the paper shrinks them), through a convolution and a classifier each.
-
-    Parameters
-    ----------
-    backbone : Backbone
-        A ResNet, which becomes the two coarser branches of the model's encoder.
-    num_classes : int
-        K, the number of classes.
-    channels : int
-        Channels of the fused maps.
-    branch_channels : (int, int, int)
-        Channels of the branches that see the whole image, a half and a quarter of it.
-    light_channels : int
-        Channels inside the branch that sees the whole image.
-    pool_channels : int
-        Channels of the pyramid pooling in the branch that sees a quarter.
-    pool_sizes : sequence of int
-        Sides of the grids that it averages over.
-    dropout : float
-        Probability of dropping a channel before the classifiers; MMSegmentation drops none before the last one.
-    early_weight : float
-        Weight of the losses of the two coarser branches; 0 leaves them out.
-    align_corners : bool
-        How images, maps and logits are resized.
-    """
-    full, half, quarter = branch_channels
-    encoder = ICNetEncoder(
-        backbone,
-        channels=(full, half, quarter),
-        light_channels=light_channels,
-        pool_channels=pool_channels,
-        pool_sizes=pool_sizes,
-        align_corners=align_corners,
-    )
-    head = ICNetHead(
-        encoder.channels,
-        num_classes,
-        channels=channels,
-        dropout=dropout,
-        early_weight=early_weight,
-        align_corners=align_corners,
-    )
-    return Segmentor(encoder, head)

@@ -10,24 +10,24 @@ from timm.layers import ConvNormAct
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from vitrail.backbones import Backbone
 from vitrail.layers import PyramidPooling, resize
 from vitrail.layers.query_decoder import QueryDecoder
 from vitrail.losses.mask_classification import MaskClassificationLoss, QueryPrediction
-from vitrail.segmentors.segmentor import Criterion, Head, Segmentor, register_segmentor
+from vitrail.segmentors.method import register_segmentor
+from vitrail.segmentors.segmentor import Criterion, FeatureMaps, Head
 
 
 class PixelDecoder(nn.Module):
-    """From the coarsest map to the finest: each is brought in by a lateral block and smoothed after it is added.
+    """Top-down pathway from the coarsest map to the finest, with a lateral and a smoothing block for each finer map.
 
     Parameters
     ----------
     deepest : nn.Module
-        What the coarsest map goes through.
+        Applied to the coarsest map.
     laterals, smooth : iterable of nn.Module
-        One each for every other map, coarsest first.
+        For every other map, coarsest first: applied to the map, and to its sum with the upsampled coarser result.
     project : nn.Module
-        What the result goes through.
+        Applied to the result.
     """
 
     def __init__(
@@ -45,7 +45,7 @@ class PixelDecoder(nn.Module):
                     nn.init.zeros_(module.bias)
 
     def forward(self, features: Sequence[Tensor]) -> Tensor:
-        """Decode the backbone's maps, finest first, into one map [B, C, h, w] of the finest one's size."""
+        """Decode the backbone's maps, finest first, into one map [B, C, h, w] at the finest size."""
         x = self.deepest(features[-1])
         for lateral, smooth, feature in zip(self.laterals, self.smooth, reversed(features[:-1]), strict=True):
             side = lateral(feature)
@@ -53,7 +53,7 @@ class PixelDecoder(nn.Module):
         return self.project(x)
 
     def upsample(self, x: Tensor, size: Sequence[int]) -> Tensor:
-        """Bring a map [B, C, h, w] to `size`."""
+        """Resize a map [B, C, h, w] to `size`."""
         return F.interpolate(x, size=tuple(size), mode="nearest")
 
 
@@ -113,31 +113,45 @@ class PooledPixelDecoder(PixelDecoder):
         self.align_corners = align_corners
 
     def upsample(self, x: Tensor, size: Sequence[int]) -> Tensor:
-        """Bring a map [B, C, h, w] to `size`."""
+        """Resize a map [B, C, h, w] to `size`."""
         return resize(x, size, align_corners=self.align_corners)
 
 
+@register_segmentor("maskformer", backbone="resnet50")
 class MaskFormerHead(Head):
-    """Queries that look at the coarsest map; each gives a class and, against a fine map of all pixels, a mask.
+    """MaskFormer (Cheng, Schwing and Kirillov, NeurIPS 2021, arXiv:2107.06278).
+
+    Queries attend to the last map; each predicts a class and, by its product with a fine map of pixel embeddings, a
+    mask. The head has its own losses: the segmentor's criterion is not used.
 
     Parameters
     ----------
-    pixel_decoder : PixelDecoder
-        From the backbone's maps to [B, mask_channels, h, w].
-    query_decoder : QueryDecoder
-        From the coarsest map to the queries after each layer.
+    maps : FeatureMaps
+        The backbone's feature maps; the pixel decoder reads all, the queries the last.
     num_classes : int
         K, the number of classes.
     channels : int
-        Channels of the queries.
+        Channels of the pixel decoder: 256 in the paper, 512 in SSSegmentation.
     mask_channels : int
-        Channels of the pixel decoder's result.
-    loss : MaskClassificationLoss
-        What queries are taught with, in place of the segmentor's criterion.
+        Channels of the pixel and mask embeddings, whose products are the masks.
+    pool_sizes : sequence of int, optional
+        None is the pixel decoder of the paper, MMSegmentation and transformers: a feature pyramid with group norm and
+        nearest upsampling. Grid sizes, (1, 2, 3, 6), make it SSSegmentation's: pyramid pooling on the last map, batch
+        norm, bilinear upsampling.
+    query_channels : int
+        Channels of the queries.
+    num_queries : int
+        Number of queries.
+    num_layers, num_heads, feedforward_channels, dropout
+        Of the transformer decoder.
+    class_weight, mask_weight, dice_weight : float
+        Weights of the three losses, and of the same terms in the matching of queries and classes.
+    no_object_weight : float
+        Weight of the unmatched queries in the classification loss.
     deep_supervision : bool
-        Whether the queries after every layer are taught, rather than the last ones alone.
+        Whether to apply the losses after every layer of the transformer decoder rather than the last alone.
     align_corners : bool
-        How the masks are resized to the image.
+        How masks (and with `pool_sizes` the maps of the pixel decoder) are resized.
     """
 
     output = "scores"
@@ -145,23 +159,51 @@ class MaskFormerHead(Head):
 
     def __init__(
         self,
-        pixel_decoder: PixelDecoder,
-        query_decoder: QueryDecoder,
+        maps: FeatureMaps,
         num_classes: int,
         *,
-        channels: int,
-        mask_channels: int,
-        loss: MaskClassificationLoss,
+        channels: int = 256,
+        mask_channels: int = 256,
+        pool_sizes: Sequence[int] | None = None,
+        query_channels: int = 256,
+        num_queries: int = 100,
+        num_layers: int = 6,
+        num_heads: int = 8,
+        feedforward_channels: int = 2048,
+        dropout: float = 0.1,
+        class_weight: float = 1.0,
+        mask_weight: float = 20.0,
+        dice_weight: float = 1.0,
+        no_object_weight: float = 0.1,
         deep_supervision: bool = True,
         align_corners: bool = False,
     ) -> None:
         super().__init__(num_classes, align_corners=align_corners)
-        self.pixel_decoder = pixel_decoder
-        self.query_decoder = query_decoder
-        self.classifier = nn.Linear(channels, num_classes + 1)
-        widths = (channels, channels, channels, mask_channels)
+        self.pixel_decoder: PixelDecoder = (
+            FPNPixelDecoder(maps.channels, channels, mask_channels)
+            if pool_sizes is None
+            else PooledPixelDecoder(
+                maps.channels, channels, mask_channels, pool_sizes=pool_sizes, align_corners=align_corners
+            )
+        )
+        self.query_decoder = QueryDecoder(
+            maps.channels[-1],
+            query_channels,
+            num_queries,
+            num_layers=num_layers,
+            num_heads=num_heads,
+            feedforward_channels=feedforward_channels,
+            dropout=dropout,
+        )
+        self.classifier = nn.Linear(query_channels, num_classes + 1)
+        widths = (query_channels, query_channels, query_channels, mask_channels)
         self.mask_mlp = nn.ModuleList(nn.Linear(a, b) for a, b in itertools.pairwise(widths))
-        self.loss = loss
+        self.loss = MaskClassificationLoss(
+            class_weight=class_weight,
+            mask_weight=mask_weight,
+            dice_weight=dice_weight,
+            no_object_weight=no_object_weight,
+        )
         self.deep_supervision = deep_supervision
 
     def forward(self, features: Sequence[Tensor]) -> Tensor:
@@ -184,7 +226,7 @@ class MaskFormerHead(Head):
         return semantic_scores(last.classes, resize(last.masks, size, align_corners=self.align_corners))
 
     def _queries(self, features: Sequence[Tensor]) -> list[QueryPrediction]:
-        """Return what the queries say after each layer (the last one alone unless training)."""
+        """Return the predictions of the queries after each layer (after the last alone unless training)."""
         pixels = self.pixel_decoder(features)  # [B, C, h, w]
         states = self.query_decoder(features[-1])
         return [
@@ -207,92 +249,3 @@ def semantic_scores(classes: Tensor, masks: Tensor) -> Tensor:
 def _conv_group_norm(in_channels: int, out_channels: int, kernel_size: int, *, act: bool = True) -> nn.Sequential:
     conv = nn.Conv2d(in_channels, out_channels, kernel_size, padding=kernel_size // 2, bias=False)
     return nn.Sequential(conv, nn.GroupNorm(32, out_channels), nn.ReLU(inplace=True) if act else nn.Identity())
-
-
-@register_segmentor("maskformer", backbone="resnet50")
-def maskformer(
-    backbone: Backbone,
-    num_classes: int,
-    *,
-    channels: int = 256,
-    mask_channels: int = 256,
-    pool_sizes: Sequence[int] | None = None,
-    query_channels: int = 256,
-    num_queries: int = 100,
-    num_layers: int = 6,
-    num_heads: int = 8,
-    feedforward_channels: int = 2048,
-    dropout: float = 0.1,
-    class_weight: float = 1.0,
-    mask_weight: float = 20.0,
-    dice_weight: float = 1.0,
-    no_object_weight: float = 0.1,
-    deep_supervision: bool = True,
-    align_corners: bool = False,
-) -> Segmentor:
-    """Build MaskFormer (Cheng, Schwing and Kirillov, NeurIPS 2021, arXiv:2107.06278).
-
-    It brings its own loss: the segmentor's criterion is not used.
-
-    Parameters
-    ----------
-    backbone : Backbone
-        The encoder; the pixel decoder reads all its maps, the queries the last.
-    num_classes : int
-        K, the number of classes.
-    channels : int
-        Channels of the pixel decoder: 256 in the paper, 512 in SSSegmentation.
-    mask_channels : int
-        Channels in which masks are the product of queries and pixels.
-    pool_sizes : sequence of int, optional
-        None is the pixel decoder of the paper, MMSegmentation and transformers: a feature pyramid with group norm and
-        nearest upsampling. Grid sizes, (1, 2, 3, 6), make it SSSegmentation's: pyramid pooling on the last map, batch
-        norm, bilinear upsampling.
-    query_channels : int
-        Channels of the queries.
-    num_queries : int
-        How many.
-    num_layers, num_heads, feedforward_channels, dropout
-        Of the transformer decoder.
-    class_weight, mask_weight, dice_weight : float
-        Of the three losses, and of the same terms when queries are matched with classes.
-    no_object_weight : float
-        Weight of the queries that are matched with nothing in the class loss.
-    deep_supervision : bool
-        Whether every layer of the transformer decoder is taught, or the last alone.
-    align_corners : bool
-        How masks (and with `pool_sizes` the maps of the pixel decoder) are resized.
-    """
-    pixel_decoder: PixelDecoder = (
-        FPNPixelDecoder(backbone.channels, channels, mask_channels)
-        if pool_sizes is None
-        else PooledPixelDecoder(
-            backbone.channels, channels, mask_channels, pool_sizes=pool_sizes, align_corners=align_corners
-        )
-    )
-    query_decoder = QueryDecoder(
-        backbone.channels[-1],
-        query_channels,
-        num_queries,
-        num_layers=num_layers,
-        num_heads=num_heads,
-        feedforward_channels=feedforward_channels,
-        dropout=dropout,
-    )
-    loss = MaskClassificationLoss(
-        class_weight=class_weight,
-        mask_weight=mask_weight,
-        dice_weight=dice_weight,
-        no_object_weight=no_object_weight,
-    )
-    head = MaskFormerHead(
-        pixel_decoder,
-        query_decoder,
-        num_classes,
-        channels=query_channels,
-        mask_channels=mask_channels,
-        loss=loss,
-        deep_supervision=deep_supervision,
-        align_corners=align_corners,
-    )
-    return Segmentor(backbone, head)

@@ -1,4 +1,4 @@
-"""PointRend: a coarse prediction, refined point by point where it is unsure (Kirillov et al., CVPR 2020)."""
+"""PointRend: a coarse prediction, refined point by point where it is uncertain (Kirillov et al., CVPR 2020)."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from vitrail.backbones import Backbone
 from vitrail.layers import resize_logits
 from vitrail.layers.feature_pyramid import FeaturePyramidNetwork, PyramidSum
 from vitrail.layers.points import sample_points, uncertain_pixels, uncertain_points
-from vitrail.segmentors.segmentor import Criterion, Head, Segmentor, register_segmentor
+from vitrail.segmentors.method import register_segmentor
+from vitrail.segmentors.segmentor import Criterion, FeatureMaps, Head
 
 
 class PointMLP(nn.Module):
-    """Classifies points by their fine features, seeing the coarse prediction before every layer.
+    """MLP that classifies points by their fine features, with the coarse prediction as an input of every layer.
 
     Parameters
     ----------
@@ -27,9 +27,9 @@ class PointMLP(nn.Module):
     channels : int
         Width of the layers.
     num_layers : int
-        How many stand before the classifier.
+        Number of layers before the classifier.
     norm : bool
-        Whether batch norm follows each.
+        Whether batch norm follows each layer.
     dropout : float
         Probability of dropping an entry before the classifier.
     """
@@ -56,33 +56,38 @@ class PointMLP(nn.Module):
         return self.classifier(self.dropout(x))
 
 
+@register_segmentor("pointrend")
 class PointRendHead(Head):
-    """A semantic feature pyramid, and an MLP that decides again at points.
+    """PointRend on a semantic feature pyramid (Kirillov, Wu, He and Girshick, CVPR 2020, arXiv:1912.08193).
+
+    A feature pyramid gives a coarse prediction; an MLP predicts again at its most uncertain points.
 
     Parameters
     ----------
-    in_channels : sequence of int
-        Channels of the backbone's maps, finest first.
-    strides : sequence of int
-        Their strides.
+    maps : FeatureMaps
+        The backbone's feature maps; the head reads all.
     num_classes : int
         K, the number of classes.
     channels : int
-        Channels of the pyramid and of the MLP.
+        Channels of the feature pyramid and of the MLP.
     coarse_channels : int
-        Channels of the coarse prediction's convolutions.
+        Channels of the convolutions of the coarse prediction.
     num_layers : int
         Layers of the MLP before its classifier.
     norm : bool
-        Whether batch norm follows the convolutions of the pyramid and the layers of the MLP.
-    num_points, oversample, important
-        Training points of an image; see `vitrail.layers.points.uncertain_points`.
+        Whether batch norm follows the convolutions of the pyramid (with ReLU) and the layers of the MLP: True in
+        SSSegmentation, False in the paper and MMSegmentation.
+    num_points : int
+        Points of an image that the MLP is trained at in one step.
+    oversample, important : float
+        Of these points, a share `important` are the most uncertain of `oversample` times as many random ones; the
+        others are random.
     steps : int
-        How many times the prediction is doubled and refined.
+        How many times a prediction is doubled in size and refined.
     points_per_step : int
-        How many points each refinement decides again.
+        Number of points predicted again in each refinement.
     coarse_weight : float
-        Weight of the coarse prediction's loss.
+        Weight of the coarse prediction's loss: 0.4 in SSSegmentation, 1 in MMSegmentation.
     dropout : float
         Probability of dropping a channel before the classifiers.
     align_corners : bool
@@ -91,8 +96,7 @@ class PointRendHead(Head):
 
     def __init__(
         self,
-        in_channels: Sequence[int],
-        strides: Sequence[int],
+        maps: FeatureMaps,
         num_classes: int,
         *,
         channels: int = 256,
@@ -109,8 +113,8 @@ class PointRendHead(Head):
         align_corners: bool = False,
     ) -> None:
         super().__init__(num_classes, align_corners=align_corners)
-        self.pyramid = FeaturePyramidNetwork(in_channels, channels, norm=norm)
-        self.fuse = PyramidSum(channels, coarse_channels, strides, align_corners=align_corners)
+        self.pyramid = FeaturePyramidNetwork(maps.channels, channels, norm=norm)
+        self.fuse = PyramidSum(channels, coarse_channels, maps.strides, align_corners=align_corners)
         self.dropout = nn.Dropout2d(dropout)
         self.classifier = nn.Conv2d(coarse_channels, num_classes, 1)
         self.points = PointMLP(
@@ -129,9 +133,9 @@ class PointRendHead(Head):
         logits = coarse
         for _ in range(self.steps):
             logits = F.interpolate(logits, scale_factor=2.0, mode="bilinear", align_corners=self.align_corners)
-            cells, points = uncertain_pixels(logits, self.points_per_step)
+            pixels, points = uncertain_pixels(logits, self.points_per_step)
             decided = self._at_points(fine, coarse, points).to(logits.dtype)
-            index = cells.unsqueeze(1).expand_as(decided)
+            index = pixels.unsqueeze(1).expand_as(decided)
             logits = logits.flatten(2).scatter(2, index, decided).view_as(logits)
         return logits
 
@@ -161,73 +165,3 @@ class PointRendHead(Head):
         """Return new logits [B, K, N] at `points` [B, N, 2]."""
         fine, coarse = (sample_points(x, points, align_corners=self.align_corners) for x in (fine, coarse))
         return self.points(fine, coarse)
-
-
-@register_segmentor("pointrend")
-def pointrend(
-    backbone: Backbone,
-    num_classes: int,
-    *,
-    channels: int = 256,
-    coarse_channels: int = 128,
-    num_layers: int = 3,
-    norm: bool = True,
-    num_points: int = 2048,
-    oversample: float = 3.0,
-    important: float = 0.75,
-    steps: int = 2,
-    points_per_step: int = 8196,
-    coarse_weight: float = 0.4,
-    dropout: float = 0.0,
-    align_corners: bool = False,
-) -> Segmentor:
-    """Build PointRend on a semantic feature pyramid (Kirillov et al., CVPR 2020, arXiv:1912.08193).
-
-    Parameters
-    ----------
-    backbone : Backbone
-        The encoder; the head reads all its maps.
-    num_classes : int
-        K, the number of classes.
-    channels : int
-        Channels of the feature pyramid and of the MLP that decides at points.
-    coarse_channels : int
-        Channels of the convolutions that make the coarse prediction.
-    num_layers : int
-        Layers of the MLP before its classifier.
-    norm : bool
-        Whether batch norm follows the convolutions of the pyramid (with ReLU) and the layers of the MLP: True in
-        SSSegmentation, False in the paper and MMSegmentation.
-    num_points : int
-        Points of an image that the MLP learns from in a training step.
-    oversample, important : float
-        A share `important` of them are the least sure of `oversample` times as many; the others lie anywhere.
-    steps : int
-        How many times a prediction is doubled in size and refined.
-    points_per_step : int
-        How many points each refinement decides again.
-    coarse_weight : float
-        Weight of the coarse prediction's loss: 0.4 in SSSegmentation, 1 in MMSegmentation.
-    dropout : float
-        Probability of dropping a channel before the classifiers.
-    align_corners : bool
-        How maps and logits are resized and sampled.
-    """
-    head = PointRendHead(
-        backbone.channels,
-        backbone.strides,
-        num_classes,
-        channels=channels,
-        coarse_channels=coarse_channels,
-        num_layers=num_layers,
-        norm=norm,
-        num_points=num_points,
-        oversample=oversample,
-        important=important,
-        steps=steps,
-        points_per_step=points_per_step,
-        coarse_weight=coarse_weight,
-        dropout=dropout,
-        align_corners=align_corners,
-    )
-    return Segmentor(backbone, head)

@@ -9,79 +9,21 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from vitrail.backbones import Backbone
 from vitrail.layers import ConvNormAct, resize
-from vitrail.segmentors.segmentor import Head, Segmentor, register_segmentor
-
-
-class SegFormerHead(Head):
-    """Every map is projected to the same channels, brought to the finest size, joined, fused and classified.
-
-    Parameters
-    ----------
-    in_channels : sequence of int
-        Channels of each feature map, finest first.
-    num_classes : int
-        K, the number of classes.
-    channels : int
-        Channels inside the head.
-    linear_projection : bool
-        Whether the projections are linear maps with a bias rather than convolutions with batch norm and ReLU.
-    dropout : float
-        Probability of dropping a channel before the classifier.
-    align_corners : bool
-        How maps and logits are resized.
-    """
-
-    def __init__(
-        self,
-        in_channels: Sequence[int],
-        num_classes: int,
-        *,
-        channels: int = 256,
-        linear_projection: bool = False,
-        dropout: float = 0.1,
-        align_corners: bool = False,
-    ) -> None:
-        super().__init__(num_classes, align_corners=align_corners)
-        self.projections = nn.ModuleList(
-            nn.Conv2d(width, channels, 1) if linear_projection else ConvNormAct(width, channels, 1)
-            for width in in_channels
-        )
-        self.fuse = ConvNormAct(channels * len(in_channels), channels, 1)
-        self.dropout = nn.Dropout2d(dropout)
-        self.classifier = nn.Conv2d(channels, num_classes, 1)
-
-    def forward(self, features: Sequence[Tensor]) -> Tensor:
-        """Decode the backbone's maps into logits [B, K, h, w] at the size of the finest map."""
-        size = features[0].shape[-2:]
-        # A pointwise convolution and a resize can change places: each map's share of the joint convolution is taken at
-        # the map's own size, and the maps joined at the finest size, 4 * channels wide, never exist.
-        shares = self.fuse.conv.weight.chunk(len(features), dim=1)
-        maps = [
-            resize(F.conv2d(project(feature), share), size, align_corners=self.align_corners)
-            for feature, project, share in zip(features, self.projections, shares, strict=True)
-        ]
-        x = self.fuse.bn(functools.reduce(torch.add, maps))
-        return self.classifier(self.dropout(x))
+from vitrail.segmentors.method import register_segmentor
+from vitrail.segmentors.segmentor import FeatureMaps, Head
 
 
 @register_segmentor("segformer", backbone="mit_b0")
-def segformer(
-    backbone: Backbone,
-    num_classes: int,
-    *,
-    channels: int = 256,
-    linear_projection: bool = False,
-    dropout: float = 0.1,
-    align_corners: bool = False,
-) -> Segmentor:
-    """Build SegFormer (Xie, Wang, Yu, Anandkumar, Alvarez and Luo, NeurIPS 2021, arXiv:2105.15203).
+class SegFormerHead(Head):
+    """SegFormer (Xie, Wang, Yu, Anandkumar, Alvarez and Luo, NeurIPS 2021, arXiv:2105.15203).
+
+    Every map is projected to the same channels, resized to the finest, fused and classified.
 
     Parameters
     ----------
-    backbone : Backbone
-        The encoder; the head reads all its maps.
+    maps : FeatureMaps
+        The backbone's feature maps; the head reads all.
     num_classes : int
         K, the number of classes.
     channels : int
@@ -95,12 +37,35 @@ def segformer(
     align_corners : bool
         How maps and logits are resized.
     """
-    head = SegFormerHead(
-        backbone.channels,
-        num_classes,
-        channels=channels,
-        linear_projection=linear_projection,
-        dropout=dropout,
-        align_corners=align_corners,
-    )
-    return Segmentor(backbone, head)
+
+    def __init__(
+        self,
+        maps: FeatureMaps,
+        num_classes: int,
+        *,
+        channels: int = 256,
+        linear_projection: bool = False,
+        dropout: float = 0.1,
+        align_corners: bool = False,
+    ) -> None:
+        super().__init__(num_classes, align_corners=align_corners)
+        self.projections = nn.ModuleList(
+            nn.Conv2d(width, channels, 1) if linear_projection else ConvNormAct(width, channels, 1)
+            for width in maps.channels
+        )
+        self.fuse = ConvNormAct(channels * len(maps.channels), channels, 1)
+        self.dropout = nn.Dropout2d(dropout)
+        self.classifier = nn.Conv2d(channels, num_classes, 1)
+
+    def forward(self, features: Sequence[Tensor]) -> Tensor:
+        """Decode the backbone's maps into logits [B, K, h, w] at the size of the finest map."""
+        size = features[0].shape[-2:]
+        # A pointwise convolution commutes with a resize: each map goes through its slice of the fusing convolution at
+        # its own size, so that the concatenation at the finest size, 4 * channels wide, is never created.
+        slices = self.fuse.conv.weight.chunk(len(features), dim=1)
+        maps = [
+            resize(F.conv2d(project(feature), weight), size, align_corners=self.align_corners)
+            for feature, project, weight in zip(features, self.projections, slices, strict=True)
+        ]
+        x = self.fuse.bn(functools.reduce(torch.add, maps))
+        return self.classifier(self.dropout(x))

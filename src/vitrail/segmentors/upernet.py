@@ -7,19 +7,22 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from vitrail.backbones import Backbone
 from vitrail.layers import ConvNormAct, PyramidPooling, resize
-from vitrail.segmentors.fcn import auxiliary_fcn
-from vitrail.segmentors.segmentor import Head, Segmentor, register_segmentor
+from vitrail.segmentors.auxiliary import Auxiliary
+from vitrail.segmentors.method import register_segmentor
+from vitrail.segmentors.segmentor import FeatureMaps, Head
 
 
+@register_segmentor("upernet", auxiliary=Auxiliary())
 class UPerHead(Head):
-    """Pyramid pooling on the last map, added top-down to the finer ones; all maps are joined and classified.
+    """UPerNet (Xiao, Liu, Zhou, Jiang and Sun, ECCV 2018, arXiv:1807.10221).
+
+    Pyramid pooling on the last map, added top-down to the finer ones; all maps are fused and classified.
 
     Parameters
     ----------
-    in_channels : sequence of int
-        Channels of each feature map, finest first.
+    maps : FeatureMaps
+        The backbone's feature maps; the head reads all.
     num_classes : int
         K, the number of classes.
     channels : int
@@ -34,7 +37,7 @@ class UPerHead(Head):
 
     def __init__(
         self,
-        in_channels: Sequence[int],
+        maps: FeatureMaps,
         num_classes: int,
         *,
         channels: int = 512,
@@ -43,6 +46,7 @@ class UPerHead(Head):
         align_corners: bool = False,
     ) -> None:
         super().__init__(num_classes, align_corners=align_corners)
+        in_channels = maps.channels
         self.pyramid = PyramidPooling(in_channels[-1], channels, pool_sizes, align_corners=align_corners)
         self.pyramid_fuse = ConvNormAct(self.pyramid.out_channels, channels, 3)
         self.laterals = nn.ModuleList(ConvNormAct(width, channels, 1) for width in in_channels[:-1])
@@ -63,59 +67,3 @@ class UPerHead(Head):
         size = maps[0].shape[-2:]
         x = self.fuse(torch.cat([resize(m, size, align_corners=self.align_corners) for m in maps], dim=1))
         return self.classifier(self.dropout(x))
-
-
-@register_segmentor("upernet")
-def upernet(
-    backbone: Backbone,
-    num_classes: int,
-    *,
-    channels: int = 512,
-    pool_sizes: Sequence[int] = (1, 2, 3, 6),
-    dropout: float = 0.1,
-    aux_weight: float = 0.4,
-    aux_channels: int = 512,
-    aux_index: int = -2,
-    align_corners: bool = False,
-) -> Segmentor:
-    """Build UPerNet (Xiao, Liu, Zhou, Jiang and Sun, ECCV 2018, arXiv:1807.10221).
-
-    Parameters
-    ----------
-    backbone : Backbone
-        The encoder; the head reads all its maps.
-    num_classes : int
-        K, the number of classes.
-    channels : int
-        Channels of every map inside the head.
-    pool_sizes : sequence of int
-        Sides of the grids that the last map is averaged over.
-    dropout : float
-        Probability of dropping a channel before the classifiers.
-    aux_weight : float
-        Weight of the auxiliary head's loss; 0 leaves the head out.
-    aux_channels : int
-        Channels of the auxiliary head: 512 in SSSegmentation, 256 in MMSegmentation.
-    aux_index : int
-        Which of the backbone's maps it reads: the last but one, on plain transformers in MMSegmentation the last.
-    align_corners : bool
-        How maps and logits are resized.
-    """
-    head = UPerHead(
-        backbone.channels,
-        num_classes,
-        channels=channels,
-        pool_sizes=pool_sizes,
-        dropout=dropout,
-        align_corners=align_corners,
-    )
-    auxiliary = auxiliary_fcn(
-        backbone,
-        num_classes,
-        aux_weight,
-        channels=aux_channels,
-        dropout=dropout,
-        align_corners=align_corners,
-        index=aux_index,
-    )
-    return Segmentor(backbone, head, auxiliary)

@@ -15,10 +15,9 @@ from vitrail.backbones import Backbone
 from vitrail.datasets import Benchmark
 from vitrail.errors import RecipeError, TrainingError, VitrailError
 from vitrail.inference.resolve import resolve_recipe
-from vitrail.recipes import Recipe, TrainConfig
+from vitrail.recipes import ModelConfig, Recipe, TrainConfig
 from vitrail.runtime.distributed import main_first
-from vitrail.segmentors import ModelCard, Segmentor
-from vitrail.segmentors.build import build_model
+from vitrail.segmentors import ModelCard, Segmentor, build_model
 
 
 def training_recipe(recipe: Recipe | str | Path, overrides: Sequence[str], data_root: str | Path | None) -> Recipe:
@@ -52,11 +51,8 @@ def build_training_model(recipe: Recipe, benchmark: Benchmark, *, pretrained: bo
             f"model.num_classes is {recipe.model.num_classes}, but dataset {benchmark.name!r} has {count} classes: "
             "leave it out"
         )
-    settings = recipe.model.model_dump()
-    if not pretrained:
-        settings["pretrained"] = False
     with main_first():
-        return build_model(settings, count)
+        return build_model(recipe.model if pretrained else _without_pretrained(recipe.model), count)
 
 
 def make_card(recipe: Recipe, benchmark: Benchmark) -> ModelCard:
@@ -93,7 +89,7 @@ def check_model(model: Segmentor, recipe: Recipe, benchmark: Benchmark) -> None:
         )
     try:
         with torch.device("meta"):
-            rebuilt = build_model({**recipe.model.model_dump(), "pretrained": False}, count)
+            rebuilt = build_model(_without_pretrained(recipe.model), count)
         same = _shapes(rebuilt) == _shapes(model)
     except VitrailError:
         same = False
@@ -104,6 +100,10 @@ def check_model(model: Segmentor, recipe: Recipe, benchmark: Benchmark) -> None:
             "it in the recipe, or keep the code that builds it",
             stacklevel=2,
         )
+
+
+def _without_pretrained(model: ModelConfig) -> ModelConfig:
+    return model.model_copy(update={"pretrained": False})
 
 
 def _shapes(model: nn.Module) -> dict[str, torch.Size]:

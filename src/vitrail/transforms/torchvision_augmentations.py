@@ -8,9 +8,9 @@ from typing import Any
 from torchvision import tv_tensors
 from torchvision.transforms import v2
 
+from vitrail.labels import IGNORE
 from vitrail.registry import copy_options
 from vitrail.transforms.augmentations import AUGMENTATIONS, AugmentationBuilder, Pair
-from vitrail.transforms.sizes import IGNORE
 
 _LEFT_OUT = {
     # take functions, tensors or other transforms, which a recipe cannot hold

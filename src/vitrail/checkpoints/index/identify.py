@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from vitrail.checkpoints.checkpoint import Checkpoint
-from vitrail.checkpoints.complete import complete_section
+from vitrail.checkpoints.complete import complete_section, section_of
 from vitrail.checkpoints.index import Entry, find_by_file, find_by_fingerprint, index
 from vitrail.checkpoints.plain import as_tuples
 from vitrail.errors import CheckpointError
@@ -13,8 +13,8 @@ from vitrail.recipes import ModelConfig
 from vitrail.segmentors import ModelCard
 
 # What decides about the tensors of a model and the function that it computes.
-_BUILT_BY = ("segmentor", "backbone", "output_stride", "in_channels", "backbone_options", "options")
-_TRAINING_ONLY = ("dropout", "drop_path_rate", "momentum", "aux_weight", "early_weight", "coarse_weight")
+_BUILT_BY = ("segmentor", "backbone", "output_stride", "in_channels", "backbone_options", "options", "auxiliary")
+_TRAINING_ONLY = ("dropout", "drop_path_rate", "momentum", "early_weight", "coarse_weight")
 _SHOWN = 6
 
 
@@ -91,7 +91,7 @@ def _numbers(values: Any) -> tuple[float, ...]:
 def _same_model(entry: Entry, project: str, model: ModelConfig) -> bool:
     if entry.project != project or entry.unsupported or entry.method != model.segmentor:
         return False
-    published = complete_section(ModelConfig.model_validate(entry.recipe["model"]))
+    published = complete_section(section_of(entry.card(), entry.name))
     return all(_built(published, key) == _built(model, key) for key in _BUILT_BY)
 
 
@@ -100,6 +100,9 @@ def _built(model: ModelConfig, key: str) -> Any:
     value = getattr(model, key)
     if key == "backbone":
         return (value or "").partition(".")[0]
+    if key == "auxiliary":
+        heads = value.model_dump(exclude={"weight", "losses", "dropout"})
+        return heads if value.weight else None
     if key in ("backbone_options", "options"):
         return {name: as_tuples(one) for name, one in value.items() if name not in _TRAINING_ONLY}
     return value
@@ -107,6 +110,9 @@ def _built(model: ModelConfig, key: str) -> Any:
 
 def _differ(one: Entry, other: Entry) -> bool:
     """Return whether two models of the same tensors differ in what they compute or in what their classes are."""
-    ours, theirs = one.recipe["model"], other.recipe["model"]
     keys = (*_BUILT_BY, "num_classes")
+    ours, theirs = (
+        {**model, "auxiliary": {**model.get("auxiliary", {}), "losses": None}}
+        for model in (one.recipe["model"], other.recipe["model"])
+    )
     return one.dataset != other.dataset or any(ours.get(key) != theirs.get(key) for key in keys)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from pydantic import ValidationError
 
 from vitrail.checkpoints.plain import as_lists
+from vitrail.checkpoints.sources.losses import Terms, auxiliary_losses
 from vitrail.checkpoints.sources.settings import UnsupportedError
 from vitrail.recipes import ModelConfig
 
@@ -46,7 +47,8 @@ def model_config(
     encoder: Encoder,
     num_classes: int,
     options: Mapping[str, Any],
-    criteria: Mapping[str, Any],
+    auxiliary: Mapping[str, Any],
+    losses: Sequence[Terms],
     where: str,
 ) -> ModelConfig:
     """Return the model section of a recipe.
@@ -61,8 +63,10 @@ def model_config(
         K, the number of classes.
     options : mapping
         Arguments of the method's builder.
-    criteria : mapping
-        See `vitrail.checkpoints.sources.losses.criteria`.
+    auxiliary : mapping
+        Its auxiliary heads, as `vitrail.recipes.AuxiliaryConfig` has them; empty for a method that has none.
+    losses : sequence of list of dict
+        The terms of the main head's criterion, then those of each auxiliary head's.
     where : str
         For messages.
 
@@ -76,7 +80,10 @@ def model_config(
     given |= {"in_channels": encoder.in_channels} if encoder.in_channels != 3 else {}
     given |= {"num_classes": num_classes}
     given |= {"backbone_options": as_lists(encoder.options)} if encoder.options else {}
-    given |= {"options": as_lists(options), **criteria}
+    given |= {"options": as_lists(options), "losses": losses[0]}
+    different = auxiliary_losses(losses[0], losses[1:], where)
+    described = {**as_lists(auxiliary), **({} if different is None else {"losses": different})}
+    given |= {"auxiliary": described} if described else {}
     try:
         return ModelConfig.model_validate(given)
     except ValidationError as error:

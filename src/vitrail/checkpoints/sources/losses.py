@@ -10,15 +10,15 @@ from vitrail.checkpoints.sources.settings import UnsupportedError
 Terms = list[dict[str, Any]]
 
 
-def criteria(main: Terms, auxiliary: Sequence[Terms], where: str) -> dict[str, Terms]:
-    """Return `losses`, and `aux_losses` where the auxiliary heads have others.
+def auxiliary_losses(main: Terms, auxiliary: Sequence[Terms], where: str) -> Terms | None:
+    """Return the criterion of the auxiliary heads, or None where it is that of the main head.
 
     Parameters
     ----------
     main : list of dict
         The terms of the main head, as `vitrail.recipes.LossConfig` has them.
     auxiliary : sequence of lists of dict
-        Those of each auxiliary head. What its first term weighs is the weight of the head, which the options have.
+        Those of each auxiliary head. What its first term weighs is the weight of the head, which is left out.
     where : str
         For messages.
 
@@ -30,7 +30,7 @@ def criteria(main: Terms, auxiliary: Sequence[Terms], where: str) -> dict[str, T
     others = [_of_weight_one(terms) for terms in auxiliary if terms[0]["weight"]]
     if any(terms != others[0] for terms in others):
         raise UnsupportedError(f"{where}: the auxiliary heads of vitrail's methods have the same losses")
-    return {"losses": main} if not others or others[0] == main else {"losses": main, "aux_losses": others[0]}
+    return None if not others or others[0] == main else others[0]
 
 
 def _of_weight_one(terms: Terms) -> Terms:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
+from vitrail.checkpoints.complete import complete_section
 from vitrail.checkpoints.sources.renaming import Renaming, combine, under
 from vitrail.checkpoints.sources.settings import UnsupportedError
 from vitrail.recipes import ModelConfig
@@ -92,7 +93,7 @@ def model_renaming(
     methods, backbones : mapping
         The records of a project.
     model : ModelConfig
-        The model section of a recipe.
+        The model section of a recipe; what it leaves out has its defaults.
     encoder : str
         The encoder's name in their model.
     title : str
@@ -103,6 +104,7 @@ def model_renaming(
     UnsupportedError
         When the project has no such method or encoder.
     """
+    model = complete_section(model)
     if model.segmentor not in methods:
         raise UnsupportedError(f"{title} has no method that vitrail knows as {model.segmentor!r}")
     method = methods[model.segmentor]

@@ -8,13 +8,17 @@ from typing import Any
 
 import torch
 
-from vitrail.checkpoints.complete import complete_section
+from vitrail.checkpoints.complete import complete_section, section_of
+from vitrail.checkpoints.native import read_card
 from vitrail.checkpoints.sources.renaming import State
 from vitrail.checkpoints.state import model_state
 from vitrail.errors import CheckpointError
 from vitrail.files.atomic import atomic_path
 from vitrail.recipes import ModelConfig
 from vitrail.segmentors import ModelCard, Segmentor
+
+# Under this key the card goes into files of other projects, which pass it over, so that vitrail can read them again.
+CARD_KEY = "vitrail_card"
 
 
 def model_to_write(model: Segmentor) -> tuple[ModelCard, ModelConfig, State]:
@@ -29,8 +33,20 @@ def model_to_write(model: Segmentor) -> tuple[ModelCard, ModelConfig, State]:
         raise CheckpointError(
             "the model's card does not say how it is built; assign model.card a ModelCard that holds the recipe"
         )
-    section = complete_section(ModelConfig.model_validate(model.card.recipe["model"]))
+    section = complete_section(section_of(model.card, "the model's card"))
     return model.card, section, {name: value.detach().cpu() for name, value in model_state(model).items()}
+
+
+def written_card(metadata: Mapping[str, Any], where: str) -> ModelCard | None:
+    """Return the card that vitrail wrote into another project's checkpoint, or None where there is none.
+
+    Raises
+    ------
+    CheckpointError
+        When it is incomplete.
+    """
+    described = metadata.get(CARD_KEY)
+    return read_card({"card": described}, where) if isinstance(described, Mapping) else None
 
 
 def write_torch_file(content: Mapping[str, Any], path: Path) -> None:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
 from vitrail.checkpoints.plain import as_lists
 from vitrail.checkpoints.sources.encoder import Encoder, model_config
 from vitrail.checkpoints.sources.layouts import UnnumberedWhenAlone
-from vitrail.checkpoints.sources.losses import criteria
+from vitrail.checkpoints.sources.losses import Terms
 from vitrail.checkpoints.sources.mmseg.encoders import check_norm, translate_backbone
 from vitrail.checkpoints.sources.mmseg.losses import first_weight, translate_losses
 from vitrail.checkpoints.sources.records import MethodRecord, find_method
@@ -33,15 +33,18 @@ class Translation:
     num_classes : int
         K, the number of classes.
     options : dict
-        Arguments of the method's builder.
+        Arguments of the method's head.
     losses : list of dict
         Terms of the main head's criterion.
+    auxiliary : dict
+        The auxiliary heads, as `vitrail.recipes.AuxiliaryConfig` has them.
     """
 
     encoder: Encoder
     num_classes: int
     options: dict[str, Any]
-    losses: list[dict[str, Any]]
+    losses: Terms
+    auxiliary: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -182,17 +185,19 @@ def translate_model(values: Mapping[str, Any], where: str) -> ModelConfig:
         raise UnsupportedError(f"{where}: vitrail has no method with MMSegmentation's {heads}")
     name, record = found
     model = record.translate(section)
-    terms = criteria(model.losses, _auxiliary_losses(section), where)
-    return model_config(name, model.encoder, model.num_classes, model.options, terms, where)
+    losses = [model.losses, *_auxiliary_losses(section)]
+    return model_config(name, model.encoder, model.num_classes, model.options, model.auxiliary, losses, where)
 
 
-def translation(head: Head, encoder: Encoder, options: Mapping[str, Any]) -> Translation:
+def translation(
+    head: Head, encoder: Encoder, options: Mapping[str, Any], auxiliary: dict[str, Any] | None = None
+) -> Translation:
     """Return a model whose predicting head has been read; adds what all heads have in common to its options."""
     losses = translate_losses(head.losses, head.sampler, f"{head.where}.loss_decode")
     common: dict[str, Any] = {"dropout": head.dropout}
     if head.align_corners:
         common["align_corners"] = True
-    return Translation(encoder, head.num_classes, {**options, **common}, losses)
+    return Translation(encoder, head.num_classes, {**options, **common}, losses, auxiliary or {})
 
 
 def on_last_map(keys: Mapping[str, str]) -> Translate:
@@ -207,15 +212,15 @@ def on_last_map(keys: Mapping[str, str]) -> Translate:
         options = {"channels": head.channels, **head.take(keys)}
         head.settings.pass_over("c1_in_channels")
         head.finish()
-        return translation(head, model.encoder, {**options, **one_auxiliary(model)})
+        return translation(head, model.encoder, options, one_auxiliary(model))
 
     return translate
 
 
 def one_auxiliary(model: ModelSection, *, dilation: int = 1) -> dict[str, Any]:
-    """Return the options of the one auxiliary head that most methods have, an FCN of one convolution."""
+    """Return the description of the one auxiliary head that most methods have, an FCN of one convolution."""
     if not model.auxiliary_heads:
-        return {"aux_weight": 0.0}
+        return {"weight": 0.0}
     where = f"{model.where}.auxiliary_head"
     if len(model.auxiliary_heads) > 1:
         raise UnsupportedError(
@@ -227,13 +232,13 @@ def one_auxiliary(model: ModelSection, *, dilation: int = 1) -> dict[str, Any]:
     head = Head(values, where)
     head.must_have_convolutions(1, dilation=dilation)
     head.finish()
-    options: dict[str, Any] = {"aux_weight": first_weight(head.losses), "aux_channels": head.channels}
+    described: dict[str, Any] = {"weight": first_weight(head.losses), "channels": [head.channels]}
     index = head.map_index(model.encoder)
-    return options if index == -2 else {**options, "aux_index": index}
+    return described if index == -2 else {**described, "maps": [index]}
 
 
 def several_auxiliary(model: ModelSection, indices: Sequence[int], num_convs: int) -> dict[str, Any]:
-    """Return the options of one auxiliary head, an FCN, on each of the maps at `indices`, in that order."""
+    """Return the description of auxiliary heads, FCNs, one on each of the maps at `indices`, in that order."""
     heads = [Head(values, f"{model.where}.auxiliary_head") for values in model.auxiliary_heads]
     found = [head.map_index(model.encoder) for head in heads]
     if found != list(indices):
@@ -244,7 +249,7 @@ def several_auxiliary(model: ModelSection, indices: Sequence[int], num_convs: in
     weights = {first_weight(head.losses) for head in heads}
     if len(weights) > 1:
         raise UnsupportedError(f"{model.where} weighs its auxiliary heads differently: {sorted(weights)}")
-    return {"aux_weight": weights.pop(), "aux_channels": [head.channels for head in heads]}
+    return {"weight": weights.pop(), "channels": [head.channels for head in heads]}
 
 
 def one_width(widths: Sequence[int], where: str) -> int:

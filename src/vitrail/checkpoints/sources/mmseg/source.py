@@ -13,6 +13,7 @@ from typing import Any
 
 from vitrail.checkpoints.cards import card_from_recipe
 from vitrail.checkpoints.checkpoint import Checkpoint
+from vitrail.checkpoints.complete import section_of
 from vitrail.checkpoints.index.identify import card_from_index, config_of
 from vitrail.checkpoints.sources.mmseg.config import read_config, recipe_from_config
 from vitrail.checkpoints.sources.mmseg.encoders import BACKBONES
@@ -20,7 +21,7 @@ from vitrail.checkpoints.sources.mmseg.heads import METHODS
 from vitrail.checkpoints.sources.records import model_renaming
 from vitrail.checkpoints.sources.renaming import Renaming, State
 from vitrail.checkpoints.sources.source import register_source
-from vitrail.checkpoints.sources.writing import model_to_write, write_torch_file
+from vitrail.checkpoints.sources.writing import CARD_KEY, model_to_write, write_torch_file, written_card
 from vitrail.errors import CheckpointError
 from vitrail.recipes import ModelConfig
 from vitrail.segmentors import ModelCard, Segmentor
@@ -42,14 +43,17 @@ class MMSegmentation:
     def translate(self, checkpoint: Checkpoint, card: ModelCard | None) -> tuple[ModelCard, State]:
         """Return the card and the weights; see `Source`."""
         card = card or _own_card(checkpoint) or card_from_index(checkpoint, NAME, self.title)
-        model = ModelConfig.model_validate(card.recipe["model"])
-        return card, renaming(model).to_ours(checkpoint.tensors, str(checkpoint.origin))
+        where = str(checkpoint.origin)
+        return card, renaming(section_of(card, where)).to_ours(checkpoint.tensors, where)
 
     def write(self, model: Segmentor, path: Path) -> str:
         """Write `state_dict` and `meta`, which names the classes; see `Writer`."""
         card, section, state = model_to_write(model)
         weights = renaming(section).to_theirs(state, f"the model for {path}")
-        meta: dict[str, Any] = {"dataset_meta": {"classes": card.classes, "palette": [list(c) for c in card.palette]}}
+        meta = {
+            "dataset_meta": {"classes": card.classes, "palette": [list(colour) for colour in card.palette]},
+            CARD_KEY: card.to_dict(),
+        }
         write_torch_file({"meta": meta, "state_dict": OrderedDict(weights)}, path)
         return config_of(card, section, NAME, self.title)
 
@@ -66,13 +70,13 @@ def renaming(model: ModelConfig) -> Renaming:
 
 
 def _own_card(checkpoint: Checkpoint) -> ModelCard | None:
-    """Return the card that follows from the config in a checkpoint, or None when there is no config in it."""
+    """Return the card in a checkpoint, or the one that follows from its config; None when it has neither."""
     meta = checkpoint.metadata.get("meta")
     meta = meta if isinstance(meta, Mapping) else {}
+    where = str(checkpoint.origin)
     text = meta.get("cfg") or meta.get("config")
     if not isinstance(text, str):
-        return None
-    where = str(checkpoint.origin)
+        return written_card(meta, where)
     recipe = _recipe(text, str(meta.get("exp_name") or meta.get("experiment_name") or ""), where)
     described = meta.get("dataset_meta")
     named = described if isinstance(described, Mapping) else meta

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from vitrail.checkpoints.plain import as_lists
 from vitrail.checkpoints.sources.encoder import as_given, model_config
-from vitrail.checkpoints.sources.losses import Terms, criteria
+from vitrail.checkpoints.sources.losses import Terms
 from vitrail.checkpoints.sources.records import find_method
 from vitrail.checkpoints.sources.settings import UnsupportedError
 from vitrail.checkpoints.sources.ssseg.datasets import DATASETS
@@ -47,7 +46,7 @@ def translate_model(config: Config, where: str) -> ModelConfig:
     if found is None:
         raise UnsupportedError(f"vitrail has no method like SSSegmentation's {config['type']}")
     segmentor, record = found
-    options = record.translate(config)
+    options, auxiliary = record.translate(config)
     options |= {"align_corners": True} if config["align_corners"] else {}
     encoder = translate_backbone(
         config["backbone"],
@@ -55,16 +54,15 @@ def translate_model(config: Config, where: str) -> ModelConfig:
         norm_outputs="in_channels_list" in config["head"].get("norm_cfg", {}),
         where=where,
     )
-    terms = _criteria(config["losses"], where)
-    return model_config(segmentor, encoder, config["num_classes"], as_lists(options), terms, where)
+    return model_config(segmentor, encoder, config["num_classes"], options, auxiliary, _losses(config["losses"]), where)
 
 
-def _criteria(losses: Config, where: str) -> dict[str, Terms]:
+def _losses(losses: Config) -> list[Terms]:
+    """Return the terms of the main head's criterion, then those of each auxiliary head's."""
     main = losses.get("loss_cls") or losses.get("loss_cls_stage2")
     if not main:
-        return {"losses": [{"name": "cross_entropy"}]}
-    auxiliary = [_terms(terms) for name, terms in losses.items() if name.startswith("loss_aux")]
-    return criteria(_terms(main), auxiliary, where)
+        return [[{"name": "cross_entropy"}]]
+    return [_terms(main), *(_terms(terms) for name, terms in losses.items() if name.startswith("loss_aux"))]
 
 
 def _terms(losses: Any) -> Terms:

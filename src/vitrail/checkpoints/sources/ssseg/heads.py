@@ -12,14 +12,16 @@ from vitrail.checkpoints.sources.settings import UnsupportedError
 from vitrail.registry import Registry
 
 Config = Mapping[str, Any]
-Translate = Callable[[Config], dict[str, Any]]
+Options = dict[str, Any]
+# Options of the method's head, and its auxiliary heads as `vitrail.recipes.AuxiliaryConfig` has them.
+Translate = Callable[[Config], tuple[Options, Options]]
 MethodRecords = Registry[MethodRecord[Translate]]
 METHODS: MethodRecords = Registry(
     "SSSegmentation method", UnsupportedError, "vitrail.checkpoints.sources.ssseg.methods"
 )
 
 
-def head_options(config: Config, **keys: str) -> dict[str, Any]:
+def head_options(config: Config, **keys: str) -> Options:
     """Return options of ours by the names of the head's settings there."""
     head = config["head"]
     return {ours: head[theirs] for ours, theirs in {"dropout": "dropout", **keys}.items()}
@@ -32,20 +34,20 @@ def loss_weight(config: Config, loss: str) -> float:
     return term["scale_factor"] if term else 0.0
 
 
-def one_auxiliary(config: Config) -> dict[str, Any]:
-    """Return the options of the one auxiliary head that most methods have."""
+def one_auxiliary(config: Config) -> Options:
+    """Return the description of the one auxiliary head that most methods have."""
     auxiliary = config["auxiliary"]
     if not auxiliary:
-        return {"aux_weight": 0.0}
+        return {"weight": 0.0}
     if isinstance(auxiliary, list):
         raise UnsupportedError(f"vitrail's {config['type']} has one auxiliary head, not {len(auxiliary)}")
-    return {"aux_weight": loss_weight(config, "loss_aux"), "aux_channels": auxiliary["out_channels"]}
+    return {"weight": loss_weight(config, "loss_aux"), "channels": [auxiliary["out_channels"]]}
 
 
-def several_auxiliary(config: Config) -> dict[str, Any]:
-    """Return the options of auxiliary heads on several maps, which weigh the same."""
+def several_auxiliary(config: Config) -> Options:
+    """Return the description of auxiliary heads on several maps, which weigh the same."""
     widths = [each["out_channels"] for each in config["auxiliary"]]
-    return {"aux_weight": loss_weight(config, "loss_aux1"), "aux_channels": widths}
+    return {"weight": loss_weight(config, "loss_aux1"), "channels": widths}
 
 
 def with_auxiliary(**keys: str) -> Translate:
@@ -54,8 +56,8 @@ def with_auxiliary(**keys: str) -> Translate:
     `keys` are the names of the head's settings there, by those of our options.
     """
 
-    def translate(config: Config) -> dict[str, Any]:
-        return {**head_options(config, channels="feats_channels", **keys), **one_auxiliary(config)}
+    def translate(config: Config) -> tuple[Options, Options]:
+        return head_options(config, channels="feats_channels", **keys), one_auxiliary(config)
 
     return translate
 

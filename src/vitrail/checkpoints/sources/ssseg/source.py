@@ -10,13 +10,14 @@ from collections import OrderedDict
 from pathlib import Path
 
 from vitrail.checkpoints.checkpoint import Checkpoint
+from vitrail.checkpoints.complete import section_of
 from vitrail.checkpoints.index.identify import card_from_index, config_of
 from vitrail.checkpoints.sources.records import model_renaming
 from vitrail.checkpoints.sources.renaming import Renaming, State
 from vitrail.checkpoints.sources.source import register_source
 from vitrail.checkpoints.sources.ssseg.encoders import BACKBONES
 from vitrail.checkpoints.sources.ssseg.heads import METHODS
-from vitrail.checkpoints.sources.writing import model_to_write, write_torch_file
+from vitrail.checkpoints.sources.writing import CARD_KEY, model_to_write, write_torch_file, written_card
 from vitrail.recipes import ModelConfig
 from vitrail.segmentors import ModelCard, Segmentor
 
@@ -36,15 +37,15 @@ class SSSegmentation:
 
     def translate(self, checkpoint: Checkpoint, card: ModelCard | None) -> tuple[ModelCard, State]:
         """Return the card and the weights; see `Source`."""
-        card = card or card_from_index(checkpoint, NAME, self.title)
-        model = ModelConfig.model_validate(card.recipe["model"])
-        return card, renaming(model).to_ours(checkpoint.tensors, str(checkpoint.origin))
+        where = str(checkpoint.origin)
+        card = card or written_card(checkpoint.metadata, where) or card_from_index(checkpoint, NAME, self.title)
+        return card, renaming(section_of(card, where)).to_ours(checkpoint.tensors, where)
 
     def write(self, model: Segmentor, path: Path) -> str:
         """Write `model`; see `Writer`."""
         card, section, state = model_to_write(model)
         weights = renaming(section).to_theirs(state, f"the model for {path}")
-        write_torch_file({"model": OrderedDict(weights)}, path)
+        write_torch_file({"model": OrderedDict(weights), CARD_KEY: card.to_dict()}, path)
         return config_of(card, section, NAME, self.title)
 
 

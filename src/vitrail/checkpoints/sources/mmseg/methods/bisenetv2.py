@@ -20,8 +20,8 @@ def translate(model: ModelSection) -> Translation:
     head.must_have_convolutions(1)
     head.finish()
     indices = range(-len(model.encoder.order), -1)
-    options = {"channels": head.channels, **several_auxiliary(model, indices, num_convs=2)}
-    return translation(head, model.encoder, options)
+    auxiliary = several_auxiliary(model, indices, num_convs=2)
+    return translation(head, model.encoder, {"channels": head.channels}, auxiliary)
 
 
 METHODS.add("bisenetv2", MethodRecord("FCNHead", translate, head_renaming({}), over="BiSeNetV2"), module=__name__)

@@ -37,7 +37,7 @@ def translate(model: ModelSection) -> Translation:
         "presence_weight": first_weight(presence) if head.settings.take("use_se_loss", True) else 0.0,
     }
     head.finish()
-    return translation(head, model.encoder, {**options, **one_auxiliary(model)})
+    return translation(head, model.encoder, options, one_auxiliary(model))
 
 
 METHODS.add("encnet", MethodRecord("EncHead", translate, RENAMING), module=__name__)

@@ -30,9 +30,9 @@ def translate(model: ModelSection) -> Translation:
     head.settings.must_be("concat_input", False)
     head.settings.must_be("num_convs", 2)
     head.finish()
-    options = {"channels": head.channels, **several_auxiliary(model, indices=(-2, -3), num_convs=1)}
-    options["aux_channels"] = one_width(options["aux_channels"], model.where)
-    return translation(head, model.encoder, options)
+    auxiliary = several_auxiliary(model, indices=(-2, -3), num_convs=1)
+    auxiliary["channels"] = [one_width(auxiliary["channels"], model.where)]
+    return translation(head, model.encoder, {"channels": head.channels}, auxiliary)
 
 
 METHODS.add("fastscnn", MethodRecord("DepthwiseSeparableFCNHead", translate, RENAMING), module=__name__)

@@ -22,8 +22,8 @@ def translate(model: ModelSection) -> Translation:
     head.read_last_map(model.encoder)
     options = {"channels": head.channels, **head.convolutions()}
     head.finish()
-    options |= one_auxiliary(model, dilation=options["dilation"])
-    return translation(head, joined_maps(head, model.encoder), options)
+    auxiliary = one_auxiliary(model, dilation=options["dilation"])
+    return translation(head, joined_maps(head, model.encoder), options, auxiliary)
 
 
 METHODS.add("fcn", MethodRecord("FCNHead", translate, RENAMING), module=__name__)

@@ -29,7 +29,7 @@ def translate(model: ModelSection) -> Translation:
     head = model.decode_head()
     options = {"channels": head.channels, "pool_sizes": as_lists(head.settings.take("pool_scales", (1, 2, 3, 6)))}
     head.finish()
-    return translation(head, model.encoder, {**options, **one_auxiliary(model)})
+    return translation(head, model.encoder, options, one_auxiliary(model))
 
 
 METHODS.add("upernet", MethodRecord("UPerHead", translate, RENAMING), module=__name__)

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from vitrail.checkpoints.sources.records import MethodRecord
 from vitrail.checkpoints.sources.renaming import Renaming
 from vitrail.checkpoints.sources.ssseg.encoders import CONV_NORM, triples
-from vitrail.checkpoints.sources.ssseg.heads import METHODS, PYRAMID, Config, loss_weight
+from vitrail.checkpoints.sources.ssseg.heads import METHODS, PYRAMID, Config, Options, loss_weight
 
 RENAMING = Renaming(
     {
@@ -25,10 +23,10 @@ RENAMING = Renaming(
 )
 
 
-def translate(config: Config) -> dict[str, Any]:
-    """Return the options that a configuration describes."""
+def translate(config: Config) -> tuple[Options, Options]:
+    """Return the options and the auxiliary heads that a configuration describes."""
     head = config["head"]
-    return {
+    options = {
         "channels": head["feats_channels"],
         "shortcut_channels": head["shortcut_feats_channels"],
         "edge_channels": head["epm_hidden_channels"],
@@ -39,6 +37,7 @@ def translate(config: Config) -> dict[str, Any]:
         "dropout": head["dropout_stage2"],
         "early_dropout": float(head["dropout_stage1"]),
     }
+    return options, {}
 
 
 METHODS.add("ce2p", MethodRecord("CE2P", translate, RENAMING), module=__name__)

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from vitrail.checkpoints.sources.mmseg.methods.emanet import BASES
 from vitrail.checkpoints.sources.records import MethodRecord
 from vitrail.checkpoints.sources.ssseg.encoders import CONV_NORM
-from vitrail.checkpoints.sources.ssseg.heads import METHODS, Config, head_options, head_renaming, one_auxiliary
+from vitrail.checkpoints.sources.ssseg.heads import METHODS, Config, Options, head_options, head_renaming, one_auxiliary
 
 RENAMING = head_renaming(
     {
@@ -23,11 +21,11 @@ RENAMING = head_renaming(
 )
 
 
-def translate(config: Config) -> dict[str, Any]:
-    """Return the options that a configuration describes."""
+def translate(config: Config) -> tuple[Options, Options]:
+    """Return the options and the auxiliary heads that a configuration describes."""
     options = head_options(config, channels="feats_channels", attention_channels="feats_channels")
     options |= {key: config["head"][key] for key in ("num_bases", "num_stages", "momentum")}
-    return {**options, **one_auxiliary(config)}
+    return options, one_auxiliary(config)
 
 
 METHODS.add("emanet", MethodRecord("EMANet", translate, RENAMING), module=__name__)

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from vitrail.checkpoints.sources.records import MethodRecord
 from vitrail.checkpoints.sources.ssseg.encoders import CONV_NORM
 from vitrail.checkpoints.sources.ssseg.heads import (
     METHODS,
     Config,
+    Options,
     head_options,
     head_renaming,
     loss_weight,
@@ -27,11 +26,11 @@ RENAMING = head_renaming(
 )
 
 
-def translate(config: Config) -> dict[str, Any]:
-    """Return the options that a configuration describes."""
+def translate(config: Config) -> tuple[Options, Options]:
+    """Return the options and the auxiliary heads that a configuration describes."""
     options = head_options(config, channels="feats_channels", num_codes="num_codes")
     options |= {"lateral": config["head"]["extra"]["add_lateral"], "presence_weight": loss_weight(config, "loss_se")}
-    return {**options, **one_auxiliary(config)}
+    return options, one_auxiliary(config)
 
 
 METHODS.add("encnet", MethodRecord("ENCNet", translate, RENAMING), module=__name__)

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from vitrail.checkpoints.sources.records import MethodRecord
 from vitrail.checkpoints.sources.ssseg.encoders import SEPARABLE
 from vitrail.checkpoints.sources.ssseg.heads import (
     METHODS,
     Config,
+    Options,
     head_options,
     head_renaming,
     several_auxiliary,
@@ -23,10 +22,11 @@ RENAMING = head_renaming(
 )
 
 
-def translate(config: Config) -> dict[str, Any]:
-    """Return the options that a configuration describes."""
-    options = {**head_options(config, channels="feats_channels"), "depthwise_act": True, **several_auxiliary(config)}
-    return {**options, "aux_channels": options["aux_channels"][0]}
+def translate(config: Config) -> tuple[Options, Options]:
+    """Return the options and the auxiliary heads that a configuration describes."""
+    options = {**head_options(config, channels="feats_channels"), "depthwise_act": True}
+    auxiliary = several_auxiliary(config)
+    return options, {**auxiliary, "channels": auxiliary["channels"][:1]}
 
 
 METHODS.add("fastscnn", MethodRecord("DepthwiseSeparableFCN", translate, RENAMING), module=__name__)

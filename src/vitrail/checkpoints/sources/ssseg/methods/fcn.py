@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from vitrail.checkpoints.sources.records import MethodRecord
 from vitrail.checkpoints.sources.renaming import Renaming
 from vitrail.checkpoints.sources.ssseg.heads import (
     METHODS,
     Config,
+    Options,
     fcn_names,
     head_options,
     head_renaming,
@@ -17,10 +16,10 @@ from vitrail.checkpoints.sources.ssseg.heads import (
 from vitrail.recipes import ModelConfig
 
 
-def translate(config: Config) -> dict[str, Any]:
-    """Return the options that a configuration describes."""
+def translate(config: Config) -> tuple[Options, Options]:
+    """Return the options and the auxiliary heads that a configuration describes."""
     options = head_options(config, channels="feats_channels")
-    return {**options, "num_convs": config["head"].get("num_convs", 2), **one_auxiliary(config)}
+    return {**options, "num_convs": config["head"].get("num_convs", 2)}, one_auxiliary(config)
 
 
 def renaming(model: ModelConfig) -> Renaming:

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from vitrail.checkpoints.sources.mmseg.backbones.resnet import DEEP_STEM
 from vitrail.checkpoints.sources.records import MethodRecord
 from vitrail.checkpoints.sources.renaming import Names, Renaming
 from vitrail.checkpoints.sources.ssseg.encoders import CONV_NORM, triples
-from vitrail.checkpoints.sources.ssseg.heads import METHODS, Config, fcn_names, head_options, loss_weight
+from vitrail.checkpoints.sources.ssseg.heads import METHODS, Config, Options, fcn_names, head_options, loss_weight
 
 _FUSION: Names = {"conv_low": ("low", CONV_NORM), "conv_high": ("high", CONV_NORM)}
 RENAMING = Renaming(
@@ -31,10 +29,10 @@ ENCODER = Renaming(
 )
 
 
-def translate(config: Config) -> dict[str, Any]:
-    """Return the options that a configuration describes."""
+def translate(config: Config) -> tuple[Options, Options]:
+    """Return the options and the auxiliary heads that a configuration describes."""
     options = head_options(config, channels="feats_channels", branch_channels="in_channels_list")
-    return {**options, "early_weight": loss_weight(config, "loss_aux1")}
+    return {**options, "early_weight": loss_weight(config, "loss_aux1")}, {}
 
 
 METHODS.add("icnet", MethodRecord("ICNet", translate, RENAMING, encoder=ENCODER), module=__name__)

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from torch import Tensor
 
 from vitrail.checkpoints.sources.layouts import OnlyTheirs
 from vitrail.checkpoints.sources.records import MethodRecord
 from vitrail.checkpoints.sources.renaming import Names, Renaming
 from vitrail.checkpoints.sources.ssseg.encoders import CONV_NORM
-from vitrail.checkpoints.sources.ssseg.heads import METHODS, Config
+from vitrail.checkpoints.sources.ssseg.heads import METHODS, Config, Options
 
 _NO_OBJECT = 0.1  # the weight that its criterion gives the class of queries without an object
 _LAYER: Names = {"multihead_attn": "cross_attn", "linear1": "fc1", "linear2": "fc2"}
@@ -41,11 +39,11 @@ RENAMING = Renaming(
 )
 
 
-def translate(config: Config) -> dict[str, Any]:
-    """Return the options that a configuration describes."""
+def translate(config: Config) -> tuple[Options, Options]:
+    """Return the options and the auxiliary heads that a configuration describes."""
     head = config["head"]
     predictor, matcher = head["predictor"], head["matcher"]
-    return {
+    options = {
         "channels": head["feats_channels"],
         "mask_channels": head["mask_feats_channels"],
         "pool_sizes": head["pool_scales"],
@@ -59,6 +57,7 @@ def translate(config: Config) -> dict[str, Any]:
         "mask_weight": matcher["cost_mask"],
         "dice_weight": matcher["cost_dice"],
     }
+    return options, {}
 
 
 METHODS.add("maskformer", MethodRecord("MaskFormer", translate, RENAMING), module=__name__)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from torch import Tensor
 
 from vitrail.checkpoints.sources.layouts import Change
@@ -14,6 +12,7 @@ from vitrail.checkpoints.sources.ssseg.encoders import CONV_NORM, POOLED
 from vitrail.checkpoints.sources.ssseg.heads import (
     METHODS,
     Config,
+    Options,
     fcn_names,
     head_options,
     head_renaming,
@@ -60,8 +59,8 @@ def several_per_class(memory: Tensor) -> Tensor:
 MEMORY = Change("head.memory.features", one_per_class, several_per_class)
 
 
-def translate(config: Config) -> dict[str, Any]:
-    """Return the options that a configuration describes."""
+def translate(config: Config) -> tuple[Options, Options]:
+    """Return the options and the auxiliary heads that a configuration describes."""
     head = config["head"]
     momentum = head["update_cfg"]["momentum_cfg"]
     options = head_options(config, channels="feats_channels", inner_channels="transform_channels")
@@ -74,11 +73,11 @@ def translate(config: Config) -> dict[str, Any]:
         "momentum": momentum["base_momentum"] / momentum["base_lr"] * config["scheduler"]["optimizer"]["lr"],
         "leaky": config["act_cfg"]["type"] == "LeakyReLU",
     }
-    return {**options, **_auxiliary(config)}
+    return options, _auxiliary(config)
 
 
-def _auxiliary(config: Config) -> dict[str, Any]:
-    """Return the options of one auxiliary head, or of three alike."""
+def _auxiliary(config: Config) -> Options:
+    """Return the description of one auxiliary head, or of three alike."""
     auxiliary = config["auxiliary"]
     if not isinstance(auxiliary, list):
         return one_auxiliary(config)
@@ -86,18 +85,18 @@ def _auxiliary(config: Config) -> dict[str, Any]:
     if any(each != first for each in auxiliary):
         raise UnsupportedError("the auxiliary heads of vitrail's MCIBI are alike")
     return {
-        "aux_weight": loss_weight(config, "loss_aux1"),
-        "aux_channels": first["out_channels"],
-        "aux_indices": list(range(len(auxiliary))),
-        "aux_convs": first["num_convs"],
-        "aux_upsample": first["upsample"]["scale_factor"],
+        "weight": loss_weight(config, "loss_aux1"),
+        "channels": [first["out_channels"]],
+        "maps": list(range(len(auxiliary))),
+        "num_convs": first["num_convs"],
+        "upsample": first["upsample"]["scale_factor"],
     }
 
 
 def renaming(model: ModelConfig) -> Renaming:
     """Return the renaming, which depends on the auxiliary heads' convolutions and resizing."""
-    upsampled = model.options.get("aux_upsample", 1) != 1
-    auxiliary = fcn_names(model.options.get("aux_convs", 1), upsampled=upsampled)
+    heads = model.auxiliary
+    auxiliary = fcn_names(heads.num_convs or 0, upsampled=(heads.upsample or 1) > 1)
     return head_renaming(_NAMES, auxiliary=auxiliary, layouts=(MEMORY,))
 
 

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from vitrail.checkpoints.sources.records import MethodRecord
 from vitrail.checkpoints.sources.renaming import Renaming
 from vitrail.checkpoints.sources.ssseg.encoders import CONV_NORM
-from vitrail.checkpoints.sources.ssseg.heads import METHODS, Config, fcn_names, head_options, loss_weight
+from vitrail.checkpoints.sources.ssseg.heads import METHODS, Config, Options, fcn_names, head_options, loss_weight
 
 RENAMING = Renaming(
     {
@@ -23,14 +21,14 @@ RENAMING = Renaming(
 )
 
 
-def translate(config: Config) -> dict[str, Any]:
-    """Return the options that a configuration describes."""
+def translate(config: Config) -> tuple[Options, Options]:
+    """Return the options and the auxiliary heads that a configuration describes."""
     options = head_options(config, channels="feats_channels", attention_channels="transform_channels")
     coarse = {
         "coarse_channels": config["auxiliary"]["out_channels"],
         "coarse_weight": loss_weight(config, "loss_aux"),
     }
-    return {**options, **coarse}
+    return {**options, **coarse}, {}
 
 
 METHODS.add("ocrnet", MethodRecord("OCRNet", translate, RENAMING), module=__name__)

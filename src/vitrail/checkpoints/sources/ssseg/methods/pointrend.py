@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from vitrail.checkpoints.sources.records import MethodRecord
 from vitrail.checkpoints.sources.renaming import Renaming
 from vitrail.checkpoints.sources.ssseg.encoders import CONV_NORM
-from vitrail.checkpoints.sources.ssseg.heads import METHODS, Config, head_options, loss_weight
+from vitrail.checkpoints.sources.ssseg.heads import METHODS, Config, Options, head_options, loss_weight
 
 RENAMING = Renaming(
     {
@@ -22,14 +20,13 @@ RENAMING = Renaming(
 )
 
 
-def translate(config: Config) -> dict[str, Any]:
-    """Return the options that a configuration describes."""
+def translate(config: Config) -> tuple[Options, Options]:
+    """Return the options and the auxiliary heads that a configuration describes."""
     training, testing = config["head"]["train"], config["head"]["test"]
     options = head_options(
         config, channels="feats_channels", coarse_channels="scale_head_channels", num_layers="num_fcs"
     )
-    return {
-        **options,
+    options |= {
         "num_points": training["num_points"],
         "oversample": float(training["oversample_ratio"]),
         "important": training["importance_sample_ratio"],
@@ -37,6 +34,7 @@ def translate(config: Config) -> dict[str, Any]:
         "points_per_step": testing["subdivision_num_points"],
         "coarse_weight": loss_weight(config, "loss_aux"),
     }
+    return options, {}
 
 
 METHODS.add("pointrend", MethodRecord("PointRend", translate, RENAMING), module=__name__)

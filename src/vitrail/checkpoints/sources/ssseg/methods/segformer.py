@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from vitrail.checkpoints.sources.records import MethodRecord
 from vitrail.checkpoints.sources.renaming import Renaming
 from vitrail.checkpoints.sources.ssseg.encoders import CONV_NORM
-from vitrail.checkpoints.sources.ssseg.heads import METHODS, Config, head_options
+from vitrail.checkpoints.sources.ssseg.heads import METHODS, Config, Options, head_options
 
 RENAMING = Renaming(
     {
@@ -18,9 +16,9 @@ RENAMING = Renaming(
 )
 
 
-def translate(config: Config) -> dict[str, Any]:
-    """Return the options that a configuration describes."""
-    return head_options(config, channels="feats_channels")
+def translate(config: Config) -> tuple[Options, Options]:
+    """Return the options and the auxiliary heads that a configuration describes."""
+    return head_options(config, channels="feats_channels"), {}
 
 
 METHODS.add("segformer", MethodRecord("Segformer", translate, RENAMING), module=__name__)

@@ -1,0 +1,57 @@
+"""`vitrail export`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import click
+
+from vitrail.cli.options import FILE, key_values, model_argument
+from vitrail.errors import VitrailError
+
+
+@click.command()
+@model_argument
+@click.argument("target", metavar="OUT", type=FILE)
+@click.argument("options", nargs=-1, metavar="[KEY=VALUE]...")
+@click.option("--format", "format_name", help="Such as onnx or pt2; chosen by OUT's suffix by default.")
+@click.option("--size", type=click.IntRange(1), nargs=2, metavar="H W", help="One size of images only.")
+@click.option("--dynamic", is_flag=True, help="Images of any size; this is the default.")
+@click.option("--raw", is_flag=True, help="Return the values of all classes (logits) instead of class indices.")
+@click.option("--scores", is_flag=True, help="Return the probability of each pixel's class too.")
+@click.option("--force", is_flag=True, help="Keep the file even if it does not agree with the model.")
+def export(
+    model: str,
+    target: Path,
+    options: Sequence[str],
+    format_name: str | None,
+    size: tuple[int, int] | None,
+    dynamic: bool,
+    raw: bool,
+    scores: bool,
+    force: bool,
+) -> None:
+    """Export a model to a file that runs without vitrail.
+
+    MODEL is a name, a file or an address; OUT is a .onnx, a .pt2 or a file of another format (`vitrail list "export
+    format"`). It takes images in uint8 RGB [B, 3, H, W] and returns class indices [B, H, W].
+
+    KEY=VALUE sets an argument of the format, such as opset=20.
+    """
+    from vitrail.export import export_model
+
+    if size and dynamic:
+        raise VitrailError("--size and --dynamic exclude each other: give one of them")
+    exported = export_model(
+        model,
+        target,
+        format=format_name,
+        size=size or None,
+        raw=raw,
+        scores=scores,
+        force=force,
+        options=key_values(options, "vitrail export"),
+    )
+    verdict = "agrees" if exported.check.passed else "DOES NOT AGREE"
+    click.echo(f"{exported.check}\n{target} {verdict} with the model")

@@ -1,0 +1,16 @@
+"""Exporting models to files that other programs run."""
+
+from vitrail.export import onnx_format, pt2_format
+from vitrail.export.api import ExportedModel, export_model, read_export_metadata
+from vitrail.export.exporter import EXPORTERS, Exporter, register_exporter
+
+__all__ = [
+    "EXPORTERS",
+    "ExportedModel",
+    "Exporter",
+    "export_model",
+    "onnx_format",
+    "pt2_format",
+    "read_export_metadata",
+    "register_exporter",
+]

@@ -1,0 +1,197 @@
+"""`vitrail.export_model`: write a model to a file that other programs run."""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import importlib.util
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import vitrail
+from vitrail.checkpoints import load
+from vitrail.errors import ExportError
+from vitrail.export.check import ExportCheck, Shape, check_export, street_images
+from vitrail.export.exporter import EXPORTERS, Exporter, find_format
+from vitrail.export.graph import ExportGraph, ExportOutput
+from vitrail.files.atomic import atomic_path
+from vitrail.registry import check_arguments
+from vitrail.segmentors import Segmentor
+from vitrail.transforms import Normalize
+
+FORMAT = 1  # of the metadata
+_EXAMPLE = (128, 160)  # size that a program for any size is traced with
+_OTHER_SIZES = ((161, 129), (96, 224))
+
+
+@dataclass(frozen=True)
+class ExportedModel:
+    """A file that was exported.
+
+    Attributes
+    ----------
+    path : Path
+        The file.
+    format : str
+        Name of its format.
+    check : ExportCheck
+        Its agreement with the model.
+    """
+
+    path: Path
+    format: str
+    check: ExportCheck
+
+
+class DisagreementError(ExportError):
+    """An exported file that does not compute what the model computes."""
+
+
+def export_model(
+    model: Segmentor | str | Path,
+    path: str | Path,
+    *,
+    format: str | None = None,
+    size: tuple[int, int] | None = None,
+    raw: bool = False,
+    scores: bool = False,
+    force: bool = False,
+    options: Mapping[str, Any] | None = None,
+) -> ExportedModel:
+    """Write a model to a file that runs without vitrail.
+
+    The file's program takes "images", RGB, uint8 [B, 3, H, W], and returns "classes", class indices [B, H, W] (uint8,
+    or int32 for more than 255 classes). Normalisation, the model, the resize to the size of the images and the choice
+    of the class are inside. Test-time resize, scales, flip and windows are not. Classes, palette, recipe, origin and
+    licence are in the metadata, under "vitrail", with the result of the check that ends every export: several batches
+    of images through the file and through the model.
+
+    Parameters
+    ----------
+    model : Segmentor, str or Path
+        A model, or what `vitrail.load` takes: a name, a file, an address.
+    path : path
+        The file; replaced when it exists.
+    format : str, optional
+        A name of `vitrail list "export format"`, such as "onnx" or "pt2"; None takes that of the path's suffix.
+    size : (int, int), optional
+        Height and width of the images, for a program of one size; None makes one for any size from 64 × 64. The number
+        of images is variable either way.
+    raw : bool
+        Return what the model returns, float32 [B, K, H, W] (logits, for most methods), instead of classes.
+    scores : bool
+        Return "scores" too: the probability of each pixel's class, float32 [B, H, W].
+    force : bool
+        Keep the file even if it does not agree with the model.
+    options : mapping, optional
+        Further arguments of the format, such as `{"opset": 20}`.
+
+    Returns
+    -------
+    ExportedModel
+
+    Raises
+    ------
+    ExportError
+        When the format is unknown or lacks a library, when the model cannot be expressed in it, or when the file does
+        not agree with the model; there is no file then, or the one that was there before.
+
+    Examples
+    --------
+    >>> export_model("fastscnn_camvid", "fastscnn.onnx")
+    """
+    path = Path(path)
+    if raw and scores:
+        raise ExportError("raw and scores exclude each other: a raw export returns the values of all classes")
+    name = find_format(path, format)
+    exporter = _exporter(name, options or {})
+    graph = _graph(model, "raw" if raw else "scores" if scores else "classes")
+    described = _description(graph, size)
+    try:
+        with _one_size_advice(size), atomic_path(path) as temporary:
+            program = exporter.trace(graph, street_images((2, *(size or _EXAMPLE))), any_size=size is None)
+            exporter.write(program, temporary, json.dumps(described))
+            check = check_export(graph, exporter.open(temporary), _check_shapes(size))
+            if not check.passed and not force:
+                raise DisagreementError(
+                    f"the exported file does not agree with the model, so it was not kept:\n{check}\n"
+                    f"limits: difference {check.tolerance:.0e}, {check.min_equal:.1%} of pixels equal; "
+                    "force=True (--force) keeps it"
+                )
+            exporter.write(program, temporary, json.dumps({**described, "check": check.to_dict()}))
+    except OSError as error:
+        raise ExportError(f"cannot write {path}: {error.strerror or error}") from error
+    return ExportedModel(path, name, check)
+
+
+@contextlib.contextmanager
+def _one_size_advice(size: tuple[int, int] | None) -> Iterator[None]:
+    """Add to an error of an export for any size that the model may be exported for one size."""
+    try:
+        yield
+    except DisagreementError:
+        raise
+    except ExportError as error:
+        if size is not None:
+            raise
+        height, width = _EXAMPLE
+        advice = f"Try one size only, such as size=({height}, {width}) (--size {height} {width})."
+        raise ExportError(f"{error}\n{advice}") from error
+
+
+def read_export_metadata(path: str | Path, *, format: str | None = None) -> dict[str, Any]:
+    """Return what `export_model` wrote about the model: its card, inputs and outputs, and the check.
+
+    Raises
+    ------
+    ExportError
+        When the format is unknown or lacks a library, or the file is missing or holds no such metadata.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise ExportError(f"no file at {path}")
+    exporter = _exporter(find_format(path, format), {})
+    try:
+        described: dict[str, Any] = json.loads(exporter.read_metadata(path))
+    except Exception as error:  # of whatever reads the format
+        raise ExportError(f"{path} was not exported by vitrail, or is damaged ({type(error).__name__})") from error
+    return described
+
+
+def _exporter(name: str, options: Mapping[str, Any]) -> Exporter:
+    kind = EXPORTERS[name]
+    missing = [package for module, package in kind.modules.items() if importlib.util.find_spec(module) is None]
+    if missing:
+        raise ExportError(f"format {name!r} needs {', '.join(missing)}: pip install {' '.join(missing)}")
+    check_arguments(kind, options, f"export format {name!r}", ExportError)
+    return kind(**options)
+
+
+def _graph(model: Segmentor | str | Path, output: ExportOutput) -> ExportGraph:
+    model = copy.deepcopy(model).cpu() if isinstance(model, Segmentor) else load(model, device="cpu")
+    if model.card is None:
+        raise ExportError("the model has no card, so its classes are unknown: set model.card to a vitrail.ModelCard")
+    return ExportGraph(model, Normalize(model.card.mean, model.card.std), output).eval().requires_grad_(False)
+
+
+def _check_shapes(size: tuple[int, int] | None) -> Sequence[Shape]:
+    if size is not None:
+        return [(1, *size), (3, *size)]
+    return [(2, *_EXAMPLE), *((1, *other) for other in _OTHER_SIZES), (3, *_OTHER_SIZES[0])]
+
+
+def _description(graph: ExportGraph, size: tuple[int, int] | None) -> dict[str, Any]:
+    assert graph.model.card is not None  # `_graph` raises
+    return {
+        "format": FORMAT,
+        "vitrail": vitrail.__version__,
+        "card": graph.model.card.to_dict(),
+        "output": graph.output,
+        "head_output": graph.model.head.output,
+        "input": {"name": "images", "type": "uint8", "layout": "batch, RGB, height, width"},
+        "outputs": list(graph.output_names),
+        "size": list(size) if size else None,
+    }

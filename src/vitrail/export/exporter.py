@@ -1,0 +1,96 @@
+"""Export formats: the contract of an exporter, and the registry that plugins add theirs to."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, ClassVar, Protocol, TypeVar
+
+from torch import Tensor
+
+from vitrail.errors import ExportError
+from vitrail.export.graph import ExportGraph
+from vitrail.registry import Registry
+
+Runner = Callable[[Tensor], tuple[Tensor, ...]]
+
+
+class Exporter(Protocol):
+    """Writes an `ExportGraph` to one kind of file, and runs such a file.
+
+    The keyword-only arguments of its constructor, such as `opset`, can be set by the user by name.
+
+    Attributes
+    ----------
+    suffix : str
+        End of the file names, such as ".onnx".
+    modules : mapping from str to str
+        Modules that it imports, each with the PyPI package that has it; checked before any work is done.
+    """
+
+    suffix: ClassVar[str]
+    modules: ClassVar[Mapping[str, str]]
+
+    def trace(self, graph: ExportGraph, example: Tensor, *, any_size: bool) -> Any:
+        """Return the program of the graph, in whatever form `write` takes.
+
+        Parameters
+        ----------
+        graph : ExportGraph
+            On the CPU, in evaluation mode.
+        example : Tensor [2, 3, H, W]
+            Images, uint8. The number of images is variable in the program.
+        any_size : bool
+            Whether H and W are variable too.
+
+        Raises
+        ------
+        ExportError
+            When the graph cannot be expressed in this format.
+        """
+        ...
+
+    def write(self, program: Any, path: Path, metadata: str) -> None:
+        """Write the program to a file, with a JSON text as metadata."""
+        ...
+
+    def open(self, path: Path) -> Runner:
+        """Return a function from images, uint8 [B, 3, H, W], to the outputs of the file's program, computed on CPU."""
+        ...
+
+    def read_metadata(self, path: Path) -> str:
+        """Return the JSON text that `write` put into the file."""
+        ...
+
+
+EXPORTERS: Registry[type[Exporter]] = Registry("export format", ExportError, "vitrail.export")
+ExporterType = TypeVar("ExporterType", bound=type[Exporter])
+
+
+def register_exporter(name: str) -> Callable[[ExporterType], ExporterType]:
+    """Register an `Exporter` class under `name`, the value of `format` and `--format`."""
+
+    def decorator(exporter: ExporterType) -> ExporterType:
+        EXPORTERS.add(name, exporter)
+        return exporter
+
+    return decorator
+
+
+def find_format(path: Path, format: str | None) -> str:
+    """Return the name of the format: the given one, or the only one whose suffix the path has.
+
+    Raises
+    ------
+    ExportError
+        When no format or several formats have the suffix.
+    """
+    if format is not None:
+        EXPORTERS[format]  # raises for an unknown name
+        return format
+    names = [name for name, exporter in EXPORTERS.items() if path.name.lower().endswith(exporter.suffix)]
+    if len(names) == 1:
+        return names[0]
+    known = ", ".join(f"{name} ({exporter.suffix})" for name, exporter in EXPORTERS.items())
+    problem = f"{'several formats write' if names else 'no format writes'} {path.suffix or 'such'} files"
+    raise ExportError(f"{path}: {problem}; name one by format=… (--format on the command line): {known}")

@@ -1,0 +1,116 @@
+"""The graph that is exported: from uint8 images to class indices, with everything in between."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Literal, TypeAlias
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.overrides import TorchFunctionMode
+
+from vitrail.segmentors import Segmentor
+from vitrail.transforms import Normalize
+
+ExportOutput: TypeAlias = Literal["classes", "scores", "raw"]
+
+
+class ExportGraph(nn.Module):
+    """A segmentor with normalisation in front and the choice of the class behind.
+
+    Parameters
+    ----------
+    model : Segmentor
+        On the CPU.
+    normalize : Normalize
+        Of RGB in 0…255.
+    output : {"classes", "scores", "raw"}
+        What the graph returns: class indices; class indices and the probability of each pixel's class; or what the
+        model returns (logits, for most methods).
+    """
+
+    def __init__(self, model: Segmentor, normalize: Normalize, output: ExportOutput) -> None:
+        super().__init__()
+        self.model = model
+        self.normalize = normalize
+        self.output: ExportOutput = output
+
+    @property
+    def output_names(self) -> tuple[str, ...]:
+        """The names of what `forward` returns."""
+        return {"classes": ("classes",), "scores": ("classes", "scores"), "raw": (self.model.head.output,)}[self.output]
+
+    def forward(self, images: Tensor) -> tuple[Tensor, ...]:
+        """Segment images [B, 3, H, W], RGB, uint8.
+
+        Returns
+        -------
+        tuple of Tensor
+            Class indices [B, H, W] (uint8, or int32 for more than 255 classes), with "scores" also float32 [B, H, W];
+            with "raw" only the model's float32 [B, K, H, W].
+        """
+        with ExportableOperations():
+            values = self.model((images.to(torch.float32) - self.normalize.mean) / self.normalize.std)
+        if self.output == "raw":
+            return (values,)
+        dtype = torch.uint8 if self.model.num_classes <= 255 else torch.int32
+        classes = values.argmax(dim=1).to(dtype)
+        return (
+            (classes,) if self.output == "classes" else (classes, probability_of_best(values, self.model.head.output))
+        )
+
+
+def probability_of_best(values: Tensor, output: str) -> Tensor:
+    """Return the probability [B, H, W] of the best class, for values [B, K, H, W] as declared by `Head.output`."""
+    best = values.amax(dim=1)
+    if output == "logits":
+        return 1 / (values - best.unsqueeze(1)).exp().sum(dim=1)
+    if output == "scores":
+        total = values.sum(dim=1)
+        return torch.where(total > 0, best / total.clamp(min=torch.finfo(total.dtype).tiny), 1 / values.shape[1])
+    return best
+
+
+class ExportableOperations(TorchFunctionMode):
+    """Replaces operations that exporters cannot express for any size, or at all, by equal ones that they can.
+
+    Adaptive average pooling becomes two products with averaging matrices: its usual decomposition indexes beyond the
+    end at other sizes than the traced one. Attention on tensors of three dimensions gets a dimension for heads, as
+    ONNX's translation requires.
+    """
+
+    def __torch_function__(
+        self,
+        function: Callable[..., Any],
+        types: Sequence[type],
+        args: Sequence[Any] = (),
+        kwargs: Mapping[str, Any] | None = None,
+    ) -> Any:
+        """Run `function`, or its replacement."""
+        if function is F.adaptive_avg_pool2d:
+            return adaptive_average(*args, **(kwargs or {}))
+        if function is F.scaled_dot_product_attention and args[0].ndim == 3:
+            heads = (each.unsqueeze(1) for each in args[:3])
+            return function(*heads, *args[3:], **(kwargs or {})).squeeze(1)
+        return function(*args, **(kwargs or {}))
+
+
+def adaptive_average(x: Tensor, output_size: int | Sequence[int | None]) -> Tensor:
+    """Return `torch.nn.functional.adaptive_avg_pool2d(x, output_size)`, for [..., H, W], as matrix products."""
+    sizes = (output_size, output_size) if isinstance(output_size, int) else tuple(output_size)
+    if sizes == (1, 1):
+        return x.mean(dim=(-2, -1), keepdim=True)
+    height, width = (length if size is None else size for size, length in zip(sizes, x.shape[-2:], strict=True))
+    rows, columns = _averaging(x.shape[-2], height, x), _averaging(x.shape[-1], width, x)
+    return rows @ (x @ columns.transpose(0, 1))
+
+
+def _averaging(length: int, count: int, like: Tensor) -> Tensor:
+    """Return the matrix [count, length] whose rows average the bins that adaptive pooling divides an axis into."""
+    index = torch.arange(count, device=like.device)
+    first = (index * length) // count
+    last = ((index + 1) * length + count - 1) // count
+    position = torch.arange(length, device=like.device)
+    inside = ((position >= first[:, None]) & (position < last[:, None])).to(like.dtype)
+    return inside / inside.sum(dim=1, keepdim=True)

@@ -1,0 +1,119 @@
+"""ONNX: a .onnx file for ONNX Runtime, TensorRT, OpenVINO and others."""
+
+from __future__ import annotations
+
+import logging
+import re
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from vitrail.errors import ExportError
+from vitrail.export.exporter import Runner, register_exporter
+from vitrail.export.graph import ExportGraph
+from vitrail.export.pt2_format import trace_program
+
+MIN_OPSET = 18
+_KEY = "vitrail"
+_MAX_BYTES = 2**31 - 1  # a limit of protocol buffers
+
+
+@register_exporter("onnx")
+class OnnxExporter:
+    """Exports to ONNX through `torch.export`.
+
+    Parameters
+    ----------
+    opset : int
+        Version of the operator set, 18 or later.
+    """
+
+    suffix: ClassVar[str] = ".onnx"
+    modules: ClassVar[Mapping[str, str]] = {"onnx": "onnx", "onnxscript": "onnxscript", "onnxruntime": "onnxruntime"}
+
+    def __init__(self, *, opset: int = MIN_OPSET) -> None:
+        if opset < MIN_OPSET:
+            raise ExportError(f"opset must be at least {MIN_OPSET}, not {opset}")
+        self.opset = opset
+
+    def trace(self, graph: ExportGraph, example: Tensor, *, any_size: bool) -> Any:
+        """Return the model as `onnx.ModelProto`; see `Exporter.trace`."""
+        program = trace_program(graph, example, any_size=any_size)
+        try:
+            with warnings.catch_warnings(), _quiet():
+                warnings.simplefilter("ignore")
+                exported = torch.onnx.export(
+                    program,
+                    dynamo=True,
+                    opset_version=self.opset,
+                    input_names=["images"],
+                    output_names=list(graph.output_names),
+                    verbose=False,
+                )
+        except Exception as error:  # torch raises many kinds
+            raise ExportError(f"torch.onnx cannot express this model\n{str(error)[:600]}") from error
+        assert exported is not None  # with dynamo=True
+        proto = exported.model_proto
+        _name_dimensions(proto, ("batch", "3", "height", "width"))
+        return proto
+
+    def write(self, program: Any, path: Path, metadata: str) -> None:
+        """Write the model with its metadata, in one file."""
+        del program.metadata_props[:]
+        entry = program.metadata_props.add()
+        entry.key, entry.value = _KEY, metadata
+        if program.ByteSize() > _MAX_BYTES:
+            raise ExportError("the model is larger than 2 GB, which one ONNX file cannot hold: export it as .pt2")
+        path.write_bytes(program.SerializeToString())
+
+    def open(self, path: Path) -> Runner:
+        """Return a function that runs the file with ONNX Runtime."""
+        import onnxruntime
+
+        options = onnxruntime.SessionOptions()
+        options.log_severity_level = 3
+        session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+
+        def run(images: Tensor) -> tuple[Tensor, ...]:
+            return tuple(torch.from_numpy(each) for each in session.run(None, {"images": images.numpy()}))
+
+        return run
+
+    def read_metadata(self, path: Path) -> str:
+        """Return the metadata of the file."""
+        import onnx
+
+        entries = {entry.key: entry.value for entry in onnx.load(str(path)).metadata_props}
+        return str(entries[_KEY])
+
+
+class _quiet:
+    """Raises the level of the loggers of torch's exporter for a block: each operator would print lines."""
+
+    names = ("torch.onnx", "onnxscript", "onnx_ir")
+
+    def __enter__(self) -> None:
+        self.levels = {name: logging.getLogger(name).level for name in self.names}
+        for name in self.names:
+            logging.getLogger(name).setLevel(logging.ERROR)
+
+    def __exit__(self, *_: object) -> None:
+        for name, level in self.levels.items():
+            logging.getLogger(name).setLevel(level)
+
+
+def _name_dimensions(proto: Any, names: tuple[str, ...]) -> None:
+    """Give the variable dimensions of the input their names, everywhere in the model: torch calls them s34, s12…"""
+    dimensions = proto.graph.input[0].type.tensor_type.shape.dim
+    renamed = {dim.dim_param: name for dim, name in zip(dimensions, names, strict=True) if dim.dim_param}
+    if not renamed:
+        return
+    pattern = re.compile(rf"\b({'|'.join(map(re.escape, renamed))})\b")
+    for value in (*proto.graph.input, *proto.graph.output, *proto.graph.value_info):
+        for dim in value.type.tensor_type.shape.dim:
+            if dim.dim_param:
+                dim.dim_param = pattern.sub(lambda match: renamed[match.group()], dim.dim_param)

@@ -1,0 +1,80 @@
+"""PyTorch's own format: a program of `torch.export` in a .pt2 file."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping
+from pathlib import Path
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+from torch.export import ExportedProgram
+
+from vitrail.errors import ExportError
+from vitrail.export.exporter import Runner, register_exporter
+from vitrail.export.graph import ExportGraph
+
+MIN_SIDE = 64  # of images; smaller feature maps have sides of one pixel, for which programs are specialised
+MAX_SIDE = 16384
+_METADATA = "vitrail.json"
+
+
+@register_exporter("pt2")
+class TorchExporter:
+    """Exports with `torch.export`; `torch.export.load(path).module()` runs the file on any device of PyTorch's."""
+
+    suffix: ClassVar[str] = ".pt2"
+    modules: ClassVar[Mapping[str, str]] = {}
+
+    def trace(self, graph: ExportGraph, example: Tensor, *, any_size: bool) -> ExportedProgram:
+        """Return the program of the graph; see `Exporter.trace`."""
+        return trace_program(graph, example, any_size=any_size)
+
+    def write(self, program: ExportedProgram, path: Path, metadata: str) -> None:
+        """Write the program with its metadata."""
+        content = io.BytesIO()  # torch complains about the names of temporary files
+        torch.export.save(program, content, extra_files={_METADATA: metadata})
+        path.write_bytes(content.getvalue())
+
+    def open(self, path: Path) -> Runner:
+        """Return a function that runs the file."""
+        module = torch.export.load(io.BytesIO(path.read_bytes())).module()
+
+        def run(images: Tensor) -> tuple[Tensor, ...]:
+            with torch.no_grad():
+                return tuple(module(images))
+
+        return run
+
+    def read_metadata(self, path: Path) -> str:
+        """Return the metadata of the file."""
+        extra = {_METADATA: ""}
+        torch.export.load(io.BytesIO(path.read_bytes()), extra_files=extra)
+        return str(extra[_METADATA])
+
+
+def trace_program(graph: ExportGraph, example: Tensor, *, any_size: bool) -> ExportedProgram:
+    """Return the program of a graph, for any number of images and, with `any_size`, images of any size.
+
+    Raises
+    ------
+    ExportError
+        When the model computes something that depends on the values of tensors or ties the program to one size.
+    """
+    try:
+        variable = torch.export.Dim.DYNAMIC
+    except AttributeError as error:
+        raise ExportError(f"exporting needs torch 2.7 or later, this is {torch.__version__}: upgrade torch") from error
+    sides = {2: variable(min=MIN_SIDE, max=MAX_SIDE), 3: variable(min=MIN_SIDE, max=MAX_SIDE)} if any_size else {}
+    shapes = ({0: variable(min=1), **sides},)
+    try:
+        with torch.no_grad():
+            return torch.export.export(graph, (example,), dynamic_shapes=shapes, strict=False)
+    except Exception as error:  # torch raises many kinds
+        problem = "torch.export cannot express this model" + (" for any size" if any_size else "")
+        raise ExportError(f"{problem}:\n{_first_lines(error)}") from error
+
+
+def _first_lines(error: Exception) -> str:
+    return "\n".join(line for line in str(error).splitlines() if line.strip())[:600]

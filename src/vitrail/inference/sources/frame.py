@@ -1,0 +1,178 @@
+"""Frames and frame sources: where images to segment come from, one after the other, and the registry of such sources.
+
+A source is what a word on the command line opens: a folder of images, a video, a camera. A package adds one by name:
+
+    @register_frame_source("npy-stack", suffixes=(".npy-stack",))
+    class NpyStack:
+        def __init__(self, where: str) -> None:
+            self.stack = np.load(where, mmap_mode="r")  # [N, H, W, 3]
+            self.num_frames = len(self.stack)
+
+        def __iter__(self):
+            for index, pixels in enumerate(self.stack):
+                yield Frame.of_pixels(pixels, id=f"{index:06d}")
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol, TypeAlias, TypeVar, runtime_checkable
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from vitrail.errors import PredictionError
+from vitrail.registry import Registry, first_line
+
+Pixels: TypeAlias = "Image.Image | np.ndarray | Tensor"
+
+
+@dataclass(frozen=True)
+class Frame:
+    """One image, read when it is needed.
+
+    Attributes
+    ----------
+    id : str
+        Name of the frame, such as the file's name without its suffix; parts of a path are separated by "/". Empty for
+        pixels in memory.
+    read : callable
+        Returns the image as uint8 RGB [3, H, W]; raises a VitrailError that names the file. It is called once, perhaps
+        after the source has moved on to later frames.
+    """
+
+    id: str
+    read: Callable[[], Tensor]
+
+    @classmethod
+    def of_pixels(cls, pixels: Pixels, *, id: str = "") -> Frame:
+        """Return a frame of pixels in memory: uint8 RGB or grey, [H, W, 3] in arrays and [3, H, W] in tensors."""
+        return cls(id, lambda: as_rgb(pixels))
+
+
+@runtime_checkable
+class FrameSource(Protocol):
+    """An iterable of frames.
+
+    Attributes
+    ----------
+    num_frames : int or None
+        Number of frames; None when it is unknown or the source never ends.
+    """
+
+    num_frames: int | None
+
+    def __iter__(self) -> Iterator[Frame]:
+        """Yield the frames in order."""
+        ...
+
+
+Opener = TypeVar("Opener", bound=Callable[[str], FrameSource])
+
+
+@dataclass(frozen=True)
+class FrameSourceKind:
+    """A registered kind of frame source.
+
+    Attributes
+    ----------
+    open : callable
+        Opens what a user named, such as a path or an address.
+    suffixes : tuple of str
+        Ends of names that this kind opens, in lower case, such as ".mp4".
+    schemes : tuple of str
+        Beginnings of names that it opens, without the colon, such as "rtsp".
+    """
+
+    open: Callable[[str], FrameSource]
+    suffixes: tuple[str, ...]
+    schemes: tuple[str, ...]
+
+    @property
+    def summary(self) -> str:
+        """One line that says what it opens."""
+        return first_line(self.open)
+
+
+FRAME_SOURCES: Registry[FrameSourceKind] = Registry("frame source", PredictionError, "vitrail.inference.sources")
+
+
+def register_frame_source(
+    name: str, *, suffixes: tuple[str, ...] = (), schemes: tuple[str, ...] = ()
+) -> Callable[[Opener], Opener]:
+    """Register `(where: str) -> FrameSource`, a function or a class, under `name`.
+
+    Parameters
+    ----------
+    name : str
+        The name of the kind; `NAME:WHERE` on the command line opens WHERE with it, whatever its suffix.
+    suffixes : tuple of str
+        Ends of names that it opens, such as (".mp4", ".mkv"); upper and lower case are the same.
+    schemes : tuple of str
+        Beginnings of names that it opens, without the colon, such as ("rtsp",) for "rtsp://camera"; the opener gets the
+        whole name.
+    """
+
+    def decorator(opener: Opener) -> Opener:
+        kind = FrameSourceKind(opener, tuple(suffix.lower() for suffix in suffixes), tuple(schemes))
+        FRAME_SOURCES.add(name, kind, module=opener.__module__)
+        return opener
+
+    return decorator
+
+
+def find_frame_source(where: str) -> tuple[str, str]:
+    """Return the name of the kind of source that opens `where`, and what to open with it.
+
+    A file or folder that exists is chosen by its suffix. Otherwise what stands before a colon decides, then the suffix.
+    What no kind claims is left to "images".
+
+    Raises
+    ------
+    PredictionError
+        When several kinds claim a name; the message says how to choose.
+    """
+    start, colon, rest = where.partition(":")
+    if colon and not Path(where).expanduser().exists():
+        by_scheme = [name for name, kind in FRAME_SOURCES.items() if start in kind.schemes]
+        if by_scheme:
+            return _only(by_scheme, where), where
+        if start in FRAME_SOURCES:
+            return start, rest
+    by_suffix = [name for name, kind in FRAME_SOURCES.items() if where.lower().endswith(kind.suffixes)]
+    return (_only(by_suffix, where) if by_suffix else "images"), where
+
+
+def _only(names: list[str], where: str) -> str:
+    if len(names) > 1:
+        origins = ", ".join(f"{name} (of {FRAME_SOURCES.origin(name)})" for name in names)
+        choice = " or ".join(f"{name}:{where}" for name in names)
+        raise PredictionError(f"several frame sources open {where}: {origins}; write {choice}")
+    return names[0]
+
+
+def as_rgb(image: Pixels) -> Tensor:
+    """Return pixels as uint8 RGB [3, H, W], without copying where they are that already.
+
+    Raises
+    ------
+    PredictionError
+        When they are not 8-bit RGB or grey, with or without an alpha channel.
+    """
+    if isinstance(image, Tensor):
+        tensor = image.as_subclass(Tensor)
+    else:
+        array = np.array(image.convert("RGB") if isinstance(image, Image.Image) else image)
+        tensor = torch.from_numpy(np.moveaxis(array, -1, 0) if array.ndim == 3 else array)
+    if tensor.ndim == 2 or (tensor.ndim == 3 and tensor.shape[0] == 1):
+        tensor = tensor.expand(3, *tensor.shape[-2:])
+    if tensor.dtype != torch.uint8 or tensor.ndim != 3 or tensor.shape[0] not in (3, 4) or 0 in tensor.shape:
+        raise PredictionError(
+            f"an image of {tensor.dtype} {list(tensor.shape)} is neither uint8 [H, W, 3] (an array) nor uint8 "
+            "[3, H, W] (a tensor): give RGB values 0…255, not normalised"
+        )
+    return tensor[:3]

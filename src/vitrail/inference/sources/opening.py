@@ -1,0 +1,140 @@
+"""From what a user passes — names, pixels, sequences, generators — to one frame source."""
+
+from __future__ import annotations
+
+import glob
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import TypeAlias
+
+import numpy as np
+from PIL import Image
+from torch import Tensor
+
+from vitrail.errors import PredictionError
+from vitrail.inference.sources.frame import FRAME_SOURCES, Frame, FrameSource, Pixels, find_frame_source
+from vitrail.inference.sources.images import ImageFiles, frame_names, matching_files
+
+Picture: TypeAlias = "str | Path | Pixels | Frame | FrameSource"
+Pictures: TypeAlias = "Picture | Iterable[Picture]"
+_ONE = (str, Path, Image.Image, np.ndarray, Tensor, Frame)
+
+
+class JoinedFrames:
+    """The frames of several sources, one source after the other.
+
+    Parameters
+    ----------
+    sources : sequence of FrameSource
+    """
+
+    def __init__(self, sources: Sequence[FrameSource]) -> None:
+        self.sources = tuple(sources)
+        counts = [source.num_frames for source in self.sources]
+        known = [count for count in counts if count is not None]
+        self.num_frames: int | None = sum(known) if len(known) == len(counts) else None
+
+    def __iter__(self) -> Iterator[Frame]:
+        for source in self.sources:
+            yield from source
+
+
+class StreamedFrames:
+    """The frames of an iterable of which nothing is known in advance, such as a generator that never ends.
+
+    Each item is opened when its turn comes.
+
+    Parameters
+    ----------
+    items : iterable
+        What `open_frames` takes: names, pixels, frames, sources.
+    """
+
+    num_frames: int | None = None
+
+    def __init__(self, items: Iterable[Picture]) -> None:
+        self.items = items
+
+    def __iter__(self) -> Iterator[Frame]:
+        for item in self.items:
+            yield from open_frames(item)
+
+
+def open_frames(images: Pictures) -> FrameSource:
+    """Return a source of all the images that are meant.
+
+    Parameters
+    ----------
+    images
+        A file, folder, pattern or whatever else a frame source opens (as str or Path); pixels (PIL image, array
+        [H, W, 3] or [N, H, W, 3], tensor [3, H, W] or [N, 3, H, W]; uint8); a `Frame` or `FrameSource`; or an iterable
+        of those. A sequence is opened at once, so that a missing file is found before anything is computed, and its
+        files get distinct names; any other iterable is read item by item.
+
+    Raises
+    ------
+    PredictionError
+        When there is no image where one should be.
+    """
+    if isinstance(images, FrameSource):
+        return images
+    if isinstance(images, (np.ndarray, Tensor)) and images.ndim == 4:
+        images = list(images)
+    if isinstance(images, _ONE):
+        return _open_one(images)
+    if not isinstance(images, Iterable):
+        raise PredictionError(f"a {type(images).__name__} is no image: give names, pixels, or an iterable of them")
+    if not isinstance(images, Sequence):
+        return StreamedFrames(images)
+    if not images:
+        raise PredictionError("no images were given")
+    return JoinedFrames(_with_distinct_names([open_frames(item) for item in images]))
+
+
+def is_single(images: Pictures) -> bool:
+    """Return whether exactly one image is meant: one image file, or the pixels of one."""
+    if isinstance(images, (str, Path)):
+        name, where = find_frame_source(str(images))
+        path = Path(where).expanduser()
+        return name == "images" and (path.is_file() or not (path.is_dir() or glob.has_magic(where)))
+    if isinstance(images, (np.ndarray, Tensor)):
+        return images.ndim < 4
+    return isinstance(images, (Image.Image, Frame))
+
+
+def _open_one(image: str | Path | Pixels | Frame) -> FrameSource:
+    if isinstance(image, (str, Path)):
+        return _open_named(str(image))
+    return _OneFrame(image if isinstance(image, Frame) else Frame.of_pixels(image))
+
+
+class _OneFrame:
+    """A source of one frame."""
+
+    num_frames: int | None = 1
+
+    def __init__(self, frame: Frame) -> None:
+        self.frame = frame
+
+    def __iter__(self) -> Iterator[Frame]:
+        yield self.frame
+
+
+def _open_named(where: str) -> FrameSource:
+    name, rest = find_frame_source(where)
+    kind = FRAME_SOURCES[name]
+    if name == "images" or not glob.has_magic(rest) or not rest.lower().endswith(kind.suffixes):
+        return kind.open(rest)
+    matches = [rest] if Path(rest).expanduser().exists() else matching_files(str(Path(rest).expanduser()))
+    if not matches:
+        raise PredictionError(f"nothing matches {where}")
+    return JoinedFrames([kind.open(str(match)) for match in matches])
+
+
+def _with_distinct_names(sources: Sequence[FrameSource]) -> list[FrameSource]:
+    """Name the image files of all sources apart from one another."""
+    names = iter(frame_names([file for source in sources if isinstance(source, ImageFiles) for file in source.files]))
+    return [
+        ImageFiles(source.files, [next(names) for _ in source.files]) if isinstance(source, ImageFiles) else source
+        for source in sources
+    ]

@@ -1,0 +1,174 @@
+"""The package in `examples/plugin`, installed as a user would, joins everywhere; and the manual's page does what it says."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import vitrail
+from vitrail.registry import KINDS
+
+ROOT = Path(__file__).resolve().parents[1]
+EXAMPLE = ROOT / "examples" / "plugin"
+PAGE = ROOT / "docs" / "plugins.md"
+
+pytestmark = pytest.mark.slow
+
+
+def run(*arguments: str | Path, path: Path | None, cwd: Path, status: int = 0) -> str:
+    """Run a command with a folder in front of Python's path; return what it printed."""
+    folders = [str(path)] if path is not None else []
+    source = str(Path(vitrail.__file__).parents[1])
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([*folders, source]), "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(
+        [sys.executable, *map(str, arguments)],
+        cwd=cwd,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert done.returncode == status, done.stdout + done.stderr
+    assert "Traceback" not in done.stderr, done.stderr
+    return done.stdout if status == 0 else done.stderr
+
+
+def install(package: Path, target: Path) -> Path:
+    run("-m", "pip", "install", "--quiet", "--no-deps", "--no-index", "--no-build-isolation", "--target", target, package,
+        path=None, cwd=target.parent)  # fmt: skip
+    return target
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a folder that the example is installed to."""
+    return install(EXAMPLE, tmp_path_factory.mktemp("installed") / "site")
+
+
+@pytest.fixture(scope="module")
+def trained(site: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("run")
+    output = run("-m", "vitrail", "train", EXAMPLE / "example.yaml", "-o", folder, path=site, cwd=folder)
+    assert "disc" in output
+    return folder
+
+
+def test_one_of_every_kind_is_listed_with_its_distribution(site: Path, tmp_path: Path) -> None:
+    script = (
+        "import sys\nfrom vitrail.cli import cli\n"
+        "for kind in sys.argv[1:]: cli(['list', kind, 'example_*', '--json'], standalone_mode=False)"
+    )
+    output = run("-c", script, *KINDS, path=site, cwd=tmp_path)
+    lists = [json.loads(part) for part in re.findall(r"^\[.*?^\]", output, re.DOTALL | re.MULTILINE)]
+    assert len(lists) == len(KINDS)
+    for kind, entries in zip(KINDS, lists, strict=True):
+        assert [entry["origin"] for entry in entries] == ["vitrail-example-plugin 1.0.0"], kind
+        assert entries[0]["summary"], kind
+
+
+def test_its_parts_are_what_training_used(trained: Path) -> None:
+    lines = (trained / "losses.csv").read_text().splitlines()
+    assert [line.partition(",")[0] for line in lines] == ["10", "20", "30", "40"]
+    assert float(lines[-1].partition(",")[2]) < float(lines[0].partition(",")[2])
+    rates = [record["lr"] for record in _records(trained) if record["event"] == "train"]
+    assert rates[0] == pytest.approx(0.002)
+    assert rates[-1] < 0.001
+
+
+def _records(folder: Path) -> list[dict[str, object]]:
+    return [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
+
+
+def test_its_model_is_evaluated_and_predicts_with_its_frame_source(trained: Path, site: Path, tmp_path: Path) -> None:
+    model = trained / "best.safetensors"
+    evaluation = json.loads(run("-m", "vitrail", "evaluate", model, "--json", path=site, cwd=tmp_path))
+    assert [row["name"] for row in evaluation["classes"]] == ["background", "disc"]
+    assert evaluation["miou"] > 0.5
+    np.save(tmp_path / "stack.npy", np.random.default_rng(0).integers(0, 255, (3, 40, 48, 3), dtype=np.uint8))
+    run("-m", "vitrail", "predict", model, "stack.npy", "-o", "out", "--kind", "index", path=site, cwd=tmp_path)
+    pictures = sorted((tmp_path / "out").rglob("*.png"))
+    assert [Image.open(picture).size for picture in pictures] == [(48, 40)] * 3
+
+
+def test_a_checkpoint_of_its_project_is_converted(trained: Path, site: Path, tmp_path: Path) -> None:
+    code = """
+import sys, torch, vitrail
+model = vitrail.load(sys.argv[1])
+theirs = {"backbone.": "encoder.", "head.projections.": "decoder.project.", "head.classifier.": "decoder.classify."}
+weights = {t + n.removeprefix(o): v for n, v in model.state_dict().items() for o, t in theirs.items() if n.startswith(o)}
+torch.save({"state_dict": weights, "example_project": {"channels": 16, "width": 8}}, "theirs.pth")
+image = torch.rand(1, 3, 64, 64)
+torch.save({"image": image, "logits": model(image).detach()}, "expected.pt")
+"""
+    run("-c", code, trained / "best.safetensors", path=site, cwd=tmp_path)
+    run("-m", "vitrail", "convert", "theirs.pth", "ours.safetensors", path=site, cwd=tmp_path)
+    check = """
+import torch, vitrail
+expected = torch.load("expected.pt", weights_only=True)
+print((vitrail.load("ours.safetensors")(expected["image"]) - expected["logits"]).abs().max().item())
+"""
+    assert float(run("-c", check, path=site, cwd=tmp_path)) == 0
+
+
+def test_its_model_is_exported(trained: Path, site: Path, tmp_path: Path) -> None:
+    model = trained / "best.safetensors"
+    run("-m", "vitrail", "export", model, "model.example", "--format", "example_text", path=site, cwd=tmp_path)
+    assert "example_sum" in (tmp_path / "model.example").read_text()
+
+
+def test_without_the_package_its_model_file_says_what_it_needs(trained: Path, site: Path, tmp_path: Path) -> None:
+    model = trained / "best.safetensors"
+    message = run("-m", "vitrail", "evaluate", model, path=None, cwd=tmp_path, status=2)
+    assert "needs the module 'example_plugin'" in message
+    off = "import os, sys; os.environ['VITRAIL_PLUGINS'] = '0'; import vitrail; vitrail.load(sys.argv[1], trust_imports=True)"
+    run("-c", off, model, path=site, cwd=tmp_path)  # the module is on the path, and trusted
+
+
+def test_the_page_of_the_manual_can_be_followed_literally(tmp_path: Path) -> None:
+    """Make the files of the page, install the package, and run the page's commands."""
+    blocks = re.findall(r"```(\w+)\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
+    for language, text in blocks:
+        name = re.match(r"# ([\w/]+\.\w+)\n", text)
+        if name is not None:
+            file = tmp_path / name[1]
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_text(text, encoding="utf-8")
+        assert name or language == "console" or "trust_imports" in text
+    assert {path.name for path in tmp_path.iterdir()} == {"my_package", "pyproject.toml", "mine.yaml"}
+    commands = [line for language, text in blocks if language == "console" for line in text.splitlines()]
+    expected = commands[commands.index("$ vitrail list loss smoothed") + 1]
+    site = install(tmp_path, tmp_path / "site")
+    listed = run("-m", "vitrail", "list", "loss", "smoothed", path=site, cwd=tmp_path)
+    assert listed == f"{expected}\n"
+
+    quick = ["train.iterations=2", "train.epochs=null", "train.eval_every=2", "train.batch_size=2", "data.workers=0"]
+    small = [*quick, "data.augment.crop=[64,64]", "data.options={size: [64, 96], train: 4, val: 2}"]
+    assert "$ PYTHONPATH=. vitrail train mine.yaml -o runs/mine" in commands
+    run("-m", "vitrail", "train", "mine.yaml", *small, "-o", "runs/mine", path=tmp_path, cwd=tmp_path)
+    model = tmp_path / "runs" / "mine" / "best.safetensors"
+    assert "$ PYTHONPATH=. vitrail evaluate runs/mine/best.safetensors --trust-imports" in commands
+    message = run("-m", "vitrail", "evaluate", model, path=tmp_path, cwd=tmp_path.parent, status=2)
+    assert "needs the module 'my_package'" in message
+    assert "--trust-imports" in message
+    run("-m", "vitrail", "evaluate", model, "--trust-imports", path=tmp_path, cwd=tmp_path.parent)
+
+
+def test_every_row_of_the_table_names_a_file_and_a_decorator_that_exist() -> None:
+    rows = re.findall(
+        r"^\| .* \| .*`(register_\w+)`.* \| `([\w/.]+)` \|$", PAGE.read_text(encoding="utf-8"), re.MULTILINE
+    )
+    assert len(rows) == len(KINDS)
+    for decorator, file in rows:
+        assert decorator in vitrail.__all__
+        text = (EXAMPLE / "example_plugin" / file).read_text(encoding="utf-8")
+        assert re.search(rf"^@{re.search(r'register_(?!benchmark)', decorator) and decorator}\(", text, re.MULTILINE)
+        assert len(text.splitlines()) < 70
