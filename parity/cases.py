@@ -478,7 +478,7 @@ def mcibi(
     }
     return Case(
         f"ssseg/mcibi_{name}",
-        SssegMemory(f"mcibi/mcibi_deeplabv3_{config}_ade20k", changes, hidden or {}, learning_rate=0.01 * LR_FACTOR),
+        SssegMemory(f"mcibi/mcibi_deeplabv3_{config}_ade20k", changes, hidden or {}, lr_factor=LR_FACTOR),
         {"seg": "loss_cls_stage2", "early": "loss_cls_stage1", "memory": "loss_memory", **terms},
         blank={"memory_module.memory": 3},
         progress=Progress(epoch=2, lr_factor=LR_FACTOR),

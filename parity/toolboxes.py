@@ -154,19 +154,20 @@ class SssegMemory(Ssseg):
 
     Attributes
     ----------
-    learning_rate : float
-        The current one, which the update of the memory follows.
+    lr_factor : float
+        The current learning rate, which the update of the memory follows, as a share of the first one.
     epoch : int
         From 1.
     """
 
-    learning_rate: float = 0.01
+    lr_factor: float = 1.0
     epoch: int = 2
 
     def build(self) -> nn.Module:
         """See `Reference`."""
         model = super().build()
-        model.forward = functools.partial(model.forward, learning_rate=self.learning_rate, epoch=self.epoch)
+        rate = ssseg_config(self.config, self.changes)["scheduler"]["optimizer"]["lr"] * self.lr_factor
+        model.forward = functools.partial(model.forward, learning_rate=rate, epoch=self.epoch)
         return model
 
     def training(self, model: nn.Module) -> AbstractContextManager[Any]:
