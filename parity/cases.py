@@ -39,7 +39,7 @@ R18_MMSEG = {"backbone.depth": 18, "decode_head.in_channels": 512, "auxiliary_he
 
 
 def mmseg(name: str, config: str, changes: Changes | None = None, **settings: Any) -> Case:
-    """Return the row of a narrow config of MMSegmentation with one auxiliary head."""
+    """Return the row of a narrow config of MMSegmentation, by default with one auxiliary head."""
     reference = Mmseg(config, {**NARROW_MMSEG, **(changes or {})}, settings.pop("hidden", {}))
     return Case(f"mmseg/{name}", reference, **{"terms": ONE_AUXILIARY, **settings})
 
