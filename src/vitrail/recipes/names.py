@@ -119,7 +119,7 @@ def _wrong(
         yield (*path, named.name), str(error)
         return
     for option, value in (section.get(named.options) or {}).items():
-        problem = _wrong_option(entry, named.kind, name, option, value)
+        problem = _wrong_option(entry, f"{named.kind} {name!r}", option, value)
         if problem is not None:
             yield (*path, named.options, option), problem
 
