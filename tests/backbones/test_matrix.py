@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -12,7 +11,6 @@ from helpers.narrow import narrowed
 from helpers.small import SMALL
 
 from vitrail import ModelError, create_backbone, create_model, list_segmentors
-from vitrail.segmentors import SEGMENTORS
 from vitrail.segmentors import SEGMENTORS
 
 # A small encoder of each family, by the options that make it quick, and by those of timm's builder that make it narrow.

@@ -78,6 +78,7 @@ def register(add: Callable[[dict[str, Any], str, Any], None]) -> None:
     add(DATASETS._entries, "tiny", RegisteredDataset(lambda root, split: (BENCHMARK, TinySource(split))))
     add(BACKBONES._entries, "tiny", TinyBackbone)
     add(SEGMENTORS._entries, "tiny", Method(TinyHead, "tiny"))
+    add(SEGMENTORS._modules, "tiny", __name__)
 
 
 def recipe(**changes: Any) -> Recipe:

@@ -17,7 +17,6 @@ from vitrail.checkpoints.sources import encoders, heads
 from vitrail.checkpoints.sources.renaming import Table
 from vitrail.segmentors import Progress
 from vitrail.segmentors.auxiliary import NO_AUXILIARY
-from vitrail.segmentors.auxiliary import NO_AUXILIARY
 
 pytestmark = pytest.mark.parity
 

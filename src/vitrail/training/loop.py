@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -232,8 +232,8 @@ class TrainingRun:
 
     # One iteration
 
-    def batches(self) -> Iterator[tuple[Tensor, Tensor]]:
-        """Yield images [B, 3, H, W] and masks [B, H, W], uint8 on this process's device, from the next iteration on."""
+    def batches(self) -> Generator[tuple[Tensor, Tensor], None, None]:
+        """Yield this process's images [B, 3, H, W] and masks [B, H, W], uint8, on the device."""
         loader = training_loader(self.train_dataset, self.recipe, start=self.state.iteration, device=self.device)
         return batches_on(self.device, loader)
 
@@ -365,7 +365,7 @@ class TrainingRun:
         model = model.to(self.device)
         if train.sync_norms:
             model = self.strategy.synchronise_norms(model)
-        model = model.to(memory_format=self._layout)  # type: ignore[call-overload]
+        model = model.to(memory_format=self._layout)
         model.train()
         save_memory(model.backbone, train)
         return model
