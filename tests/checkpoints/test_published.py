@@ -14,7 +14,7 @@ from vitrail.checkpoints.index import find_by_file, index
 from vitrail.checkpoints.sources.mmseg.config import read_config, recipe_from_config
 from vitrail.checkpoints.sources.settings import Settings, UnsupportedError
 from vitrail.errors import CheckpointError
-from vitrail.recipes import model_config_from_dict, recipe_from_dict
+from vitrail.recipes import model_config_from_dict, model_file_recipe
 from vitrail.segmentors import Segmentor, build_model
 
 ONE = torch.ones(1)
