@@ -1,4 +1,4 @@
-"""Make the pictures of the manual from what `make demo` left behind: `python docs/make_pictures.py`."""
+"""Make the pictures of the documentation from the results of `make demo`: `python tools/make_pictures.py`."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from PIL import Image
 from vitrail import predict
 from vitrail.datasets import create_dataset
 
-PICTURES = Path(__file__).parent / "pictures"
+PICTURES = Path(__file__).parents[1] / "docs" / "pictures"
 MODEL = Path(__file__).parents[1] / "demo" / "run" / "best.safetensors"
 SHOWN = (1, 3, 5)
 
@@ -25,7 +25,7 @@ def sheet(pictures: Sequence[Image.Image], columns: int) -> Image.Image:
 
 
 def main() -> None:
-    """Write the sheet of scenes, and the banner: scenes above what the demo's model sees in them."""
+    """Write the sheet of scenes, and the banner: scenes above their predictions."""
     scenes = create_dataset("scenes", None, "test")
     images = [Image.fromarray(scenes[index]["image"].permute(1, 2, 0).numpy()) for index in range(6)]
     shown = [images[index] for index in SHOWN]
