@@ -108,11 +108,11 @@ def test_a_model_that_a_project_does_not_have_is_refused(tmp_path: Path) -> None
     section = {"segmentor": "mcibi", "backbone": "resnet18c"}
     model = build_model(model_config_from_dict(section), 3)
     model.card = ModelCard(classes=("a", "b", "c"), palette=((0, 0, 0),) * 3, recipe={"model": section})
-    with pytest.raises(CheckpointError, match="MMSegmentation has no method that vitrail knows as 'mcibi'"):
+    with pytest.raises(CheckpointError, match="MMSegmentation has no method like vitrail's 'mcibi'"):
         export_checkpoint(model, tmp_path / "x.pth", "mmseg")
     section = {"segmentor": "fcn", "backbone": "regnetx_002"}
     model.card = dataclasses.replace(model.card, recipe={"model": section})
-    with pytest.raises(CheckpointError, match="SSSegmentation has no encoder that vitrail knows as 'regnetx_002'"):
+    with pytest.raises(CheckpointError, match="SSSegmentation has no encoder like vitrail's 'regnetx_002'"):
         export_checkpoint(model, tmp_path / "x.pth", "ssseg")
     assert not list(tmp_path.iterdir())
 

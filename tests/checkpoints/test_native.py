@@ -157,3 +157,35 @@ def test_pretrained_weights_are_not_fetched_for_a_trained_model(model: Segmentor
     model.card = dataclasses.replace(model.card, recipe=recipe)
     save_model(model, tmp_path / "x.safetensors")
     load_model(tmp_path / "x.safetensors")  # FastSCNN takes no `pretrained`: asking for it would be an error
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "[]",
+        "{",
+        "null",
+        "[" * 100_000,
+        '{"format": "new", "card": {}}',
+        '{"format": 1, "card": []}',
+        '{"format": 1, "card": {"classes": 3}}',
+    ],
+)
+def test_a_damaged_description_is_refused(text: str, model_file: Path) -> None:
+    save_file(load_file(model_file), model_file, metadata={"vitrail": text})
+    with pytest.raises(CheckpointError, match=r"small\.safetensors"):
+        load(model_file)
+
+
+@pytest.mark.parametrize("aliases", [["a"], {"head.tied": "missing"}, {"head.tied": 3}, {"head.tied": []}])
+def test_damaged_aliases_are_refused(aliases: object, model_file: Path) -> None:
+    rewrite(model_file, change=lambda described: described.update(aliases=aliases))
+    with pytest.raises(CheckpointError, match=r"small\.safetensors is damaged"):
+        load(model_file)
+
+
+@pytest.mark.parametrize("model_section", [{}, {"segmentor": 3}, {"segmentor": "fastscnn", "surprise": 1}, []])
+def test_a_card_with_another_kind_of_recipe_is_refused(model_section: object, model_file: Path) -> None:
+    rewrite(model_file, change=lambda described: described["card"]["recipe"].update(model=model_section))
+    with pytest.raises(CheckpointError, match=r"small\.safetensors"):
+        load(model_file)

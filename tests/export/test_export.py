@@ -15,12 +15,12 @@ import pytest
 import torch
 from click.testing import CliRunner
 from helpers.evaluation_models import Linear, small_model
-from helpers.small_file import model as fast_scnn  # noqa: F401
-from helpers.small_file import model_file  # noqa: F401
+from helpers.small_file import SETTINGS, small_card
 from torch import nn
 from torch.nn import functional as F
 
 import vitrail
+from vitrail.checkpoints import save_model
 from vitrail.cli import cli
 from vitrail.errors import ExportError
 from vitrail.export import EXPORTERS, export_model, pt2_format, read_export_metadata, register_exporter
@@ -29,6 +29,7 @@ from vitrail.export.graph import ExportableOperations, adaptive_average
 from vitrail.inference import Predictor
 from vitrail.registry import find_registry
 from vitrail.segmentors import Segmentor
+from vitrail.segmentors.build import build_model
 
 needs_onnx = pytest.mark.skipif(
     any(importlib.util.find_spec(name) is None for name in ("onnx", "onnxscript", "onnxruntime")),
@@ -55,6 +56,16 @@ def model() -> Segmentor:
         **{**model.card.__dict__, "license": "CC-BY-4.0", "source": "a test", "name": "tiny"}
     )
     return model
+
+
+@pytest.fixture
+def saved(tmp_path: Path) -> Path:
+    """A model file."""
+    card = small_card()
+    fast_scnn = build_model(SETTINGS, len(card.classes)).eval()
+    fast_scnn.card = card
+    save_model(fast_scnn, tmp_path / "saved.safetensors")
+    return tmp_path / "saved.safetensors"
 
 
 @pytest.mark.parametrize("format", FORMATS)
@@ -289,16 +300,16 @@ def test_attention_with_and_without_heads_is_the_same() -> None:
         torch.testing.assert_close(F.scaled_dot_product_attention(query, key, value), expected)
 
 
-def test_the_command_line_exports(model_file: Path, tmp_path: Path) -> None:  # noqa: F811
+def test_the_command_line_exports(saved: Path, tmp_path: Path) -> None:
     out = tmp_path / "fast.pt2"
-    result = CliRunner().invoke(cli, ["export", str(model_file), str(out), "--size", "64", "96"])
+    result = CliRunner().invoke(cli, ["export", str(saved), str(out), "--size", "64", "96"])
     assert result.exit_code == 0, result.output
     assert "agrees with the model" in result.output and "1 × 64 × 96" in result.output
     assert read_export_metadata(out)["size"] == [64, 96]
     assert run(out, street_images((2, 64, 96)))[0].shape == (2, 64, 96)
 
 
-def test_mistakes_on_the_command_line_end_with_status_2(model_file: Path, tmp_path: Path) -> None:  # noqa: F811
+def test_mistakes_on_the_command_line_end_with_status_2(saved: Path, tmp_path: Path) -> None:
     for arguments, message in (
         (["m.bin"], "no format writes"),
         (["m.pt2", "--size", "64", "64", "--dynamic"], "exclude each other"),
@@ -306,7 +317,7 @@ def test_mistakes_on_the_command_line_end_with_status_2(model_file: Path, tmp_pa
         (["m.pt2", "opset"], "vitrail export takes KEY=VALUE"),
     ):
         done = subprocess.run(
-            [sys.executable, "-m", "vitrail", "export", str(model_file), str(tmp_path / arguments[0]), *arguments[1:]],
+            [sys.executable, "-m", "vitrail", "export", str(saved), str(tmp_path / arguments[0]), *arguments[1:]],
             capture_output=True,
             text=True,
             check=False,

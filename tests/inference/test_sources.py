@@ -9,7 +9,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from helpers.small_file import model, model_file  # noqa: F401
 from PIL import Image
 
 from vitrail.errors import PredictionError
@@ -159,7 +158,7 @@ def test_a_missing_pattern_of_a_plugin_is_named(plugin: None, folder: Path) -> N
 def test_the_command_line_takes_a_plugins_source(
     plugin: None,
     folder: Path,
-    model_file: Path,  # noqa: F811
+    model_file: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     from vitrail.cli import main

@@ -125,6 +125,16 @@ def test_an_override_reaches_into_a_list_that_nobody_has_written() -> None:
     assert recipe.data.mean == (123.675, 100.0, 103.53)
 
 
+def test_an_override_reaches_into_what_is_given_by_its_name_alone() -> None:
+    recipe = load_recipe(BASE, ["train.strategy=ddp", "train.strategy.options={}", "train.loggers=[text, wandb]"])
+    assert recipe.train.strategy.name == "ddp"
+    changed = load_recipe(BASE, ["train.loggers=[text, wandb]", "train.loggers.1.options.project=mine"])
+    assert [(logger.name, logger.options) for logger in changed.train.loggers] == [
+        ("text", {}),
+        ("wandb", {"project": "mine"}),
+    ]
+
+
 def test_an_override_appends_to_a_list() -> None:
     recipe = load_recipe(BASE, ["model.losses.1.name=dice", "model.losses.1.weight=3.0", "evaluation.scales.1=0.5"])
     assert [(loss.name, loss.weight) for loss in recipe.model.losses] == [("cross_entropy", 1.0), ("dice", 3.0)]

@@ -11,7 +11,7 @@ import pytest
 
 from vitrail.errors import RecipeError
 from vitrail.recipes import list_recipes, load_recipe, model_file_recipe, override_recipe, recipe_from_dict
-from vitrail.recipes.names import NAMED
+from vitrail.recipes.names import NAMED_ENTRIES
 from vitrail.registry import KINDS
 
 BASE = "pspnet_resnet50os8_ade20k"
@@ -70,6 +70,12 @@ def test_every_wrong_name_is_reported_with_its_line_and_the_nearest_one(tmp_path
         ("data.train_split=trian", r"data.train_split: dataset 'ade20k' has no split 'trian'. Did you mean 'train'\?"),
         ("optimizer.name=sdg", r"optimizer.name: unknown optimizer 'sdg'. Did you mean 'sgd'\?"),
         ("optimizer.options.momentun=0.8", r"optimizer.options.momentun: .* Did you mean 'momentum'\?"),
+        ("data.augment.extra=[Gaussianblur]", r"data.augment.extra.0.name: .* Did you mean 'GaussianBlur'\?"),
+        ("data.augment.extra=[{name: GaussianBlur, options: {sigmas: 1}}]", r"data.augment.extra.0.options.sigmas: .*"),
+        ("train.loggers.0=wandbb", r"train.loggers.0.name: unknown logger 'wandbb'. Did you mean 'wandb'\?"),
+        ("train.loggers.0.options.nonsense=1", r"train.loggers.0.options.nonsense: logger 'text' takes no argument"),
+        ("train.strategy=dpp", r"train.strategy.name: unknown strategy 'dpp'. Did you mean 'ddp'\?"),
+        ("train.strategy.options.nonsense=1", r"train.strategy.options.nonsense: strategy 'auto' takes no argument"),
         ("schedule.options.power=0.8", r"schedule.options.power: schedule 'poly' takes no argument 'power'"),
     ],
 )
@@ -114,4 +120,4 @@ def test_the_names_in_every_shipped_recipe_exist(name: str) -> None:
 
 
 def test_the_table_names_kinds_that_exist() -> None:
-    assert {named.kind for named in NAMED} <= KINDS.keys()
+    assert {named.kind for named in NAMED_ENTRIES} <= KINDS.keys()

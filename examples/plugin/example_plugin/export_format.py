@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from vitrail.export.exporter import Runner
-from vitrail.export.pt2_format import TorchExporter
 
 from vitrail import register_exporter
+from vitrail.export.exporter import Runner
+from vitrail.export.pt2_format import TorchExporter
 
 PROGRAM, ABOUT = "program.pt2", "about.json"
 

@@ -1,4 +1,4 @@
-"""Cards of models that were trained elsewhere."""
+"""Build the card of a model that was trained elsewhere."""
 
 from __future__ import annotations
 
@@ -38,13 +38,13 @@ def card_from_recipe(
     Raises
     ------
     CheckpointError
-        When nothing says what the classes are, or they are not as many as the model has.
+        When the names of the classes are unknown, or there is another number of them than the model has.
     """
     wanted, dataset = recipe["model"]["num_classes"], recipe["data"]["dataset"]
     known = label_set(dataset) if dataset in list_label_sets() else None
     if classes is None:
         if known is None:
-            raise CheckpointError(f"nothing says which {wanted} classes the model {recipe['name']!r} tells apart")
+            raise CheckpointError(f"the names of the {wanted} classes of the model {recipe['name']!r} are unknown")
         classes = known.classes
         palette = palette or known.palette
     if len(classes) != wanted:

@@ -1,4 +1,4 @@
-"""Looking through the index of published checkpoints."""
+"""Filter and print the index of published checkpoints."""
 
 from __future__ import annotations
 

@@ -69,7 +69,7 @@ def read_native(checkpoint: Checkpoint) -> tuple[ModelCard, dict[str, Tensor]]:
         raise CheckpointError(f"{where}: its recipe says {count} classes, but it names {len(card.classes)}")
     tensors = dict(checkpoint.tensors)
     aliases = description.get("aliases", {})
-    if not isinstance(aliases, dict) or not all(name in tensors for name in aliases.values()):
+    if not isinstance(aliases, dict) or not all(isinstance(name, str) and name in tensors for name in aliases.values()):
         raise CheckpointError(f"{where} is damaged: it names tensors that are the same as others it does not have")
     tensors.update((alias, tensors[name]) for alias, name in aliases.items())
     return card, tensors

@@ -1,4 +1,4 @@
-"""Putting tensors into a model: all of them, of the right shape, or an error that says which not."""
+"""Load tensors into a model strictly: every tensor used, every parameter filled, every shape right."""
 
 from __future__ import annotations
 

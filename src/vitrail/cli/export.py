@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from vitrail.cli.options import FILE, key_values, model_argument
+from vitrail.cli.options import FILE, key_values, model_argument, trust_imports_option
 from vitrail.errors import VitrailError
 
 
@@ -21,6 +21,7 @@ from vitrail.errors import VitrailError
 @click.option("--raw", is_flag=True, help="Return the values of all classes (logits) instead of class indices.")
 @click.option("--scores", is_flag=True, help="Return the probability of each pixel's class too.")
 @click.option("--force", is_flag=True, help="Keep the file even if it does not agree with the model.")
+@trust_imports_option
 def export(
     model: str,
     target: Path,
@@ -31,6 +32,7 @@ def export(
     raw: bool,
     scores: bool,
     force: bool,
+    trust_imports: bool,
 ) -> None:
     """Export a model to a file that runs without vitrail.
 
@@ -51,6 +53,7 @@ def export(
         raw=raw,
         scores=scores,
         force=force,
+        trust_imports=trust_imports,
         options=key_values(options, "vitrail export"),
     )
     verdict = "agrees" if exported.check.passed else "DOES NOT AGREE"

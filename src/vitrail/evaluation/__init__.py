@@ -1,4 +1,4 @@
-"""Evaluating a model on a dataset."""
+"""Evaluation of a model on a dataset."""
 
 from vitrail.evaluation.evaluator import evaluate
 from vitrail.evaluation.result import Evaluation

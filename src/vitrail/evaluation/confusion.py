@@ -1,4 +1,4 @@
-"""Counting which class was taken for which."""
+"""Confusion matrix."""
 
 from __future__ import annotations
 
@@ -10,28 +10,28 @@ from vitrail.labels import IGNORE
 from vitrail.layers.processes import sum_over_processes
 
 _MASK_VALUES = 256
-_CHUNK = 2**22  # pixels counted at a time, so that a huge image needs no huge index
+_CHUNK = 2**22  # pixels counted at a time, which bounds the memory of the index
 
 
 class ConfusionMatrix:
-    """A confusion matrix that grows on the device: rows are true classes, columns predicted ones.
+    """Confusion matrix that is accumulated on the device: rows are true classes, columns predicted classes.
 
     Parameters
     ----------
     num_classes : int
         K; at most 255, since 255 means ignored.
     device : torch.device
-        Where predictions and masks lie.
+        The device of the matrix.
 
     Attributes
     ----------
     matrix : Tensor [K, K]
-        Pixel counts so far, int64; of this process until `reduce`.
+        Pixel counts so far, int64; those of this process only until `reduce`.
     """
 
     def __init__(self, num_classes: int, device: torch.device | str = "cpu") -> None:
         if not 1 <= num_classes <= IGNORE:
-            raise DatasetError(f"masks of {num_classes} classes cannot be judged: 1 to {IGNORE} are possible")
+            raise DatasetError(f"masks of {num_classes} classes cannot be evaluated: 1 to {IGNORE} are possible")
         self.num_classes = num_classes
         self.matrix = torch.zeros(num_classes, num_classes, dtype=torch.int64, device=device)
 
@@ -68,11 +68,11 @@ class ConfusionMatrix:
                 raise ValueError(f"a prediction of class {int(guess.max())} among {self.num_classes} classes")
             counts += torch.bincount(truth * self.num_classes + guess, minlength=len(counts))
         by_value = counts.view(_MASK_VALUES, self.num_classes)
-        strangers = by_value[self.num_classes : IGNORE].sum(dim=1)
-        if strangers.any():
-            value = self.num_classes + int(strangers.argmax())
+        unknown = by_value[self.num_classes : IGNORE].sum(dim=1)
+        if unknown.any():
+            value = self.num_classes + int(unknown.argmax())
             raise DatasetError(
-                f"the mask holds {int(strangers.max())} pixels of value {value}; "
+                f"the mask holds {int(unknown.max())} pixels of value {value}; "
                 f"classes are 0 to {self.num_classes - 1}, and {IGNORE} is ignored"
             )
         image = by_value[: self.num_classes]

@@ -1,4 +1,4 @@
-"""Evaluation data: one split of a dataset, and this process's share of its samples."""
+"""Evaluation data: one split of a dataset, and the samples of this process."""
 
 from __future__ import annotations
 
@@ -36,18 +36,18 @@ def evaluation_dataset(
 def evaluation_samples(
     dataset: SegmentationDataset, *, workers: int, batch_size: int, device: torch.device
 ) -> Iterator[dict[str, Any]]:
-    """Yield this process's share of the samples, each once, in order; raise what went wrong in a worker.
+    """Yield the samples of this process, each once and in order; an error in a worker process is raised here.
 
     Parameters
     ----------
     dataset : SegmentationDataset
         Opened with an `EvalTransform`.
     workers : int
-        Processes that load; 0 loads here.
+        Number of processes that load samples; 0 loads them in this process.
     batch_size : int
-        How many samples will be wanted at a time; the workers keep twice as many ready.
+        Number of samples that are used together; the workers keep twice as many ready.
     device : torch.device
-        Where the samples will go.
+        The device that the samples are for.
     """
     loader = DataLoader(
         ErrorsAsValues(dataset),

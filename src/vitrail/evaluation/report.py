@@ -1,4 +1,4 @@
-"""What an evaluation leaves behind: predictions as files, and a page with the images that went worst."""
+"""Files of an evaluation: predictions as PNG, and an HTML page with the images of lowest mean IoU."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ class SavePredictions:
 
 @dataclass(frozen=True, eq=False)
 class Shown:
-    """What the report needs of one image, at the size it is shown in."""
+    """One image of the report, at the size in which it is shown."""
 
     image: Tensor  # uint8 [3, h, w]
     mask: Tensor  # uint8 [h, w]
@@ -75,9 +75,9 @@ class Shown:
 
 
 class WorstImages:
-    """Keeps the images with the lowest mean IoU and shows them on a page.
+    """Collects the images with the lowest mean IoU and writes an HTML page with them.
 
-    Only reduced copies of the `count` worst images so far are held in memory.
+    Memory holds only reduced copies of the `count` worst images so far.
 
     Parameters
     ----------
@@ -86,7 +86,7 @@ class WorstImages:
     palette : sequence of (int, int, int)
         One RGB colour per class.
     count : int
-        How many images to show.
+        Number of images to show.
 
     Raises
     ------
@@ -105,7 +105,7 @@ class WorstImages:
             (folder / "images").mkdir(parents=True, exist_ok=True)
 
     def __call__(self, result: ImageResult) -> None:
-        """Keep an image if it is among the worst so far."""
+        """Keep an image that is among the worst so far."""
         if math.isnan(result.score.miou):
             return
         rank = (-result.score.miou, result.id)
@@ -115,17 +115,17 @@ class WorstImages:
             heapq.heapreplace(self._kept, (*rank, _shown(result)))
 
     def write(self, evaluation: Evaluation, *, title: str) -> None:
-        """Write the report; every process writes its own pictures, the main one the page.
+        """Write the report; every process writes the pictures of its own images, rank 0 writes the page.
 
         Parameters
         ----------
         evaluation : Evaluation
-            Of all images.
+            The evaluation of all images.
         title : str
-            Heads the page.
+            Title of the page.
         """
-        everyones = [key for share in gather_objects([kept[:2] for kept in self._kept]) for key in share]
-        chosen = {key[1]: place for place, key in enumerate(sorted(everyones, reverse=True)[: self.count], start=1)}
+        all_keys = [key for share in gather_objects([kept[:2] for kept in self._kept]) for key in share]
+        chosen = {key[1]: place for place, key in enumerate(sorted(all_keys, reverse=True)[: self.count], start=1)}
         cards = [
             self._write_pictures(shown, chosen[image_id], evaluation.classes)
             for _, image_id, shown in self._kept
@@ -155,7 +155,7 @@ class WorstImages:
 
 
 def confusions(confusion: Tensor, classes: Sequence[str]) -> list[tuple[str, str, float]]:
-    """Return the most frequent mistakes: the true class, what it was taken for, and the share of all pixels."""
+    """Return the most frequent confusions: true class, predicted class, and the share of all pixels."""
     wrong = confusion.double().cpu()
     total = wrong.sum()
     wrong = wrong - torch.diag(wrong.diagonal())
@@ -170,7 +170,7 @@ def confusions(confusion: Tensor, classes: Sequence[str]) -> list[tuple[str, str
 
 @contextlib.contextmanager
 def writing(path: Path) -> Iterator[None]:
-    """Turn what the file system refuses into an error that names the path."""
+    """Turn an error of the file system into a VitrailError that names the path."""
     try:
         yield
     except OSError as error:

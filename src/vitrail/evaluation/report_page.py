@@ -1,4 +1,4 @@
-"""The page of the worst-images report: one HTML file without scripts and without anything from elsewhere."""
+"""HTML page of the report: one file without scripts and without external resources."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Card:
     size : (int, int)
         Height and width of the mask.
     pictures : mapping from str to str
-        Titles, and files relative to the page.
+        Titles, and file names relative to the page.
     confusions : sequence of (str, str, float)
         True class, predicted class, share of the pixels.
     """
@@ -42,11 +42,11 @@ def page(evaluation: Evaluation, cards: Sequence[Card], title: str) -> str:
     Parameters
     ----------
     evaluation : Evaluation
-        Of all images.
+        The evaluation of all images.
     cards : sequence of Card
         The images to show, the worst first.
     title : str
-        Heads the page.
+        Title of the page.
     """
     figures = [
         ("mIoU", evaluation.miou),

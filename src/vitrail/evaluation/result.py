@@ -1,4 +1,4 @@
-"""What an evaluation found: the confusion matrix and the figures that follow from it."""
+"""The result of an evaluation: the confusion matrix and the metrics computed from it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class ImageScore:
-    """How well one image was segmented.
+    """Metrics of one image.
 
     Attributes
     ----------
@@ -39,13 +39,13 @@ class ImageResult:
     id : str
         The image.
     image : Tensor [3, h, w]
-        RGB, uint8, as the model got it, before normalisation.
+        RGB, uint8, as it is given to the model, before normalisation.
     mask, prediction : Tensor [H, W]
         True and predicted class indices, on the device; 255 in the mask is ignored.
     confusion : Tensor [K, K]
         Pixel counts of this image, on the device: rows are true classes, columns predicted ones.
     score : ImageScore
-        How well it went.
+        The metrics of the image.
     """
 
     id: str
@@ -60,7 +60,7 @@ class ImageResult:
 class Evaluation:
     """The result of an evaluation.
 
-    Figures are fractions, 0…1. Those of a class that occurs neither in the masks nor in the predictions are nan, and
+    Metrics are fractions, 0…1. Those of a class that occurs neither in the masks nor in the predictions are nan, and
     so is the accuracy of a class that does not occur in the masks; means leave nan out. A class that is predicted but
     occurs in no mask has an IoU and a Dice score of 0, which count. (MMSegmentation's `IoUMetric` does the same.)
 
@@ -75,7 +75,7 @@ class Evaluation:
     images : int
         Number of images.
     seconds : float
-        How long it took, loading included.
+        Duration, loading included.
     scores : tuple of ImageScore
         One per image, in the order of the dataset's ids.
     """

@@ -59,6 +59,7 @@ def export_model(
     raw: bool = False,
     scores: bool = False,
     force: bool = False,
+    trust_imports: bool = False,
     options: Mapping[str, Any] | None = None,
 ) -> ExportedModel:
     """Write a model to a file that runs without vitrail.
@@ -86,6 +87,8 @@ def export_model(
         Return "scores" too: the probability of each pixel's class, float32 [B, H, W].
     force : bool
         Keep the file even if it does not agree with the model.
+    trust_imports : bool
+        Import the modules that the model file names; as in `vitrail.load`.
     options : mapping, optional
         Further arguments of the format, such as `{"opset": 20}`.
 
@@ -108,7 +111,8 @@ def export_model(
         raise ExportError("raw and scores exclude each other: a raw export returns the values of all classes")
     name = find_format(path, format)
     exporter = _exporter(name, options or {})
-    graph = _graph(model, "raw" if raw else "scores" if scores else "classes")
+    segmentor = copy.deepcopy(model) if isinstance(model, Segmentor) else load(model, trust_imports=trust_imports)
+    graph = _graph(segmentor.cpu(), "raw" if raw else "scores" if scores else "classes")
     described = _description(graph, size)
     try:
         with _one_size_advice(size), atomic_path(path) as temporary:
@@ -170,8 +174,7 @@ def _exporter(name: str, options: Mapping[str, Any]) -> Exporter:
     return kind(**options)
 
 
-def _graph(model: Segmentor | str | Path, output: ExportOutput) -> ExportGraph:
-    model = copy.deepcopy(model).cpu() if isinstance(model, Segmentor) else load(model, device="cpu")
+def _graph(model: Segmentor, output: ExportOutput) -> ExportGraph:
     if model.card is None:
         raise ExportError("the model has no card, so its classes are unknown: set model.card to a vitrail.ModelCard")
     return ExportGraph(model, Normalize(model.card.mean, model.card.std), output).eval().requires_grad_(False)

@@ -1,4 +1,4 @@
-"""What a model sees in an image."""
+"""The result of segmenting one image."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ NOTEBOOK_SIDE = 1200  # pixels of the longer side in a notebook
 
 
 class ClassArea(NamedTuple):
-    """How much of an image one class covers.
+    """The area of one class in an image.
 
     Attributes
     ----------
@@ -30,10 +30,10 @@ class ClassArea(NamedTuple):
     pixels : int
         Number of pixels.
     share : float
-        Of the image, 0…1.
+        Share of the image, 0…1.
     """
 
-    index: int  # type: ignore[assignment] # hides tuple.index, which nobody asks of an area
+    index: int  # type: ignore[assignment] # hides tuple.index, which is not needed here
     name: str
     pixels: int
     share: float
@@ -56,7 +56,7 @@ class Prediction:
     id : str
         The image's name: the file without its suffix, empty for images that came from memory.
     scores : ndarray or None
-        The probability of each pixel's class, float32 [H, W], where it was asked for.
+        The probability of each pixel's class, float32 [H, W]; None unless requested.
 
     Examples
     --------
@@ -74,14 +74,14 @@ class Prediction:
     scores: np.ndarray | None = field(default=None, repr=False)
 
     def overlay(self, alpha: float = 0.5, *, legend: bool = False) -> Image.Image:
-        """Return the image with the classes' colours over it.
+        """Return the image with the colours of its classes drawn over it.
 
         Parameters
         ----------
         alpha : float
-            Share of the colours, 0…1.
+            Opacity of the colours, 0…1.
         legend : bool
-            Add the names of the classes, with their shares, below.
+            Add a legend below: the names of the classes and their shares of the image.
         """
         picture = overlay(self.image, self.mask, self.palette, alpha)
         return with_legend(picture, self.mask, self.classes, self.palette) if legend else picture
@@ -98,16 +98,16 @@ class Prediction:
         return index_mask(self.mask, self.palette)
 
     def save(self, path: str | Path, kind: Kind = "overlay", *, alpha: float = 0.5) -> None:
-        """Write a picture; missing folders are made.
+        """Write a picture; missing folders are created.
 
         Parameters
         ----------
         path : path
-            Its suffix chooses the format; masks want one without loss, such as .png.
+            The suffix selects the format; masks need a lossless one, such as .png.
         kind : {"overlay", "colour", "index"}
             The overlay with its legend, the mask in colours, or the mask as class indices.
         alpha : float
-            Share of the colours in an overlay.
+            Opacity of the colours in an overlay.
 
         Raises
         ------
@@ -134,7 +134,7 @@ class Prediction:
             raise PredictionError(f"cannot write {path}: {error}") from error
 
     def areas(self) -> list[ClassArea]:
-        """Return the classes that are in the image, the largest first."""
+        """Return the areas of the classes in the image, the largest first."""
         counts = class_counts(self.mask, len(self.classes))
         found = [
             ClassArea(index, self.classes[index], count, count / self.mask.size)
@@ -154,12 +154,12 @@ class Prediction:
         }
 
     def to_coco(self, image_id: int | str | None = None, *, compressed: bool = True) -> list[dict[str, Any]]:
-        """Return one COCO annotation for each class in the image, in the manner of COCO-Stuff.
+        """Return one COCO annotation for each class in the image, as COCO-Stuff has it.
 
         Parameters
         ----------
         image_id : int or str, optional
-            Stands in every annotation; None takes the image's name.
+            The "image_id" of every annotation; None takes the image's name.
         compressed : bool
             Write run lengths as COCO's result files do; False gives them as a list of numbers.
 

@@ -1,7 +1,7 @@
-"""COCO's run-length encoding of masks, without its compiled library.
+"""COCO run-length encoding (RLE) of masks in NumPy.
 
-A mask is read column by column; the code is the lengths of its runs, beginning with one (perhaps empty) of zeros. The
-compressed form writes each length in base 32 as the difference from the last but one.
+A mask is read column by column; the encoding is the list of the lengths of its runs, starting with a (perhaps empty)
+run of zeros. The compressed form writes each length in base 32 as the difference from the length two places before.
 
 References
 ----------
@@ -17,7 +17,7 @@ import numpy as np
 
 
 class Runs(NamedTuple):
-    """The runs of equal values in a mask read column by column."""
+    """Runs of equal values in a mask that is read column by column."""
 
     starts: np.ndarray
     lengths: np.ndarray
@@ -26,7 +26,7 @@ class Runs(NamedTuple):
 
 
 def find_runs(mask: np.ndarray) -> Runs:
-    """Return the runs of a mask [H, W], of all its values at once."""
+    """Return the runs of a mask [H, W], for all of its values at once."""
     flat = mask.ravel(order="F")
     starts = np.concatenate([[0], np.flatnonzero(flat[1:] != flat[:-1]) + 1])
     lengths = np.diff(np.append(starts, flat.size))
@@ -34,7 +34,7 @@ def find_runs(mask: np.ndarray) -> Runs:
 
 
 def run_lengths(runs: Runs, value: int) -> list[int]:
-    """Return the uncompressed code of the pixels that have `value`."""
+    """Return the uncompressed encoding of the pixels that have `value`."""
     chosen = runs.values == value
     starts, lengths = runs.starts[chosen], runs.lengths[chosen]
     ends = np.concatenate([[0], starts + lengths])
@@ -44,7 +44,7 @@ def run_lengths(runs: Runs, value: int) -> list[int]:
 
 
 def compress(counts: Sequence[int]) -> str:
-    """Return the compressed code, as COCO's result files hold it."""
+    """Return the compressed encoding, as in the result files of COCO."""
     letters = []
     for index, count in enumerate(counts):
         number = count - counts[index - 2] if index > 2 else count

@@ -22,7 +22,7 @@ def register() -> None:
     be resumed exactly. The names "sgd", "adam" and "adamw" stay PyTorch's (timm's "sgd" has
     Nesterov's momentum; here that is "nesterov").
     """
-    for name in timm.optim.list_optimizers():
+    for name in map(str, timm.optim.list_optimizers()):
         info = timm.optim.get_optimizer_info(name)
         left_out = name in _PYTORCHS or info.second_order or isinstance(info.opt_class, str) or "kron" in name
         if not left_out:
@@ -30,9 +30,11 @@ def register() -> None:
 
 
 def _builder(info: timm.optim.OptimInfo) -> OptimizerBuilder:
+    kind: Any = info.opt_class
+
     def build(groups: Groups, lr: float, weight_decay: float, **options: Any) -> Optimizer:
         return timm.optim.create_optimizer_v2(groups, opt=info.name, lr=lr, weight_decay=weight_decay, **options)
 
     build.__doc__ = f"{info.description}; see `timm.optim.get_optimizer_info({info.name!r})`."
-    copy_options(build, info.opt_class, leave_out=_SET_ELSEWHERE)
+    copy_options(build, kind, leave_out=_SET_ELSEWHERE)
     return build

@@ -72,9 +72,11 @@ class Fragment:
         return self.source if self.document is None else f"{self.source}:{self.document.line((*self.place, *path))}"
 
     def holds(self, path: Sequence[str | int]) -> bool:
-        """Return whether the fragment has a value at a path."""
+        """Return whether the fragment has a value at a path; a name alone stands for a section with this `name`."""
         value: Any = self.values
         for part in path:
+            if isinstance(value, str) and part == "name":
+                return True
             parts = dict(enumerate(value)) if isinstance(value, list | tuple) else value
             if not isinstance(parts, Mapping) or part not in parts:
                 return False

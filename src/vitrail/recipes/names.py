@@ -15,7 +15,7 @@ Path = tuple[str | int, ...]
 
 
 @dataclass(frozen=True)
-class Named:
+class NamedEntry:
     """Where a recipe names an entry of a registry.
 
     Attributes
@@ -34,17 +34,17 @@ class Named:
     options: str = "options"
 
 
-NAMED = (
-    Named("segmentor", ("model",), name="segmentor"),
-    Named("backbone", ("model",), name="backbone", options="backbone_options"),
-    Named("loss", ("model", "losses", "*")),
-    Named("loss", ("model", "auxiliary", "losses", "*")),
-    Named("dataset", ("data",), name="dataset"),
-    Named("optimizer", ("optimizer",)),
-    Named("schedule", ("schedule",)),
-    Named("augmentation", ("data", "augment", "extra", "*")),
-    Named("strategy", ("train", "strategy")),
-    Named("logger", ("train", "loggers", "*")),
+NAMED_ENTRIES = (
+    NamedEntry("segmentor", ("model",), name="segmentor"),
+    NamedEntry("backbone", ("model",), name="backbone", options="backbone_options"),
+    NamedEntry("loss", ("model", "losses", "*")),
+    NamedEntry("loss", ("model", "auxiliary", "losses", "*")),
+    NamedEntry("dataset", ("data",), name="dataset"),
+    NamedEntry("augmentation", ("data", "augment", "extra", "*")),
+    NamedEntry("optimizer", ("optimizer",)),
+    NamedEntry("schedule", ("schedule",)),
+    NamedEntry("logger", ("train", "loggers", "*")),
+    NamedEntry("strategy", ("train", "strategy")),
 )
 
 
@@ -62,7 +62,7 @@ def wrong_names(recipe: Recipe, fragments: Sequence[Fragment]) -> Iterator[tuple
         What it was merged from.
     """
     values = recipe.model_dump()
-    for named in NAMED:
+    for named in NAMED_ENTRIES:
         if not _written_by_author(named, fragments):
             continue
         for path, section in _sections(values, named.section):
@@ -70,7 +70,7 @@ def wrong_names(recipe: Recipe, fragments: Sequence[Fragment]) -> Iterator[tuple
     yield from _wrong_splits(recipe.data, fragments)
 
 
-def _written_by_author(named: Named, fragments: Sequence[Fragment]) -> bool:
+def _written_by_author(named: NamedEntry, fragments: Sequence[Fragment]) -> bool:
     if "*" in named.section:
         return _author_gives(fragments, named.section[: named.section.index("*")])
     return _author_gives(fragments, (*named.section, named.name), (*named.section, named.options))
@@ -108,7 +108,7 @@ def _sections(values: Any, keys: Sequence[str], path: Path = ()) -> Iterator[tup
 
 
 def _wrong(
-    named: Named, path: Path, section: Mapping[str, Any], values: Mapping[str, Any]
+    named: NamedEntry, path: Path, section: Mapping[str, Any], values: Mapping[str, Any]
 ) -> Iterator[tuple[Path, str]]:
     name = section[named.name]
     try:

@@ -62,7 +62,8 @@ def _nested(keys: list[str], value: Any, current: Any, source: str) -> Any:
     if _INDEX.fullmatch(first) and not isinstance(current, Mapping):
         raise RecipeError(f"{source}: there is no list in the recipe to change item {first} of; give the whole list")
     below = current.get(first) if isinstance(current, Mapping) else None
-    return {first: _nested(rest, value, below, source)}
+    nested = _nested(rest, value, below, source)
+    return {first: {"name": below, **nested} if rest and isinstance(below, str) else nested}
 
 
 def _with_item(items: list[Any], first: str, rest: list[str], value: Any, source: str) -> list[Any]:
@@ -72,6 +73,7 @@ def _with_item(items: list[Any], first: str, rest: list[str], value: Any, source
         raise RecipeError(f"{source}: {first!r} should be the number of an item, {numbers}")
     index, items = int(first), deepcopy(items)
     old = items[index] if index < len(items) else None
+    old = {"name": old} if rest and isinstance(old, str) else old
     item = _nested(rest, value, old, source)
     if rest and isinstance(item, dict) and isinstance(old, dict):
         if "name" in item and item["name"] != old.get("name"):

@@ -164,7 +164,8 @@ def _parts(
     """Return the backbone as the method reads it, the head, and the auxiliary heads with their weights."""
     backbone = method.head.wrap_backbone(backbone, **_taken(method.head.wrap_backbone, options))
     maps = FeatureMaps(tuple(backbone.channels), tuple(backbone.strides))
-    head = method.head(maps, num_classes, **_taken(method.head, options))
+    build_head: Callable[..., Head] = method.head
+    head = build_head(maps, num_classes, **_taken(method.head, options))
     return backbone, head, _auxiliary_heads(auxiliary, maps, head, options)
 
 

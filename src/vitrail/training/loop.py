@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -365,7 +365,7 @@ class TrainingRun:
         model = model.to(self.device)
         if train.sync_norms:
             model = self.strategy.synchronise_norms(model)
-        model = model.to(memory_format=self._layout)  # type: ignore[call-overload]
+        model = model.to(memory_format=self._layout)
         model.train()
         save_memory(model.backbone, train)
         return model

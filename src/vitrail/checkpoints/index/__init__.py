@@ -45,7 +45,7 @@ class Entry:
     size : int or None
         Bytes of the file, where known.
     recipe : dict
-        How the model is built, fed and judged; empty where it is not supported.
+        How the model is built, what it is evaluated on and how; empty where it is not supported.
     fingerprint : str
         Of the tensors' names and shapes; see `fingerprint`.
     unsupported : str

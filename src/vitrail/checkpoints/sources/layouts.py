@@ -1,4 +1,4 @@
-"""Differences of layout between other projects' weights and ours; each knows the way there and back."""
+"""Layouts: reversible changes of tensors beyond their names, such as another order of channels."""
 
 from __future__ import annotations
 

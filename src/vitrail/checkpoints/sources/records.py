@@ -1,11 +1,11 @@
-"""What a source knows about one method or one family of encoders: a record, in a file of its own, found by itself."""
+"""Records: how another project saves one method or one family of encoders; each is a file that is found by itself."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from vitrail.checkpoints.complete import complete_section
 from vitrail.checkpoints.sources.renaming import Renaming, combine, under
@@ -79,8 +79,8 @@ def find_backbone(backbones: Mapping[str, BackboneRecord[Translate]], kind: str)
 
 
 def model_renaming(
-    methods: Mapping[str, MethodRecord[Translate]],
-    backbones: Mapping[str, BackboneRecord[Translate]],
+    methods: Mapping[str, MethodRecord[Any]],
+    backbones: Mapping[str, BackboneRecord[Any]],
     model: ModelConfig,
     *,
     encoder: str,
@@ -106,7 +106,7 @@ def model_renaming(
     """
     model = complete_section(model)
     if model.segmentor not in methods:
-        raise UnsupportedError(f"{title} has no method that vitrail knows as {model.segmentor!r}")
+        raise UnsupportedError(f"{title} has no method like vitrail's {model.segmentor!r}")
     method = methods[model.segmentor]
     inner = method.encoder or _encoder_renaming(backbones, model, title)
     return combine(under(encoder, "backbone", inner), renaming_for(method.renaming, model))
@@ -122,4 +122,4 @@ def _encoder_renaming(backbones: Mapping[str, BackboneRecord[Translate]], model:
     for record in backbones.values():
         if re.fullmatch(record.names, name):
             return renaming_for(record.renaming, model)
-    raise UnsupportedError(f"{title} has no encoder that vitrail knows as {model.backbone!r}")
+    raise UnsupportedError(f"{title} has no encoder like vitrail's {model.backbone!r}")

@@ -1,6 +1,6 @@
 """Frames and frame sources: where images to segment come from, one after the other, and the registry of such sources.
 
-A source is what a word on the command line opens: a folder of images, a video, a camera. A package adds one by name:
+A source is what a name on the command line opens: a folder of images, a video, a camera. A package adds one:
 
     @register_frame_source("npy-stack", suffixes=(".npy-stack",))
     class NpyStack:

@@ -1,4 +1,4 @@
-"""From what a user passes — names, pixels, sequences, generators — to one frame source."""
+"""Opens what a user passes as images: names, pixels, sequences, generators."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ class StreamedFrames:
 
 
 def open_frames(images: Pictures) -> FrameSource:
-    """Return a source of all the images that are meant.
+    """Return one frame source for everything that is passed as images.
 
     Parameters
     ----------
@@ -92,7 +92,7 @@ def open_frames(images: Pictures) -> FrameSource:
 
 
 def is_single(images: Pictures) -> bool:
-    """Return whether exactly one image is meant: one image file, or the pixels of one."""
+    """Return whether `images` is exactly one image: one image file, or the pixels of one."""
     if isinstance(images, (str, Path)):
         name, where = find_frame_source(str(images))
         path = Path(where).expanduser()

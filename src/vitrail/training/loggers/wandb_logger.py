@@ -54,7 +54,13 @@ class WandbLogger(Logger):
         except ImportError as error:
             raise missing_library("wandb", "wandb", error) from error
         self._wandb = wandb
-        self._settings = {"project": project, "entity": entity, "group": group, "tags": list(tags), "mode": mode}
+        self._settings: dict[str, Any] = {
+            "project": project,
+            "entity": entity,
+            "group": group,
+            "tags": list(tags),
+            "mode": mode,
+        }
         self._name = name
         self._run: Any = None
 
