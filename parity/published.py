@@ -99,7 +99,7 @@ def image_size(entry: Entry) -> tuple[int, int]:
 
 @torch.no_grad()
 def compare(entry: Entry) -> Agreement:
-    """Build, save, load and compare one architecture; then write it for its project, load it there and compare again."""
+    """Build, save, load and compare one architecture, then write it for its project and compare it there."""
     reference = build_reference(entry)
     images = images_of(image_size(entry)).float()
     expected = reference_of(entry).logits(reference, images, at_image_size=True)

@@ -1,4 +1,4 @@
-"""Models of ours written for other projects: they load strictly in the project's own model, and give the same logits."""
+"""Models written for other projects load strictly in the project's own model and give the same logits."""
 
 from __future__ import annotations
 
