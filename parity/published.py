@@ -14,6 +14,7 @@ from parity.reference import Reference
 from parity.toolboxes import Mmseg, Ssseg, SssegPoints
 from parity.weights import randomise
 from vitrail import load
+from vitrail.checkpoints import export_checkpoint
 from vitrail.checkpoints.index import Entry, index
 
 DEFAULT_SIZE = (96, 128)
@@ -29,10 +30,13 @@ class Agreement:
         The largest difference of their logits, as a share of the largest logit.
     spread : float
         How much the logits vary over the image, as such a share: agreement says something only when they do.
+    written : float
+        As `error`, of the reference with the weights that vitrail wrote for its project, which it has to take strictly.
     """
 
     error: float
     spread: float
+    written: float
 
 
 def architectures() -> dict[str, list[Entry]]:
@@ -43,8 +47,10 @@ def architectures() -> dict[str, list[Entry]]:
     alike: dict[str, list[Entry]] = {}
     for entry in index().values():
         if not entry.unsupported:
+            model = entry.recipe["model"]
             keys = ("segmentor", "backbone", "output_stride", "in_channels", "backbone_options", "options")
-            built = [entry.recipe["model"].get(key) for key in keys]
+            built = [model.get(key) for key in keys]
+            built.append({key: value for key, value in model.get("auxiliary", {}).items() if key != "losses"})
             alike.setdefault(repr((entry.project, built)), []).append(entry)
     return {entries[0].name: entries for entries in alike.values()}
 
@@ -75,6 +81,14 @@ def save_as_published(model: nn.Module, entry: Entry, folder: Path) -> Path:
     return path
 
 
+def load_as_published(model: nn.Module, entry: Entry, path: Path) -> None:
+    """Put the weights of a checkpoint that the project reads into its model, all of them."""
+    for tensor in model.state_dict().values():
+        tensor.zero_()  # the values of before must not be mistaken for those of the file
+    content = torch.load(path, weights_only=True)
+    model.load_state_dict(content["model" if entry.project == "ssseg" else "state_dict"], strict=True)
+
+
 def image_size(entry: Entry) -> tuple[int, int]:
     """Return a size that the reference can do: its own where position tables fix it, a small one otherwise."""
     laid_out = entry.recipe["model"].get("backbone_options", {}).get("img_size")
@@ -83,19 +97,20 @@ def image_size(entry: Entry) -> tuple[int, int]:
     return (laid_out, laid_out) if isinstance(laid_out, int) else (laid_out[0], laid_out[1])
 
 
+@torch.no_grad()
 def compare(entry: Entry) -> Agreement:
-    """Build, save, load and compare one architecture."""
+    """Build, save, load and compare one architecture, then write it for its project and compare it there."""
     reference = build_reference(entry)
     images = images_of(image_size(entry)).float()
-    with torch.no_grad():
-        expected = reference_of(entry).logits(reference, images, at_image_size=True)
+    expected = reference_of(entry).logits(reference, images, at_image_size=True)
     with tempfile.TemporaryDirectory() as folder:
-        path = save_as_published(reference, entry, Path(folder))
-        del reference
-        model = load(path)
-    with torch.no_grad():
+        model = load(save_as_published(reference, entry, Path(folder)))
         actual = model(images)
+        export_checkpoint(model, Path(folder) / "written.pth", entry.project)
+        load_as_published(reference, entry, Path(folder) / "written.pth")
+    written = reference_of(entry).logits(reference, images, at_image_size=True)
     assert actual.shape == expected.shape
     scale = expected.abs().max().item()
     spread = (expected - expected.mean(dim=(2, 3), keepdim=True)).abs().max().item()
-    return Agreement((actual - expected).abs().max().item() / scale, spread / scale)
+    errors = [(logits - expected).abs().max().item() / scale for logits in (actual, written)]
+    return Agreement(errors[0], spread / scale, errors[1])
