@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import json
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from torch import Tensor, nn
-from torch.nn import functional as F
+from torch import nn
 
-from parity.references import build_mmseg, build_ssseg, mmseg_configs, require_mmseg, ssseg_logits
-from parity.same_function import randomise
+from parity.case import images_of
+from parity.reference import Reference
+from parity.toolboxes import Mmseg, Ssseg, SssegPoints
+from parity.weights import randomise
 from vitrail import load
 from vitrail.checkpoints.index import Entry, index
 
@@ -49,34 +49,19 @@ def architectures() -> dict[str, list[Entry]]:
     return {entries[0].name: entries for entries in alike.values()}
 
 
-def build_reference(entry: Entry, configs: Path) -> nn.Module:
-    """Build the model of a published checkpoint with the project that published it, with random weights."""
+def reference_of(entry: Entry) -> Reference:
+    """Return the model of a published checkpoint in the project that published it."""
     project, _, name = entry.name.partition("/")
-    if project == "ssseg":
-        model = build_ssseg(ssseg_key(name, configs), configs)
-        flatten_point_norms(model)
-    else:
-        model = build_mmseg(mmseg_key(name))
+    if project == "mmseg":
+        return Mmseg(name)
+    return SssegPoints(name) if name.startswith("pointrend_") else Ssseg(name)
+
+
+def build_reference(entry: Entry) -> nn.Module:
+    """Build the model of a published checkpoint with the project that published it, with drawn weights."""
+    model = reference_of(entry).build()
     randomise(model)
     return model.eval()
-
-
-def ssseg_key(name: str, configs: Path) -> str:
-    """Return where a configuration lies in the file of all."""
-    return next(key for key in json.loads(configs.read_text()) if key.partition("/")[2] == name)
-
-
-def mmseg_key(name: str) -> str:
-    """Return where a config lies in the wheel."""
-    require_mmseg()
-    path = next(mmseg_configs().glob(f"*/{name}.py"))
-    return f"{path.parent.name}/{name}"
-
-
-def flatten_point_norms(model: nn.Module) -> None:
-    """Give PointRend's layers over points the norm that takes [B, C, N], as the SyncBatchNorm they stand for does."""
-    for layer in getattr(model, "fcs", ()):
-        layer[1] = nn.BatchNorm1d(layer[1].num_features)
 
 
 def save_as_published(model: nn.Module, entry: Entry, folder: Path) -> Path:
@@ -98,22 +83,12 @@ def image_size(entry: Entry) -> tuple[int, int]:
     return (laid_out, laid_out) if isinstance(laid_out, int) else (laid_out[0], laid_out[1])
 
 
-@torch.no_grad()
-def reference_logits(model: nn.Module, entry: Entry, images: Tensor) -> Tensor:
-    """Return the reference's logits at the size of the images."""
-    size = images.shape[-2:]
-    if entry.project == "ssseg":
-        logits = ssseg_logits(model, images)
-        return F.interpolate(logits, size, mode="bilinear", align_corners=model.align_corners)
-    return model.encode_decode(images, [{"img_shape": tuple(size), "ori_shape": tuple(size)}])
-
-
-def compare(entry: Entry, configs: Path) -> Agreement:
+def compare(entry: Entry) -> Agreement:
     """Build, save, load and compare one architecture."""
-    torch.manual_seed(0)
-    reference = build_reference(entry, configs)
-    images = torch.randn(1, 3, *image_size(entry))
-    expected = reference_logits(reference, entry, images)
+    reference = build_reference(entry)
+    images = images_of(image_size(entry)).float()
+    with torch.no_grad():
+        expected = reference_of(entry).logits(reference, images, at_image_size=True)
     with tempfile.TemporaryDirectory() as folder:
         path = save_as_published(reference, entry, Path(folder))
         del reference

@@ -1,9 +1,8 @@
-"""Compare every published architecture with the project that publishes it: `python tools/sweep_weights.py SHARED`.
+"""Compare every published architecture with the project that publishes it: `python tools/sweep_weights.py`.
 
 Each model is built by its own project with random weights and running statistics, saved as that project saves
-checkpoints, loaded by `vitrail.load`, and asked for the logits of the same image. SHARED is a folder with
-`reference/ssseg_configs.json`. Writes docs/weights.md. Results are kept in the file given by --results as they come, so
-that an interrupted sweep goes on. Needs the [parity] extra.
+checkpoints, loaded by `vitrail.load`, and asked for the logits of the same image. Writes docs/weights.md. Results are
+kept in the file given by --results as they come, so that an interrupted sweep goes on. Needs the [parity] extra.
 """
 
 from __future__ import annotations
@@ -26,7 +25,7 @@ from vitrail.checkpoints.index import PROJECTS, Entry, index
 DOCS = Path(__file__).resolve().parents[1] / "docs"
 PAGE = """# Published weights
 
-Made by `python tools/sweep_weights.py SHARED`. `vitrail weights` lists the {count} published checkpoints of
+Made by `python tools/sweep_weights.py`. `vitrail weights` lists the {count} published checkpoints of
 MMSegmentation and SSSegmentation; {supported} of them load, by name, from their address, or from a file.
 
 An architecture is built by the project that published it, with random weights and running statistics, saved as that
@@ -51,7 +50,7 @@ compared.
 """
 
 
-def sweep(configs: Path, results: Path, wanted: str) -> None:
+def sweep(results: Path, wanted: str) -> None:
     """Compare the architectures whose name begins as wanted and that have no result yet."""
     done = read(results)
     small_first = sorted(architectures().items(), key=lambda group: math.prod(image_size(group[1][0])))
@@ -59,7 +58,7 @@ def sweep(configs: Path, results: Path, wanted: str) -> None:
         if name in done or not name.startswith(wanted):
             continue
         try:
-            agreement = compare(entries[0], configs)
+            agreement = compare(entries[0])
             outcome = {"name": name, "error": agreement.error, "spread": agreement.spread}
         except Exception as error:  # whatever keeps a reference from running is a row of the table
             outcome = {"name": name, "why": f"{type(error).__name__}: {error}".splitlines()[0][:200]}
@@ -108,10 +107,9 @@ def row(name: str, entries: list[Entry], result: dict | None) -> str:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("shared", type=Path)
     parser.add_argument("--results", type=Path, default=Path("sweep.jsonl"))
     parser.add_argument("--only", default="", help="names that begin so, such as mmseg/")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
-    sweep(arguments.shared / "reference" / "ssseg_configs.json", arguments.results, arguments.only)
+    sweep(arguments.results, arguments.only)
     (DOCS / "weights.md").write_text(page(read(arguments.results)), encoding="utf-8")

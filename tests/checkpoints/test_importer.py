@@ -12,7 +12,7 @@ import torch
 from vitrail.checkpoints import convert_file, load
 from vitrail.errors import CheckpointError
 from vitrail.files.torch_file import read_pickle
-from vitrail.recipes import recipe_from_dict
+from vitrail.recipes import model_file_recipe
 from vitrail.segmentors import Segmentor
 
 ONE = torch.ones(1)
@@ -49,7 +49,7 @@ def test_the_authors_weights_load(weights_file: Path) -> None:
     assert model.card.classes[:3] == ("sky", "building", "pole")
     assert model.card.mean == (105.658, 103.330, 99.625)
     assert not model.training
-    recipe = recipe_from_dict(model.card.recipe)
+    recipe = model_file_recipe(model.card.recipe, "the card")
     assert (recipe.data.dataset, recipe.data.mean, recipe.data.std) == ("camvid", model.card.mean, (1.0, 1.0, 1.0))
 
 

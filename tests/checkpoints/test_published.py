@@ -14,7 +14,7 @@ from vitrail.checkpoints.index import find_by_file, index
 from vitrail.checkpoints.sources.mmseg.config import read_config, recipe_from_config
 from vitrail.checkpoints.sources.settings import Settings, UnsupportedError
 from vitrail.errors import CheckpointError
-from vitrail.recipes import model_config_from_dict, recipe_from_dict
+from vitrail.recipes import model_config_from_dict, model_file_recipe
 from vitrail.segmentors import Segmentor, build_model
 
 ONE = torch.ones(1)
@@ -54,7 +54,7 @@ def test_every_supported_entry_has_a_valid_recipe_and_a_card() -> None:
     for name in SUPPORTED:
         entry = index()[name]
         card = entry.card()
-        recipe = recipe_from_dict(card.recipe)
+        recipe = model_file_recipe(card.recipe, "the card")
         assert len(card.classes) == len(card.palette) == recipe.model.num_classes, name
         assert entry.url.startswith("https://") and entry.fingerprint, name
         assert entry.miou is None or 0.1 < entry.miou < 1, name
@@ -157,7 +157,7 @@ def test_a_users_own_model_of_mmsegmentation_needs_nothing_but_the_file(tmp_path
     assert loaded.card is not None
     assert loaded.card.classes == ("cat", "dog", "else")
     assert loaded.card.mean == (1.0, 2.0, 3.0)
-    recipe = recipe_from_dict(loaded.card.recipe)
+    recipe = model_file_recipe(loaded.card.recipe, "the card")
     assert recipe.evaluation.window == (64, 64) and recipe.data.eval_resize.size == (64, 128)
     assert (recipe.train.iterations, recipe.model.output_stride) == (500, 8)
     images = torch.randn(1, 3, 64, 80)

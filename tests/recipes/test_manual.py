@@ -9,8 +9,11 @@ from pathlib import Path
 import pytest
 import torch
 
+from vitrail.errors import RecipeError
+from vitrail.files.yaml_file import parse_yaml
 from vitrail.optim import create_optimizer
 from vitrail.recipes import Recipe, list_recipes, load_recipe
+from vitrail.recipes.grids import shipped_parts
 from vitrail.segmentors import build_model
 
 PAGE = Path(__file__).parents[2] / "docs" / "recipes.md"
@@ -47,6 +50,22 @@ def test_commands_name_recipes_and_keys_that_exist(command: str) -> None:
     name, *overrides = shlex.split(command)
     assert name in FILES or name in list_recipes()
     assert load_recipe(name, overrides) != load_recipe(name) or not overrides
+
+
+def test_the_grid_stands_for_what_the_text_says() -> None:
+    (text,) = re.findall(r"```yml\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
+    parts = shipped_parts(parse_yaml(text, "recipes.md", RecipeError).data, "recipes.md")
+    assert list(parts) == ["upernet_swintiny_ade20k", "upernet_swinsmall_ade20k"]
+    grid, single = parts["upernet_swinsmall_ade20k"]
+    assert grid.values["base"] == ["schedules/adamw", "backbones/swin_small", "datasets/ade20k"]
+    assert grid.values["reference"] == {"miou": 0.4839, "source": "SSSegmentation"}
+    assert single.values == {"train": {"batch_size": 8}}
+
+
+def test_the_message_is_the_one_in_the_text() -> None:
+    (message,) = re.findall(r"^Error: (.+)$", PAGE.read_text(encoding="utf-8"), re.MULTILINE)
+    with pytest.raises(RecipeError, match=f"^{re.escape(message)}$"):
+        load_recipe("bees.yaml", ["model.losses.0.name=focall"])
 
 
 def test_every_example_is_found() -> None:

@@ -147,10 +147,10 @@ def test_impossible_heads_are_refused(values: dict[str, Any], message: str) -> N
 @pytest.mark.parametrize(
     ("override", "message"),
     [
-        ("weight=-1", "model.auxiliary.weight is -1, but should be greater than or equal to 0"),
-        ("channels=64", "model.auxiliary.channels is 64, but should be a list"),
-        ("maps=[]", "model.auxiliary.maps .*should be a list of 1 or more"),
-        ("width=64", "unknown key model.auxiliary.width. Did you mean .*weight"),
+        ("weight=-1", "model.auxiliary.weight: should be greater than or equal to 0, not -1"),
+        ("channels=64", "model.auxiliary.channels: should be a list, not 64"),
+        ("maps=[]", "model.auxiliary.maps: should be a list of 1 or more"),
+        ("width=64", "model.auxiliary.width: unknown key. Did you mean .*weight"),
     ],
 )
 def test_recipes_with_wrong_values_do_not_load(override: str, message: str) -> None:

@@ -1,7 +1,7 @@
 """Channels and strides of every encoder's feature maps, without building it.
 
 timm says how many channels a map has only once an encoder is built, so the answers are kept in `levels.json`, which
-`python docs/backbone_table.py` writes. A name that is not there, of a newer timm or registered elsewhere, is
+`python -m tools.measure_encoders` writes. A name that is not there, of a newer timm or registered elsewhere, is
 built on PyTorch's "meta" device, which computes shapes and allocates nothing.
 """
 
@@ -80,8 +80,10 @@ def known() -> dict[str, Levels]:
 def list_backbones() -> list[BackboneName]:
     """Return the names that `create_backbone` builds: vitrail's own, then timm's that take any size. Builds nothing.
 
-    Each name has the channels and strides of its encoder's maps:
+    Each name has the channels and strides of its encoder's maps.
 
+    Examples
+    --------
     >>> [(name, name.channels, name.strides) for name in list_backbones() if name == "resnet50"]
     [('resnet50', (256, 512, 1024, 2048), (4, 8, 16, 32))]
     """

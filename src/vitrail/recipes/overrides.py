@@ -63,7 +63,11 @@ def _nested(keys: list[str], value: Any, current: Any, source: str) -> Any:
         raise RecipeError(f"{source}: there is no list in the recipe to change item {first} of; give the whole list")
     below = current.get(first) if isinstance(current, Mapping) else None
     nested = _nested(rest, value, below, source)
-    return {first: {"name": below, **nested} if rest and isinstance(below, str) else nested}
+    if rest and isinstance(below, str):  # a name alone stands for a section with this name
+        return {first: {"name": below, **nested}}
+    if rest[:1] == ["options"] and isinstance(below, Mapping) and "name" in below:  # options belong to a name
+        return {first: {"name": below["name"], **nested}}
+    return {first: nested}
 
 
 def _with_item(items: list[Any], first: str, rest: list[str], value: Any, source: str) -> list[Any]:

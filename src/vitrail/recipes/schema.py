@@ -299,7 +299,7 @@ class TrainConfig(Section):
 
 
 class EvalConfig(Section):
-    """How predictions are made and judged."""
+    """How images are predicted, in evaluation and prediction."""
 
     mode: Literal["whole", "slide"] = "whole"
     window: Size | None = Field(None, description="slide: size of the window, (height, width).")
@@ -332,7 +332,7 @@ class Reference(Section):
 
 
 class Recipe(Section):
-    """Everything that determines a model and how it is trained and judged."""
+    """All settings of a model, its data, its training and its evaluation."""
 
     name: str = ""
     description: str = ""

@@ -1,0 +1,89 @@
+"""The pages of the documentation: tables hold what the registries hold, and links lead somewhere."""
+
+from __future__ import annotations
+
+import importlib
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+
+import vitrail
+from tools.site import api, tables
+from vitrail.registry import KINDS, find_registry
+
+ROOT = Path(__file__).parents[2]
+DOCS = ROOT / "docs"
+LINK = re.compile(r"\]\(([^)\s]+)\)")
+WRITTEN = [*sorted(DOCS.glob("*.md")), *sorted(ROOT.glob("*.md"))]
+
+
+def first_cells(page: str) -> set[str]:
+    """Return the names in the first column of all tables of a page."""
+    return set(re.findall(r"^\| \[?`([^`]+)`", page, re.MULTILINE))
+
+
+def test_the_tables_name_everything_that_is_registered() -> None:
+    assert set(find_registry("segmentor")) <= first_cells(tables.methods())
+    assert set(vitrail.list_recipes()) == first_cells(tables.recipe_list())
+    assert set(find_registry("backbone")) <= first_cells(tables.backbones())
+    assert set(find_registry("loss")) == first_cells(tables.losses())
+    assert set(find_registry("dataset")) - {"folder", "scenes"} == first_cells(tables.datasets())
+
+
+def test_every_kind_of_extension_has_its_table() -> None:
+    page = tables.extensions()
+    for kind in KINDS:
+        section = page.partition(f"## {kind.capitalize()}\n")[2].partition("\n## ")[0]
+        assert set(find_registry(kind)) == first_cells(section), kind
+
+
+def test_everything_in_the_tables_is_described() -> None:
+    empty = re.findall(r"^\| `([^`]+)` \|\s*\|$", tables.extensions(), re.MULTILINE)
+    assert not empty, "these have no docstring"
+
+
+def test_the_costs_are_those_of_the_encoders_shown() -> None:
+    assert set(tables.COSTS) == set(tables.shown_encoders()), "run `python -m tools.measure_encoders`"
+
+
+def test_the_reference_documents_every_public_name() -> None:
+    pages = api.pages()
+    assert set(vitrail.__all__) - {"__version__"} <= first_cells(pages["api/vitrail.md"])
+    for package in api.packages():
+        public = set(importlib.import_module(package).__all__) - {"__version__"}
+        assert public == first_cells(pages[f"api/{package}.md"])
+
+
+def test_a_name_is_documented_once() -> None:
+    directives = re.findall(r"^::: (\S+)", "\n".join(api.pages().values()), re.MULTILINE)
+    assert len(directives) > 100
+    assert len(directives) == len(set(directives))
+
+
+@pytest.fixture(scope="module")
+def generated() -> set[Path]:
+    notebooks = (ROOT / "examples" / "notebooks").glob("*.ipynb")
+    names = {*tables.PAGES, *api.pages(), *(f"notebooks/{path.stem}.md" for path in notebooks), "contributing.md"}
+    return {DOCS / name for name in names}
+
+
+@pytest.mark.parametrize("page", WRITTEN, ids=lambda path: str(path.relative_to(ROOT)))
+def test_links_lead_to_files_or_generated_pages(page: Path, generated: set[Path]) -> None:
+    broken = []
+    for target in LINK.findall(page.read_text(encoding="utf-8")):
+        place = target.partition("#")[0]
+        if "://" in target or not place:
+            continue
+        path = Path(*(page.parent / place).parts).resolve()
+        if not path.exists() and path not in generated:
+            broken.append(target)
+    assert not broken
+
+
+def test_every_page_is_in_the_navigation() -> None:
+    text = (ROOT / "mkdocs.yml").read_text(encoding="utf-8")
+    listed = set(re.findall(r"(\S+\.md)$", text, re.MULTILINE))
+    assert {path.name for path in DOCS.glob("*.md")} <= listed
+    assert yaml.safe_load(text)["strict"] is True
