@@ -2,8 +2,8 @@
 
     python benchmarks/train_memory.py --recipe pspnet_resnet50os8_cityscapes --crop 256 --batch 2 [--device cuda]
 
-Each variant runs in a process of its own. "activations" is what the forward pass keeps for the backward pass; "peak" is the
-most memory that the process held beyond what it held before the first step (on CUDA the allocator's figure, elsewhere
+Each variant runs in a process of its own. "activations" is what the forward pass keeps for the backward pass; "peak" is
+the most memory that the process held beyond what it held before the first step (on CUDA the allocator's figure, elsewhere
 the resident set's). Ratios are to the plain step; below 1 is less.
 """
 
