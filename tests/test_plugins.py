@@ -10,6 +10,7 @@ import pytest
 import torch
 from click.testing import CliRunner
 from helpers.plugin_package import python_path, write_package
+from PIL import Image
 
 import vitrail
 from vitrail import cli, plugins
@@ -17,6 +18,7 @@ from vitrail.checkpoints.loading import load
 from vitrail.checkpoints.native import save_model
 from vitrail.errors import ModelError, PluginError
 from vitrail.losses import LOSSES
+from vitrail.recipes import load_recipe
 from vitrail.segmentors import ModelCard, create_model
 
 LOSS = '''
@@ -160,6 +162,23 @@ def test_a_hostile_file_imports_nothing(losses: list[dict[str, object]], tmp_pat
             with pytest.raises(PluginError, match="'bomb'"):
                 load(path)
         assert {"bomb", "this", "vitrail.__main__"}.isdisjoint(set(sys.modules) - before)
+    assert not (tmp_path / "trace").exists()
+
+
+def test_a_model_without_its_plugin_predicts_and_says_what_its_dataset_needs(tmp_path: Path) -> None:
+    """Prediction needs no name from the plugin, and evaluation its dataset; neither imports anything."""
+    write_package(tmp_path, "bomb", f"open({str(tmp_path / 'trace')!r}, 'w')", entry_point=False)
+    path = tmp_path / "hostile.safetensors"
+    model = _model([{"name": "dice"}])
+    recipe = load_recipe("fastscnn_scenes").model_dump(mode="json")
+    data = {**recipe["data"], "dataset": "somebody_elses"}
+    Image.new("RGB", (64, 64)).save(tmp_path / "a.png")
+    with python_path(tmp_path):
+        save_as_is(model, {**recipe, "model": model.card.recipe["model"], "data": data, "imports": ["bomb"]}, path)
+        with pytest.raises(PluginError, match=r"needs the module 'bomb'.*unknown dataset 'somebody_elses'"):
+            run_main("evaluate", path, "--device", "cpu")
+        assert "1 image" in run("predict", path, tmp_path / "a.png", "-o", tmp_path / "out", "--device", "cpu")
+        assert "bomb" not in sys.modules
     assert not (tmp_path / "trace").exists()
 
 

@@ -28,6 +28,7 @@ class ExampleProject:
         model: dict[str, Any] = {
             "segmentor": "example_sum",
             "backbone": "example_pyramid",
+            "backbone_options": {"width": int(checkpoint.metadata[KEY]["width"])},
             "options": {"channels": int(checkpoint.metadata[KEY]["channels"])},
         }
         card = card or ModelCard(DISCS.classes, DISCS.palette, recipe={"name": "example", "model": model})

@@ -10,7 +10,7 @@ import contextlib
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from vitrail.errors import ModelError, PluginError, RecipeError
+from vitrail.errors import DatasetError, ModelError, PluginError, RecipeError
 from vitrail.plugins import import_plugins, installed_plugins, missing_message, missing_plugins
 from vitrail.registry import find_registry, top_level
 from vitrail.segmentors import ModelCard
@@ -54,7 +54,7 @@ def _names(model: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
 
 @contextlib.contextmanager
 def imports_of(card: ModelCard, source: str, *, trust: bool) -> Iterator[None]:
-    """Build a model from the card of a file inside this context.
+    """Context in which names from the card of a model file are looked up.
 
     Parameters
     ----------
@@ -75,7 +75,7 @@ def imports_of(card: ModelCard, source: str, *, trust: bool) -> Iterator[None]:
         import_plugins(card.imports, source)
     try:
         yield
-    except (ModelError, RecipeError) as error:
+    except (DatasetError, ModelError, RecipeError) as error:
         missing = missing_plugins(card.imports)
         if not missing:
             raise

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from vitrail.checkpoints import load
+from vitrail.checkpoints.imports import imports_of
 from vitrail.datasets import Benchmark, EvalSampler, SegmentationDataset
 from vitrail.errors import DatasetError
 from vitrail.evaluation.confusion import ConfusionMatrix
@@ -23,7 +24,7 @@ from vitrail.recipes import EvalConfig, Recipe
 from vitrail.runtime.device import pick_device
 from vitrail.runtime.distributed import gather_objects, main_first, process_group, rank, world_size
 from vitrail.runtime.progress_bar import ProgressBar
-from vitrail.segmentors import Segmentor
+from vitrail.segmentors import ModelCard, Segmentor
 
 _MAX_PENDING_BATCHES = 4  # number of batches of images that may wait for others of their size
 
@@ -91,8 +92,9 @@ def evaluate(
         if not isinstance(model, Segmentor):
             with main_first():  # one process downloads
                 model = load(model, device=target, trust_imports=trust_imports)
-        recipe = resolve_recipe(recipe, overrides, card=model.card)
-        dataset = evaluation_dataset(recipe.data, root=data_root, split=split)
+        with imports_of(model.card or ModelCard((), ()), "the model's recipe", trust=False):
+            recipe = resolve_recipe(recipe, overrides, card=model.card)
+            dataset = evaluation_dataset(recipe.data, root=data_root, split=split)
         benchmark = dataset.benchmark
         _check_classes(model, benchmark)
         observers: list[Callable[[ImageResult], None]] = []

@@ -15,7 +15,6 @@ def resolve_recipe(
     overrides: Sequence[str] = (),
     *,
     card: ModelCard | None = None,
-    trust_imports: bool = False,
 ) -> Recipe:
     """Return the recipe that is given, or the one in the model's card, with overrides applied.
 
@@ -26,16 +25,13 @@ def resolve_recipe(
     overrides : sequence of str
         "key=value", as `load_recipe` takes them.
     card : ModelCard, optional
-        The model's card.
-    trust_imports : bool
-        Import the modules under `imports` of the model's own recipe even where they are no installed plugins.
+        The model's card. The modules under `imports` of its recipe are not imported here: `vitrail.load` has done so
+        if the file is trusted, and what is missing is reported where its name is used.
 
     Raises
     ------
     RecipeError
         When no recipe is given and the model carries none; or as `load_recipe` does.
-    PluginError
-        When the model's own recipe needs a plugin that is not installed, and `trust_imports` is False.
     """
     if isinstance(recipe, (str, Path)):
         return load_recipe(recipe, overrides)
@@ -44,4 +40,4 @@ def resolve_recipe(
     if card is None or not card.recipe:
         raise RecipeError("the model carries no recipe: give one (recipe=…, --recipe on the command line)")
     source = f"the card of model {card.name!r}" if card.name else "the model's card"
-    return model_file_recipe(card.recipe, source, overrides, trust_imports=trust_imports)
+    return model_file_recipe({**card.recipe, "imports": ()}, source, overrides)
