@@ -199,7 +199,7 @@ MISTAKES = [
     (["convert", "text.pth", "out.safetensors"], "text.pth is not a checkpoint"),
     (["list", "los"], "unknown kind 'los'.*'loss'.*Kinds: segmentor, "),
     (["list", "loss", "dicee"], "no loss matches 'dicee'.*'dice'"),
-    (["dataset", "scenes", "--set", "size=["], "--set size: '\\[' is not a value in YAML"),
+    (["dataset", "scenes", "--set", "size=["], "--set 'size=\\[': not valid YAML"),
     (["dataset", "camvod", "--root", "."], "unknown dataset 'camvod'.*'camvid'"),
     (["dataset", "scenes", "--set", "size"], "KEY=VALUE"),
     (["dataset", "scenes", "--write", "."], "not an empty folder"),
