@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 RUN := $(VENV)/bin/
 
-.PHONY: test parity oldest docs notebooks demo lint types clean
+.PHONY: test parity nightly oldest docs notebooks demo lint types clean
 
 $(VENV)/.installed: pyproject.toml
 	test -x $(RUN)python || $(PYTHON) -m venv $(VENV)
@@ -25,14 +25,20 @@ $(VENV)-oldest/.installed: pyproject.toml | $(VENV)/.installed
 	$(RUN)uv pip install --quiet --python $(VENV)-oldest --resolution lowest-direct -e '.[dev]'
 	touch $@
 
+# Everything but what needs the other toolboxes and what takes minutes: within ten minutes on two cores.
 test: $(VENV)/.installed
-	$(RUN)pytest -n auto --dist loadfile -m "not parity"
+	$(RUN)pytest -n auto --dist worksteal -m "not parity and not nightly"
 
+# The other toolboxes, live; also checks that the golden files say what they compute.
 parity: $(VENV)/.installed-parity
-	$(RUN)pytest -n auto --dist loadfile -m parity tests/parity
+	$(RUN)pytest -n auto --dist worksteal -m "parity and not nightly"
+
+# What the two above leave out: every method on every family of encoders, full-size models, long runs.
+nightly: $(VENV)/.installed-parity
+	$(RUN)pytest -n auto --dist worksteal -m nightly
 
 oldest: $(VENV)-oldest/.installed
-	$(VENV)-oldest/bin/pytest -n auto --dist loadfile -m "not parity"
+	$(VENV)-oldest/bin/pytest -n auto --dist worksteal -m "not parity and not nightly"
 
 # Builds the site and opens every page in headless Chromium (Debian: apt-get install chromium).
 docs: $(VENV)/.installed-docs

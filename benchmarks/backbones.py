@@ -1,7 +1,7 @@
 """Encoders beside the same encoders of MMSegmentation and SSSegmentation, in one run, as ratios.
 
-    python benchmarks/backbones.py                                  # everything
-    python benchmarks/backbones.py resnet50c mit_b0 --size 512 512 --repeats 9
+    python -m benchmarks.backbones                                  # everything
+    python -m benchmarks.backbones resnet50c mit_b0 --size 512 512 --repeats 9
 
 Both sides get the same images and take turns at going first; a figure is the median over the turns, in processor
 seconds of one thread, so that other work on the machine counts little. Ours have their channels where the engine puts
@@ -17,7 +17,6 @@ import ctypes
 import gc
 import multiprocessing
 import statistics
-import sys
 import time
 import warnings
 from collections.abc import Callable
@@ -28,11 +27,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-sys.path[:0] = [str(Path(__file__).resolve().parents[1] / name) for name in ("", "tests")]
-warnings.filterwarnings("ignore")
-
-from parity.encoders import DILATIONS, hrnet_stages, mmseg_backbone, ssseg_backbone  # noqa: E402
-from vitrail import create_backbone  # noqa: E402
+from parity.encoders import DILATIONS, hrnet_stages, mmseg_backbone, ssseg_backbone
+from vitrail import create_backbone
 
 
 @dataclass(frozen=True)
@@ -193,6 +189,7 @@ def in_a_fresh_process(function: Callable[..., Any], *arguments: Any) -> Any:
 
 
 def main() -> None:
+    warnings.filterwarnings("ignore")
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("names", nargs="*", choices=[*PAIRS, []], help="all when none is named")
     parser.add_argument("--size", type=int, nargs=2, default=(256, 256), metavar=("H", "W"))

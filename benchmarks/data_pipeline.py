@@ -1,7 +1,7 @@
 """The training pipeline beside MMSegmentation's, from file to augmented sample, in one process, as ratios.
 
-    python benchmarks/data_pipeline.py --root CAMVID          # CamVid's files, and scenes of 2048×1024 made for this
-    python benchmarks/data_pipeline.py --root CAMVID --steps  # where the time goes
+    python -m benchmarks.data_pipeline --root CAMVID          # CamVid's files, and scenes of 2048×1024 made for this
+    python -m benchmarks.data_pipeline --root CAMVID --steps  # where the time goes
 
 Both sides read the same files and do the same steps: decode, resize by a random factor in 0.5…2, crop with a limit of
 0.75 on one class's share, flip, distort colours, pad. They take turns image by image, and a figure is the median over
@@ -15,7 +15,6 @@ from __future__ import annotations
 import argparse
 import importlib
 import statistics
-import sys
 import tempfile
 import time
 import warnings
@@ -26,8 +25,6 @@ from typing import Any
 import numpy as np
 import torch
 from PIL import Image
-
-sys.path[:0] = [str(Path(__file__).resolve().parents[1] / name) for name in ("", "tests")]
 
 Item = tuple[Path, Path]
 Step = Callable[[Item], Any]

@@ -1,14 +1,14 @@
 """Evaluation by vitrail beside the same evaluation by MMSegmentation, in one run, as ratios.
 
-    python benchmarks/evaluation.py --root CAMVID                      # every model, the first 8 images of val
-    python benchmarks/evaluation.py cgnet fastscnn --root CAMVID --images 32 --classes 150
+    python -m benchmarks.evaluation --root CAMVID                      # every model, the first 8 images of val
+    python -m benchmarks.evaluation cgnet fastscnn --root CAMVID --images 32 --classes 150
 
 Both sides read the same images and masks, predict whole images at the size of the masks and compute the IoU of every
 class; they take turns, and a figure is the median over the turns. Time is processor time (divided by --threads), so
 that other work on the machine counts little. Peak memory is the growth of the resident set of a process of its own.
 Needs the [parity] extra. Ratios above 1 mean that vitrail is faster, or needs less memory.
 
-    python benchmarks/evaluation.py --huge 8192 --classes 150          # one huge image in windows, vitrail alone
+    python -m benchmarks.evaluation --huge 8192 --classes 150          # one huge image in windows, vitrail alone
 """
 
 from __future__ import annotations
@@ -23,8 +23,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
-
-sys.path[:0] = [str(Path(__file__).resolve().parents[1] / name) for name in ("", "tests")]
 
 MODELS: dict[str, tuple[str, str | None, int | None, str]] = {
     "fcn": ("fcn", "resnet18c", 8, "fcn/fcn_r18-d8_4xb2-80k_cityscapes-512x1024"),
@@ -68,10 +66,10 @@ def theirs(name: str, root: Path, count: int, classes: int) -> Run:
     """Return MMSegmentation's evaluation of the same images."""
     from parity.references import build_mmseg
 
-    changes = {"decode_head__num_classes": classes, "auxiliary_head": None}
+    changes = {"decode_head.num_classes": classes, "auxiliary_head": None}
     if name == "cgnet":
-        changes = {"decode_head__num_classes": classes, "decode_head__loss_decode__class_weight": None}
-    model = build_mmseg(MODELS[name][3], **changes).eval()
+        changes = {"decode_head.num_classes": classes, "decode_head.loss_decode.class_weight": None}
+    model = build_mmseg(MODELS[name][3], changes).eval()
     logging.disable(logging.WARNING)  # its metric prints a table each time
     from mmcv.transforms import Compose
     from mmseg.evaluation import IoUMetric
@@ -97,7 +95,7 @@ def theirs(name: str, root: Path, count: int, classes: int) -> Run:
 
 def measure_memory(name: str, side: str, arguments: argparse.Namespace) -> float:
     """Return the peak growth in MiB of the resident set over one evaluation, measured in a new process."""
-    command = [sys.executable, __file__, name, "--memory", side, "--root", str(arguments.root)]
+    command = [sys.executable, "-m", "benchmarks.evaluation", name, "--memory", side, "--root", str(arguments.root)]
     command += ["--images", "2", "--classes", str(arguments.classes), "--threads", str(arguments.threads)]
     return float(subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()[-1])
 

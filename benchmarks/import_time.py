@@ -1,6 +1,6 @@
 """Time to import vitrail beside MMSegmentation and segmentation_models.pytorch, in one run, as ratios.
 
-    python benchmarks/import_time.py
+    python -m benchmarks.import_time
 
 Each import happens in an interpreter of its own; they take turns, and a figure is the median over the rounds of the
 processor time of that interpreter, less that of one that imports nothing, so that other work on the machine counts

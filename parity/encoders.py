@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-import pytest
 from torch import nn
 
-from parity.references import INSTALL, require_mmseg, require_ssseg
+from parity.missing import require
+from parity.references import require_mmseg, require_ssseg
 
 # Strides and dilations of the four stages of a ResNet, by output stride.
 DILATIONS = {8: ((1, 2, 1, 1), (1, 1, 2, 4)), 16: ((1, 2, 2, 1), (1, 1, 1, 2)), 32: ((1, 2, 2, 2), (1, 1, 1, 1))}
@@ -24,12 +24,9 @@ def mmseg_backbone(kind: str, **settings: Any) -> nn.Module:
 
 
 def mmpretrain_backbone(kind: str, **settings: Any) -> nn.Module:
-    """Build an encoder that MMSegmentation takes from MMPretrain, by the name of its class, or skip the test."""
+    """Build an encoder that MMSegmentation takes from MMPretrain, by the name of its class."""
     require_mmseg()
-    pytest.importorskip("mmpretrain", reason=f"MMPretrain {INSTALL}")
-    import mmpretrain.models
-
-    return getattr(mmpretrain.models, kind)(**settings)
+    return getattr(require("mmpretrain.models", "MMPretrain"), kind)(**settings)
 
 
 def ssseg_backbone(kind: str, **settings: Any) -> nn.Module:

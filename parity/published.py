@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-import json
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from torch import Tensor, nn
-from torch.nn import functional as F
+from torch import nn
 
-from parity.references import build_mmseg, build_ssseg, mmseg_configs, require_mmseg, ssseg_logits
-from parity.same_function import randomise
+from parity.case import images_of
+from parity.reference import Reference
+from parity.toolboxes import Mmseg, Ssseg, SssegPoints
+from parity.weights import randomise
 from vitrail import load
+from vitrail.checkpoints import export_checkpoint
 from vitrail.checkpoints.index import Entry, index
 
 DEFAULT_SIZE = (96, 128)
@@ -29,10 +30,13 @@ class Agreement:
         The largest difference of their logits, as a share of the largest logit.
     spread : float
         How much the logits vary over the image, as such a share: agreement says something only when they do.
+    written : float
+        As `error`, of the reference with the weights that vitrail wrote for its project, which it has to take strictly.
     """
 
     error: float
     spread: float
+    written: float
 
 
 def architectures() -> dict[str, list[Entry]]:
@@ -43,40 +47,27 @@ def architectures() -> dict[str, list[Entry]]:
     alike: dict[str, list[Entry]] = {}
     for entry in index().values():
         if not entry.unsupported:
+            model = entry.recipe["model"]
             keys = ("segmentor", "backbone", "output_stride", "in_channels", "backbone_options", "options")
-            built = [entry.recipe["model"].get(key) for key in keys]
+            built = [model.get(key) for key in keys]
+            built.append({key: value for key, value in model.get("auxiliary", {}).items() if key != "losses"})
             alike.setdefault(repr((entry.project, built)), []).append(entry)
     return {entries[0].name: entries for entries in alike.values()}
 
 
-def build_reference(entry: Entry, configs: Path) -> nn.Module:
-    """Build the model of a published checkpoint with the project that published it, with random weights."""
+def reference_of(entry: Entry) -> Reference:
+    """Return the model of a published checkpoint in the project that published it."""
     project, _, name = entry.name.partition("/")
-    if project == "ssseg":
-        model = build_ssseg(ssseg_key(name, configs), configs)
-        flatten_point_norms(model)
-    else:
-        model = build_mmseg(mmseg_key(name))
+    if project == "mmseg":
+        return Mmseg(name)
+    return SssegPoints(name) if name.startswith("pointrend_") else Ssseg(name)
+
+
+def build_reference(entry: Entry) -> nn.Module:
+    """Build the model of a published checkpoint with the project that published it, with drawn weights."""
+    model = reference_of(entry).build()
     randomise(model)
     return model.eval()
-
-
-def ssseg_key(name: str, configs: Path) -> str:
-    """Return where a configuration lies in the file of all."""
-    return next(key for key in json.loads(configs.read_text()) if key.partition("/")[2] == name)
-
-
-def mmseg_key(name: str) -> str:
-    """Return where a config lies in the wheel."""
-    require_mmseg()
-    path = next(mmseg_configs().glob(f"*/{name}.py"))
-    return f"{path.parent.name}/{name}"
-
-
-def flatten_point_norms(model: nn.Module) -> None:
-    """Give PointRend's layers over points the norm that takes [B, C, N], as the SyncBatchNorm they stand for does."""
-    for layer in getattr(model, "fcs", ()):
-        layer[1] = nn.BatchNorm1d(layer[1].num_features)
 
 
 def save_as_published(model: nn.Module, entry: Entry, folder: Path) -> Path:
@@ -90,6 +81,14 @@ def save_as_published(model: nn.Module, entry: Entry, folder: Path) -> Path:
     return path
 
 
+def load_as_published(model: nn.Module, entry: Entry, path: Path) -> None:
+    """Put the weights of a checkpoint that the project reads into its model, all of them."""
+    for tensor in model.state_dict().values():
+        tensor.zero_()  # the values of before must not be mistaken for those of the file
+    content = torch.load(path, weights_only=True)
+    model.load_state_dict(content["model" if entry.project == "ssseg" else "state_dict"], strict=True)
+
+
 def image_size(entry: Entry) -> tuple[int, int]:
     """Return a size that the reference can do: its own where position tables fix it, a small one otherwise."""
     laid_out = entry.recipe["model"].get("backbone_options", {}).get("img_size")
@@ -99,28 +98,19 @@ def image_size(entry: Entry) -> tuple[int, int]:
 
 
 @torch.no_grad()
-def reference_logits(model: nn.Module, entry: Entry, images: Tensor) -> Tensor:
-    """Return the reference's logits at the size of the images."""
-    size = images.shape[-2:]
-    if entry.project == "ssseg":
-        logits = ssseg_logits(model, images)
-        return F.interpolate(logits, size, mode="bilinear", align_corners=model.align_corners)
-    return model.encode_decode(images, [{"img_shape": tuple(size), "ori_shape": tuple(size)}])
-
-
-def compare(entry: Entry, configs: Path) -> Agreement:
-    """Build, save, load and compare one architecture."""
-    torch.manual_seed(0)
-    reference = build_reference(entry, configs)
-    images = torch.randn(1, 3, *image_size(entry))
-    expected = reference_logits(reference, entry, images)
+def compare(entry: Entry) -> Agreement:
+    """Build, save, load and compare one architecture, then write it for its project and compare it there."""
+    reference = build_reference(entry)
+    images = images_of(image_size(entry)).float()
+    expected = reference_of(entry).logits(reference, images, at_image_size=True)
     with tempfile.TemporaryDirectory() as folder:
-        path = save_as_published(reference, entry, Path(folder))
-        del reference
-        model = load(path)
-    with torch.no_grad():
+        model = load(save_as_published(reference, entry, Path(folder)))
         actual = model(images)
+        export_checkpoint(model, Path(folder) / "written.pth", entry.project)
+        load_as_published(reference, entry, Path(folder) / "written.pth")
+    written = reference_of(entry).logits(reference, images, at_image_size=True)
     assert actual.shape == expected.shape
     scale = expected.abs().max().item()
     spread = (expected - expected.mean(dim=(2, 3), keepdim=True)).abs().max().item()
-    return Agreement((actual - expected).abs().max().item() / scale, spread / scale)
+    errors = [(logits - expected).abs().max().item() / scale for logits in (actual, written)]
+    return Agreement(errors[0], spread / scale, errors[1])

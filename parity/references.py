@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import copy
+import functools
 import json
 import sys
 import types
 import warnings
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-import pytest
 from torch import Tensor, nn
 
-INSTALL = "is not installed (pip install -e '.[parity]')"
+from parity.missing import require
+
+SSSEG_CONFIGS = Path(__file__).resolve().parents[1] / "tests" / "data" / "reference" / "ssseg_configs.json"
 
 
 class _CompiledOperators(types.ModuleType):
@@ -29,19 +33,19 @@ class _CompiledOperators(types.ModuleType):
 
 
 def require_mmseg() -> None:
-    """Make MMSegmentation importable, or skip the test."""
+    """Make MMSegmentation importable; raises MissingToolboxError where it is not installed."""
     warnings.filterwarnings("ignore")
     sys.modules.setdefault("mmcv._ext", _CompiledOperators("mmcv._ext"))
     # MMPretrain's models of texts and images do not import with a current transformers; its encoders do not need them.
     sys.modules.setdefault("mmpretrain.models.multimodal", types.ModuleType("mmpretrain.models.multimodal"))
-    pytest.importorskip("mmseg", reason=f"MMSegmentation {INSTALL}")
+    require("mmseg", "MMSegmentation")
 
 
 def require_ssseg() -> None:
-    """Make SSSegmentation importable, or skip the test."""
+    """Make SSSegmentation importable; raises MissingToolboxError where it is not installed."""
     warnings.filterwarnings("ignore")
     sys.modules.setdefault("mmcv._ext", _CompiledOperators("mmcv._ext"))
-    pytest.importorskip("ssseg", reason=f"SSSegmentation {INSTALL}")
+    require("ssseg", "SSSegmentation")
 
 
 def mmseg_configs() -> Path:
@@ -59,7 +63,7 @@ def _edit(node: Any, change: Any) -> None:
         _edit(value, change)
 
 
-def _override(config: Any, changes: dict[str, Any]) -> None:
+def _override(config: Any, changes: Mapping[str, Any]) -> None:
     """Set dotted keys of a config; a number is an index into a list."""
     for path, value in changes.items():
         *parents, last = (int(key) if key.isdigit() else key for key in path.split("."))
@@ -69,7 +73,11 @@ def _override(config: Any, changes: dict[str, Any]) -> None:
         node[last] = value
 
 
-def _without_dropout(model: nn.Module) -> nn.Module:
+Model = TypeVar("Model", bound=nn.Module)
+
+
+def without_dropout(model: Model) -> Model:
+    """Set the rates of all dropout and stochastic depth to 0, in place, and return the model."""
     for module in model.modules():
         if isinstance(module, (nn.Dropout, nn.Dropout2d)):
             module.p = 0.0
@@ -80,18 +88,29 @@ def _without_dropout(model: nn.Module) -> nn.Module:
     return model
 
 
-def build_mmseg(name: str, **changes: Any) -> nn.Module:
-    """Build a config of MMSegmentation ("pspnet/pspnet_r50-d8_4xb4-80k_ade20k-512x512"), no downloads, no dropout.
+def mmseg_config(name: str, changes: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a config of MMSegmentation as plain data, with changes to the dotted keys of its model.
 
-    `changes` are dotted keys of the model's config, with "__" for the dots.
+    `name` is a path below its folder of configs, or the name of a published config alone.
     """
     require_mmseg()
     from mmengine.config import Config
+
+    path = mmseg_configs() / f"{name}.py" if "/" in name else next(mmseg_configs().glob(f"*/{name}.py"))
+    config: dict[str, Any] = Config.fromfile(path).to_dict()
+    _override(config["model"], changes)
+    return config
+
+
+def build_mmseg(name: str, changes: Mapping[str, Any] | None = None) -> nn.Module:
+    """Build a config of MMSegmentation, without downloads and without dropout; see `mmseg_config`."""
+    require_mmseg()
+    from mmengine.config import ConfigDict
     from mmseg.registry import MODELS
     from mmseg.utils import register_all_modules
 
     register_all_modules()
-    config = Config.fromfile(mmseg_configs() / f"{name}.py").model
+    config = ConfigDict(mmseg_config(name, changes or {})["model"])
 
     def plain(node: dict[str, Any]) -> None:
         if node.get("type") == "SyncBN":
@@ -102,8 +121,7 @@ def build_mmseg(name: str, **changes: Any) -> nn.Module:
             node["init_cfg"] = None
 
     _edit(config, plain)
-    _override(config, {key.replace("__", "."): value for key, value in changes.items()})
-    return _without_dropout(MODELS.build(config))
+    return without_dropout(MODELS.build(config))
 
 
 def mmseg_losses(model: nn.Module, images: Tensor, targets: Tensor) -> dict[str, Tensor]:
@@ -127,19 +145,32 @@ class _Kept(dict[str, Any]):
         return super().pop(key, default)
 
 
-def build_ssseg(name: str, configs: Path, **changes: Any) -> nn.Module:
-    """Build SSSegmentation's config `name` ("pspnet/pspnet_resnet50os8_ade20k") without downloads or dropout.
+@functools.cache
+def _ssseg_configs() -> dict[str, Any]:
+    configs: dict[str, Any] = json.loads(SSSEG_CONFIGS.read_text())
+    return configs
 
-    `configs` is the file of its published configurations; `changes` are dotted keys, with "__" for the dots.
+
+def ssseg_config(name: str, changes: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a configuration of SSSegmentation, with changes to its dotted keys.
+
+    `name` is as in the file of all ("pspnet/pspnet_resnet50os8_ade20k"), or the part after the slash.
     """
+    configs = _ssseg_configs()
+    key = name if "/" in name else next(key for key in configs if key.partition("/")[2] == name)
+    config: dict[str, Any] = copy.deepcopy(configs[key])
+    _override(config, changes)
+    return config
+
+
+def build_ssseg(name: str, changes: Mapping[str, Any] | None = None) -> nn.Module:
+    """Build a configuration of SSSegmentation, without downloads and without dropout; see `ssseg_config`."""
     require_ssseg()
-    if not configs.is_file():
-        pytest.skip(f"no SSSegmentation configurations: {configs} does not exist")
     from ssseg.modules import BuildSegmentor
     from ssseg.modules.models.backbones.hrnet import HRModule
 
     HRModule.use_checkpoint = False  # 1.7.0 reads this attribute without ever setting it
-    config = json.loads(configs.read_text())[name]
+    config = ssseg_config(name, changes or {})
 
     def plain(node: dict[str, Any]) -> None:
         if "pretrained" in node:
@@ -159,8 +190,7 @@ def build_ssseg(name: str, configs: Path, **changes: Any) -> nn.Module:
             node["inplace"] = True
 
     _edit(config, plain)
-    _override(config, {key.replace("__", "."): value for key, value in changes.items()})
-    return _without_dropout(BuildSegmentor(config, mode="TEST"))
+    return without_dropout(BuildSegmentor(config, mode="TEST"))
 
 
 def ssseg_logits(model: nn.Module, images: Tensor) -> Tensor:

@@ -34,7 +34,7 @@ NEEDS = {"torch.utils.tensorboard": "tensorboard", "torch.onnx": "onnxscript"}
 
 def requirements(lines: list[str]) -> set[str]:
     """Return the names of requirements, without those of vitrail's own extras."""
-    return {Requirement(line).name.lower() for line in lines} - {"vitrail"}
+    return {Requirement(line).name.lower().replace("_", "-") for line in lines} - {"vitrail"}
 
 
 REQUIRED = requirements(PROJECT["dependencies"])

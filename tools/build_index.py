@@ -149,7 +149,7 @@ def ssseg_entries(shared: Path) -> Iterator[Entry]:
         yield describe(
             row,
             lambda config=config, name=name: ssseg_config.recipe_from_config(config, name),
-            lambda key=key: build_ssseg(key, path),
+            lambda key=key: build_ssseg(key),
             (config["type"], config["backbone"]["type"]),
         )
 

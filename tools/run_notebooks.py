@@ -20,12 +20,23 @@ def run(path: Path) -> float:
     NotebookClient(notebook, timeout=900, kernel_name="python3").execute()
     for cell in notebook.cells:
         cell.metadata.pop("execution", None)  # when each cell ran: another change at every run
-        for output in cell.get("outputs", []):
-            data = output.get("data", {})
-            if "image/png" in data:
-                data.pop("image/jpeg", None)  # Pillow hands out every picture twice
+        if "outputs" in cell:
+            cell.outputs = tidied(cell.outputs)
     nbformat.write(notebook, path)
     return time.perf_counter() - start
+
+
+def tidied(outputs: list[nbformat.NotebookNode]) -> list[nbformat.NotebookNode]:
+    """Return outputs with neighbouring lines of text joined, and every picture once."""
+    joined: list[nbformat.NotebookNode] = []
+    for output in outputs:
+        if output.output_type == "stream" and joined and joined[-1].get("name") == output.name:
+            joined[-1].text += output.text
+            continue
+        if "image/png" in output.get("data", {}):
+            output.data.pop("image/jpeg", None)  # Pillow offers both
+        joined.append(output)
+    return joined
 
 
 if __name__ == "__main__":

@@ -1,9 +1,9 @@
-"""Compare every published architecture with the project that publishes it: `python tools/sweep_weights.py SHARED`.
+"""Compare every published architecture with the project that publishes it: `python tools/sweep_weights.py`.
 
 Each model is built by its own project with random weights and running statistics, saved as that project saves
-checkpoints, loaded by `vitrail.load`, and asked for the logits of the same image. SHARED is a folder with
-`reference/ssseg_configs.json`. Writes docs/weights.md. Results are kept in the file given by --results as they come, so
-that an interrupted sweep goes on. Needs the [parity] extra.
+checkpoints, loaded by `vitrail.load`, and asked for the logits of the same image; then it is written for its project
+and loaded there. Writes docs/weights.md. Results are kept in the file given by --results as they come, so that an
+interrupted sweep goes on. Needs the [parity] extra.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import json
 import math
 import sys
 from collections import Counter
+from dataclasses import asdict
 from pathlib import Path
 
 import torch
@@ -26,21 +27,22 @@ from vitrail.checkpoints.index import PROJECTS, Entry, index
 DOCS = Path(__file__).resolve().parents[1] / "docs"
 PAGE = """# Published weights
 
-Made by `python tools/sweep_weights.py SHARED`. `vitrail weights` lists the {count} published checkpoints of
+Made by `python tools/sweep_weights.py`. `vitrail weights` lists the {count} published checkpoints of
 MMSegmentation and SSSegmentation; {supported} of them load, by name, from their address, or from a file.
 
 An architecture is built by the project that published it, with random weights and running statistics, saved as that
 project saves checkpoints, and loaded by `vitrail.load`; checkpoints that differ in the number of classes alone are one
 architecture. The difference is that of the logits at the size of the image, as a share of the largest logit, in
-float32; the spread says how much the logits vary over the image. The published files themselves have not been
-compared.
+float32; the spread says how much the logits vary over the image. Written back is the difference after
+`vitrail convert --to` the project, whose own model has to take every tensor. The published files themselves have not
+been compared.
 
 {summary}
 
 ## Compared
 
-| architecture | checkpoints | method | backbone | difference | spread |
-| --- | --- | --- | --- | --- | --- |
+| architecture | checkpoints | method | backbone | difference | written back | spread |
+| --- | --- | --- | --- | --- | --- | --- |
 {rows}
 
 ## Not supported yet
@@ -51,7 +53,7 @@ compared.
 """
 
 
-def sweep(configs: Path, results: Path, wanted: str) -> None:
+def sweep(results: Path, wanted: str) -> None:
     """Compare the architectures whose name begins as wanted and that have no result yet."""
     done = read(results)
     small_first = sorted(architectures().items(), key=lambda group: math.prod(image_size(group[1][0])))
@@ -59,8 +61,8 @@ def sweep(configs: Path, results: Path, wanted: str) -> None:
         if name in done or not name.startswith(wanted):
             continue
         try:
-            agreement = compare(entries[0], configs)
-            outcome = {"name": name, "error": agreement.error, "spread": agreement.spread}
+            agreement = compare(entries[0])
+            outcome = {"name": name, **asdict(agreement)}
         except Exception as error:  # whatever keeps a reference from running is a row of the table
             outcome = {"name": name, "why": f"{type(error).__name__}: {error}".splitlines()[0][:200]}
         with results.open("a") as file:
@@ -78,8 +80,8 @@ def page(results: dict[str, dict]) -> str:
     groups = architectures()
     rows = [row(name, groups[name], results.get(name)) for name in groups]
     compared = [r for name, r in results.items() if "error" in r and name in groups]
-    within = sum(r["error"] < 1e-4 for r in compared)
-    covered = sum(len(groups[r["name"]]) for r in compared if r["error"] < 1e-4)
+    agreeing = [r for r in compared if max(r["error"], r["written"]) < 1e-4]
+    covered = sum(len(groups[r["name"]]) for r in agreeing)
     entries = index().values()
     lacking = Counter(
         f"{PROJECTS[e.project]}: {e.unsupported.partition(': ')[2] or e.unsupported}" for e in entries if e.unsupported
@@ -87,8 +89,8 @@ def page(results: dict[str, dict]) -> str:
     return PAGE.format(
         count=len(entries),
         supported=sum(not e.unsupported for e in entries),
-        summary=f"{len(groups)} architectures; {len(compared)} compared, {within} of them within 1e-4 (the limit): "
-        f"they stand for {covered} checkpoints.",
+        summary=f"{len(groups)} architectures; {len(compared)} compared, {len(agreeing)} of them within 1e-4 (the "
+        f"limit) in both directions: they stand for {covered} checkpoints.",
         rows="\n".join(rows),
         lacking="\n".join(f"| {what} | {count} |" for what, count in lacking.most_common()),
     )
@@ -98,20 +100,19 @@ def row(name: str, entries: list[Entry], result: dict | None) -> str:
     """Return an architecture's line of the table."""
     entry = entries[0]
     if result is None:
-        outcome = "not compared | "
+        outcome = "not compared | | "
     elif "why" in result:
-        outcome = f"{result['why']} | ".replace("\n", " ")
+        outcome = f"{result['why']} | | ".replace("\n", " ")
     else:
-        outcome = f"{result['error']:.0e} | {result['spread']:.2f}"
+        outcome = f"{result['error']:.0e} | {result['written']:.0e} | {result['spread']:.2f}"
     return f"| `{name}` | {len(entries)} | {entry.method} | {entry.backbone} | {outcome} |"
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("shared", type=Path)
     parser.add_argument("--results", type=Path, default=Path("sweep.jsonl"))
     parser.add_argument("--only", default="", help="names that begin so, such as mmseg/")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
-    sweep(arguments.shared / "reference" / "ssseg_configs.json", arguments.results, arguments.only)
+    sweep(arguments.results, arguments.only)
     (DOCS / "weights.md").write_text(page(read(arguments.results)), encoding="utf-8")

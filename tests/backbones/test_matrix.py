@@ -1,4 +1,9 @@
-"""Every method on an encoder of every family: it trains a step and predicts at an odd size, or says what it needs."""
+"""Every method on every kind of encoder: it trains a step and predicts at an odd size, or says what it needs.
+
+All that a head sees of an encoder is how many maps there are, their strides and widths, and their layout in memory. So
+every method is tested on encoders of each such shape that consist of nothing else, and every real encoder with one
+method; the product of the two runs in `make nightly`.
+"""
 
 from __future__ import annotations
 
@@ -9,10 +14,44 @@ import pytest
 import torch
 from helpers.narrow import narrowed
 from helpers.small import SMALL
+from torch import Tensor, nn
 
 from vitrail import ModelError, create_backbone, create_model, list_segmentors
+from vitrail.backbones import Backbone
 from vitrail.segmentors import SEGMENTORS
 
+CLASSES = 5
+
+
+class Shape(Backbone):
+    """An encoder of one convolution for each map, with maps of the given strides and widths."""
+
+    def __init__(self, strides: tuple[int, ...], channels: tuple[int, ...], *, channels_last: bool = False) -> None:
+        super().__init__()
+        self.strides, self.channels = strides, channels
+        self.layout = torch.channels_last if channels_last else torch.contiguous_format
+        self.convs = nn.ModuleList(
+            nn.Conv2d(3, width, 3, stride, padding=1) for stride, width in zip(strides, channels, strict=True)
+        )
+
+    def forward(self, images: Tensor) -> list[Tensor]:
+        return [conv(images).contiguous(memory_format=self.layout) for conv in self.convs]
+
+
+# Strides, widths and layout, and the encoders whose maps are like this.
+SHAPES: dict[str, tuple[tuple[int, ...], tuple[int, ...], bool]] = {
+    "pyramid": ((4, 8, 16, 32), (16, 32, 64, 128), False),  # ResNet, MobileNet, Swin, ConvNeXt, HRNet
+    "pyramid in channels_last": ((4, 8, 16, 32), (16, 32, 64, 128), True),  # MiT, Twins
+    "dilated": ((4, 8, 8, 8), (16, 32, 64, 128), False),  # ResNet at output stride 8
+    "plain": ((16, 16, 16, 16), (24, 24, 24, 24), True),  # ViT, BEiT, MAE
+    "three maps": ((8, 32, 8), (32, 64, 64), False),  # Fast-SCNN, BiSeNetV1, CGNet
+    "five maps, the last the finest": ((32, 16, 8, 4, 2), (64, 32, 16, 8, 8), False),  # U-Net, ERFNet
+}
+# Methods made for encoders of one shape: those that they take. They refuse the others.
+FITTING: dict[str, set[str]] = {
+    "bisenetv2": {"five maps, the last the finest"},
+    "icnet": set(),
+}
 # A small encoder of each family, by the options that make it quick, and by those of timm's builder that make it narrow.
 FAMILIES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "beit_base_patch16_224": ({}, {"embed_dim": 24, "depth": 4, "num_heads": 3}),
@@ -39,23 +78,15 @@ TAKES = {
     "bisenetv2": {"bisenetv2", "unet_s5"},
     "icnet": {"resnest14d", "resnet10t"},
 }
-CLASSES = 5
+REFUSAL = r"needs a ResNet|there is no feature map"
 
 
-@pytest.mark.parametrize("family", FAMILIES)
-@pytest.mark.parametrize("method", list_segmentors())
-def test_trains_a_step(method: str, family: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    options, shape = FAMILIES[family]
-    if shape:
-        narrowed(monkeypatch, family, **shape)
-    encoder = create_backbone(family, **options)
-    auxiliary = replace(SEGMENTORS[method].auxiliary, channels=(16,))
-    auxiliary = replace(SEGMENTORS[method].auxiliary, channels=(16,))
-    if family not in TAKES.get(method, FAMILIES):
-        with pytest.raises(ModelError, match=r"needs a ResNet|there is no feature map"):
-            create_model(method, encoder, CLASSES, auxiliary=auxiliary, **SMALL.get(method, {}))
-        return
-    model = create_model(method, encoder, CLASSES, auxiliary=auxiliary, **SMALL.get(method, {}))
+def narrow_options(method: str) -> dict[str, Any]:
+    return {"auxiliary": replace(SEGMENTORS[method].auxiliary, channels=(16,)), **SMALL.get(method, {})}
+
+
+def assert_trains_and_predicts(method: str, encoder: Backbone) -> None:
+    model = create_model(method, encoder, CLASSES, **narrow_options(method))
     model.train()
     losses = model(torch.randn(2, 3, 64, 64), torch.randint(0, CLASSES, (2, 64, 64)))
     total = torch.stack(list(losses.values())).sum()
@@ -65,3 +96,49 @@ def test_trains_a_step(method: str, family: str, monkeypatch: pytest.MonkeyPatch
     model.eval()
     with torch.no_grad():
         assert model(torch.randn(1, 3, 65, 97)).shape == (1, CLASSES, 65, 97)
+
+
+def assert_refused(method: str, encoder: Backbone) -> None:
+    with pytest.raises(ModelError, match=REFUSAL):
+        create_model(method, encoder, CLASSES, **narrow_options(method))
+
+
+def real_encoder(family: str, monkeypatch: pytest.MonkeyPatch) -> Backbone:
+    options, shape = FAMILIES[family]
+    if shape:
+        narrowed(monkeypatch, family, **shape)
+    return create_backbone(family, **options)
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("method", list_segmentors())
+def test_every_method_on_every_shape(method: str, shape: str) -> None:
+    strides, channels, channels_last = SHAPES[shape]
+    encoder = Shape(strides, channels, channels_last=channels_last)
+    if shape in FITTING.get(method, SHAPES):
+        assert_trains_and_predicts(method, encoder)
+    else:
+        assert_refused(method, encoder)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_every_family(family: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert_trains_and_predicts("fcn", real_encoder(family, monkeypatch))
+
+
+@pytest.mark.parametrize(
+    ("method", "family"), [(method, family) for method in TAKES for family in sorted(TAKES[method])]
+)
+def test_methods_with_encoders_of_their_own(method: str, family: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert_trains_and_predicts(method, real_encoder(family, monkeypatch))
+
+
+@pytest.mark.nightly
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("method", list_segmentors())
+def test_every_method_on_every_family(method: str, family: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    encoder = real_encoder(family, monkeypatch)
+    if family in TAKES.get(method, FAMILIES):
+        assert_trains_and_predicts(method, encoder)
+    else:
+        assert_refused(method, encoder)

@@ -1,22 +1,16 @@
-"""Narrow, shallow versions of timm's encoders under their own names, so that tests are quick."""
+"""Narrow, shallow versions of timm's encoders under their own names, for the length of a test."""
 
 from __future__ import annotations
 
-import functools
 from typing import Any
 
 import pytest
 from timm.models import _registry
-from torch import nn
+
+from parity.narrow import narrow_builder
 
 
 def narrowed(monkeypatch: pytest.MonkeyPatch, name: str, **shape: Any) -> str:
     """Give timm's encoder `name` other arguments than its own for the length of a test; return the name."""
-    original = _registry._model_entrypoints[name]
-
-    @functools.wraps(original)
-    def narrow(pretrained: bool = False, **arguments: Any) -> nn.Module:
-        return original(pretrained=pretrained, **(shape | arguments))
-
-    monkeypatch.setitem(_registry._model_entrypoints, name, narrow)
+    monkeypatch.setitem(_registry._model_entrypoints, name, narrow_builder(name, shape))
     return name

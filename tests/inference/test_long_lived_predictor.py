@@ -22,8 +22,8 @@ from vitrail.errors import DatasetError, DeviceError, ModelError, PredictionErro
 from vitrail.inference import predictor as predictor_module
 from vitrail.inference.predictor import PredictorOptions
 from vitrail.inference.sources import Frame
-from vitrail.recipes import EvalConfig, ResizeConfig
-from vitrail.segmentors import Segmentor
+from vitrail.recipes import EvalConfig, ResizeConfig, model_config_from_dict
+from vitrail.segmentors import Segmentor, build_model
 
 
 @pytest.fixture
@@ -238,12 +238,10 @@ def test_files_of_a_plugins_frames_stay_in_the_folder_and_apart(model: Segmentor
 
 
 def test_a_file_serves_as_well_as_a_model(model: Segmentor, tmp_path: Path) -> None:
-    from vitrail.segmentors.build import build_model
-
     settings = {"segmentor": "fastscnn"}
+    card = vitrail.ModelCard(model.card.classes, model.card.palette, recipe={"model": settings})
     torch.manual_seed(0)
-    fast = build_model(settings, 4).eval()
-    fast.card = vitrail.ModelCard(model.card.classes, model.card.palette, recipe={"model": settings})
+    fast = build_model(model_config_from_dict(settings), 4, card=card).eval()
     save_model(fast, tmp_path / "m.safetensors")
     from_file = vitrail.Predictor(tmp_path / "m.safetensors", device="cpu").predict(picture(0, (64, 64)))
     assert np.array_equal(from_file.mask, vitrail.Predictor(fast, device="cpu").predict(picture(0, (64, 64))).mask)

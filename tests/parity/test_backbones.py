@@ -12,10 +12,11 @@ from torch import Tensor, nn
 
 from parity import references
 from parity.encoders import DILATIONS, hrnet_stages, mmpretrain_backbone, mmseg_backbone, ssseg_backbone
-from parity.same_function import randomise
+from parity.importing import import_encoder
+from parity.missing import require
+from parity.renaming import Rules, rename
+from parity.weights import randomise
 from vitrail import create_backbone
-from vitrail.checkpoints.sources import encoders, layouts
-from vitrail.checkpoints.sources.renaming import Part, Table, apply_table, rename_parts
 
 pytestmark = pytest.mark.parity
 
@@ -26,15 +27,30 @@ TOLERANCE = 1e-4
 def assert_same(
     reference: nn.Module,
     ours: nn.Module,
-    table: Table,
+    backbone: str,
     *,
+    toolbox: str | None = None,
     take: Sequence[int] | None = None,
     sizes: Sequence[tuple[int, int]] = SQUARE_WIDE_ODD,
 ) -> None:
-    """Carry the weights over and compare every map; `take` picks the maps of the reference that correspond to ours."""
+    """Carry the weights over as the importer of the toolbox does for a backbone of this name, and compare every map.
+
+    `toolbox` is the one whose names the reference uses, where it is not the reference's own; `take` picks the maps of
+    the reference that correspond to ours.
+    """
     randomise(reference)
-    ours.load_state_dict(apply_table(reference.state_dict(), table, "the reference"), strict=True)
+    toolbox = toolbox or type(reference).__module__.partition(".")[0]
+    import_encoder(ours, reference.state_dict(), toolbox, backbone)
     assert_same_maps(reference, ours, take=take, sizes=sizes)
+
+
+def assert_same_renamed(
+    reference: nn.Module, ours: nn.Module, rules: Rules, sizes: Sequence[tuple[int, int]] = SQUARE_WIDE_ODD
+) -> None:
+    """Carry the weights over by rules of this file, for encoders that no importer knows, and compare every map."""
+    randomise(reference)
+    ours.load_state_dict(rename(reference.state_dict(), rules), strict=True)
+    assert_same_maps(reference, ours, sizes=sizes)
 
 
 def assert_same_maps(
@@ -82,12 +98,12 @@ class TestResNet:
         strides, dilations = DILATIONS[output_stride]
         theirs = mmseg_backbone("ResNetV1c", depth=depth, strides=strides, dilations=dilations, contract_dilation=True)
         ours = create_backbone(name, output_stride=output_stride)
-        assert_same(theirs, ours, encoders.DEEP_STEM)
+        assert_same(theirs, ours, "resnet50c")
 
     def test_ssseg(self, depth: int, name: str, output_stride: int) -> None:
         theirs = ssseg_backbone("ResNet", depth=depth, outstride=output_stride)
         ours = create_backbone(name, output_stride=output_stride)
-        assert_same(theirs, ours, encoders.DEEP_STEM, sizes=[(129, 161)])
+        assert_same(theirs, ours, "resnet50c", sizes=[(129, 161)])
 
 
 @pytest.mark.parametrize("output_stride", [8, 16, 32])
@@ -99,23 +115,23 @@ class TestResNetStems:
         strides, dilations = DILATIONS[output_stride]
         theirs = mmseg_backbone("ResNet", depth=depth, strides=strides, dilations=dilations, contract_dilation=True)
         ours = create_backbone(f"resnet{depth}", output_stride=output_stride)
-        assert_same(theirs, ours, encoders.PLAIN)
+        assert_same(theirs, ours, "resnet50")
 
     def test_plain_ssseg(self, depth: int, output_stride: int) -> None:
         theirs = ssseg_backbone("ResNet", depth=depth, outstride=output_stride, use_conv3x3_stem=False)
         ours = create_backbone(f"resnet{depth}", output_stride=output_stride)
-        assert_same(theirs, ours, encoders.PLAIN, sizes=[(129, 161)])
+        assert_same(theirs, ours, "resnet50", sizes=[(129, 161)])
 
     def test_averaging_mmseg(self, depth: int, output_stride: int) -> None:
         strides, dilations = DILATIONS[output_stride]
         theirs = mmseg_backbone("ResNetV1d", depth=depth, strides=strides, dilations=dilations, contract_dilation=True)
         ours = create_backbone(f"resnet{depth}d", output_stride=output_stride)
-        assert_same(theirs, ours, encoders.DEEP_STEM)
+        assert_same(theirs, ours, "resnet50c")
 
     def test_averaging_ssseg(self, depth: int, output_stride: int) -> None:
         theirs = ssseg_backbone("ResNet", depth=depth, outstride=output_stride, use_avg_for_downsample=True)
         ours = create_backbone(f"resnet{depth}d", output_stride=output_stride)
-        assert_same(theirs, ours, encoders.DEEP_STEM, sizes=[(129, 161)])
+        assert_same(theirs, ours, "resnet50c", sizes=[(129, 161)])
 
 
 class TestUncommonResNets:
@@ -126,7 +142,7 @@ class TestUncommonResNets:
         theirs = mmseg_backbone(
             "ResNetV1c", depth=50, stem_channels=128, strides=strides, dilations=dilations, contract_dilation=True
         )
-        assert_same(theirs, create_backbone("resnet50s", output_stride=8), encoders.DEEP_STEM, sizes=[(129, 161)])
+        assert_same(theirs, create_backbone("resnet50s", output_stride=8), "resnet50c", sizes=[(129, 161)])
 
     @pytest.mark.parametrize(("depth", "grid"), [(18, (2, 4)), (50, (1, 2, 4))])
     def test_multi_grid(self, depth: int, grid: tuple[int, ...]) -> None:
@@ -140,7 +156,7 @@ class TestUncommonResNets:
             multi_grid=grid,
         )
         ours = create_backbone(f"resnet{depth}c", output_stride=16, multi_grid=grid)
-        assert_same(theirs, ours, encoders.DEEP_STEM)
+        assert_same(theirs, ours, "resnet50c")
 
     @pytest.mark.parametrize("depth", [18, 50])
     def test_dilated_at_its_own_strides(self, depth: int) -> None:
@@ -148,7 +164,7 @@ class TestUncommonResNets:
             "ResNet", depth=depth, strides=(1, 2, 2, 2), dilations=(1, 1, 2, 4), contract_dilation=True
         )
         ours = create_backbone(f"resnet{depth}", stage_dilations=(1, 1, 2, 4))
-        assert_same(theirs, ours, encoders.PLAIN)
+        assert_same(theirs, ours, "resnet50")
 
 
 MOBILENET_V2_DILATIONS = {
@@ -163,11 +179,11 @@ class TestMobileNetV2:
     def test_mmseg(self, output_stride: int) -> None:
         strides, dilations = MOBILENET_V2_DILATIONS[output_stride]
         theirs = mmseg_backbone("MobileNetV2", strides=strides, dilations=dilations, out_indices=(1, 2, 4, 6))
-        assert_same(theirs, create_backbone("mobilenetv2_100", output_stride=output_stride), encoders.MOBILENET_V2)
+        assert_same(theirs, create_backbone("mobilenetv2_100", output_stride=output_stride), "mobilenetv2_100")
 
     def test_ssseg(self, output_stride: int) -> None:
         theirs = ssseg_backbone("MobileNetV2", outstride=output_stride)
-        assert_same(theirs, create_backbone("mobilenetv2_100", output_stride=output_stride), encoders.MOBILENET_V2)
+        assert_same(theirs, create_backbone("mobilenetv2_100", output_stride=output_stride), "mobilenetv2_100")
 
 
 def test_convnext_ssseg() -> None:
@@ -178,57 +194,54 @@ def test_convnext_ssseg() -> None:
         layer_scale_init_value=1.0,
         gap_before_final_norm=False,
     )
-    assert_same(theirs, create_backbone("convnext_tiny"), encoders.CONVNEXT)
+    assert_same(theirs, create_backbone("convnext_tiny"), "convnext_tiny")
 
 
 def test_convnext_mmpretrain() -> None:
     theirs = mmpretrain_backbone(
         "ConvNeXt", arch="tiny", out_indices=(0, 1, 2, 3), layer_scale_init_value=1.0, gap_before_final_norm=False
     )
-    assert_same(theirs, create_backbone("convnext_tiny"), encoders.CONVNEXT)
+    assert_same(theirs, create_backbone("convnext_tiny"), "convnext_tiny", toolbox="mmseg")
 
 
 class TestMobileViT:
     def test_ssseg(self) -> None:
         ours = create_backbone("mobilevit_s", out_indices=(0, 1, 2, 3, 4), project_act=False)
-        assert_same(ssseg_backbone("MobileViT"), ours, encoders.MOBILEVIT_SSSEG)
+        assert_same(ssseg_backbone("MobileViT"), ours, "mobilevit_s")
 
     def test_mmpretrain(self) -> None:
         theirs = mmpretrain_backbone("MobileViT", arch="small", out_indices=(0, 1, 2, 3, 4))
-        assert_same(theirs, create_backbone("mobilevit_s", out_indices=(0, 1, 2, 3, 4)), encoders.MOBILEVIT_SSSEG)
+        ours = create_backbone("mobilevit_s", out_indices=(0, 1, 2, 3, 4))
+        assert_same(theirs, ours, "mobilevit_s", toolbox="ssseg")
 
     def test_second_version_ssseg(self) -> None:
         theirs = ssseg_backbone("MobileViTV2")
-        assert_same(
-            theirs, create_backbone("mobilevitv2_050", out_indices=(0, 1, 2, 3, 4)), encoders.MOBILEVIT_V2_SSSEG
-        )
+        assert_same(theirs, create_backbone("mobilevitv2_050", out_indices=(0, 1, 2, 3, 4)), "mobilevitv2_050")
 
 
 class TestCGNet:
     def test_mmseg(self) -> None:
         theirs = mmseg_backbone("CGNet", norm_cfg={"type": "BN", "eps": 1e-3})
-        assert_same(theirs, create_backbone("cgnet_m3n21"), encoders.CGNET_MMSEG)
+        assert_same(theirs, create_backbone("cgnet_m3n21"), "cgnet_m3n21")
 
     def test_ssseg(self) -> None:
         theirs = ssseg_backbone("CGNet", num_blocks=(2, 4))
         ours = create_backbone("cgnet_m3n21", num_blocks=(2, 4), norm_eps=1e-5)
-        assert_same(theirs, ours, encoders.CGNET_SSSEG)
+        assert_same(theirs, ours, "cgnet_m3n21")
 
 
 class TestFastSCNN:
     def test_mmseg(self) -> None:
-        assert_same(mmseg_backbone("FastSCNN"), create_backbone("fastscnn"), encoders.FASTSCNN_MMSEG)
+        assert_same(mmseg_backbone("FastSCNN"), create_backbone("fastscnn"), "fastscnn")
 
     def test_ssseg(self) -> None:
-        assert_same(
-            ssseg_backbone("FastSCNN"), create_backbone("fastscnn", depthwise_act=True), encoders.FASTSCNN_SSSEG
-        )
+        assert_same(ssseg_backbone("FastSCNN"), create_backbone("fastscnn", depthwise_act=True), "fastscnn")
 
 
 class TestHRNet:
     def test_mmseg(self) -> None:
         theirs = mmseg_backbone("HRNet", extra=hrnet_stages((18, 36, 72, 144), (1, 3, 2), 2))
-        assert_same(theirs, create_backbone("hrnet_w18_small_v2"), encoders.PLAIN)
+        assert_same(theirs, create_backbone("hrnet_w18_small_v2"), "hrnet_w18_small_v2")
 
     def test_ssseg(self) -> None:
         references.require_ssseg()
@@ -237,7 +250,7 @@ class TestHRNet:
         HRModule.use_checkpoint = False  # 1.7.0 reads this attribute without ever setting it
         theirs = ssseg_backbone("HRNet", arch="hrnetv2_w18_small")
         ours = create_backbone("hrnet_w18_small_v2", concat=True)
-        assert_same(theirs, ours, encoders.PLAIN, take=(0, 0, 0, 0))
+        assert_same(theirs, ours, "hrnet_w18_small_v2", take=(0, 0, 0, 0))
 
 
 @pytest.mark.parametrize("output_stride", [8, 16, 32])
@@ -247,12 +260,12 @@ class TestResNeSt:
         theirs = mmseg_backbone(
             "ResNeSt", depth=50, stem_channels=64, strides=strides, dilations=dilations, contract_dilation=True
         )
-        assert_same(theirs, create_backbone("resnest50d", output_stride=output_stride), encoders.DEEP_STEM)
+        assert_same(theirs, create_backbone("resnest50d", output_stride=output_stride), "resnest50d")
 
     def test_ssseg(self, output_stride: int) -> None:
         theirs = ssseg_backbone("ResNeSt", depth=50, stem_channels=64, outstride=output_stride)
         ours = create_backbone("resnest50d", output_stride=output_stride)
-        assert_same(theirs, ours, encoders.DEEP_STEM, sizes=[(129, 161)])
+        assert_same(theirs, ours, "resnest50d", sizes=[(129, 161)])
 
 
 SWIN_TINY = {"embed_dims": 24, "depths": (2, 2, 2, 2), "num_heads": (1, 2, 4, 8)}
@@ -269,11 +282,11 @@ class TestSwin:
 
     def test_mmseg(self, monkeypatch: pytest.MonkeyPatch) -> None:
         theirs = mmseg_backbone("SwinTransformer", **SWIN_TINY)
-        assert_same(theirs, create_backbone(self.narrow(monkeypatch)), encoders.SWIN, sizes=self.sizes)
+        assert_same(theirs, create_backbone(self.narrow(monkeypatch)), "swin_tiny_patch4_window7_224", sizes=self.sizes)
 
     def test_ssseg(self, monkeypatch: pytest.MonkeyPatch) -> None:
         theirs = ssseg_backbone("SwinTransformer", **SWIN_TINY, norm_cfg={"type": "LayerNorm"})
-        assert_same(theirs, create_backbone(self.narrow(monkeypatch)), encoders.SWIN, sizes=self.sizes)
+        assert_same(theirs, create_backbone(self.narrow(monkeypatch)), "swin_tiny_patch4_window7_224", sizes=self.sizes)
 
 
 class TestMiT:
@@ -286,27 +299,27 @@ class TestMiT:
 
     def test_mmseg(self) -> None:
         theirs = mmseg_backbone("MixVisionTransformer", **self.settings)
-        assert_same(theirs, create_backbone("mit_b0"), encoders.MIT)
+        assert_same(theirs, create_backbone("mit_b0"), "mit_b0")
 
     def test_ssseg(self) -> None:
         theirs = ssseg_backbone("MixVisionTransformer", **self.settings, norm_cfg={"type": "LayerNorm", "eps": 1e-6})
-        assert_same(theirs, create_backbone("mit_b0"), encoders.MIT)
+        assert_same(theirs, create_backbone("mit_b0"), "mit_b0")
 
 
 class TestBiSeNetV2:
     def test_mmseg(self) -> None:
         theirs = mmseg_backbone("BiSeNetV2")
-        assert_same(theirs, create_backbone("bisenetv2"), encoders.BISENETV2_MMSEG, take=(1, 2, 3, 4, 0))
+        assert_same(theirs, create_backbone("bisenetv2"), "bisenetv2", take=(1, 2, 3, 4, 0))
 
     def test_ssseg(self) -> None:
         theirs = ssseg_backbone("BiSeNetV2")
-        assert_same(theirs, create_backbone("bisenetv2", pointwise_bias=False), encoders.BISENETV2_SSSEG)
+        assert_same(theirs, create_backbone("bisenetv2", pointwise_bias=False), "bisenetv2")
 
 
 class TestBiSeNetV1:
     def test_mmseg(self) -> None:
         theirs = mmseg_backbone("BiSeNetV1", backbone_cfg={"type": "ResNet", "depth": 18})
-        assert_same(theirs, create_backbone("bisenetv1_resnet18"), encoders.BISENETV1_MMSEG, take=(1, 2, 0))
+        assert_same(theirs, create_backbone("bisenetv1_resnet18"), "bisenetv1_resnet18", take=(1, 2, 0))
 
     def test_mmseg_resnet50(self) -> None:
         theirs = mmseg_backbone(
@@ -317,7 +330,7 @@ class TestBiSeNetV1:
             out_channels=1024,
         )
         ours = create_backbone("bisenetv1_resnet50")
-        assert_same(theirs, ours, encoders.BISENETV1_MMSEG, take=(1, 2, 0), sizes=[(97, 65)])
+        assert_same(theirs, ours, "bisenetv1_resnet18", take=(1, 2, 0), sizes=[(97, 65)])
 
     def test_ssseg(self) -> None:
         context = {
@@ -329,7 +342,7 @@ class TestBiSeNetV1:
             "pretrained": False,
         }
         theirs = ssseg_backbone("BiSeNetV1", backbone_cfg=context)
-        assert_same(theirs, create_backbone("bisenetv1_resnet18", deep_stem=True), encoders.BISENETV1_SSSEG)
+        assert_same(theirs, create_backbone("bisenetv1_resnet18", deep_stem=True), "bisenetv1_resnet18")
 
 
 class TestViT:
@@ -363,7 +376,7 @@ class TestViT:
             interpolation=interpolation,
             final_norm=final_norm,
         )
-        assert_same(theirs, ours, encoders.VIT, sizes=self.sizes)
+        assert_same(theirs, ours, "vit_base_patch16_224", sizes=self.sizes)
 
     def test_ssseg(self, monkeypatch: pytest.MonkeyPatch) -> None:
         theirs = ssseg_backbone("VisionTransformer", **self.settings, norm_cfg={"type": "LayerNorm", "eps": 1e-6})
@@ -373,7 +386,7 @@ class TestViT:
             out_indices=(0, 2, 3, 4),
             interpolation="bilinear",
         )
-        assert_same(theirs, ours, encoders.VIT, sizes=self.sizes)
+        assert_same(theirs, ours, "vit_base_patch16_224", sizes=self.sizes)
 
 
 class WithNeck(nn.Module):
@@ -392,14 +405,14 @@ def assert_same_with_neck(
     encoder: nn.Module,
     neck: nn.Module,
     ours: nn.Module,
-    table: Table,
+    backbone: str,
     sizes: Sequence[tuple[int, int]] = SQUARE_WIDE_ODD,
 ) -> None:
     """Carry the weights of an encoder and its neck over and compare every map."""
     reference = WithNeck(encoder, neck)
     randomise(reference)
-    parts = [Part(table, "backbone."), Part(encoders.NECK, "neck.", "neck.")]
-    ours.load_state_dict(rename_parts(reference.state_dict(), parts, "the reference"), strict=True)
+    tensors = {name.removeprefix("backbone."): tensor for name, tensor in reference.state_dict().items()}
+    import_encoder(ours, tensors, "mmseg", backbone)
     assert_same_maps(reference, ours, sizes=sizes)
 
 
@@ -418,7 +431,7 @@ class TestNecks:
             final_norm=True,
             neck_channels=40,
         )
-        assert_same_with_neck(encoder, neck, ours, encoders.VIT)
+        assert_same_with_neck(encoder, neck, ours, "vit_base_patch16_224")
 
     @pytest.mark.parametrize("size", [(128, 128), (128, 192), (112, 80)])
     def test_transposed(self, monkeypatch: pytest.MonkeyPatch, size: tuple[int, int]) -> None:
@@ -437,24 +450,21 @@ class TestNecks:
         )
         name = narrowed(monkeypatch, "beit_base_patch16_224", **TestBEiT.shape)
         ours = create_backbone(name, img_size=size, pyramid=True)
-        assert_same_with_neck(encoder, neck, ours, encoders.BEIT, sizes=[size])
+        assert_same_with_neck(encoder, neck, ours, "beit_base_patch16_224", sizes=[size])
 
 
-BEIT_TRANSFORMERS = Table(
-    (
-        (r"^encoder\.beit\.embeddings\.cls_token$", "encoder.cls_token"),
-        (r"^encoder\.beit\.embeddings\.patch_embeddings\.projection\.", "encoder.patch_embed.proj."),
-        (r"^encoder\.beit\.layers\.", "encoder.blocks."),
-        (r"\.lambda_(\d)$", r".gamma_\1"),
-        (r"\.attention\.(\w)_proj\.weight$", r".attn.\1.weight"),
-        (r"\.attention\.([qv])_proj\.bias$", r".attn.\1_bias"),
-        (r"\.attn\.o\.", ".attn.proj."),
-        (r"\.attention\.o_proj\.", ".attn.proj."),
-        (r"\.layernorm_before\.", ".norm1."),
-        (r"\.layernorm_after\.", ".norm2."),
-        (r"\.relative_position_bias\.relative_position_bias_table$", ".attn.relative_position_bias_table"),
-    ),
-    layouts.BEIT_SEPARATE,
+BEIT_TRANSFORMERS: Rules = (
+    (r"^encoder\.beit\.embeddings\.cls_token$", "encoder.cls_token"),
+    (r"^encoder\.beit\.embeddings\.patch_embeddings\.projection\.", "encoder.patch_embed.proj."),
+    (r"^encoder\.beit\.layers\.", "encoder.blocks."),
+    (r"\.lambda_(\d)$", r".gamma_\1"),
+    (r"\.attention\.(\w)_proj\.weight$", r".attn.\1.weight"),
+    (r"\.attention\.([qv])_proj\.bias$", r".attn.\1_bias"),
+    (r"\.attn\.o\.", ".attn.proj."),
+    (r"\.attention\.o_proj\.", ".attn.proj."),
+    (r"\.layernorm_before\.", ".norm1."),
+    (r"\.layernorm_after\.", ".norm2."),
+    (r"\.relative_position_bias\.relative_position_bias_table$", ".attn.relative_position_bias_table"),
 )
 
 
@@ -475,7 +485,7 @@ class TestBEiT:
         )
         name = narrowed(monkeypatch, "beit_base_patch16_224", **self.shape)
         ours = create_backbone(name, img_size=tuple(16 * (side // 16) for side in size))
-        assert_same(theirs, ours, encoders.BEIT, sizes=[size])
+        assert_same(theirs, ours, "beit_base_patch16_224", sizes=[size])
 
     def test_ssseg(self, monkeypatch: pytest.MonkeyPatch) -> None:
         theirs = ssseg_backbone(
@@ -490,10 +500,10 @@ class TestBEiT:
         ours = create_backbone(
             narrowed(monkeypatch, "beit_base_patch16_224", **self.shape), img_size=(128, 192), out_indices=(0, 1, 2, 3)
         )
-        assert_same(theirs, ours, encoders.BEIT, sizes=[(128, 192)])
+        assert_same(theirs, ours, "beit_base_patch16_224", sizes=[(128, 192)])
 
     def test_transformers_at_other_sizes(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        transformers = pytest.importorskip("transformers", reason=f"transformers {references.INSTALL}")
+        transformers = require("transformers", "transformers")
         config = transformers.BeitConfig(
             image_size=96,
             hidden_size=48,
@@ -521,7 +531,14 @@ class TestBEiT:
         name = narrowed(monkeypatch, "beit_base_patch16_224", **self.shape)
         ours = create_backbone(name, img_size=96, out_indices=(0, 1, 2, 3))
         sizes = [(96, 96), (128, 128), (128, 192), (64, 64)]
-        assert_same(Maps(), ours, BEIT_TRANSFORMERS, sizes=sizes)
+        reference = Maps()
+        randomise(reference)
+        state = rename(reference.state_dict(), BEIT_TRANSFORMERS)
+        for name in [name for name in state if name.endswith(".attn.q.weight")]:
+            parts = [state.pop(name.replace(".attn.q.", f".attn.{letter}.")) for letter in "qkv"]
+            state[name.replace(".attn.q.", ".attn.qkv.")] = torch.cat(parts)
+        ours.load_state_dict(state, strict=True)
+        assert_same_maps(reference, ours, sizes=sizes)
 
 
 class TestTwins:
@@ -549,7 +566,7 @@ class TestTwins:
             norm_cfg=norm,
         )
         ours = create_backbone(self.narrow(monkeypatch, "twins_svt_small", (2, 4, 8, 16)))
-        assert_same(theirs, ours, encoders.TWINS, sizes=self.sizes)
+        assert_same(theirs, ours, "twins_svt_small", sizes=self.sizes)
 
     @pytest.mark.parametrize("build", [mmseg_backbone, ssseg_backbone])
     def test_pcpvt(self, monkeypatch: pytest.MonkeyPatch, build: Any) -> None:
@@ -558,18 +575,18 @@ class TestTwins:
             "PCPVT", **self.dims, num_heads=[1, 2, 4, 8], mlp_ratios=[8, 8, 4, 4], qkv_bias=True, norm_cfg=norm
         )
         ours = create_backbone(self.narrow(monkeypatch, "twins_pcpvt_small", (1, 2, 4, 8)))
-        assert_same(theirs, ours, encoders.TWINS, sizes=self.sizes)
+        assert_same(theirs, ours, "twins_svt_small", sizes=self.sizes)
 
 
 class TestERFNet:
     def test_mmseg(self) -> None:
-        assert_same(mmseg_backbone("ERFNet"), Last(create_backbone("erfnet")), encoders.ERFNET)
+        assert_same(mmseg_backbone("ERFNet"), Last(create_backbone("erfnet")), "erfnet")
 
     @pytest.mark.parametrize("prelu", [False, True])
     def test_ssseg(self, prelu: bool) -> None:
         theirs = ssseg_backbone("ERFNet", act_cfg={"type": "PReLU" if prelu else "ReLU"})
         ours = create_backbone("erfnet", prelu=prelu, downsample_bias=False, norm_eps=1e-5)
-        assert_same(theirs, Last(ours), encoders.ERFNET)
+        assert_same(theirs, Last(ours), "erfnet")
 
 
 class TestUNet:
@@ -579,7 +596,7 @@ class TestUNet:
 
     def test_mmseg(self) -> None:
         theirs = mmseg_backbone("UNet", base_channels=16)
-        assert_same(theirs, create_backbone("unet_s5", base_channels=16), encoders.UNET_MMSEG, sizes=self.sizes)
+        assert_same(theirs, create_backbone("unet_s5", base_channels=16), "unet_s5", sizes=self.sizes)
 
     def test_ssseg(self) -> None:
         class Kept(dict[str, Any]):
@@ -589,7 +606,44 @@ class TestUNet:
                 return super().pop(key, "InterpConv")
 
         theirs = ssseg_backbone("UNet", base_channels=16, upsample_cfg=Kept())
-        assert_same(theirs, create_backbone("unet_s5", base_channels=16), encoders.UNET_SSSEG, sizes=self.sizes)
+        assert_same(theirs, create_backbone("unet_s5", base_channels=16), "unet_s5", sizes=self.sizes)
+
+
+_V3_STAGES = {"large": (1, 2, 3, 4, 2, 3), "small": (1, 2, 3, 2, 3)}
+
+
+def mobilenet_v3_rules(size: str) -> Rules:
+    """Return the rules of MMSegmentation's names, which those of SSSegmentation become by `_V3_SEQUENCES`."""
+    stages = _V3_STAGES[size]
+    places = [(stage, block) for stage, count in enumerate(stages) for block in range(count)]
+    layers = tuple((rf"^layer{i + 1}\.", f"encoder.blocks.{stage}.{block}.") for i, (stage, block) in enumerate(places))
+    first = (  # its expansion is left out, so what follows is called the first
+        (r"^encoder\.blocks\.0\.0\.depthwise_conv\.conv\.", "encoder.blocks.0.0.conv_dw."),
+        (r"^encoder\.blocks\.0\.0\.depthwise_conv\.bn\.", "encoder.blocks.0.0.bn1."),
+        (r"^encoder\.blocks\.0\.0\.linear_conv\.conv\.", "encoder.blocks.0.0.conv_pw."),
+        (r"^encoder\.blocks\.0\.0\.linear_conv\.bn\.", "encoder.blocks.0.0.bn2."),
+    )
+    return (
+        (r"^layer0\.conv\.", "encoder.conv_stem."),
+        (r"^layer0\.bn\.", "encoder.bn1."),
+        (rf"^layer{len(places) + 1}\.conv\.", f"encoder.blocks.{len(stages)}.0.conv."),
+        (rf"^layer{len(places) + 1}\.bn\.", f"encoder.blocks.{len(stages)}.0.bn1."),
+        *layers,
+        *first,
+        (r"\.expand_conv\.conv\.", ".conv_pw."),
+        (r"\.expand_conv\.bn\.", ".bn1."),
+        (r"\.depthwise_conv\.conv\.", ".conv_dw."),
+        (r"\.depthwise_conv\.bn\.", ".bn2."),
+        (r"\.linear_conv\.conv\.", ".conv_pwl."),
+        (r"\.linear_conv\.bn\.", ".bn3."),
+        (r"\.se\.conv1\.conv\.", ".se.conv_reduce."),
+        (r"\.se\.conv2\.conv\.", ".se.conv_expand."),
+    )
+
+
+_V3_SEQUENCES: Rules = tuple(
+    (rf"^(layer\d+\.\w+_conv|layer\d+\.se\.conv\d)\.{i}\.", rf"\1.{member}.") for i, member in enumerate(("conv", "bn"))
+)
 
 
 class TestMobileNetV3:
@@ -600,7 +654,7 @@ class TestMobileNetV3:
             "MobileNetV3", arch="large", out_indices=(1, 3, 16), norm_cfg={"type": "BN", "eps": 1e-3}
         )
         ours = create_backbone("tf_mobilenetv3_large_100", output_stride=8, out_indices=(0, 1, 4))
-        assert_same(theirs, ours, encoders.MOBILENET_V3_LARGE_MMSEG)
+        assert_same_renamed(theirs, ours, mobilenet_v3_rules("large"))
 
     @pytest.mark.parametrize("size", ["large", "small"])
     def test_ssseg(self, size: str) -> None:
@@ -611,15 +665,14 @@ class TestMobileNetV3:
             norm_cfg={"type": "BatchNorm2d", "eps": 1e-3},
         )
         ours = create_backbone(f"tf_mobilenetv3_{size}_100", output_stride=8, out_indices=(0, 1, 4))
-        table = encoders.MOBILENET_V3_LARGE_SSSEG if size == "large" else encoders.MOBILENET_V3_SMALL_SSSEG
-        assert_same(theirs, ours, table)
+        assert_same_renamed(theirs, ours, (*_V3_SEQUENCES, *mobilenet_v3_rules(size)))
 
     def test_mmseg_small(self) -> None:
         theirs = mmseg_backbone(
             "MobileNetV3", arch="small", out_indices=(0, 1, 12), norm_cfg={"type": "BN", "eps": 1e-3}
         )
         ours = create_backbone("tf_mobilenetv3_small_100", output_stride=8, out_indices=(0, 1, 4))
-        assert_same(theirs, ours, encoders.MOBILENET_V3_SMALL_MMSEG)
+        assert_same_renamed(theirs, ours, mobilenet_v3_rules("small"))
 
 
 @pytest.mark.parametrize("build", [mmseg_backbone, ssseg_backbone])
@@ -636,4 +689,4 @@ def test_mae(monkeypatch: pytest.MonkeyPatch, build: Any) -> None:
     )
     narrowed(monkeypatch, "beit_base_patch16_224", embed_dim=48, depth=4, num_heads=3)
     ours = create_backbone("mae_vit_base_patch16", img_size=128, out_indices=(0, 1, 2, 3))
-    assert_same(theirs, ours, encoders.MAE, sizes=[(128, 128)])
+    assert_same(theirs, ours, "mae_vit_base_patch16", sizes=[(128, 128)])

@@ -211,7 +211,7 @@ def test_what_ssseg_saves_is_read(configs: Path, tmp_path: Path, name: str, monk
     from ssseg.modules.models.segmentors.base.ema import EMASegmentor
     from ssseg.modules.utils import saveckpts
 
-    model = build_ssseg("cgnet/fcn_cgnetm3n21_cityscapes", configs)
+    model = build_ssseg("cgnet/fcn_cgnetm3n21_cityscapes")
     config = json.loads(configs.read_text())["cgnet/fcn_cgnetm3n21_cityscapes"]
     optimizer = BuildOptimizer(model, config["scheduler"]["optimizer"])
     for parameter in model.parameters():

@@ -77,9 +77,9 @@ def picture() -> Tensor:
 
 @pytest.fixture(scope="module", params=[False, True], ids=["half_pixel", "align_corners"])
 def mmseg_model(request):
-    changes = {"decode_head__align_corners": request.param, "decode_head__num_classes": CLASSES}
+    changes = {"decode_head.align_corners": request.param, "decode_head.num_classes": CLASSES}
     torch.manual_seed(0)
-    model = build_mmseg("fcn/fcn_r18-d8_4xb2-80k_cityscapes-512x1024", auxiliary_head=None, **changes).eval()
+    model = build_mmseg("fcn/fcn_r18-d8_4xb2-80k_cityscapes-512x1024", {"auxiliary_head": None, **changes}).eval()
     liven(dressed(model.backbone, model.decode_head, request.param))
     return model
 
@@ -155,9 +155,9 @@ def test_scales_and_mirrors(mmseg_model, ours, image):
     assert (mask != merged).float().mean() < 1e-3
 
 
-def test_sssegmentations_windows_scales_and_mirrors(configs, image):
+def test_sssegmentations_windows_scales_and_mirrors(image):
     torch.manual_seed(0)
-    reference = build_ssseg("cgnet/fcn_cgnetm3n21_cityscapes", configs, num_classes=CLASSES).eval()
+    reference = build_ssseg("cgnet/fcn_cgnetm3n21_cityscapes", {"num_classes": CLASSES}).eval()
     model = dressed(reference.backbone_net, reference.decoder, reference.align_corners, last_only=True)
     liven(model)
     window, stride, scales = (48, 56), (24, 30), (0.5, 1.0, 1.5)

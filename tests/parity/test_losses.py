@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from parity.missing import require
 from parity.references import require_mmseg, require_ssseg
 from vitrail.losses import (
     BinaryCrossEntropyLoss,
@@ -118,9 +119,7 @@ def test_dice_of_mmseg(logits: Tensor, targets: Tensor, sigmoid: bool, squared: 
 
 
 def test_dice_of_smp(logits: Tensor, targets: Tensor) -> None:
-    smp_losses = pytest.importorskip(
-        "segmentation_models_pytorch.losses", reason="segmentation_models.pytorch is not installed (the [parity] extra)"
-    )
+    smp_losses = require("segmentation_models_pytorch.losses", "segmentation_models.pytorch")
     theirs = smp_losses.DiceLoss("multiclass", ignore_index=255)(logits, targets)
     present = CLASSES - 1  # smp divides by all classes, absent ones counting as solved
     check(DiceLoss(eps=0.0)(logits, targets), theirs * CLASSES / present, logits)

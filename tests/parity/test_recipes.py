@@ -46,7 +46,7 @@ def count(groups: list[dict[str, Any]], lr: float, weight_decay: float) -> Count
 
 
 def published(name: str, configs: Path) -> Counts:
-    model = build_ssseg(name, configs)
+    model = build_ssseg(name)
     from ssseg.modules.models.optimizers.paramsconstructor import BuildParamsConstructor
 
     config = json.loads(configs.read_text())[name]["scheduler"]["optimizer"]

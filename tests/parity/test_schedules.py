@@ -10,7 +10,8 @@ import torch
 from torch import nn
 from torch.optim import SGD, Optimizer
 
-from parity.references import INSTALL, require_ssseg
+from parity.missing import require
+from parity.references import require_ssseg
 from vitrail.optim import create_schedule
 from vitrail.recipes import ScheduleConfig, WarmupConfig
 
@@ -63,7 +64,7 @@ def ssseg(kind: str, **options: Any) -> list[list[float]]:
 
 
 def mmengine(kind: str, **options: Any) -> list[list[float]]:
-    module = pytest.importorskip("mmengine.optim", reason=f"MMEngine {INSTALL}")
+    module = require("mmengine.optim", "MMEngine")
     optimizer = make_optimizer()
     scheduler = getattr(module, kind)(optimizer, by_epoch=False, **options)
     found = []

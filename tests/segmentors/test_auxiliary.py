@@ -149,7 +149,7 @@ def test_impossible_heads_are_refused(values: dict[str, Any], message: str) -> N
     [
         ("weight=-1", "model.auxiliary.weight: should be greater than or equal to 0, not -1"),
         ("channels=64", "model.auxiliary.channels: should be a list, not 64"),
-        ("maps=[]", "model.auxiliary.maps .*should be a list of 1 or more"),
+        ("maps=[]", "model.auxiliary.maps: should be a list of 1 or more"),
         ("width=64", "model.auxiliary.width: unknown key. Did you mean .*weight"),
     ],
 )

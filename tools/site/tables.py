@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import json
 import re
 from collections import Counter
@@ -40,12 +39,6 @@ def table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
     return "\n".join("| " + " | ".join(str(cell).replace("|", r"\|") for cell in line) + " |" for line in lines)
 
 
-def summary(documented: Any) -> str:
-    """Return the first line of a docstring, as a sentence about the thing."""
-    line = (inspect.getdoc(documented) or "").partition("\n")[0].removeprefix("Build ").removeprefix("Create ")
-    return line[:1].upper() + line[1:]
-
-
 def reference(documented: Any, level: int = 3) -> str:
     """Return the directive that renders the documentation of a class or function."""
     options = {
@@ -70,7 +63,7 @@ def methods() -> str:
             [
                 (
                     f"[`{name}`](#{name})",
-                    summary(method.builder),
+                    method.summary,
                     f"`{method.backbone}`",
                     sum(recipe.model.segmentor == name for recipe in recipes),
                 )
@@ -83,7 +76,7 @@ def methods() -> str:
         parts.append(f"## `{name}` {{#{name}}}")
         if own:
             parts.append(recipe_table(own))
-        parts.append(reference(method.builder))
+        parts.append(reference(method.head))
     return "\n\n".join(parts)
 
 
@@ -199,7 +192,9 @@ def losses() -> str:
             "# Losses",
             "A recipe lists them under `model.losses`, each with a `weight` and `options`, the arguments below; see "
             "[training](training.md). Pixels of value 255 are ignored by all of them.",
-            table(["loss", "what it is"], [(f"[`{name}`](#{name})", summary(loss)) for name, loss in LOSSES.items()]),
+            table(
+                ["loss", "what it is"], [(f"[`{each.name}`](#{each.name})", each.summary) for each in LOSSES.listings()]
+            ),
             *(f"## `{name}` {{#{name}}}\n\n{reference(loss)}" for name, loss in LOSSES.items()),
         ]
     )
@@ -235,18 +230,12 @@ def extensions() -> str:
     parts = [
         "# Extension points",
         "What is chosen by name in a recipe or on the command line, and can be added by a package of your own: see "
-        "[contributing](contributing.md). `vitrail list KIND` prints the same, with installed plugins.",
+        "[plugins](plugins.md). `vitrail list KIND` prints the same, with installed plugins.",
     ]
-    for kind in [k for k in KINDS if k not in ("augmentation", "logger", "strategy", "export format", "frame source")]:
-        registry = find_registry(kind)
-        rows = [(f"`{name}`", summary(described(entry))) for name, entry in registry.items()]
+    for kind in KINDS:
+        rows = [(f"`{each.name}`", each.summary) for each in find_registry(kind).listings()]
         parts += [f"## {kind.capitalize()}", table(["name", "what it is"], rows)]
     return "\n\n".join(parts)
-
-
-def described(entry: Any) -> Any:
-    """Return the part of a registry's entry that has the docstring."""
-    return getattr(entry, "builder", entry)
 
 
 PAGES: dict[str, Callable[[], str]] = {

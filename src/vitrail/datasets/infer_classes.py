@@ -11,7 +11,8 @@ from tqdm import tqdm
 
 from vitrail.datasets.benchmark import MAX_CLASSES
 from vitrail.datasets.class_file import ClassFile
-from vitrail.datasets.mask_files import decode_colours, decode_values, open_image
+from vitrail.datasets.image_files import open_image
+from vitrail.datasets.mask_files import decode_colours, decode_values
 from vitrail.datasets.storage import Files
 from vitrail.errors import DatasetError
 from vitrail.labels import IGNORE

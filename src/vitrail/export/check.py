@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -113,9 +114,13 @@ def check_export(graph: ExportGraph, run: Runner, shapes: Sequence[Shape]) -> Ex
 def street_images(shape: Shape) -> Tensor:
     """Return images [B, 3, H, W], uint8, of the built-in dataset of street scenes."""
     count, height, width = shape
-    dataset = create_dataset("scenes", None, "val")
-    images = [dataset[index]["image"].as_subclass(Tensor) for index in range(count)]
-    return torch.stack([resize_image(image, (height, width)) for image in images])
+    return torch.stack([resize_image(_street_image(index), (height, width)) for index in range(count)])
+
+
+@functools.lru_cache(maxsize=4)
+def _street_image(index: int) -> Tensor:
+    image: Tensor = create_dataset("scenes", None, "val")[index]["image"]
+    return image.as_subclass(Tensor)
 
 
 def _run(run: Runner, images: Tensor) -> tuple[Tensor, ...]:

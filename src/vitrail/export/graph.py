@@ -77,7 +77,8 @@ class ExportableOperations(TorchFunctionMode):
 
     Adaptive average pooling becomes two products with averaging matrices: its usual decomposition indexes beyond the
     end at other sizes than the traced one. Attention on tensors of three dimensions gets a dimension for heads, as
-    ONNX's translation requires.
+    ONNX's translation requires. The largest values, where their number depends on the size of the images, are taken
+    from all values in descending order: ONNX's translation takes a constant number only.
     """
 
     def __torch_function__(
@@ -93,7 +94,15 @@ class ExportableOperations(TorchFunctionMode):
         if function is F.scaled_dot_product_attention and args[0].ndim == 3:
             heads = (each.unsqueeze(1) for each in args[:3])
             return function(*heads, *args[3:], **(kwargs or {})).squeeze(1)
+        if function is torch.Tensor.topk and isinstance(args[1], torch.SymInt):
+            return _largest(*args, **(kwargs or {}))
         return function(*args, **(kwargs or {}))
+
+
+def _largest(x: Tensor, k: torch.SymInt, dim: int = -1) -> torch.return_types.topk:
+    """Return `x.topk(k, dim)` by sorting."""
+    values, indices = x.sort(dim=dim, descending=True)
+    return torch.return_types.topk((values.narrow(dim, 0, k), indices.narrow(dim, 0, k)))
 
 
 def adaptive_average(x: Tensor, output_size: int | Sequence[int | None]) -> Tensor:

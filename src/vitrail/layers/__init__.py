@@ -1,7 +1,5 @@
 """Building blocks that several methods share."""
 
-from timm.layers import ConvNormAct
-
 from vitrail.layers.aspp import ASPP, default_dilations
 from vitrail.layers.attention import ObjectAttention
 from vitrail.layers.convolution import DepthwiseSeparableConv
@@ -10,7 +8,6 @@ from vitrail.layers.resize import resize, resize_logits
 
 __all__ = [
     "ASPP",
-    "ConvNormAct",
     "DepthwiseSeparableConv",
     "ObjectAttention",
     "PyramidPooling",

@@ -77,6 +77,8 @@ def uncertain_pixels(logits: Tensor, count: int) -> tuple[Tensor, Tensor]:
     """
     height, width = logits.shape[-2:]
     indices = uncertainty(logits).flatten(1).topk(min(height * width, count), dim=1).indices
-    x = (indices % width).float() / width + 0.5 / width
-    y = (indices // width).float() / height + 0.5 / height
+    rows = indices // width
+    columns = indices - rows * width  # ONNX has no indices % width for a width that varies
+    x = columns.float() / width + 0.5 / width
+    y = rows.float() / height + 0.5 / height
     return indices, torch.stack([x, y], dim=2)

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
+from timm.layers import ConvNormAct
 from torch import Tensor, nn
 
-from vitrail.layers import ASPP, ConvNormAct, DepthwiseSeparableConv, default_dilations, resize
+from vitrail.layers import ASPP, DepthwiseSeparableConv, default_dilations, resize
 from vitrail.segmentors.auxiliary import Auxiliary
 from vitrail.segmentors.method import register_segmentor
 from vitrail.segmentors.segmentor import FeatureMaps, Head

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
+from timm.layers import ConvNormAct
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from vitrail.errors import ModelError
-from vitrail.layers import ConvNormAct
 from vitrail.layers.processes import mean_over_processes
 from vitrail.segmentors.auxiliary import Auxiliary
 from vitrail.segmentors.method import register_segmentor

@@ -6,11 +6,11 @@ import itertools
 from collections.abc import Sequence
 
 import torch
+from timm.layers import ConvNormAct
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from vitrail.errors import ModelError
-from vitrail.layers import ConvNormAct
 from vitrail.layers.leaky import replace_relu_with_leaky_relu
 from vitrail.segmentors.auxiliary import Auxiliary
 from vitrail.segmentors.method import register_segmentor

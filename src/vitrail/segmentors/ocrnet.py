@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
+from timm.layers import ConvNormAct
 from torch import Tensor, nn
 
-from vitrail.layers import ConvNormAct, ObjectAttention, resize, resize_logits
+from vitrail.layers import ObjectAttention, resize, resize_logits
 from vitrail.segmentors.fcn import FCNHead
 from vitrail.segmentors.method import register_segmentor
 from vitrail.segmentors.segmentor import Criterion, FeatureMaps, Head

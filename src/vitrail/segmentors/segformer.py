@@ -6,10 +6,11 @@ import functools
 from collections.abc import Sequence
 
 import torch
+from timm.layers import ConvNormAct
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from vitrail.layers import ConvNormAct, resize
+from vitrail.layers import resize
 from vitrail.segmentors.method import register_segmentor
 from vitrail.segmentors.segmentor import FeatureMaps, Head
 

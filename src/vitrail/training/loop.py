@@ -233,7 +233,7 @@ class TrainingRun:
     # One iteration
 
     def batches(self) -> Generator[tuple[Tensor, Tensor], None, None]:
-        """Yield this process's images [B, 3, H, W] and masks [B, H, W], uint8, on the device."""
+        """Yield this process's images [B, 3, H, W] and masks [B, H, W], uint8 on the device, from here on."""
         loader = training_loader(self.train_dataset, self.recipe, start=self.state.iteration, device=self.device)
         return batches_on(self.device, loader)
 

@@ -1,0 +1,670 @@
+"""The table of comparisons: which models are compared with which other toolbox's, and how they are made small.
+
+Nothing here says how our side is built: the importer of the toolbox derives that from the same settings.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+
+from parity.case import CLASSES, FULL_SIZE, SQUARE_WIDE_ODD, Case
+from parity.huggingface import HUGGING_FACE
+from parity.toolboxes import (
+    Mmseg,
+    MmsegMaskFormer,
+    Ssseg,
+    SssegMaskFormer,
+    SssegMemory,
+    SssegPoints,
+    SssegWithEdges,
+    Torchvision,
+)
+from parity.torchvision_import import import_fcn
+from vitrail.segmentors import Progress
+
+Changes = Mapping[str, Any]
+
+# --- MMSegmentation: names of losses, and settings that make a model narrow -----------------------------------------
+ONE_AUXILIARY = {"seg": "decode.loss_ce", "aux0_seg": "aux.loss_ce"}
+NARROW_MMSEG = {
+    "decode_head.channels": 64,
+    "decode_head.num_classes": CLASSES,
+    "auxiliary_head.channels": 32,
+    "auxiliary_head.num_classes": CLASSES,
+}
+R18_MMSEG = {"backbone.depth": 18, "decode_head.in_channels": 512, "auxiliary_head.in_channels": 256}
+
+
+def mmseg(name: str, config: str, changes: Changes | None = None, **settings: Any) -> Case:
+    """Return the row of a narrow config of MMSegmentation, by default with one auxiliary head."""
+    reference = Mmseg(config, {**NARROW_MMSEG, **(changes or {})}, settings.pop("hidden", {}))
+    return Case(f"mmseg/{name}", reference, **{"terms": ONE_AUXILIARY, **settings})
+
+
+def classes_of(*heads: str) -> dict[str, Any]:
+    """Return the settings that give heads the classes of the comparisons."""
+    return {f"{head}.num_classes": CLASSES for head in heads}
+
+
+ON_RESNETS_MMSEG = [
+    mmseg("fcn_r18-d8", "fcn/fcn_r18-d8_4xb2-80k_cityscapes-512x1024"),
+    mmseg("pspnet_r18-d8", "pspnet/pspnet_r18-d8_4xb2-80k_cityscapes-512x1024"),
+    mmseg("deeplabv3_r18-d8", "deeplabv3/deeplabv3_r18-d8_4xb2-80k_cityscapes-512x1024"),
+    mmseg("deeplabv3plus_r18-d8", "deeplabv3plus/deeplabv3plus_r18-d8_4xb2-80k_cityscapes-512x1024"),
+    mmseg("upernet_r18", "upernet/upernet_r18_4xb2-40k_cityscapes-512x1024"),
+    mmseg(
+        "emanet_r18-d8",
+        "emanet/emanet_r50-d8_4xb2-80k_cityscapes-512x1024",
+        {**R18_MMSEG, "decode_head.ema_channels": 64, "decode_head.num_bases": 16},
+        moves={"head.attention.bases": "decode_head.ema_module.bases"},
+    ),
+    *(
+        mmseg(
+            f"encnet_r18-d8{suffix}",
+            "encnet/encnet_r50-d8_4xb2-40k_cityscapes-512x1024",
+            {**R18_MMSEG, "decode_head.in_channels": [128, 256, 512], "decode_head.add_lateral": lateral},
+            terms={**ONE_AUXILIARY, "presence": "decode.loss_se"},
+        )
+        for suffix, lateral in (("", False), ("_lateral", True))
+    ),
+    Case(
+        "mmseg/ocrnet_r18-d8",
+        Mmseg(
+            "ocrnet/ocrnet_r101-d8_4xb2-40k_cityscapes-512x1024",
+            {
+                "backbone.depth": 18,
+                "decode_head.0.in_channels": 256,
+                "decode_head.0.channels": 32,
+                "decode_head.1.in_channels": 512,
+                "decode_head.1.channels": 64,
+                "decode_head.1.ocr_channels": 24,
+                **classes_of("decode_head.0", "decode_head.1"),
+            },
+        ),
+        {"seg": "decode_1.loss_ce", "coarse": "decode_0.loss_ce"},
+    ),
+    Case(
+        "mmseg/pointrend_r18",
+        Mmseg(
+            "point_rend/pointrend_r50_4xb4-160k_ade20k-512x512",
+            {
+                "backbone.depth": 18,
+                "neck.in_channels": [64, 128, 256, 512],
+                "neck.out_channels": 32,
+                "decode_head.0.in_channels": [32] * 4,
+                "decode_head.0.channels": 16,
+                "decode_head.1.in_channels": [32],
+                "decode_head.1.channels": 32,
+                "train_cfg.num_points": 256,
+                "test_cfg.subdivision_num_points": 512,
+                **classes_of("decode_head.0", "decode_head.1"),
+            },
+        ),
+        {"seg": "decode_0.loss_ce", "point": "decode_1.pointloss_ce"},
+        at_image_size=True,  # before that, its forward without labels leaves the refinement out
+        dtype=torch.float32,
+        seeded=True,
+    ),
+    Case(
+        "mmseg/icnet_r18-d8",
+        Mmseg(
+            "icnet/icnet_r18-d8_4xb2-80k_cityscapes-832x832",
+            {
+                **{
+                    f"{head}.{key}": 16
+                    for head in ("decode_head", "auxiliary_head.0", "auxiliary_head.1")
+                    for key in ("in_channels", "channels")
+                },
+                **classes_of("decode_head", "auxiliary_head.0", "auxiliary_head.1"),
+                "backbone.psp_out_channels": 32,
+                "neck.out_channels": 16,
+            },
+        ),
+        {"seg": "decode.loss_ce", "quarter": "aux_0.loss_ce", "half": "aux_1.loss_ce"},
+    ),
+]
+OWN_ENCODERS_MMSEG = [
+    Case(
+        "mmseg/bisenetv1",
+        Mmseg(
+            "bisenetv1/bisenetv1_r18-d32_4xb4-160k_cityscapes-1024x1024",
+            classes_of("decode_head", "auxiliary_head.0", "auxiliary_head.1"),
+        ),
+        {"seg": "decode.loss_ce", "aux0_seg": "aux_0.loss_ce", "aux1_seg": "aux_1.loss_ce"},
+    ),
+    Case(
+        "mmseg/bisenetv2",
+        Mmseg(
+            "bisenetv2/bisenetv2_fcn_4xb4-160k_cityscapes-1024x1024",
+            classes_of("decode_head", *(f"auxiliary_head.{index}" for index in range(4))),
+        ),
+        {"seg": "decode.loss_ce", **{f"aux{index}_seg": f"aux_{index}.loss_ce" for index in range(4)}},
+    ),
+    Case(
+        "mmseg/cgnet",
+        Mmseg(
+            "cgnet/cgnet_fcn_4xb4-60k_cityscapes-680x680",
+            # with class weights its loss cannot take ignored pixels
+            {**classes_of("decode_head"), "decode_head.loss_decode.class_weight": None},
+        ),
+        {"seg": "decode.loss_ce"},
+    ),
+    Case(
+        "mmseg/fastscnn",
+        Mmseg(
+            "fastscnn/fast_scnn_8xb4-160k_cityscapes-512x1024",
+            classes_of("decode_head", "auxiliary_head.0", "auxiliary_head.1"),
+        ),
+        {"seg": "decode.loss_ce", "aux0_seg": "aux_1.loss_ce", "aux1_seg": "aux_0.loss_ce"},
+    ),
+    Case(
+        "mmseg/segformer_mit-b0",
+        Mmseg(
+            "segformer/segformer_mit-b0_8xb2-160k_ade20k-512x512",
+            {**classes_of("decode_head"), "decode_head.channels": 64},
+        ),
+        {"seg": "decode.loss_ce"},
+    ),
+]
+
+# --- the encoders that methods are published with -------------------------------------------------------------------
+# The U-Net of the references takes no image that it would have to pad.
+UNET: dict[str, Any] = {
+    "sizes": ((128, 128), (128, 192)),
+    "trained": (96, 128),
+    "model": {"backbone_options": {"base_channels": 16}},
+}
+UNET_MMSEG = {"backbone.base_channels": 16, "decode_head.in_channels": 16, "auxiliary_head.in_channels": 32}
+UNET_SSSEG = {"backbone.base_channels": 16, "head.in_channels": 16, "auxiliary.in_channels": 32}
+# Position tables of the references fix the number of patches.
+FIXED: dict[str, Any] = {
+    "hidden": {"backbone.img_size": (96, 128)},
+    "model": {"backbone_options": {"img_size": [96, 128]}},
+    "sizes": ((96, 128),),
+    "trained": (96, 128),
+    "heavy": True,
+}
+ON_OTHERS_MMSEG = [
+    *(
+        mmseg(config.partition("_4xb")[0].partition("_8xb")[0], config, heavy="resnest" in config)
+        for config in (
+            "swin-tiny-patch4-window7-in1k-pre_upernet_8xb2-160k_ade20k-512x512",
+            "convnext-tiny_upernet_8xb2-amp-160k_ade20k-512x512",
+            "twins_svt-s_uperhead_8xb2-160k_ade20k-512x512",
+            "twins_pcpvt-s_uperhead_8xb4-160k_ade20k-512x512",
+            "vit_deit-s16_upernet_8xb2-80k_ade20k-512x512",
+            "vit_deit-s16-ln_mln_upernet_8xb2-160k_ade20k-512x512",
+            "mobilenet-v2-d8_deeplabv3_4xb2-80k_cityscapes-512x1024",
+            "mobilenet-v2-d8_deeplabv3plus_4xb2-80k_cityscapes-512x1024",
+            "resnest_s101-d8_deeplabv3_4xb2-80k_cityscapes-512x1024",
+            "resnest_s101-d8_deeplabv3plus_4xb2-80k_cityscapes-512x1024",
+        )
+    ),
+    mmseg("beit-base_upernet", "beit-base_upernet_8xb2-160k_ade20k-640x640", **FIXED),
+    mmseg("mae-base_upernet", "mae-base_upernet_8xb2-amp-160k_ade20k-512x512", **FIXED),
+    mmseg("unet-s5-d16_deeplabv3", "unet-s5-d16_deeplabv3_4xb4-40k_drive-64x64", hidden=UNET_MMSEG, **UNET),
+    mmseg(
+        "unet-s5-d16_deeplabv3_dice",
+        "unet-s5-d16_deeplabv3_4xb4-ce-1.0-dice-3.0-40k_drive-64x64",
+        hidden=UNET_MMSEG,
+        terms={**ONE_AUXILIARY, "seg": "decode.loss_ce+decode.loss_dice"},
+        **UNET,
+    ),
+    Case(
+        "mmseg/ocrnet_hr18s",
+        Mmseg(
+            "ocrnet_hr18s_4xb2-40k_cityscapes-512x1024",
+            {
+                "decode_head.0.channels": 270,
+                "decode_head.1.channels": 64,
+                "decode_head.1.ocr_channels": 24,
+                **classes_of("decode_head.0", "decode_head.1"),
+            },
+        ),
+        {"seg": "decode_1.loss_ce", "coarse": "decode_0.loss_ce"},
+    ),
+]
+QUERIES = {"class": "loss_cls", "mask": "loss_mask", "dice": "loss_dice"}
+MASKFORMER_MMSEG = {
+    **classes_of("decode_head"),
+    "decode_head.loss_cls.class_weight": [1.0] * CLASSES + [0.1],
+    "decode_head.transformer_decoder.num_layers": 3,
+}
+MASKFORMERS_MMSEG = [
+    Case(
+        f"mmseg/maskformer_{name}",
+        MmsegMaskFormer(config, MASKFORMER_MMSEG, hidden),
+        {
+            **{ours: f"decode.{theirs}" for ours, theirs in QUERIES.items()},
+            **{f"layer{i}_{ours}": f"decode.d{i}.{theirs}" for i in range(2) for ours, theirs in QUERIES.items()},
+        },
+        at_image_size=True,
+    )
+    for name, config, hidden in (
+        ("swin-t", "maskformer_swin-t_upernet_8xb2-160k_ade20k-512x512", {}),
+        # its encoder is trained with the statistics of ImageNet
+        ("r50-d32", "maskformer_r50-d32_8xb2-160k_ade20k-512x512", {"backbone.norm_eval": False}),
+    )
+]
+
+# --- SSSegmentation -------------------------------------------------------------------------------------------------
+ONE_AUXILIARY_SSSEG = {"seg": "loss_cls", "aux0_seg": "loss_aux"}
+NARROW_SSSEG = {"num_classes": CLASSES, "head.feats_channels": 64, "auxiliary.out_channels": 32}
+R18_ENCODER = {"backbone.depth": 18, "backbone.structure_type": "resnet18conv3x3stem"}
+R18_SSSEG = {**R18_ENCODER, "head.in_channels": 512, "auxiliary.in_channels": 256}
+FOUR_MAPS = [64, 128, 256, 512]
+
+
+def ssseg(name: str, config: str, changes: Changes | None = None, **settings: Any) -> Case:
+    """Return the row of a narrow configuration of SSSegmentation with one auxiliary head."""
+    reference = Ssseg(config, {**NARROW_SSSEG, **(changes or {})}, settings.pop("hidden", {}))
+    return Case(f"ssseg/{name}", reference, **{"terms": ONE_AUXILIARY_SSSEG, **settings})
+
+
+ON_RESNETS_SSSEG = [
+    *(
+        ssseg(f"{method}_resnet18os{stride}", f"{method}/{method}_resnet50os{stride}_ade20k", R18_SSSEG)
+        for method in ("fcn", "pspnet")
+        for stride in (8, 16)
+    ),
+    ssseg("deeplabv3_resnet18os16", "deeplabv3/deeplabv3_resnet50os16_ade20k", R18_SSSEG),
+    ssseg(
+        "deeplabv3plus_resnet18os16",
+        "deeplabv3plus/deeplabv3plus_resnet50os16_ade20k",
+        {**R18_SSSEG, "head.in_channels": [64, 512]},
+    ),
+    *(
+        ssseg(
+            f"upernet_resnet18os{stride}",
+            f"upernet/upernet_resnet50os{stride}_ade20k",
+            {**R18_SSSEG, "head.in_channels_list": FOUR_MAPS},
+        )
+        for stride in (8, 16)
+    ),
+    ssseg(
+        "emanet_resnet18os16",
+        "emanet/emanet_resnet50os16_ade20k",
+        {**R18_SSSEG, "head.num_bases": 16},
+        moves={"head.attention.bases": "ema_module.bases"},
+    ),
+    ssseg(
+        "encnet_resnet18os16",
+        "encnet/encnet_resnet50os16_ade20k",
+        {**R18_SSSEG, "head.in_channels_list": [128, 256, 512]},
+        terms={**ONE_AUXILIARY_SSSEG, "presence": "loss_se"},
+    ),
+    ssseg(
+        "ocrnet_resnet18os8",
+        "ocrnet/ocrnet_resnet50os8_ade20k",
+        {**R18_SSSEG, "head.transform_channels": 24},
+        terms={"seg": "loss_cls", "coarse": "loss_aux"},
+    ),
+    Case(
+        "ssseg/pointrend_resnet18os32",
+        SssegPoints(
+            "pointrend/pointrend_resnet50os32_ade20k",
+            {
+                **R18_ENCODER,
+                "num_classes": CLASSES,
+                "head.fpn_in_channels_list": FOUR_MAPS,
+                "head.pointrend_in_channels_list": [32],
+                "head.feats_channels": 32,
+                "head.scale_head_channels": 16,
+                "auxiliary.in_channels": 16,
+                "head.train.num_points": 256,
+                "head.test.subdivision_num_points": 512,
+            },
+        ),
+        {"seg": "loss_aux", "point": "loss_cls"},
+        dtype=torch.float32,
+        seeded=True,
+    ),
+    Case(
+        "ssseg/icnet_resnet18os8",
+        Ssseg(
+            "icnet/icnet_resnet50os8_cityscapes",
+            {
+                **R18_ENCODER,
+                "num_classes": CLASSES,
+                "head.feats_channels": 16,
+                **{f"auxiliary.{i}.{key}": 16 for i in range(2) for key in ("in_channels", "out_channels")},
+            },
+            # the importer knows only the width of the published ones
+            {"head.encoder": {"layer_channels_list": (128, 512), "psp_out_channels": 32}},
+        ),
+        {"seg": "loss_cls", "quarter": "loss_aux1", "half": "loss_aux2"},
+        model={"options": {"pool_channels": 32}},
+    ),
+    *(
+        Case(
+            f"ssseg/ce2p_resnet18os{stride}_{dataset}",
+            SssegWithEdges(
+                f"ce2p/ce2p_resnet50os{stride}_{dataset}",
+                {
+                    **R18_ENCODER,
+                    "num_classes": CLASSES,
+                    "head.in_channels_list": FOUR_MAPS,
+                    "head.feats_channels": 32,
+                    "head.epm_hidden_channels": 16,
+                    "head.shortcut_feats_channels": 16,
+                },
+            ),
+            {"seg": "loss_cls_stage2", "early": "loss_cls_stage1", "edge": "loss_edge"},
+        )
+        for stride in (8, 16)
+        for dataset in ("voc", "lip")
+    ),
+]
+OWN_ENCODERS_SSSEG = [
+    Case(
+        "ssseg/bisenetv1",
+        Ssseg("bisenetv1/fcn_bisenetv1_resnet18os32_cityscapes", {"num_classes": CLASSES}),
+        {"seg": "loss_cls", "aux0_seg": "loss_aux1", "aux1_seg": "loss_aux2"},
+    ),
+    Case(
+        "ssseg/bisenetv2",
+        Ssseg("bisenetv2/fcn_bisenetv2_cityscapes", {"num_classes": CLASSES}),
+        {"seg": "loss_cls", **{f"aux{index}_seg": f"loss_aux{index + 1}" for index in range(4)}},
+    ),
+    Case(
+        "ssseg/cgnet",
+        Ssseg(
+            "cgnet/fcn_cgnetm3n21_cityscapes",
+            {
+                "num_classes": CLASSES,
+                "losses.loss_cls.class_weight": [2.5, 6.7, 3.5, 9.8, 9.6, 9.3, 10.2, 9.9, 4.3],
+            },
+        ),
+        {"seg": "loss_cls"},
+    ),
+    Case(
+        "ssseg/fastscnn",
+        Ssseg("fastscnn/depthwiseseparablefcn_fastscnn_cityscapes", {"num_classes": CLASSES}),
+        {"seg": "loss_cls", "aux0_seg": "loss_aux1", "aux1_seg": "loss_aux2"},
+    ),
+    *(
+        Case(
+            f"ssseg/segformer_mit{size}",
+            Ssseg(f"segformer/segformer_mit{size}_ade20k", {"num_classes": CLASSES}),
+            # the deeper ones are of the same blocks
+            {"seg": "loss_cls"} if size in ("b0", "b1") else {},
+            sizes=SQUARE_WIDE_ODD if size in ("b0", "b1") else FULL_SIZE,
+            heavy=size not in ("b0", "b1"),
+        )
+        for size in ("b0", "b1", "b2", "b3", "b4", "b5")
+    ),
+]
+ON_OTHERS_SSSEG = [
+    *(
+        ssseg(config.rpartition("_")[0], config, heavy="resnest" in config)
+        for config in (
+            "upernet_swintiny_ade20k",
+            "upernet_convnexttiny_ade20k",
+            "upernet_svtsmall_ade20k",
+            "upernet_pcpvtsmall_ade20k",
+            "deeplabv3_mobilenetv2os8_ade20k",
+            "deeplabv3_resnest101os8_ade20k",
+            "deeplabv3_mobilevits_voc-cocosubvoc",
+            "deeplabv3_mobilevitv2050_voc-cocosubvoc",
+            "deeplabv3plus_mobilenetv2os8_ade20k",
+            "deeplabv3plus_resnest101os8_ade20k",
+        )
+    ),
+    ssseg("upernet_beitbase", "upernet_beitbase_ade20k", **FIXED),
+    ssseg("upernet_maevitbase", "upernet_maevitbase_ade20k", **FIXED),
+    ssseg("deeplabv3_unets5os16", "deeplabv3_unets5os16_drive", hidden=UNET_SSSEG, **UNET),
+    ssseg("deeplabv3_unets5os16_cedice", "deeplabv3_unets5os16_cedice_drive", hidden=UNET_SSSEG, **UNET),
+    ssseg(
+        "ocrnet_hrnetv2w18s",
+        "ocrnet_hrnetv2w18s_ade20k",
+        {"head.transform_channels": 24},
+        terms={"seg": "loss_cls", "coarse": "loss_aux"},
+    ),
+]
+MASKFORMER_SSSEG = {
+    "num_classes": CLASSES,
+    "head.feats_channels": 32,
+    "head.mask_feats_channels": 32,
+    "head.predictor.hidden_dim": 32,
+    "head.predictor.num_queries": 20,
+    "head.predictor.dec_layers": 3,
+    "head.predictor.dim_feedforward": 64,
+    "head.predictor.dropout": 0.0,
+    "head.predictor.act_cfg": {"type": "ReLU", "inplace": False},
+}
+RESNET18_WITHOUT_DILATION = {
+    "type": "ResNet",
+    "depth": 18,
+    "structure_type": "resnet18conv3x3stem",
+    "pretrained": False,
+    "outstride": 32,
+    "use_conv3x3_stem": True,
+    "selected_indices": [0, 1, 2, 3],
+}
+QUERIES_SSSEG = {"class": "loss_ce", "mask": "loss_mask", "dice": "loss_dice"}
+MASKFORMERS_SSSEG = [
+    Case(
+        f"ssseg/maskformer_{name}",
+        SssegMaskFormer("maskformer/maskformer_swintiny_ade20k", {**MASKFORMER_SSSEG, **changes}),
+        {
+            **QUERIES_SSSEG,
+            **{f"layer{i}_{ours}": f"{theirs}_{i}" for i in range(2) for ours, theirs in QUERIES_SSSEG.items()},
+        },
+        at_image_size=True,
+        keep=("criterion.",),  # the weights of the classes lie among the model's buffers
+    )
+    for name, changes in (
+        ("resnet18", {"backbone": RESNET18_WITHOUT_DILATION, "head.in_channels_list": FOUR_MAPS}),
+        ("swintiny", {}),
+    )
+]
+LR_FACTOR = 0.5
+
+
+def mcibi(
+    name: str, config: str, changes: Changes, terms: Mapping[str, str], hidden: Changes | None = None, **settings: Any
+) -> Case:
+    """Return a row of MCIBI with a class that the memory has not seen yet, in the second epoch."""
+    changes = {
+        "num_classes": CLASSES,
+        "head.feats_channels": 32,
+        "head.transform_channels": 16,
+        "head.out_channels": 32,
+        "head.update_cfg.momentum_cfg.base_lr": 0.01,
+        **changes,
+    }
+    return Case(
+        f"ssseg/mcibi_{name}",
+        SssegMemory(f"mcibi/mcibi_deeplabv3_{config}_ade20k", changes, hidden or {}, lr_factor=LR_FACTOR),
+        {"seg": "loss_cls_stage2", "early": "loss_cls_stage1", "memory": "loss_memory", **terms},
+        blank={"memory_module.memory": 3},
+        progress=Progress(epoch=2, lr_factor=LR_FACTOR),
+        moves={"head.memory.features": "memory_module.memory"},
+        **settings,
+    )
+
+
+_MCIBI_AUXILIARY = {"out_channels": 16, "dropout": 0.0}
+_MCIBI_VIT = {
+    "in_channels": 64,
+    "out_channels": 16,
+    "dropout": 0.0,
+    "num_convs": 2,
+    "upsample": {"scale_factor": 4},
+}
+MCIBIS = [
+    mcibi(
+        "resnet18os8",
+        "resnet50os8",
+        {**R18_ENCODER, "head.in_channels": 512, "auxiliary": {"in_channels": 256, **_MCIBI_AUXILIARY}},
+        {"aux0_seg": "loss_aux"},
+    ),
+    mcibi(
+        "resnest50os8",
+        "resnest101os8",
+        {"auxiliary": {"in_channels": 1024, **_MCIBI_AUXILIARY}},
+        {"aux0_seg": "loss_aux"},
+        {"backbone.depth": 50, "backbone.stem_channels": 64, "backbone.structure_type": "resnest50"},
+        model={"backbone": "resnest50d"},
+    ),
+    mcibi(
+        "hrnetv2w18s",
+        "hrnetv2w48",
+        {
+            "backbone.arch": "hrnetv2_w18_small",
+            "backbone.structure_type": "hrnetv2_w18_small",
+            "head.in_channels": 18 + 36 + 72 + 144,
+            "head.downsample_backbone.stride": 2,  # as for Cityscapes
+        },
+        {},
+    ),
+    mcibi(
+        "vit",
+        "vitlarge",
+        {"auxiliary": [_MCIBI_VIT] * 3},
+        {f"aux{index}_seg": f"loss_aux{index + 1}" for index in range(3)},
+        {
+            "backbone.num_layers": 4,
+            "backbone.out_indices": (0, 1, 2, 3),
+            "backbone.embed_dims": 64,
+            "backbone.num_heads": 4,
+            "backbone.img_size": (64, 64),
+            "head.in_channels": 64,
+            "head.norm_cfg.in_channels_list": [64] * 4,
+        },
+        narrow=("vit_large_patch16_384", {"depth": 4, "embed_dim": 64, "num_heads": 4}),
+        model={"backbone_options": {"img_size": 64, "out_indices": [0, 1, 2, 3]}},
+    ),
+]
+
+# --- plain transformers at every size: narrow, of four blocks, each model for images of one size --------------------
+WIDTH = 48
+NARROW_TRANSFORMER = {"embed_dim": WIDTH, "depth": 4, "num_heads": 3}
+_BLOCKS = {
+    "backbone.embed_dims": WIDTH,
+    "backbone.num_layers": 4,
+    "backbone.num_heads": 3,
+    "backbone.out_indices": (0, 1, 2, 3),
+}
+_SIZED_MMSEG = {
+    "beit": "beit/beit-base_upernet_8xb2-160k_ade20k-640x640",
+    "mae": "mae/mae-base_upernet_8xb2-amp-160k_ade20k-512x512",
+}
+_SIZED_SSSEG = {"beit": "beit/upernet_beitbase_ade20k", "mae": "mae/upernet_maevitbase_ade20k"}
+
+
+def sized(toolbox: str, kind: str, size: tuple[int, int]) -> Case:
+    """Return the row of UPerNet on a narrow transformer whose positions are laid out for images of one size."""
+    hidden: dict[str, Any] = {**_BLOCKS, "backbone.img_size": size}
+    settings: dict[str, Any] = {
+        "sizes": (size,),
+        "narrow": ("beit_base_patch16_224", NARROW_TRANSFORMER),
+        "model": {"backbone_options": {"img_size": [16 * (side // 16) for side in size], "out_indices": [0, 1, 2, 3]}},
+    }
+    if size != (97, 129):
+        settings["terms"] = {}
+    name = f"narrow-{kind}_upernet_{size[0]}x{size[1]}"
+    if toolbox == "mmseg":
+        hidden |= {"decode_head.in_channels": [WIDTH] * 4, "auxiliary_head.in_channels": WIDTH}
+        hidden |= {"neck.embed_dim": WIDTH}
+        return mmseg(name, _SIZED_MMSEG[kind], hidden=hidden, **settings)
+    hidden |= {"head.in_channels_list": [WIDTH] * 4, "auxiliary.in_channels": WIDTH, "backbone.structure_type": "any"}
+    hidden |= {"head.feature2pyramid.embed_dim": WIDTH}
+    return ssseg(name, _SIZED_SSSEG[kind], hidden=hidden, **settings)
+
+
+PLAIN_TRANSFORMERS = [
+    *(
+        sized(toolbox, kind, size)
+        for toolbox in ("mmseg", "ssseg")
+        for kind in ("beit", "mae")
+        for size in (*SQUARE_WIDE_ODD, (97, 129))
+    ),
+    Case(
+        "mmseg/narrow-vit_upernet",
+        Mmseg(
+            "vit/vit_vit-b16_mln_upernet_8xb2-160k_ade20k-512x512",
+            {
+                "decode_head.channels": 64,
+                "decode_head.num_classes": CLASSES,
+                "auxiliary_head": None,
+                "neck.out_channels": WIDTH,
+            },
+            {
+                **_BLOCKS,
+                "backbone.img_size": (96, 96),
+                "decode_head.in_channels": [WIDTH] * 4,
+                "neck.in_channels": [WIDTH] * 4,
+            },
+        ),
+        {"seg": "decode.loss_ce"},
+        narrow=("vit_base_patch16_224", NARROW_TRANSFORMER),
+        model={"backbone_options": {"img_size": [96, 96], "out_indices": [0, 1, 2, 3]}},
+    ),
+]
+
+# --- as published, at full size -------------------------------------------------------------------------------------
+_KEPT = {"keep": ("criterion.",), "at_image_size": True}
+FULL = [
+    *(
+        Case(f"mmseg/{name}", Mmseg(config), classes=None, sizes=FULL_SIZE, heavy=True)
+        for name, config in (
+            ("fcn_full-size", "fcn/fcn_r50-d8_4xb2-40k_cityscapes-512x1024"),
+            ("pspnet_full-size", "pspnet/pspnet_r50-d8_4xb4-80k_ade20k-512x512"),
+        )
+    ),
+    *(
+        Case(
+            f"ssseg/{config.partition('/')[0]}_full-size",
+            kind(config),
+            classes=None,
+            sizes=FULL_SIZE,
+            heavy=True,
+            **settings,
+        )
+        for kind, config, settings in (
+            (Ssseg, "ce2p/ce2p_resnet50os16_lip", {}),
+            (Ssseg, "deeplabv3/deeplabv3_resnet50os8_ade20k", {}),
+            (Ssseg, "deeplabv3plus/deeplabv3plus_resnet50os8_ade20k", {}),
+            (Ssseg, "emanet/emanet_resnet50os8_ade20k", {}),
+            (Ssseg, "encnet/encnet_resnet50os8_ade20k", {}),
+            (Ssseg, "icnet/icnet_resnet50os8_cityscapes", {}),
+            (Ssseg, "maskformer/maskformer_swintiny_ade20k", _KEPT),
+            (Ssseg, "mcibi/mcibi_deeplabv3_resnet50os8_ade20k", {}),
+            (Ssseg, "ocrnet/ocrnet_resnet50os8_ade20k", {}),
+            (SssegPoints, "pointrend/pointrend_resnet50os32_ade20k", {}),
+            (Ssseg, "upernet/upernet_resnet50os16_ade20k", {}),
+        )
+    ),
+]
+
+# --- toolboxes without an importer ----------------------------------------------------------------------------------
+TORCHVISION = [
+    Case(
+        "torchvision/fcn_resnet50",
+        Torchvision("fcn_resnet50", CLASSES),
+        {"seg": "out", "aux0_seg": "aux"},
+        sizes=FULL_SIZE,
+        at_image_size=True,
+        imports=import_fcn,
+    )
+]
+
+CASES: list[Case] = [
+    *ON_RESNETS_MMSEG,
+    *OWN_ENCODERS_MMSEG,
+    *ON_OTHERS_MMSEG,
+    *MASKFORMERS_MMSEG,
+    *ON_RESNETS_SSSEG,
+    *OWN_ENCODERS_SSSEG,
+    *ON_OTHERS_SSSEG,
+    *MASKFORMERS_SSSEG,
+    *MCIBIS,
+    *PLAIN_TRANSFORMERS,
+    *FULL,
+    *TORCHVISION,
+    *HUGGING_FACE,
+]

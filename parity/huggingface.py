@@ -1,0 +1,350 @@
+"""Models of transformers as references, and as models of vitrail."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import ModuleType
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from parity.case import CLASSES, FULL_SIZE, Case
+from parity.missing import require
+from parity.reference import Losses, Reference
+from parity.references import without_dropout
+from parity.renaming import Rules, State, join_projections, rename
+from vitrail import Auxiliary, create_model
+from vitrail.segmentors import Segmentor
+
+LEVELS = ["stage1", "stage2", "stage3", "stage4"]
+
+
+def transformers() -> ModuleType:
+    """Return the package."""
+    return require("transformers", "transformers")
+
+
+class Transformers(Reference):
+    """A model of transformers."""
+
+    toolbox: ClassVar[str] = "transformers"
+    package: ClassVar[str] = "transformers"
+
+    @abstractmethod
+    def configuration(self) -> Any:
+        """Return the configuration object."""
+
+    @abstractmethod
+    def create(self, configuration: Any) -> nn.Module:
+        """Return the model of a configuration."""
+
+    def build(self) -> nn.Module:
+        """See `Reference`."""
+        return without_dropout(self.create(self.configuration()))
+
+    def settings(self) -> str:
+        """Return the configuration as transformers writes it beside weights."""
+        return self.configuration().to_json_string(use_diff=True)
+
+    def logits(self, model: nn.Module, images: Tensor, *, at_image_size: bool) -> Tensor:
+        """See `Reference`; each model gives logits at one size only."""
+        return model(images).logits
+
+    def losses(self, model: nn.Module, images: Tensor, targets: Tensor) -> Losses:
+        """Return the one loss that the model tells."""
+        total = model(images, labels=targets).loss
+        return Losses(total, {"loss": total.item()})
+
+
+@dataclass(frozen=True)
+class UperNet(Transformers):
+    """UPerNet.
+
+    Attributes
+    ----------
+    kind : str
+        The configuration class of its encoder.
+    shape : tuple of (str, value)
+        The encoder's settings.
+    """
+
+    kind: str
+    shape: tuple[tuple[str, Any], ...]
+
+    def configuration(self) -> Any:
+        """See `Transformers`."""
+        encoder = getattr(transformers(), self.kind)(**dict(self.shape), out_features=LEVELS)
+        return transformers().UperNetConfig(
+            backbone_config=encoder, hidden_size=64, auxiliary_channels=32, num_labels=CLASSES, loss_ignore_index=255
+        )
+
+    def create(self, configuration: Any) -> nn.Module:
+        """See `Transformers`."""
+        return transformers().UperNetForSemanticSegmentation(configuration)
+
+
+_UPERNET: Rules = (
+    *((rf"^backbone\.hidden_states_norms\.stage{i + 1}\.", f"backbone.norms.{i}.") for i in range(4)),
+    (r"^decode_head\.", "head."),
+    (r"^auxiliary_head\.", "auxiliary.0."),
+    (r"\.batch_norm\.", ".bn."),
+    (r"\.psp_modules\.", ".pyramid.stages."),
+    (r"^head\.bottleneck\.", "head.pyramid_fuse."),
+    (r"\.lateral_convs\.", ".laterals."),
+    (r"\.fpn_convs\.", ".smooth."),
+    (r"\.fpn_bottleneck\.", ".fuse."),
+)
+_CONVNEXT: Rules = (
+    (r"^backbone\.embeddings\.patch_embeddings\.", "backbone.encoder.stem.0."),
+    (r"^backbone\.embeddings\.layernorm\.", "backbone.encoder.stem.1."),
+    (r"\.downsampling_layer\.", ".downsample."),
+    (r"^(backbone\.encoder\.stages\.\d)\.layers\.", r"\1.blocks."),
+    (r"\.layer_scale_parameter$", ".gamma"),
+    (r"\.dwconv\.", ".conv_dw."),
+    (r"\.layernorm\.", ".norm."),
+    (r"\.pwconv([12])\.", r".mlp.fc\1."),
+)
+_SWIN: Rules = (
+    (r"^backbone\.swin\.layernorm\.", None),  # of a classifier, never applied
+    (r"^backbone\.swin\.embeddings\.patch_embeddings\.projection\.", "backbone.encoder.patch_embed.proj."),
+    (r"^backbone\.swin\.embeddings\.norm\.", "backbone.encoder.patch_embed.norm."),
+    *((rf"^backbone\.swin\.encoder\.layers\.{i}\.downsample\.", f"backbone.later.{i + 1}.") for i in range(3)),
+    (r"^backbone\.later\.(\d)\.", r"backbone.encoder.layers.\1.downsample."),
+    (r"^backbone\.swin\.encoder\.", "backbone.encoder."),
+    (r"\.layernorm_before\.", ".norm1."),
+    (r"\.layernorm_after\.", ".norm2."),
+    (r"\.attention\.o_proj\.", ".attn.proj."),
+    (r"\.attention\.relative_position_bias\.", ".attn."),
+)
+
+
+def _upernet(backbone: str, state: State) -> Segmentor:
+    model = create_model("upernet", backbone, CLASSES, channels=64, auxiliary=Auxiliary(channels=(32,)))
+    model.load_state_dict(state, strict=True)
+    return model
+
+
+def import_convnext(tensors: Mapping[str, Tensor]) -> Segmentor:
+    """Return UPerNet on a ConvNeXt."""
+    return _upernet("convnext_tiny", rename(tensors, (*_CONVNEXT, *_UPERNET)))
+
+
+def import_swin(tensors: Mapping[str, Tensor]) -> Segmentor:
+    """Return UPerNet on a Swin."""
+    state = join_projections(rename(tensors, (*_SWIN, *_UPERNET)), ".attention.", ".attn.qkv.")
+    return _upernet("swin_tiny_patch4_window7_224", state)
+
+
+class Segformer(Transformers):
+    """SegFormer-B0."""
+
+    encoder = "segformer"
+
+    def configuration(self) -> Any:
+        """See `Transformers`."""
+        return transformers().SegformerConfig(num_labels=CLASSES)
+
+    def create(self, configuration: Any) -> nn.Module:
+        """Return the model with the norms' epsilon of its authors, where transformers leaves torch's default."""
+        model = transformers().SegformerForSemanticSegmentation(configuration)
+        for module in model.modules():
+            if isinstance(module, nn.LayerNorm):
+                module.eps = 1e-6
+        return model
+
+
+_SEGFORMER: Rules = (
+    (r"^segformer\.stages\.(\d)\.patch_embeddings\.proj\.", r"backbone.stages.\1.embed.proj."),
+    (r"^segformer\.stages\.(\d)\.patch_embeddings\.layer_norm\.", r"backbone.stages.\1.embed.norm."),
+    (r"^segformer\.stages\.(\d)\.layer_norm\.", r"backbone.stages.\1.norm."),
+    (r"^segformer\.stages\.", "backbone.stages."),
+    (r"\.layernorm_before\.", ".norm1."),
+    (r"\.layernorm_after\.", ".norm2."),
+    (r"\.attention\.sequence_reduction\.sequence_reduction\.", ".attn.shrink."),
+    (r"\.attention\.sequence_reduction\.layer_norm\.", ".attn.norm."),
+    (r"\.attention\.o_proj\.", ".attn.proj."),
+    (r"\.mlp\.dwconv\.dwconv\.", ".mlp.conv."),
+    (r"^decode_head\.linear_projections\.(\d)\.proj\.", r"head.projections.\1."),
+    (r"^decode_head\.linear_fuse\.", "head.fuse.conv."),
+    (r"^decode_head\.batch_norm\.", "head.fuse.bn."),
+    (r"^decode_head\.classifier\.", "head.classifier."),
+)
+
+
+def import_segformer(tensors: Mapping[str, Tensor]) -> Segmentor:
+    """Return SegFormer-B0: its projections are matrices, and join the coarsest map first where ours join the finest."""
+    state = join_projections(rename(tensors, _SEGFORMER), ".attention.", ".attn.qkv.")
+    state = {k: v[:, :, None, None] if ".projections." in k and v.dim() == 2 else v for k, v in state.items()}
+    fuse = "head.fuse.conv.weight"
+    state[fuse] = torch.cat(state[fuse].chunk(4, dim=1)[::-1], dim=1)
+    model = create_model("segformer", "mit_b0", CLASSES, linear_projection=True)
+    model.load_state_dict(state, strict=True)
+    return model
+
+
+@dataclass(frozen=True)
+class MaskFormer(Transformers):
+    """MaskFormer on a ResNet.
+
+    Attributes
+    ----------
+    classes, channels, queries, layers, hidden : int
+        K; the width of maps and queries; the number of queries and of decoder layers; the width of their MLPs.
+    bottleneck : bool
+        Whether the encoder is a ResNet-50, or else a ResNet-18.
+    """
+
+    classes: int
+    channels: int
+    queries: int
+    layers: int
+    hidden: int
+    bottleneck: bool
+    encoder = "model"
+
+    def configuration(self) -> Any:
+        """See `Transformers`."""
+        from transformers.models.maskformer.configuration_maskformer import MaskFormerDetrConfig
+
+        backbone = transformers().ResNetConfig(
+            depths=[3, 4, 6, 3] if self.bottleneck else [2, 2, 2, 2],
+            hidden_sizes=[256, 512, 1024, 2048] if self.bottleneck else [64, 128, 256, 512],
+            layer_type="bottleneck" if self.bottleneck else "basic",
+            embedding_size=64,
+            out_features=LEVELS,
+        )
+        decoder = MaskFormerDetrConfig(
+            num_queries=self.queries,
+            decoder_layers=self.layers,
+            decoder_ffn_dim=self.hidden,
+            d_model=self.channels,
+            dropout=0.0,
+        )
+        return transformers().MaskFormerConfig(
+            backbone_config=backbone,
+            decoder_config=decoder,
+            fpn_feature_size=self.channels,
+            mask_feature_size=self.channels,
+            num_labels=self.classes,
+        )
+
+    def create(self, configuration: Any) -> nn.Module:
+        """See `Transformers`."""
+        return transformers().MaskFormerForInstanceSegmentation(configuration)
+
+    def logits(self, model: nn.Module, images: Tensor, *, at_image_size: bool) -> Tensor:
+        """Return scores [B, K, h, w], as its image processor makes them, without the resize that it does last."""
+        out = model(images)
+        belief = out.class_queries_logits.softmax(-1)[..., :-1]
+        return torch.einsum("bqc,bqhw->bchw", belief, out.masks_queries_logits.sigmoid())
+
+    def losses(self, model: nn.Module, images: Tensor, targets: Tensor) -> Losses:
+        """Return the losses of the masks of each image's classes."""
+        labels = [target.unique()[:-1] for target in targets]  # 255 comes last
+        masks = [(target == own[:, None, None]).to(images.dtype) for target, own in zip(targets, labels, strict=True)]
+        out = model(images, mask_labels=masks, class_labels=labels)
+        terms = model.get_loss_dict(out.masks_queries_logits, out.class_queries_logits, masks, labels, None)
+        return Losses(out.loss, {name: term.item() for name, term in terms.items()})
+
+
+_MASKFORMER: Rules = (
+    (r"^criterion\.", None),
+    (r"^model\.pixel_level_module\.encoder\.", "backbone.encoder."),
+    (r"\.embedder\.embedder\.convolution\.", ".conv1."),
+    (r"\.embedder\.embedder\.normalization\.", ".bn1."),
+    *((rf"\.encoder\.stages\.{i}\.layers\.(\d+)\.", rf".layer{i + 1}.\1.") for i in range(4)),
+    *((rf"\.layer\.{i}\.convolution\.", f".conv{i + 1}.") for i in range(3)),
+    *((rf"\.layer\.{i}\.normalization\.", f".bn{i + 1}.") for i in range(3)),
+    (r"\.shortcut\.convolution\.", ".downsample.0."),
+    (r"\.shortcut\.normalization\.", ".downsample.1."),
+    (r"^model\.pixel_level_module\.decoder\.", "head.pixel_decoder."),
+    (r"\.fpn\.stem\.", ".deepest."),
+    (r"\.fpn\.layers\.(\d)\.proj\.", r".laterals.\1."),
+    (r"\.fpn\.layers\.(\d)\.block\.", r".smooth.\1."),
+    (r"\.mask_projection\.", ".project."),
+    (r"^model\.transformer_module\.", "head.query_decoder."),
+    (r"\.queries_embedder\.", ".queries."),
+    (r"\.input_projection\.", ".project."),
+    (r"\.decoder\.layers\.", ".layers."),
+    (r"\.decoder\.layernorm\.", ".norm."),
+    (r"\.self_attn_layer_norm\.", ".norm1."),
+    (r"\.encoder_attn_layer_norm\.", ".norm2."),
+    (r"\.final_layer_norm\.", ".norm3."),
+    (r"\.encoder_attn\.", ".cross_attn."),
+    (r"\.mlp\.fc", ".fc"),
+    (r"\.o_proj\.", ".out_proj."),
+    (r"^class_predictor\.", "head.classifier."),
+    (r"^mask_embedder\.(\d)\.0\.", r"head.mask_mlp.\1."),
+)
+
+
+def _maskformer(tensors: Mapping[str, Tensor], model: Segmentor) -> Segmentor:
+    state = join_projections(rename(tensors, _MASKFORMER), ".", ".in_proj_")
+    model.load_state_dict(state, strict=True)
+    return model
+
+
+def import_small_maskformer(tensors: Mapping[str, Tensor]) -> Segmentor:
+    """Return a narrow MaskFormer on a ResNet-18; its losses look at the last layer only."""
+    options: dict[str, Any] = {"num_queries": 20, "num_layers": 3, "feedforward_channels": 64}
+    options |= {"channels": 32, "mask_channels": 32, "query_channels": 32, "deep_supervision": False}
+    return _maskformer(tensors, create_model("maskformer", "resnet18", CLASSES, **options))
+
+
+def import_maskformer(tensors: Mapping[str, Tensor]) -> Segmentor:
+    """Return MaskFormer as published for ADE20K on a ResNet-50."""
+    return _maskformer(tensors, create_model("maskformer", None, 150))
+
+
+_CONVNEXT_SHAPE = ("convnext_tiny", {"dims": [24, 48, 64, 96], "depths": [1, 1, 2, 1]})
+_SWIN_SHAPE = (
+    "swin_tiny_patch4_window7_224",
+    {"embed_dim": 24, "depths": (2, 2, 2, 1), "num_heads": (1, 2, 4, 8)},
+)
+BOTH_LOSSES = {"seg+aux0_seg": "loss"}
+HUGGING_FACE = [
+    Case(
+        "transformers/upernet_convnext",
+        UperNet(
+            "ConvNextConfig",
+            (("hidden_sizes", [24, 48, 64, 96]), ("depths", [1, 1, 2, 1]), ("layer_scale_init_value", 1.0)),
+        ),
+        BOTH_LOSSES,
+        at_image_size=True,
+        narrow=_CONVNEXT_SHAPE,
+        imports=import_convnext,
+    ),
+    Case(
+        "transformers/upernet_swin",
+        UperNet(
+            "SwinConfig",
+            (("embed_dim", 24), ("depths", [2, 2, 2, 1]), ("num_heads", [1, 2, 4, 8]), ("drop_path_rate", 0.0)),
+        ),
+        BOTH_LOSSES,
+        # where a window covers the map transformers shifts none; that of the last stage has no second block here
+        sizes=((224, 224), (224, 288), (225, 289)),
+        trained=(225, 289),
+        at_image_size=True,
+        narrow=_SWIN_SHAPE,
+        imports=import_swin,
+    ),
+    Case("transformers/segformer_mit-b0", Segformer(), imports=import_segformer),
+    Case(
+        "transformers/maskformer_resnet18",
+        MaskFormer(CLASSES, channels=32, queries=20, layers=3, hidden=64, bottleneck=False),
+        {"class": "loss_cross_entropy", "mask": "loss_mask", "dice": "loss_dice"},
+        keep=("criterion.",),
+        imports=import_small_maskformer,
+    ),
+    Case(
+        "transformers/maskformer_full-size",
+        MaskFormer(150, channels=256, queries=100, layers=6, hidden=2048, bottleneck=True),
+        sizes=FULL_SIZE,
+        keep=("criterion.",),
+        heavy=True,
+        imports=import_maskformer,
+    ),
+]

@@ -1,0 +1,154 @@
+"""The rows of the table of comparisons that benchmarks measure: heads at their published widths, on small encoders."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from parity.case import Case
+from parity.cases import FOUR_MAPS, R18_ENCODER, RESNET18_WITHOUT_DILATION
+from parity.reference import Reference
+from parity.toolboxes import Mmseg, Ssseg, SssegMaskFormer, SssegMemory, SssegWithEdges, Torchvision
+from parity.torchvision_import import import_fcn
+from vitrail.segmentors import Progress
+
+CLASSES = 19
+NARROW = 128  # the width of UPerNet's head, whose published 512 would hide the encoders
+
+
+@dataclass(frozen=True)
+class Timed:
+    """A row and what it is listed as.
+
+    Attributes
+    ----------
+    method, backbone : str
+        Names of the method and of its encoder; empty for a method with an encoder of its own.
+    case : Case
+        The comparison.
+    """
+
+    method: str
+    backbone: str
+    case: Case
+
+
+def timed(method: str, backbone: str, reference: Reference, **settings: Any) -> Timed:
+    """Return a row at the size of the images, where all toolboxes can be compared."""
+    name = f"{reference.toolbox}/{method}_{backbone or 'own'}"
+    return Timed(method, backbone, Case(name, reference, classes=CLASSES, at_image_size=True, **settings))
+
+
+def mmseg(method: str, backbone: str, config: str, changes: Mapping[str, Any] | None = None) -> Timed:
+    """Return a row of MMSegmentation."""
+    return timed(method, backbone, Mmseg(config, changes or {}))
+
+
+R18_MMSEG = {"backbone.depth": 18, "auxiliary_head.in_channels": 256}
+NARROW_MMSEG = {"decode_head.channels": NARROW, "auxiliary_head.channels": NARROW}
+CLASSES_SSSEG = {"num_classes": CLASSES}
+MASKFORMER_SSSEG = {
+    **CLASSES_SSSEG,
+    "head.feats_channels": 256,
+    "head.predictor.dropout": 0.0,
+    "head.predictor.act_cfg": {"type": "ReLU", "inplace": False},
+}
+
+TIMED = [
+    mmseg("upernet", "resnet18c", "upernet/upernet_r18_4xb2-40k_cityscapes-512x1024", NARROW_MMSEG),
+    mmseg(
+        "upernet",
+        "swin_tiny_patch4_window7_224",
+        "swin/swin-tiny-patch4-window7-in1k-pre_upernet_8xb2-160k_ade20k-512x512",
+        {**NARROW_MMSEG, "decode_head.num_classes": CLASSES, "auxiliary_head.num_classes": CLASSES},
+    ),
+    timed(
+        "upernet",
+        "convnext_tiny",
+        Ssseg(
+            "convnext/upernet_convnexttiny_ade20k",
+            {**CLASSES_SSSEG, "head.feats_channels": NARROW, "auxiliary.out_channels": NARROW},
+        ),
+    ),
+    mmseg("deeplabv3", "resnet18c", "deeplabv3/deeplabv3_r18-d8_4xb2-80k_cityscapes-512x1024"),
+    mmseg("deeplabv3plus", "resnet18c", "deeplabv3plus/deeplabv3plus_r18-d8_4xb2-80k_cityscapes-512x1024"),
+    mmseg(
+        "ocrnet",
+        "resnet18c",
+        "ocrnet/ocrnet_r101-d8_4xb2-40k_cityscapes-512x1024",
+        {"backbone.depth": 18, "decode_head.0.in_channels": 256, "decode_head.1.in_channels": 512},
+    ),
+    mmseg("ocrnet", "hrnet_w18_small_v2", "ocrnet/ocrnet_hr18s_4xb2-40k_cityscapes-512x1024"),
+    mmseg(
+        "encnet",
+        "resnet18c",
+        "encnet/encnet_r50-d8_4xb2-40k_cityscapes-512x1024",
+        {**R18_MMSEG, "decode_head.in_channels": [128, 256, 512]},
+    ),
+    mmseg(
+        "emanet",
+        "resnet18c",
+        "emanet/emanet_r50-d8_4xb2-80k_cityscapes-512x1024",
+        {**R18_MMSEG, "decode_head.in_channels": 512},
+    ),
+    mmseg(
+        "pointrend",
+        "resnet18c",
+        "point_rend/pointrend_r50_4xb2-80k_cityscapes-512x1024",
+        {"backbone.depth": 18, "neck.in_channels": FOUR_MAPS},
+    ),
+    mmseg(
+        "segformer",
+        "mit_b0",
+        "segformer/segformer_mit-b0_8xb2-160k_ade20k-512x512",
+        {"decode_head.num_classes": CLASSES},
+    ),
+    *(
+        timed(
+            "maskformer",
+            backbone,
+            SssegMaskFormer("maskformer/maskformer_swintiny_ade20k", {**MASKFORMER_SSSEG, **changes}),
+            keep=("criterion.",),
+        )
+        for backbone, changes in (
+            ("resnet18c", {"backbone": RESNET18_WITHOUT_DILATION, "head.in_channels_list": FOUR_MAPS}),
+            ("swin_tiny_patch4_window7_224", {}),
+        )
+    ),
+    mmseg("bisenetv2", "", "bisenetv2/bisenetv2_fcn_4xb4-160k_cityscapes-1024x1024"),
+    mmseg("icnet", "resnet18c", "icnet/icnet_r18-d8_4xb2-80k_cityscapes-832x832"),
+    timed(
+        "ce2p",
+        "resnet18c",
+        SssegWithEdges(
+            "ce2p/ce2p_resnet50os16_voc", {**CLASSES_SSSEG, **R18_ENCODER, "head.in_channels_list": FOUR_MAPS}
+        ),
+    ),
+    timed(
+        "mcibi",
+        "resnet18c",
+        SssegMemory(
+            "mcibi/mcibi_deeplabv3_resnet50os8_ade20k",
+            {
+                **CLASSES_SSSEG,
+                **R18_ENCODER,
+                "head.in_channels": 512,
+                "auxiliary": {"in_channels": 256, "out_channels": 512, "dropout": 0.0},
+                "head.update_cfg.momentum_cfg.base_lr": 0.01,
+                "head.update_cfg.ignore_index": 255,
+            },
+        ),
+        progress=Progress(epoch=2, lr_factor=1.0),  # in which both update and supervise their memories
+    ),
+    mmseg("fcn", "resnet50c", "fcn/fcn_r50-d8_4xb2-40k_cityscapes-512x1024"),
+    timed("fcn", "resnet50", Torchvision("fcn_resnet50", CLASSES), imports=import_fcn),
+    mmseg("pspnet", "resnet50c", "pspnet/pspnet_r50-d8_4xb2-40k_cityscapes-512x1024"),
+    mmseg(
+        "cgnet",
+        "",
+        "cgnet/cgnet_fcn_4xb4-60k_cityscapes-680x680",
+        {"decode_head.loss_decode.class_weight": None},  # with weights its loss cannot take ignored pixels
+    ),
+    mmseg("fastscnn", "", "fastscnn/fast_scnn_8xb4-160k_cityscapes-512x1024"),
+]
