@@ -211,7 +211,7 @@ def test_coloured_masks_want_a_palette(tmp_path):
         ("classes: []", "no classes"),
         ("palette: [[0, 0, 0]]", "classes"),
         ("3", "should be a mapping"),
-        ("classes: [a", "cannot read"),
+        ("classes: [a", "not valid YAML"),
         ("classes: [a]\nvalues: [x]", "values"),
     ],
 )

@@ -130,6 +130,7 @@ def test_orientation_is_applied_when_other_exif_data_are_damaged(tmp_path, orien
 
 
 @pytest.mark.parametrize("name", ["a.jpg", "a.png"])
+@pytest.mark.filterwarnings("ignore:Corrupt EXIF data")
 @pytest.mark.parametrize("notes", [b"Exif\0\0garbage!", b"Exif\0\0II*\0\xff\xff\xff\xff", b"Exif\0\0"])
 def test_damaged_exif_data_do_not_matter(tmp_path, name, notes):
     picture().save(tmp_path / name, exif=notes)
