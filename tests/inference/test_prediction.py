@@ -54,7 +54,8 @@ def test_coco_annotations_hold_one_segment_per_class(prediction: Prediction) -> 
 @pytest.mark.parametrize("kind", ["overlay", "colour", "index"])
 def test_pictures_are_written_with_their_folders(prediction: Prediction, tmp_path: Path, kind) -> None:
     prediction.save(tmp_path / "a" / "b.png", kind)
-    assert Image.open(tmp_path / "a" / "b.png").size[0] >= 5
+    with Image.open(tmp_path / "a" / "b.png") as picture:
+        assert picture.size[0] >= 5
 
 
 def test_index_pictures_hold_the_mask(prediction: Prediction, tmp_path: Path) -> None:

@@ -105,12 +105,12 @@ class OnnxGraph(nn.Module):
 
     def __init__(self, graph: nn.Module) -> None:
         super().__init__()
-        self.graph = graph
+        self.wrapped = graph  # not "graph": the exported module has an attribute of that name
 
     def forward(self, images: Tensor) -> Any:
         """Run the graph."""
         with _SortedTopk():
-            return self.graph(images)
+            return self.wrapped(images)
 
 
 class _SortedTopk(TorchFunctionMode):

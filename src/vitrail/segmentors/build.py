@@ -83,6 +83,9 @@ def create_model(
     else:
         if backbone is None and output_stride is None:
             output_stride = method.output_stride
+        clash = {"pretrained", "output_stride", "in_channels"} & (backbone_options or {}).keys()
+        if clash:
+            raise ModelError(f"{', '.join(sorted(clash))} belongs beside backbone_options, not in it")
         backbone = create_backbone(
             backbone or method.backbone,
             pretrained=pretrained,
