@@ -97,7 +97,7 @@ def test_its_model_is_evaluated_and_predicts_with_its_frame_source(trained: Path
     np.save(tmp_path / "stack.npy", np.random.default_rng(0).integers(0, 255, (3, 40, 48, 3), dtype=np.uint8))
     run("-m", "vitrail", "predict", model, "stack.npy", "-o", "out", "--kind", "index", path=site, cwd=tmp_path)
     pictures = sorted((tmp_path / "out").rglob("*.png"))
-    assert [Image.open(picture).size for picture in pictures] == [(48, 40)] * 3
+    assert [np.asarray(Image.open(picture)).shape for picture in pictures] == [(40, 48)] * 3
 
 
 CONVERT = """

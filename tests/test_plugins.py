@@ -16,7 +16,7 @@ import vitrail
 from vitrail import cli, plugins
 from vitrail.checkpoints.loading import load
 from vitrail.checkpoints.native import save_model
-from vitrail.errors import ModelError, PluginError
+from vitrail.errors import ModelError, PluginError, VitrailError
 from vitrail.losses import LOSSES
 from vitrail.recipes import load_recipe
 from vitrail.segmentors import ModelCard, create_model
@@ -64,8 +64,8 @@ def test_a_broken_plugin_is_named_and_the_advice_helps(tmp_path: Path, monkeypat
     with python_path(tmp_path):
         assert "dice" in LOSSES
         assert "half" not in LOSSES
-    monkeypatch.setenv("VITRAIL_PLUGINS", "no")
-    with python_path(tmp_path), pytest.raises(PluginError, match="VITRAIL_PLUGINS is 'no'; it can be 0"):
+    monkeypatch.setenv("VITRAIL_PLUGINS", "never")
+    with python_path(tmp_path), pytest.raises(VitrailError, match="VITRAIL_PLUGINS is 'never': set it to 1 or 0"):
         LOSSES["dice"]
 
 

@@ -16,13 +16,13 @@ The environment variable `VITRAIL_PLUGINS=0` switches installed plugins off.
 from __future__ import annotations
 
 import importlib
-import os
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
 from importlib.metadata import EntryPoint, PackageNotFoundError, entry_points, packages_distributions, version
 
 from vitrail.errors import PluginError
+from vitrail.files.environment import env_switch
 
 GROUP = "vitrail.plugins"
 SWITCH = "VITRAIL_PLUGINS"
@@ -40,13 +40,10 @@ def plugins_enabled() -> bool:
 
     Raises
     ------
-    PluginError
-        For a value other than 0 and 1.
+    VitrailError
+        For a value that is neither on nor off.
     """
-    value = os.environ.get(SWITCH, "1")
-    if value not in ("0", "1"):
-        raise PluginError(f"the environment variable {SWITCH} is {value!r}; it can be 0 (no plugins) or 1")
-    return value == "1"
+    return env_switch(SWITCH, default=True)
 
 
 def installed_plugins() -> tuple[EntryPoint, ...]:

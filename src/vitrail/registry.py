@@ -7,12 +7,13 @@ import inspect
 import pkgutil
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
-from typing import Any, Generic, TypeVar, get_type_hints
+from typing import Any, Generic, TypeVar, cast, get_type_hints
 
 from vitrail.errors import PluginError, VitrailError, nearest
 from vitrail.plugins import distribution_of, load_installed_plugins
 
 Entry = TypeVar("Entry")
+Registered = TypeVar("Registered")
 
 
 @dataclass(frozen=True)
@@ -88,6 +89,15 @@ class Registry(Mapping[str, Entry], Generic[Entry]):
             raise PluginError(self._clash(name, self._modules[name], module))
         self._entries[name] = entry
         self._modules[name] = module
+
+    def register(self, name: str) -> Callable[[Registered], Registered]:
+        """Return a decorator that registers a class or function, as it is, under `name`."""
+
+        def decorator(entry: Registered) -> Registered:
+            self.add(name, cast(Any, entry))
+            return entry
+
+        return decorator
 
     def _clash(self, name: str, *modules: str) -> str:
         first, second = (f"{module} ({distribution_of(top_level(module))})" for module in modules)
@@ -211,7 +221,7 @@ def check_arguments(
 ) -> None:
     """Raise `error` when `given` holds a name that `builder` does not take, or a value of another type than it says.
 
-    A list may stand for a tuple, as YAML knows no tuples.
+    A list may stand for a tuple, as YAML has no tuples.
 
     Parameters
     ----------

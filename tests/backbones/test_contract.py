@@ -13,7 +13,7 @@ from torch import nn
 from vitrail import Backbone, CheckpointError, ModelError, create_backbone, list_backbones
 from vitrail.backbones import BACKBONES, levels
 from vitrail.backbones.interleaved import InterleavedConv2d
-from vitrail.backbones.timm_bridge import timm_names
+from vitrail.backbones.timm_families import timm_names
 
 # The same code as their smaller sisters, only larger.
 LARGE = {"mit_b1", "mit_b2", "mit_b3", "mit_b4", "mit_b5", "bisenetv1_resnet50", "bisenetv1_resnet101", "resnet34c"}

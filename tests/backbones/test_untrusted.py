@@ -15,7 +15,7 @@ from safetensors.torch import save_file
 
 import vitrail
 from vitrail import CheckpointError, ModelCard, ModelError, VitrailError, create_backbone, create_model
-from vitrail.checkpoints import save_model
+from vitrail.checkpoints import loading, save_model
 
 
 class Runs:
@@ -68,13 +68,13 @@ def honest(tmp_path: Path) -> Path:
     return tmp_path / "honest.safetensors"
 
 
-def with_backbone_options(path: Path, options: dict[str, Any]) -> Path:
-    """Return a copy of a model file whose card gives the encoder these options."""
+def with_model_options(path: Path, **changes: Any) -> Path:
+    """Return a copy of a model file whose card's model section has these values."""
     with safe_open(path, "pt") as file:
         metadata = file.metadata()
         tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
     described = json.loads(metadata["vitrail"])
-    described["card"]["recipe"]["model"]["backbone_options"] = options
+    described["card"]["recipe"]["model"].update(changes)
     target = path.with_name("changed.safetensors")
     save_file(tensors, target, metadata={"vitrail": json.dumps(described), "format": "pt"})
     return target
@@ -84,7 +84,7 @@ def with_backbone_options(path: Path, options: dict[str, Any]) -> Path:
 def test_a_model_file_opens_no_other_file(honest: Path, trap: Path, option: str) -> None:
     assert vitrail.load(honest)
     with pytest.raises(VitrailError, match="takes no argument"):
-        vitrail.load(with_backbone_options(honest, {option: {"checkpoint_path": str(trap)}}))
+        vitrail.load(with_model_options(honest, backbone_options={option: {"checkpoint_path": str(trap)}}))
     assert not (trap.parent / "trace").exists()
 
 
@@ -92,4 +92,25 @@ def test_a_model_file_opens_no_other_file(honest: Path, trap: Path, option: str)
 def test_what_the_model_section_says_is_no_option_of_the_encoder(honest: Path, trap: Path, option: str) -> None:
     value = str(trap) if option == "pretrained" else 3
     with pytest.raises(VitrailError, match=f"{option} .*backbone_options"):
-        vitrail.load(with_backbone_options(honest, {option: value}))
+        vitrail.load(with_model_options(honest, backbone_options={option: value}))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"options": {"channels": 30_000}}, "have another shape"),
+        ({"options": {"channels": 10**9}}, r"model\.options\.channels is 1,000,000,000"),
+        ({"options": {"num_convs": 10**9}}, r"model\.options\.num_convs is 1,000,000,000"),
+        ({"backbone_options": {"out_indices": [1] * 5000}}, r"out_indices has 5,000 entries"),
+    ],
+)
+def test_no_memory_is_taken_for_a_model_that_the_file_does_not_hold(
+    honest: Path, monkeypatch: pytest.MonkeyPatch, changes: dict[str, Any], message: str
+) -> None:
+    def not_reached(*args: Any, **options: Any) -> None:
+        raise AssertionError("the model was built")
+
+    path = with_model_options(honest, **changes)
+    monkeypatch.setattr(loading, "build_model", not_reached)
+    with pytest.raises(CheckpointError, match=message):
+        vitrail.load(path)

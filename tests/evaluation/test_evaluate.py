@@ -92,7 +92,8 @@ def test_the_report_shows_the_worst_images(root, tmp_path):
     assert not page.open
     assert len(set(page.references)) == 8
     for reference in page.references:
-        assert Image.open(report / reference).size in ((40, 32), (47, 33))
+        with Image.open(report / reference) as picture:
+            assert picture.size in ((40, 32), (47, 33))
     assert html.index(f"<h3>{expected[0]}</h3>") < html.index(f"<h3>{expected[1]}</h3>")
     assert "http" not in html and "<script" not in html
 

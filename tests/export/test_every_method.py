@@ -15,9 +15,14 @@ needs_onnx = pytest.mark.skipif(importlib.util.find_spec("onnxruntime") is None,
 CARD = ModelCard(tuple(f"class {index}" for index in range(CLASSES)), ((0, 0, 0),) * CLASSES)
 
 
+# One method for each kind of prediction: resized logits, scores, logits refined at points. The others take minutes.
+KINDS = ("pspnet", "maskformer", "pointrend")
+METHODS = [pytest.param(name, marks=() if name in KINDS else pytest.mark.nightly) for name in list_segmentors()]
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("format", ["pt2", pytest.param("onnx", marks=needs_onnx)])
-@pytest.mark.parametrize("name", list_segmentors())
+@pytest.mark.parametrize("name", METHODS)
 def test_every_method_is_exported_for_any_size(name: str, format: str, tmp_path: Path) -> None:
     torch.manual_seed(0)
     model = small(name).eval()

@@ -131,7 +131,7 @@ def die_after(calls: int, function: Callable[..., Any]) -> Callable[..., Any]:
 
 def main(jobs: list[dict[str, Any]]) -> None:
     """Train one run after the other; in a job with `die_at_step`, process `rank` kills itself in that iteration."""
-    from vitrail.training.loop import train
+    from vitrail.training import train
     from vitrail.training.meter import Meter
 
     torch.set_num_threads(1)

@@ -99,7 +99,7 @@ OPTIONS: dict[str, dict[str, str]] = {
         "norm": "norm_cfg",
         "num_points": "head.train.num_points",
         "oversample": "head.train.oversample_ratio",
-        "important": "head.train.importance_sample_ratio",
+        "importance_ratio": "head.train.importance_sample_ratio",
         "steps": "head.test.subdivision_steps",
         "points_per_step": "head.test.subdivision_num_points",
         "coarse_weight": "losses.loss_aux.scale_factor",

@@ -99,9 +99,4 @@ def register_backbone(name: str) -> Callable[[BackboneBuilder], BackboneBuilder]
 
     A builder takes `output_stride` if the encoder can be dilated, and `pretrained` if it has published weights.
     """
-
-    def decorator(builder: BackboneBuilder) -> BackboneBuilder:
-        BACKBONES.add(name, builder)
-        return builder
-
-    return decorator
+    return BACKBONES.register(name)

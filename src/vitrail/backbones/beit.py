@@ -23,7 +23,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from vitrail.backbones.backbone import Backbone, register_backbone
-from vitrail.backbones.timm_bridge import build_model, chosen_levels, register_family
+from vitrail.backbones.timm_bridge import register_family
+from vitrail.backbones.timm_model import build_model, chosen_levels
 from vitrail.backbones.vit import PlainTransformer, interpolate_positions, make_neck
 from vitrail.errors import ModelError
 from vitrail.layers.attention import biased_attention

@@ -19,7 +19,8 @@ from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
 from vitrail.backbones.backbone import Backbone
-from vitrail.backbones.timm_bridge import TimmBackbone, build_model, register_family
+from vitrail.backbones.timm_bridge import TimmBackbone, register_family
+from vitrail.backbones.timm_model import build_model
 from vitrail.layers import resize
 
 

@@ -1,6 +1,6 @@
 """Channels and strides of every encoder's feature maps, without building it.
 
-timm says how many channels a map has only once an encoder is built, so the answers are kept in `levels.json`, which
+timm gives the channels of a map only for an encoder that is built, so the values are kept in `levels.json`, which
 `python -m tools.measure_encoders` writes. A name that is not there, of a newer timm or registered elsewhere, is
 built on PyTorch's "meta" device, which computes shapes and allocates nothing.
 """
@@ -17,7 +17,7 @@ import torch
 
 from vitrail.backbones.backbone import BACKBONES
 from vitrail.backbones.create import create_backbone
-from vitrail.backbones.timm_bridge import timm_names
+from vitrail.backbones.timm_families import timm_names
 
 FILE = Path(__file__).with_name("levels.json")
 _PACKAGE = __name__.partition(".")[0]

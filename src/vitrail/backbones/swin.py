@@ -20,7 +20,8 @@ import torch
 from torch import Tensor
 
 from vitrail.backbones.backbone import Backbone
-from vitrail.backbones.timm_bridge import TimmBackbone, build_model, chosen_levels, register_family
+from vitrail.backbones.timm_bridge import TimmBackbone, register_family
+from vitrail.backbones.timm_model import build_model, chosen_levels
 from vitrail.backbones.windows import from_windows, pad_to_multiple, to_windows
 from vitrail.layers.attention import biased_attention
 from vitrail.layers.layout import in_layout_of

@@ -8,7 +8,6 @@ R. Wightman, "PyTorch Image Models", https://github.com/huggingface/pytorch-imag
 from __future__ import annotations
 
 import functools
-import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,82 +15,19 @@ from typing import Any
 import timm
 import torch
 from timm.layers import LayerNorm2d
-from timm.models import group_parameters, model_entrypoint
+from timm.models import group_parameters
 from torch import Tensor, nn
 
 from vitrail.backbones.backbone import Backbone
 from vitrail.backbones.dilation import dilate_as_published
-from vitrail.backbones.weights import read_state_dict
+from vitrail.backbones.timm_families import family_of, is_padded, norm_eps, takes_any_size
+from vitrail.backbones.timm_model import build_model, chosen_levels, feature_levels
 from vitrail.backbones.windows import pad_to_multiple
 from vitrail.errors import ModelError, nearest
 from vitrail.registry import check_arguments, keyword_arguments
 
-FINEST_STRIDE = 4
-COARSEST_STRIDE = 32
-PYRAMID_LEVELS = 4
-
-# Families (modules of timm) whose windows or patches must divide the image: images are padded to a multiple.
-_PADDED = frozenset(
-    {
-        "csatv2",
-        "deepseek_vit",
-        "dla",
-        "gemma4_vit",
-        "hieradet_sam2",
-        "qwen3_vit",
-        "swin_transformer_v2",
-        "tresnet",
-        "vision_transformer_hybrid",
-        "vision_transformer_sam",
-        "vitamin",
-    }
-)
-
-# Families that work at one image size only, or whose maps are smaller than their strides: not for segmentation.
-_ONE_SIZE = frozenset(
-    {
-        "byoanet",
-        "cait",
-        "coat",
-        "convit",
-        "crossvit",
-        "efficientformer",
-        "efficientformer_v2",
-        "gcvit",
-        "hiera",
-        "inception_resnet_v2",
-        "inception_v3",
-        "inception_v4",
-        "levit",
-        "maxxvit",
-        "mlp_mixer",
-        "naflexvit",
-        "nest",
-        "pit",
-        "tnt",
-        "vision_transformer_relpos",
-        "visformer",
-        "volo",
-    }
-)
-
-# Arguments with which encoders of a fixed input size accept any size; the first set that an encoder takes is used.
-_ANY_SIZE: tuple[dict[str, bool], ...] = (
-    {"dynamic_img_size": True, "dynamic_img_pad": True},
-    {"dynamic_img_size": True},
-    {"strict_img_size": False},
-    {},
-)
-
-
 # Registered builders `(name, *, …) -> Backbone` of whole families, by the module of timm that defines them.
 FAMILIES: dict[str, Callable[..., Backbone]] = {}
-
-# Families whose published segmentation models apply a layer norm to every map, with its epsilon.
-_NORMED: dict[str, float] = {"convnext": 1e-6}
-
-# Single encoders of other families that need image sides to be multiples of an unusual number.
-_ONE_SIZE_NAMES = frozenset({"bat_resnext26ts"})
 
 
 def register_family(module: str) -> Callable[[Callable[..., Backbone]], Callable[..., Backbone]]:
@@ -124,7 +60,7 @@ class TimmBackbone(Backbone):
     def __init__(self, model: Any, indices: Sequence[int], *, norm_eps: float | None = None, multiple: int = 1) -> None:
         super().__init__()
         self.multiple = multiple
-        levels = _levels(model)
+        levels = feature_levels(model)
         self.channels = tuple(levels[i][0] for i in indices)
         self.strides = tuple(levels[i][1] for i in indices)
         self.indices = tuple(indices)
@@ -232,12 +168,12 @@ def find_builder(name: str, *, known: Sequence[str] = ()) -> Callable[..., Backb
     if not timm.is_model(name):
         names = [*known, *timm.list_models()]
         raise ModelError(f"unknown backbone {name!r}.{nearest(name, names)} `list_backbones()` names them all.")
-    if not _takes_any_size(name):
+    if not takes_any_size(name):
         raise ModelError(
             f"backbone {name!r} works at one image size only and cannot be used for segmentation; "
             "`list_backbones()` names those that take any size"
         )
-    return FAMILIES.get(_family(name), timm_backbone)
+    return FAMILIES.get(family_of(name), timm_backbone)
 
 
 def _check_loaded(name: str, path: str | Path, backbone: Backbone, fresh: Backbone) -> None:
@@ -249,11 +185,6 @@ def _check_loaded(name: str, path: str | Path, backbone: Backbone, fresh: Backbo
     for key, value in backbone.state_dict().items():
         if key.startswith("encoder.") and value.dim() > 1 and value.any() and torch.equal(value, untouched[key]):
             raise ModelError(f"{path} does not hold the weights of {name!r}: {key.removeprefix('encoder.')} is missing")
-
-
-def timm_names() -> list[str]:
-    """Return the names of timm's encoders that take any size. Builds nothing."""
-    return [name for name in timm.list_models() if _takes_any_size(name)]
 
 
 def timm_backbone(
@@ -317,83 +248,15 @@ def timm_backbone(
     )
     if output_stride is not None and not timm_dilation:
         dilate_as_published(name, model, output_stride)
-    last = _levels(model)[-1][1]
+    last = feature_levels(model)[-1][1]
     if output_stride not in (None, last):
         raise _undilatable(name, last, output_stride)
     return TimmBackbone(
         model,
         chosen_levels(name, model, out_indices),
-        norm_eps=_norm_eps(name, norm_outputs),
-        multiple=last if _family(name) in _PADDED else 1,
+        norm_eps=norm_eps(name, norm_outputs),
+        multiple=last if is_padded(name) else 1,
     )
-
-
-def build_model(
-    name: str, *, pretrained: bool | str | Path = False, output_stride: int | None = None, **arguments: Any
-) -> Any:
-    """Build a model of timm without its classifier, ready for images of any size where it can be.
-
-    Parameters
-    ----------
-    name : str
-        timm's name.
-    pretrained : bool or path
-        True downloads the published weights, a path reads a local file.
-    output_stride : int, optional
-        Passed on to encoders that take it.
-    **arguments
-        Of timm's constructor; None leaves one out.
-
-    Raises
-    ------
-    ModelError
-        When the model does not take an argument, has no weights, or they cannot be read or downloaded.
-    """
-    overlay = None if isinstance(pretrained, bool) else {"state_dict": read_state_dict(pretrained)}
-    given = {key: value for key, value in arguments.items() if value is not None}
-
-    def build(**more: Any) -> nn.Module:
-        return timm.create_model(
-            name,
-            pretrained=bool(pretrained),
-            pretrained_cfg_overlay=overlay,
-            num_classes=0,
-            **(more | given),
-        )
-
-    try:
-        return _build_dilated(name, build, output_stride)
-    except RuntimeError as error:
-        if not pretrained:
-            raise
-        raise ModelError(_weights_message(name, pretrained, error)) from error
-    except (OSError, ValueError) as error:
-        if pretrained is not True:
-            raise
-        raise ModelError(_weights_message(name, pretrained, error)) from error
-
-
-def _build_dilated(name: str, build: Callable[..., nn.Module], output_stride: int | None) -> nn.Module:
-    if output_stride is None or output_stride == 32:
-        return _build_any_size(name, build)
-    try:
-        return build(output_stride=output_stride)
-    except AssertionError:  # raised by timm for a stride that the model does not support
-        return _build_any_size(name, build)
-    except TypeError as error:
-        if _unexpected(error) != "output_stride":
-            raise _refused(name, error) from error
-        return _build_any_size(name, build)
-
-
-def _build_any_size(name: str, build: Callable[..., nn.Module]) -> nn.Module:
-    for arguments in _ANY_SIZE if _has_fixed_size(name) else _ANY_SIZE[-1:]:
-        try:
-            return build(**arguments)
-        except TypeError as error:  # noqa: PERF203 - four tries at most
-            if _unexpected(error) not in arguments:
-                raise _refused(name, error) from error
-    raise ModelError(f"timm cannot build {name!r}")
 
 
 def _undilatable(name: str, last: int, output_stride: int | None) -> ModelError:
@@ -401,73 +264,3 @@ def _undilatable(name: str, last: int, output_stride: int | None) -> ModelError:
         f"backbone {name!r} ends at stride {last} and cannot be brought to output_stride={output_stride}; "
         "leave output_stride out or choose a convolutional encoder"
     )
-
-
-def _unexpected(error: TypeError) -> str | None:
-    found = re.search(r"unexpected keyword argument '(\w+)'", str(error))
-    return found[1] if found else None
-
-
-def _refused(name: str, error: TypeError) -> Exception:
-    argument = _unexpected(error)
-    return error if argument is None else ModelError(f"backbone {name!r} takes no argument {argument!r}")
-
-
-def _has_fixed_size(name: str) -> bool:
-    cfg = timm.get_pretrained_cfg(name, allow_unregistered=True)
-    return cfg is None or bool(cfg.fixed_input_size)
-
-
-def _family(name: str) -> str:
-    return model_entrypoint(name.partition(".")[0]).__module__.rpartition(".")[2]
-
-
-def _takes_any_size(name: str) -> bool:
-    return _family(name) not in _ONE_SIZE and name.partition(".")[0] not in _ONE_SIZE_NAMES
-
-
-def _norm_eps(name: str, norm_outputs: bool | None) -> float | None:
-    published = _NORMED.get(_family(name))
-    wanted = published is not None if norm_outputs is None else norm_outputs
-    return (published or 1e-5) if wanted else None
-
-
-def _levels(model: nn.Module) -> list[tuple[int, int]]:
-    """Return (channels, stride) of every feature level of a timm model."""
-    info: Any = model.feature_info
-    return [(int(level["num_chs"]), int(level["reduction"])) for level in info]
-
-
-def chosen_levels(name: str, model: nn.Module, out_indices: Sequence[int] | None) -> list[int]:
-    """Return the feature levels to take: `out_indices`, or four evenly spaced blocks or every level from stride 4 on.
-
-    Raises
-    ------
-    ModelError
-        For a level that the encoder does not have.
-    """
-    strides = [stride for _, stride in _levels(model)]
-    if out_indices is not None:
-        for index in out_indices:
-            if not 0 <= index < len(strides):
-                raise ModelError(
-                    f"backbone {name!r} has feature levels 0 to {len(strides) - 1}; out_indices has {index}"
-                )
-        return list(out_indices)
-    if len(set(strides)) == 1 and len(strides) > PYRAMID_LEVELS:
-        return [(i + 1) * len(strides) // PYRAMID_LEVELS - 1 for i in range(PYRAMID_LEVELS)]
-    levels = [i for i, stride in enumerate(strides) if stride >= FINEST_STRIDE]
-    return [i for i in levels if strides[i] <= COARSEST_STRIDE] if len(levels) > PYRAMID_LEVELS else levels
-
-
-def _weights_message(name: str, pretrained: bool | str | Path, error: Exception) -> str:
-    if pretrained is True:
-        return (
-            f"the pretrained weights of {name!r} cannot be downloaded ({_first_line(error)}). Connect to the internet "
-            "once (they are cached), or give the path of a downloaded file as pretrained=PATH, or pretrained=False"
-        )
-    return f"{pretrained} does not hold the weights of {name!r}: {_first_line(error)}"
-
-
-def _first_line(error: Exception) -> str:
-    return " ".join(str(error).split())[:300] or type(error).__name__

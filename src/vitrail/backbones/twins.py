@@ -21,7 +21,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from vitrail.backbones.backbone import Backbone
-from vitrail.backbones.timm_bridge import TimmBackbone, build_model, register_family
+from vitrail.backbones.timm_bridge import TimmBackbone, register_family
+from vitrail.backbones.timm_model import build_model
 from vitrail.backbones.windows import from_windows, pad_to_multiple, to_windows
 from vitrail.layers.layout import in_layout_of
 

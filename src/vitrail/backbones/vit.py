@@ -22,7 +22,8 @@ from torch.nn import functional as F
 
 from vitrail.backbones.backbone import Backbone
 from vitrail.backbones.pyramid import MultiLevelNeck, PatchPyramid
-from vitrail.backbones.timm_bridge import TimmBackbone, build_model, chosen_levels, register_family
+from vitrail.backbones.timm_bridge import TimmBackbone, register_family
+from vitrail.backbones.timm_model import build_model, chosen_levels
 from vitrail.errors import ModelError
 
 _NORM_EPS = 1e-6

@@ -19,7 +19,7 @@ from vitrail.errors import CheckpointError
 from vitrail.files.atomic import atomic_path
 from vitrail.segmentors import ModelCard, Segmentor
 
-FORMAT = 1
+MODEL_FORMAT = 1
 METADATA_KEY = "vitrail"
 
 
@@ -45,7 +45,7 @@ def save_model(model: Segmentor, path: str | Path) -> None:
         )
     tensors, aliases = _without_sharing(model_state(model))
     card = replace(model.card, imports=required_imports(model.card.recipe))
-    description = {"format": FORMAT, "card": card.to_dict(), "aliases": aliases}
+    description = {"format": MODEL_FORMAT, "card": card.to_dict(), "aliases": aliases}
     try:
         with atomic_path(path) as temporary:
             save_file(tensors, temporary, metadata={METADATA_KEY: json.dumps(description), "format": "pt"})
@@ -101,7 +101,7 @@ def read_card(described: Mapping[str, Any], source: str) -> ModelCard:
         When a newer vitrail wrote it or a part is missing.
     """
     try:
-        if described.get("format", 0) > FORMAT:
+        if described.get("format", 0) > MODEL_FORMAT:
             raise CheckpointError(
                 f"{source} was written by a newer vitrail (format {described['format']}): upgrade vitrail"
             )

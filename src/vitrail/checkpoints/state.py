@@ -25,12 +25,23 @@ def model_state(model: Segmentor) -> dict[str, Tensor]:
 
 
 def load_state(model: Segmentor, state: Mapping[str, Tensor], source: str) -> None:
-    """Fill every tensor of `model` from `state`, using every tensor of `state`.
+    """Fill every tensor of `model` from `state`, using every tensor of `state`; see `check_state`.
+
+    The model is filled in place, and untouched when an error is raised.
+    """
+    check_state(model, state, source)
+    own = model.state_dict()
+    kept = {name: own[name] for name in own.keys() - model_state(model).keys()}
+    model.load_state_dict({**kept, **state}, strict=True)
+
+
+def check_state(model: Segmentor, state: Mapping[str, Tensor], source: str) -> None:
+    """Check that the tensors of `state` are those of `model`, by name and shape.
 
     Parameters
     ----------
     model : Segmentor
-        The model to fill, in place; untouched when an error is raised.
+        The model, on any device, the meta device included.
     state : mapping from str to Tensor
         Weights under the model's own names.
     source : str
@@ -41,12 +52,9 @@ def load_state(model: Segmentor, state: Mapping[str, Tensor], source: str) -> No
     CheckpointError
         When tensors are missing, left over, or have another shape; the message names the first few and counts the rest.
     """
-    wanted = model_state(model)
-    problems = _differences(wanted, state, model.num_classes)
+    problems = _differences(model_state(model), state, model.num_classes)
     if problems:
         raise CheckpointError(f"{source} does not fit the model: " + "; ".join(problems))
-    own = model.state_dict()
-    model.load_state_dict({**{name: own[name] for name in own.keys() - wanted.keys()}, **state}, strict=True)
 
 
 def _differences(wanted: Mapping[str, Tensor], state: Mapping[str, Tensor], num_classes: int) -> list[str]:

@@ -6,7 +6,7 @@ from vitrail.datasets.benchmark import Benchmark, Split
 from vitrail.datasets.dataset import register_benchmark
 from vitrail.labels import IGNORE
 
-# label id: name and colour, as in the cityscapesScripts package; all other ids are not judged
+# label id: name and colour, as in the cityscapesScripts package; all other ids are ignored
 _JUDGED = {
     7: ("road", (128, 64, 128)),
     8: ("sidewalk", (244, 35, 232)),

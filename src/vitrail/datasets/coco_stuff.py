@@ -214,7 +214,7 @@ COCO_STUFF_10K = register_benchmark(
         title="COCO-Stuff 10k, 182 classes",
         classes=_CLASSES,
         palette=_PALETTE,
-        # 9,000 images to train on and 1,000 to judge by, which the release calls test
+        # 9,000 images for training and 1,000 for evaluation, which the release calls test
         splits={"train": _split_10k("train"), "val": _split_10k("test"), "trainval": ("train", "val")},
         labels={0: IGNORE, **{index + 1: index for index in range(len(_CLASSES))}},
         citation=_CITATION,

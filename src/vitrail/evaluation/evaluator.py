@@ -237,13 +237,13 @@ def _check_classes(model: Segmentor, benchmark: Benchmark) -> None:
     if model.num_classes != len(classes):
         named = f" ({', '.join(model.card.classes[:5])}, …)" if model.card else ""
         raise DatasetError(
-            f"the model knows {model.num_classes} classes{named}, dataset {benchmark.name!r} has {len(classes)} "
+            f"the model has {model.num_classes} classes{named}, dataset {benchmark.name!r} has {len(classes)} "
             f"({', '.join(classes[:5])}, …): evaluate it on the dataset it was trained for"
         )
     if model.card and model.card.classes != classes and sorted(model.card.classes) == sorted(classes):
         index = next(i for i, name in enumerate(classes) if model.card.classes[i] != name)
         raise DatasetError(
-            f"the model knows the classes of dataset {benchmark.name!r} in another order: class {index} is "
+            f"the model has the classes of dataset {benchmark.name!r} in another order: class {index} is "
             f"{model.card.classes[index]!r} to the model and {classes[index]!r} in the dataset"
         )
 

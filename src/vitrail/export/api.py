@@ -22,7 +22,7 @@ from vitrail.registry import check_arguments
 from vitrail.segmentors import Segmentor
 from vitrail.transforms import Normalize
 
-FORMAT = 1  # of the metadata
+METADATA_FORMAT = 1  # of the metadata
 _EXAMPLE = (128, 160)  # size that a program for any size is traced with
 _OTHER_SIZES = ((161, 129), (96, 224), (512, 640))  # far from the example, where limits may take effect
 
@@ -189,7 +189,7 @@ def _check_shapes(size: tuple[int, int] | None) -> Sequence[Shape]:
 def _description(graph: ExportGraph, size: tuple[int, int] | None) -> dict[str, Any]:
     assert graph.model.card is not None  # `_graph` raises
     return {
-        "format": FORMAT,
+        "format": METADATA_FORMAT,
         "vitrail": vitrail.__version__,
         "card": graph.model.card.to_dict(),
         "output": graph.output,

@@ -69,12 +69,7 @@ ExporterType = TypeVar("ExporterType", bound=type[Exporter])
 
 def register_exporter(name: str) -> Callable[[ExporterType], ExporterType]:
     """Register an `Exporter` class under `name`, the value of `format` and `--format`."""
-
-    def decorator(exporter: ExporterType) -> ExporterType:
-        EXPORTERS.add(name, exporter)
-        return exporter
-
-    return decorator
+    return EXPORTERS.register(name)
 
 
 def find_format(path: Path, format: str | None) -> str:

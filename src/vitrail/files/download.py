@@ -300,7 +300,7 @@ class _Pace:
 
 
 def _total(response: HTTPResponse, start: int) -> int | None:
-    """Return the size of the whole file, if the server tells; a server may answer with less than was asked for."""
+    """Return the size of the whole file, if the server states it; a server may answer with less than was asked for."""
     whole = response.headers.get("Content-Range", "").rpartition("/")[2]
     if start and whole.isdecimal():
         return int(whole)

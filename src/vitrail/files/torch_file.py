@@ -93,7 +93,7 @@ def _check_entries(archive: zipfile.ZipFile, path: Path) -> None:
         )
     if any(info.flag_bits & 1 for info in entries):
         raise CheckpointError(f"{path} is an encrypted archive")
-    # Python expands the other methods whole, whatever size the archive tells.
+    # Python expands the other methods whole, whatever size the archive states.
     if any(info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED) for info in entries):
         raise CheckpointError(f"{path} is compressed by a method that torch.save never uses")
     if len({info.filename for info in entries}) < len(entries):
@@ -101,7 +101,7 @@ def _check_entries(archive: zipfile.ZipFile, path: Path) -> None:
 
 
 def _read_entry(archive: zipfile.ZipFile, name: str) -> bytes:
-    """Return a file of the archive, expanded to the size that the archive tells and no further."""
+    """Return a file of the archive, expanded to the size that the archive states and no further."""
     info = archive.getinfo(name)
     with archive.open(info) as file:
         data = file.read(info.file_size)  # without a number, it would expand two gigabytes before it looks at the size

@@ -17,12 +17,7 @@ Loss = TypeVar("Loss", bound=Callable[..., nn.Module])
 
 def register_loss(name: str) -> Callable[[Loss], Loss]:
     """Register a module `(logits [B, K, H, W], targets [B, H, W]) -> scalar` under `name`."""
-
-    def decorator(loss: Loss) -> Loss:
-        LOSSES.add(name, loss)
-        return loss
-
-    return decorator
+    return LOSSES.register(name)
 
 
 class WeightedSum(nn.Module):

@@ -25,12 +25,7 @@ def register_optimizer(name: str) -> Callable[[Builder], Builder]:
     `groups` are parameter groups with "params", "lr" and "weight_decay"; `lr` and `weight_decay` are the defaults of
     the recipe. The builder's keyword-only parameters are what `optimizer.options` of a recipe can set.
     """
-
-    def decorator(builder: Builder) -> Builder:
-        OPTIMIZERS.add(name, builder)
-        return builder
-
-    return decorator
+    return OPTIMIZERS.register(name)
 
 
 def list_optimizers() -> list[str]:

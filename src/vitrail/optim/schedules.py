@@ -26,12 +26,7 @@ def register_schedule(name: str) -> Callable[[Builder], Builder]:
     learning rate. `config` is the recipe's `ScheduleConfig`, `floor` its `min_lr` as such a factor, and the builder's
     keyword-only parameters are what `schedule.options` of a recipe can set.
     """
-
-    def decorator(builder: Builder) -> Builder:
-        SCHEDULES.add(name, builder)
-        return builder
-
-    return decorator
+    return SCHEDULES.register(name)
 
 
 def list_schedules() -> list[str]:

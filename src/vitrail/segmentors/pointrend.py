@@ -79,9 +79,9 @@ class PointRendHead(Head):
         SSSegmentation, False in the paper and MMSegmentation.
     num_points : int
         Points of an image that the MLP is trained at in one step.
-    oversample, important : float
-        Of these points, a share `important` are the most uncertain of `oversample` times as many random ones; the
-        others are random.
+    oversample, importance_ratio : float
+        Of these points, a share `importance_ratio` are the most uncertain of `oversample` times as many random ones;
+        the others are random.
     steps : int
         How many times a prediction is doubled in size and refined.
     points_per_step : int
@@ -105,7 +105,7 @@ class PointRendHead(Head):
         norm: bool = True,
         num_points: int = 2048,
         oversample: float = 3.0,
-        important: float = 0.75,
+        importance_ratio: float = 0.75,
         steps: int = 2,
         points_per_step: int = 8196,
         coarse_weight: float = 0.4,
@@ -122,7 +122,7 @@ class PointRendHead(Head):
         )
         self.num_points = num_points
         self.oversample = oversample
-        self.important = important
+        self.importance_ratio = importance_ratio
         self.steps = steps
         self.points_per_step = points_per_step
         self.coarse_weight = coarse_weight
@@ -144,7 +144,7 @@ class PointRendHead(Head):
         fine, coarse = self._decode(features)
         with torch.no_grad():
             points = uncertain_points(
-                coarse, self.num_points, oversample=self.oversample, importance_ratio=self.important
+                coarse, self.num_points, oversample=self.oversample, importance_ratio=self.importance_ratio
             )
         logits = self._at_points(fine, coarse, points)  # [B, K, N]
         labels = sample_points(

@@ -25,7 +25,7 @@ from vitrail.training.flatten import flatten
 from vitrail.training.loggers import Logger
 from vitrail.training.state import RunState
 
-FORMAT = 1
+STATE_FORMAT = 1
 LAST, BEST, STATE = "last.safetensors", "best.safetensors", "last.state.pt"
 
 # What may differ when a run is resumed: nothing here changes what a step does to the weights, except that the length of
@@ -140,7 +140,7 @@ class Checkpoints:
         """
         self._check_finite(state.iteration)
         content = {
-            "format": FORMAT,
+            "format": STATE_FORMAT,
             "recipe": self._recipe.model_dump(mode="json"),
             "images": self._images,
             "iteration": state.iteration,
@@ -266,7 +266,7 @@ def _read_state(path: Path) -> dict[str, Any]:
     state = read_pickle(path)
     if not {"format", "recipe", "images", "iteration", "random", "loggers"} <= state.keys() or not _is_plain(state):
         raise CheckpointError(f"{path} is no training state of vitrail")
-    if state["format"] > FORMAT:
+    if state["format"] > STATE_FORMAT:
         raise CheckpointError(f"{path} was written by a newer vitrail: upgrade vitrail")
     return state
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Generator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -31,7 +31,8 @@ from vitrail.training.loggers import Logger, RunInfo, create_loggers
 from vitrail.training.meter import Meter, peak_memory
 from vitrail.training.pictures import sample_pictures
 from vitrail.training.plan import Plan, make_plan, progress_at
-from vitrail.training.records import EVALUATED, Record, evaluation_record, start_record, train_record
+from vitrail.training.records import EVALUATED, evaluation_record, start_record, train_record
+from vitrail.training.result import TrainingResult
 from vitrail.training.setup import (
     build_training_model,
     check_model,
@@ -44,32 +45,6 @@ from vitrail.training.setup import (
 )
 from vitrail.training.state import RunState
 from vitrail.transforms import Normalize
-
-
-@dataclass(frozen=True, eq=False)
-class TrainingResult:
-    """The result of a training run.
-
-    Attributes
-    ----------
-    model : Segmentor
-        The model at the end (the average of the weights where `train.ema` is set), in evaluation mode, with its card.
-    output_dir : Path
-        Holds the files below, `last.state.pt` and the files of the loggers (`train.log`, `log.jsonl`).
-    best, last : Path
-        The model with the best mIoU, and the one of the end.
-    history : list of dict
-        The records of the run, as in `log.jsonl`.
-    evaluation : Evaluation
-        Of `model` on the evaluation split.
-    """
-
-    model: Segmentor
-    output_dir: Path
-    best: Path
-    last: Path
-    history: list[Record]
-    evaluation: Evaluation
 
 
 class TrainingRun:
@@ -422,62 +397,3 @@ class TrainingRun:
             pictures = sample_pictures(self.eval_model, self.eval_dataset, self.recipe.evaluation, self.device)
             for logger in wanting:
                 logger.pictures(self.state.iteration, pictures)
-
-
-def train(
-    recipe: Recipe | str | Path,
-    *,
-    output_dir: str | Path,
-    overrides: Sequence[str] = (),
-    data_root: str | Path | None = None,
-    resume: bool = False,
-    device: str | torch.device | None = None,
-) -> TrainingResult:
-    """Train a model.
-
-    Under `torchrun` every process calls this alike. The batch of the recipe is that of one optimizer step, over all
-    processes and all parts (`train.accumulate`) together: each part's loss counts by its share of the batch's labelled
-    pixels, so that for losses which average over those pixels the gradient is that of the whole batch, however it is
-    split. (Batch norms see the parts one by one. Losses that average over something else, such as dice and Lovász,
-    are averaged over the parts.)
-
-    A run that was interrupted, in whatever way, is resumed with `resume=True` from its last checkpoint, with the same
-    result: on the CPU with the same number of processes the weights are the same bit for bit. Torch's global random
-    state is left as it was. To change a step of the loop, or to train a ready model or ready datasets, use
-    `TrainingRun`.
-
-    Parameters
-    ----------
-    recipe : Recipe, str or Path
-        A recipe, the name of a published one, or a YAML file.
-    output_dir : str or Path
-        Folder for models, state and logs; under `torchrun` one that every process sees.
-    overrides : sequence of str
-        Such as "train.batch_size=8".
-    data_root : str or Path, optional
-        The dataset's folder; takes precedence over `data.root`.
-    resume : bool
-        Resume the run in `output_dir`.
-    device : str or torch.device, optional
-        None takes the best there is.
-
-    Returns
-    -------
-    TrainingResult
-
-    Raises
-    ------
-    VitrailError
-        For mistakes in the recipe, the data or the arguments.
-    TrainingError
-        When the loss is no longer finite or the disk is full; the last good checkpoint is then still there.
-
-    Examples
-    --------
-    >>> result = vitrail.train("fastscnn_camvid", output_dir="runs/first", data_root="data/camvid")
-    >>> result.evaluation.miou
-    """
-    run = TrainingRun(
-        recipe, output_dir=output_dir, overrides=overrides, data_root=data_root, resume=resume, device=device
-    )
-    return run.run()

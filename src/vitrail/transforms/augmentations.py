@@ -26,12 +26,7 @@ def register_augmentation(name: str) -> Callable[[Builder], Builder]:
     sample. The keyword-only parameters are what `options` of `data.augment.extra` can set; one called `fill` gets the
     dataset's mean colour, for what lies outside the image, unless the recipe sets it.
     """
-
-    def decorator(builder: Builder) -> Builder:
-        AUGMENTATIONS.add(name, builder)
-        return builder
-
-    return decorator
+    return AUGMENTATIONS.register(name)
 
 
 def list_augmentations() -> list[str]:

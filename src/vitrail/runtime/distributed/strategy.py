@@ -103,12 +103,7 @@ def register_strategy(name: str) -> Callable[[Builder], Builder]:
 
     The keyword-only parameters are what the `options` of `train.strategy` can set.
     """
-
-    def decorator(builder: Builder) -> Builder:
-        STRATEGIES.add(name, builder)
-        return builder
-
-    return decorator
+    return STRATEGIES.register(name)
 
 
 def list_strategies() -> list[str]:

@@ -96,12 +96,7 @@ def register_logger(name: str) -> Callable[[Builder], Builder]:
 
     The keyword-only parameters are what the `options` of `train.loggers` can set.
     """
-
-    def decorator(builder: Builder) -> Builder:
-        LOGGERS.add(name, builder)
-        return builder
-
-    return decorator
+    return LOGGERS.register(name)
 
 
 def list_loggers() -> list[str]:

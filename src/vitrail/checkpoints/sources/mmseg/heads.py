@@ -217,6 +217,23 @@ def on_last_map(keys: Mapping[str, str]) -> Translate:
     return translate
 
 
+def fcn_on_own_encoder(*, auxiliary_convs: int) -> Translate:
+    """Return the translation of an FCN head on the last map of an encoder that only this method has.
+
+    There is an auxiliary head of `auxiliary_convs` convolutions on every other map.
+    """
+
+    def translate(model: ModelSection) -> Translation:
+        head = model.decode_head()
+        head.read_last_map(model.encoder)
+        head.must_have_convolutions(1)
+        head.finish()
+        auxiliary = several_auxiliary(model, range(-len(model.encoder.order), -1), num_convs=auxiliary_convs)
+        return translation(head, model.encoder, {"channels": head.channels}, auxiliary)
+
+    return translate
+
+
 def one_auxiliary(model: ModelSection, *, dilation: int = 1) -> dict[str, Any]:
     """Return the description of the one auxiliary head that most methods have, an FCN of one convolution."""
     if not model.auxiliary_heads:

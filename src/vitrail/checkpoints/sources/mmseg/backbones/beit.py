@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import partial
 
 from vitrail.checkpoints.sources.encoder import Encoder
@@ -24,12 +25,17 @@ _PATCH = 16
 
 def translate(settings: Settings, kind: str) -> Encoder:
     """Return the encoder that a config's `backbone` section describes."""
+    return encoder_with_position_biases(settings, _SHAPES)
+
+
+def encoder_with_position_biases(settings: Settings, shapes: Mapping[tuple[int, int, int], str]) -> Encoder:
+    """Return the encoder of a `backbone` section; `shapes` are our names by width, depth and number of heads."""
     shape = plain_transformer_shape(settings)
     options = plain_transformer_options(settings, shape[1])
     settings.must_be("qv_bias", True)
     settings.must_be("final_norm", False)
     settings.pass_over("init_values")
-    name = known_shape(_SHAPES, shape, settings.where)
+    name = known_shape(shapes, shape, settings.where)
     return Encoder(name, None, options, settings.take("in_channels", 3), takes_neck=True)
 
 

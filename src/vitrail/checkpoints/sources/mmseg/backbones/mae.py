@@ -6,14 +6,9 @@ import torch
 
 from vitrail.checkpoints.sources.encoder import Encoder
 from vitrail.checkpoints.sources.layouts import OnlyTheirs, Split
-from vitrail.checkpoints.sources.mmseg.backbones.beit import position_index
+from vitrail.checkpoints.sources.mmseg.backbones.beit import encoder_with_position_biases, position_index
 from vitrail.checkpoints.sources.mmseg.backbones.vit import names
-from vitrail.checkpoints.sources.mmseg.encoders import (
-    BACKBONES,
-    known_shape,
-    plain_transformer_options,
-    plain_transformer_shape,
-)
+from vitrail.checkpoints.sources.mmseg.encoders import BACKBONES
 from vitrail.checkpoints.sources.records import BackboneRecord
 from vitrail.checkpoints.sources.renaming import Renaming
 from vitrail.checkpoints.sources.settings import Settings
@@ -24,13 +19,7 @@ _SHAPES = {(768, 12, 12): "mae_vit_base_patch16"}
 
 def translate(settings: Settings, kind: str) -> Encoder:
     """Return the encoder that a config's `backbone` section describes."""
-    shape = plain_transformer_shape(settings)
-    options = plain_transformer_options(settings, shape[1])
-    settings.must_be("qv_bias", True)
-    settings.must_be("final_norm", False)
-    settings.pass_over("init_values")
-    name = known_shape(_SHAPES, shape, settings.where)
-    return Encoder(name, None, options, settings.take("in_channels", 3), takes_neck=True)
+    return encoder_with_position_biases(settings, _SHAPES)
 
 
 def renaming(model: ModelConfig) -> Renaming:

@@ -2,26 +2,9 @@
 
 from __future__ import annotations
 
-from vitrail.checkpoints.sources.mmseg.heads import (
-    METHODS,
-    ModelSection,
-    Translation,
-    head_renaming,
-    several_auxiliary,
-    translation,
-)
+from vitrail.checkpoints.sources.mmseg.heads import METHODS, fcn_on_own_encoder, head_renaming
 from vitrail.checkpoints.sources.records import MethodRecord
 
+TRANSLATE = fcn_on_own_encoder(auxiliary_convs=1)
 
-def translate(model: ModelSection) -> Translation:
-    """Return what a config's `model` section describes."""
-    head = model.decode_head()
-    head.read_last_map(model.encoder)
-    head.must_have_convolutions(1)
-    head.finish()
-    indices = range(-len(model.encoder.order), -1)
-    auxiliary = several_auxiliary(model, indices, num_convs=1)
-    return translation(head, model.encoder, {"channels": head.channels}, auxiliary)
-
-
-METHODS.add("bisenetv1", MethodRecord("FCNHead", translate, head_renaming({}), over="BiSeNetV1"), module=__name__)
+METHODS.add("bisenetv1", MethodRecord("FCNHead", TRANSLATE, head_renaming({}), over="BiSeNetV1"), module=__name__)

@@ -39,7 +39,7 @@ def translate(model: ModelSection) -> Translation:
         "norm": False,
         "num_points": training.get("num_points", 2048),
         "oversample": float(training.get("oversample_ratio", 3)),
-        "important": training.get("importance_sample_ratio", 0.75),
+        "importance_ratio": training.get("importance_sample_ratio", 0.75),
         "steps": testing["subdivision_steps"],
         "points_per_step": testing["subdivision_num_points"],
         "coarse_weight": first_weight(coarse.losses),

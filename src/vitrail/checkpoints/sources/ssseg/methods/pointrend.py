@@ -29,7 +29,7 @@ def translate(config: Config) -> tuple[Options, Options]:
     options |= {
         "num_points": training["num_points"],
         "oversample": float(training["oversample_ratio"]),
-        "important": training["importance_sample_ratio"],
+        "importance_ratio": training["importance_sample_ratio"],
         "steps": testing["subdivision_steps"],
         "points_per_step": testing["subdivision_num_points"],
         "coarse_weight": loss_weight(config, "loss_aux"),
