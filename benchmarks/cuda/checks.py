@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 import torch
 from torch import Tensor, nn
 
-from benchmarks.cuda.switches import convolution_tf32, matmul_tf32, torch_defaults
+from benchmarks.cuda.switches import convolution_tf32, half, matmul_tf32, torch_defaults
 from parity.references import without_dropout
 from vitrail import create_model, list_segmentors
 from vitrail.precision import Precision
@@ -49,7 +49,7 @@ class Check:
         if self.error:
             return f"{self.method}: {self.error}"
         found = ", ".join(self.infinite)
-        halves = f"NOT FINITE: {found}" if found else "bfloat16 and float16 finite"
+        halves = f"NOT FINITE: {found}" if found else "half precision finite"
         mark = "" if self.passed else "  <-- FAILED"
         return f"{self.method}: float32 within {self.difference:.1e} of the CPU, {halves}{mark}"
 
@@ -86,9 +86,10 @@ def check_method(method: str, device: torch.device, size: tuple[int, int] = (96,
         model = model.to(device, memory_format=torch.channels_last)
         found = model(images.to(device, memory_format=torch.channels_last)).cpu()
     difference = ((found - expected).abs().max() / expected.abs().max()).item()
+    precisions = dict.fromkeys(half(device, amp) for amp in ("bfloat16", "float16"))
     infinite = [
         f"{what} in {amp}"
-        for amp in ("bfloat16", "float16")
+        for amp in precisions
         for what in _infinite(model, images.to(device), targets.to(device), amp)
     ]
     return Check(method, difference, tuple(infinite))
