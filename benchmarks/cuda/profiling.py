@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+from torch.autograd import DeviceType
 from torch.profiler import ProfilerActivity, profile
 
 from benchmarks.cuda.rows import Row
@@ -61,4 +62,4 @@ def profile_row(row: Row, device: torch.device) -> str:
 
 
 def _on_device(event: Any) -> bool:
-    return event.device_type == torch.autograd.DeviceType.CUDA and event.self_device_time_total > 0
+    return event.device_type == DeviceType.CUDA and event.self_device_time_total > 0

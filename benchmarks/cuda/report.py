@@ -96,7 +96,7 @@ class Report:
     def summary(self) -> str:
         """Return the table of vitrail's best beside the best of all others."""
         lines = [
-            "| work | vitrail ms | best other ms | times faster | vitrail GiB | least other GiB | memory ratio |",
+            "| work | vitrail ms | best other ms | times faster | least vitrail GiB | least other GiB | memory ratio |",
             "| --- | --- | --- | --- | --- | --- | --- |",
         ]
         return "\n".join([*lines, *(self._summary_row(work) for work in self._works())])
@@ -113,7 +113,7 @@ class Report:
     def _summary_row(self, work: Workload) -> str:
         mine, others = self._of(work)
         fastest, rival = _fastest(mine), _fastest(others)
-        least, least_other = _least(fastest), min(filter(None, map(_least, others)), default=None)
+        least, least_other = _least(mine), _least(others)
         cells = [
             f"{work.title}, {work.shape}",
             _named(fastest),
@@ -148,8 +148,9 @@ def _time(outcome: Outcome | None) -> float | None:
     return outcome.timing.milliseconds if outcome and outcome.timing else None
 
 
-def _least(outcome: Outcome | None) -> float | None:
-    return outcome.timing.gib if outcome and outcome.timing else None
+def _least(outcomes: Sequence[Outcome]) -> float | None:
+    known = [outcome.timing.gib for outcome in outcomes if outcome.timing and outcome.timing.gib is not None]
+    return min(known, default=None)
 
 
 def _named(outcome: Outcome | None, *, toolbox: bool = False) -> str:

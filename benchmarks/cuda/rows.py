@@ -58,8 +58,17 @@ class Row:
         return f"{self.work.name} · {self.toolbox} · {self.how}"
 
 
+def _stage(work: Workload, how: str) -> int:
+    """Return how late a row comes: float16 after bfloat16, and what is compiled, which takes long, last."""
+    if "compile" in how:
+        return (3, 5)[work.stage - 1]
+    if "float16" in how and "bfloat16" not in how:
+        return (1, 4)[work.stage - 1]
+    return (0, 2)[work.stage - 1]
+
+
 def rows_of(work: Workload) -> list[Row]:
-    """Return the rows of a workload; those that compile are two stages later."""
+    """Return the rows of a workload."""
     kinds = {"train": _training_rows, "infer": _inference_rows, "predictor": _predictor_rows}
     return list(kinds[work.kind](work))
 
@@ -77,7 +86,7 @@ def _training_rows(work: Workload) -> Iterator[Row]:
         def measure(watch: Stopwatch, amp: Precision = amp, compiled: bool = compiled) -> None:
             ours.time_training(work, watch, amp, compiled=compiled)
 
-        yield Row(work, VITRAIL, how, work.stage + 2 * compiled, measure, cuda=compiled)
+        yield Row(work, VITRAIL, how, _stage(work, how), measure, cuda=compiled)
     for peer in PEERS[work.name]:
         for how, tuned, compiled in (
             ("as shipped, float16", False, False),
@@ -91,7 +100,7 @@ def _training_rows(work: Workload) -> Iterator[Row]:
                 run(peer_train_step(peer, work, watch.device, tuned=tuned, compiled=compiled), watch)
 
             label = f"{how} ({peer.note})" if peer.note else how
-            yield Row(work, peer.toolbox, label, work.stage + 2 * compiled, measure_peer, peer.missing, compiled)
+            yield Row(work, peer.toolbox, label, _stage(work, how), measure_peer, peer.missing, compiled)
 
 
 def peer_train_step(peer: Peer, work: Workload, device: torch.device, *, tuned: bool, compiled: bool) -> Step:
@@ -143,10 +152,10 @@ Labels = Callable[[Tensor], Tensor]
 
 
 def _inference_rows(work: Workload) -> Iterator[Row]:
-    yield Row(work, VITRAIL, "model, bfloat16", work.stage, _ours("eager", work))
+    yield Row(work, VITRAIL, "model, bfloat16", _stage(work, ""), _ours("eager", work))
     yield from _predictors(work)
-    yield Row(work, VITRAIL, "model, bfloat16, CUDA graph", work.stage, _ours("graph", work), cuda=True)
-    yield Row(work, VITRAIL, "model, bfloat16, compiled", work.stage + 2, _ours("compile", work), cuda=True)
+    yield Row(work, VITRAIL, "model, bfloat16, CUDA graph", _stage(work, ""), _ours("graph", work), cuda=True)
+    yield Row(work, VITRAIL, "model, bfloat16, compiled", _stage(work, "compiled"), _ours("compile", work), cuda=True)
     for peer in PEERS[work.name]:
         for how, tuned, mode in (
             ("as shipped, float16", False, "eager"),
@@ -156,10 +165,10 @@ def _inference_rows(work: Workload) -> Iterator[Row]:
         ):
 
             def measure(watch: Stopwatch, peer: Peer = peer, tuned: bool = tuned, mode: str = mode) -> None:
+                watch.hides_memory = mode == "graph"
                 run(peer_labels_step(peer, work, watch.device, tuned=tuned, mode=mode), watch)
 
-            stage = work.stage + 2 * (mode == "compile")
-            yield Row(work, peer.toolbox, how, stage, measure, peer.missing, cuda=mode != "eager")
+            yield Row(work, peer.toolbox, how, _stage(work, how), measure, peer.missing, cuda=mode != "eager")
 
 
 def peer_labels_step(peer: Peer, work: Workload, device: torch.device, *, tuned: bool, mode: str) -> Step:
@@ -180,6 +189,7 @@ def peer_labels_step(peer: Peer, work: Workload, device: torch.device, *, tuned:
 
 def _ours(mode: str, work: Workload) -> Callable[[Stopwatch], None]:
     def measure(watch: Stopwatch) -> None:
+        watch.hides_memory = mode == "graph"
         run(model_labels_step(work, watch.device, mode), watch)
 
     return measure
@@ -251,10 +261,11 @@ def _predictors(work: Workload) -> Iterator[Row]:
     for mode in modes:
 
         def measure(watch: Stopwatch, mode: str | None = mode) -> None:
+            watch.hides_memory = mode is not None
             run(predictor_step(work, watch.device, mode), watch)
 
         how = "Predictor.segment, bfloat16" + (f", compile={mode}" if mode else "")
-        yield Row(work, VITRAIL, how, work.stage, measure, cuda=mode is not None)
+        yield Row(work, VITRAIL, how, _stage(work, ""), measure, cuda=mode is not None)
 
 
 def predictor_step(work: Workload, device: torch.device, mode: str | None) -> Step:
@@ -282,7 +293,7 @@ def _predictor_rows(work: Workload) -> Iterator[Row]:
     def measure(watch: Stopwatch) -> None:
         run(plain_step(work, watch.device), watch)
 
-    yield Row(work, "plain torch", "vitrail's model, normalised, bfloat16, resized, argmax", work.stage, measure)
+    yield Row(work, "plain torch", "vitrail's model, normalised, bfloat16, resized, argmax", _stage(work, ""), measure)
 
 
 def plain_step(work: Workload, device: torch.device) -> Step:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import sys
 from collections.abc import Iterator
 
 import torch
@@ -19,13 +20,14 @@ def torch_defaults() -> Iterator[None]:
         yield
     finally:
         _reset()
-        torch.compiler.reset()
-        gc.collect()
-        if torch.cuda.is_available():
-            torch.cuda.empty_cache()
 
 
 def _reset() -> None:
+    if "torch._dynamo" in sys.modules:  # which takes seconds to import
+        torch.compiler.reset()
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
     torch.backends.cudnn.benchmark = False
     torch.backends.cudnn.deterministic = False
     torch.use_deterministic_algorithms(False)

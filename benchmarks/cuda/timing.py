@@ -23,7 +23,7 @@ class Timing:
     steps : int
         How many were timed.
     gib : float or None
-        The peak of the memory that the row took, in GiB; None without CUDA.
+        The peak of the memory that the row took, in GiB; None without CUDA, and where a CUDA graph hides it.
     first_seconds : float
         The duration of the first step, in which cuDNN searches and `torch.compile` compiles.
     """
@@ -55,12 +55,18 @@ class Stopwatch:
         The most steps that are timed.
     seconds : float
         After how many seconds timing ends, once three steps are timed.
+
+    Attributes
+    ----------
+    hides_memory : bool
+        Set for steps that replay a CUDA graph, whose memory does not count as allocated.
     """
 
-    def __init__(self, device: torch.device, *, warmup: int = 4, steps: int = 30, seconds: float = 2.5) -> None:
+    def __init__(self, device: torch.device, *, warmup: int = 4, steps: int = 20, seconds: float = 1.5) -> None:
         self.device = device
         self._warmup, self._steps, self._seconds = warmup, steps, seconds
         self._base = torch.cuda.memory_allocated(device) if device.type == "cuda" else 0
+        self.hides_memory = False
         self._built = time.perf_counter()
         self._first = 0.0
         self._count = 0
@@ -93,7 +99,7 @@ class Stopwatch:
         synchronize(self.device)
         times = [_milliseconds(a, b) for a, b in zip(self._marks[:-1], self._marks[1:], strict=True)]
         gib = None
-        if self.device.type == "cuda":
+        if self.device.type == "cuda" and not self.hides_memory:
             gib = (torch.cuda.max_memory_allocated(self.device) - self._base) / 2**30
         return Timing(statistics.median(times), min(times), max(times), len(times), gib, self._first)
 

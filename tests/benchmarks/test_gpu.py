@@ -12,6 +12,8 @@ import torch
 from benchmarks import gpu
 from benchmarks.cuda.card import Card
 from benchmarks.cuda.checks import Check, check_methods
+from benchmarks.cuda.ours import built_model
+from benchmarks.cuda.peers import PEERS, Mmseg, Peer, Ssseg
 from benchmarks.cuda.report import Outcome, Report
 from benchmarks.cuda.rows import VITRAIL, rows_of
 from benchmarks.cuda.timing import Stopwatch, Timing, run
@@ -26,15 +28,56 @@ def rehearse(folder: Path, *arguments: str) -> list[dict]:
     return json.loads((folder / "gpu.json").read_text())["rows"]
 
 
-def test_rehearsal_measures_training_inference_and_predictor(tmp_path, capsys):
+def test_rehearsal_measures_training_inference_and_predictor(tmp_path, capsys, monkeypatch):
+    for peer in (Mmseg, Ssseg):  # whose imports take longer than all else here
+        monkeypatch.setattr(peer, "missing", lambda self: f"{self.toolbox} is not installed")
     rows = rehearse(tmp_path, "--only", "fastscnn")
     mine = [row for row in rows if row["toolbox"] == VITRAIL]
     assert {row["work"] for row in mine if row["timing"]} == {"fastscnn-train", "fastscnn-infer", "fastscnn-predictor"}
     unmeasured = {row["problem"] for row in mine if not row["timing"]}
     assert unmeasured == {"needs CUDA"}
+    others = {row["problem"] for row in rows if row["toolbox"] in ("MMSegmentation", "SSSegmentation")}
+    assert others == {"needs CUDA", "MMSegmentation is not installed", "SSSegmentation is not installed"}
     assert all(row["timing"] or row["problem"] for row in rows)
     assert all(row["tflop"] > 0 for row in mine if row["timing"])
     assert (tmp_path / "gpu.md").read_text().strip() in capsys.readouterr().out
+
+
+class OneConvolution(Peer):
+    """The smallest of toolboxes."""
+
+    toolbox, module = "tiny", "torch"
+
+    def build(self, work):
+        return torch.nn.Conv2d(3, work.classes, 1)
+
+    def loss(self, model, images, targets):
+        return torch.nn.functional.cross_entropy(model(images), targets, ignore_index=255)
+
+    def logits(self, model, images):
+        return model(images)
+
+
+@pytest.mark.parametrize("name", ["fastscnn-train", "fastscnn-infer"])
+def test_another_toolbox_is_measured_as_shipped_and_tuned(name, tmp_path, monkeypatch):
+    monkeypatch.setitem(PEERS, name, (OneConvolution(),))
+    rows = rehearse(tmp_path, "--only", f"{name} · tiny")
+    assert {row["how"] for row in rows if row["timing"]} == {"as shipped, float16", "tuned, bfloat16"}
+
+
+@pytest.mark.parity
+@pytest.mark.nightly
+@pytest.mark.parametrize("name", PEERS)
+def test_models_of_other_toolboxes_have_our_size(name):
+    work = next(work for work in WORKLOADS if work.name == name)
+    ours = weights(built_model(work, CPU))
+    for peer in PEERS[name]:
+        if not peer.missing() and not peer.note:
+            assert weights(peer.build(work)) == pytest.approx(ours, rel=1e-3), peer.toolbox
+
+
+def weights(model: torch.nn.Module) -> int:
+    return sum(parameter.numel() for parameter in model.parameters())
 
 
 def test_rows_without_time_are_named(tmp_path):
@@ -106,7 +149,7 @@ def test_summary_compares_the_best_with_the_best():
     line = Report(CARD, [], outcomes).summary().splitlines()[-1]
     cells = [cell.strip() for cell in line.strip("|").split("|")]
     assert cells[1] == "50.00 (better)" and cells[2].startswith("100.00 (")
-    assert cells[3:] == ["2.00", "10.00", "15.00", "0.67"]
+    assert cells[3:] == ["2.00", "9.00", "15.00", "0.60"]
     assert outcomes[1].share(CARD) == pytest.approx(16.0 / 0.050 / 800.0)
     assert "out of memory" in Report(CARD, [], outcomes).markdown()
     assert Report(CARD, [], []).data()["rows"] == []
