@@ -45,14 +45,14 @@ def best_class(
     rows = rows.permute(1, 2, 0).contiguous()
     labels = torch.empty(height, width, dtype=dtype, device=rows.device)
     probability = torch.empty(height, width, device=rows.device) if with_probability else None
-    above, weight, _, _ = row_tables(source, height, align_corners, rows.device)
+    tables = row_tables(source, height, align_corners, rows.device)
     block_k, block_x = block_sizes(classes, width)
     _best_class[(triton.cdiv(width, block_x), height)](
         rows,
         labels,
         probability,
-        above,
-        weight,
+        tables.above,
+        tables.weight,
         classes,
         source,
         width,

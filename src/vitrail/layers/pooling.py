@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from vitrail.layers.interpolation import averaging_matrix, separable
-from vitrail.layers.layout import is_channels_last
-from vitrail.layers.resize import is_exporting
+from vitrail.layers.operators import gradient_operator, operator
+from vitrail.layers.resize import empty_map, is_exporting, needs_gradient
 
 
 class AdaptiveAveragePool(nn.AdaptiveAvgPool2d):
@@ -30,10 +30,11 @@ class AdaptiveAveragePool(nn.AdaptiveAvgPool2d):
 
     def forward(self, x: Tensor) -> Tensor:
         """Average the bins of a map [B, C, h, w]: [B, C, size, size]."""
-        if x.is_cuda and self.size > 1 and not is_exporting():
-            pooled: Tensor = torch.ops.vitrail.adaptive_average(x, self.size)
-            return pooled
-        return super().forward(x)
+        if not x.is_cuda or (is_exporting() and not needs_gradient(x)):
+            return super().forward(x)
+        if self.size == 1:
+            return x.mean((2, 3), keepdim=True)
+        return average_by_products(x, self.size)
 
 
 @functools.lru_cache(maxsize=256)
@@ -43,33 +44,19 @@ def _matrix(source: int, target: int, device: torch.device, dtype: torch.dtype) 
     return averaging_matrix(source, target, like).to(dtype)
 
 
-# Custom operators, so that torch.compile does not trace how the matrices are made.
-@torch.library.custom_op("vitrail::adaptive_average", mutates_args=())
-def _adaptive_average(x: Tensor, size: int) -> Tensor:
-    rows, columns = (_matrix(length, size, x.device, x.dtype) for length in x.shape[-2:])
-    return separable(x, rows, columns)
+def _fake_gradient(gradient: Tensor, height: int, width: int) -> Tensor:
+    return empty_map(gradient, height, width)
 
 
-@_adaptive_average.register_fake
-def _(x: Tensor, size: int) -> Tensor:
-    return _empty_like(x, size, size)
-
-
-@torch.library.custom_op("vitrail::adaptive_average_backward", mutates_args=())
+@gradient_operator("adaptive_average_backward", fake=_fake_gradient)
 def _adaptive_average_backward(gradient: Tensor, height: int, width: int) -> Tensor:
     size, device, dtype = gradient.shape[-1], gradient.device, gradient.dtype
     rows, columns = (_matrix(length, size, device, dtype).t() for length in (height, width))
     return separable(gradient, rows, columns)
 
 
-@_adaptive_average_backward.register_fake
-def _(gradient: Tensor, height: int, width: int) -> Tensor:
-    return _empty_like(gradient, height, width)
-
-
-def _empty_like(x: Tensor, height: int, width: int) -> Tensor:
-    layout = torch.channels_last if is_channels_last(x) else torch.contiguous_format
-    return x.new_empty(*x.shape[:2], height, width).contiguous(memory_format=layout)
+def _fake(x: Tensor, size: int) -> Tensor:
+    return empty_map(x, size, size)
 
 
 def _save_size(ctx: Any, inputs: tuple[Tensor, int], output: Tensor) -> None:
@@ -77,7 +64,11 @@ def _save_size(ctx: Any, inputs: tuple[Tensor, int], output: Tensor) -> None:
 
 
 def _gradient(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
-    return torch.ops.vitrail.adaptive_average_backward(gradient, *ctx.size), None
+    return _adaptive_average_backward(gradient, *ctx.size), None
 
 
-_adaptive_average.register_autograd(_gradient, setup_context=_save_size)
+@operator("adaptive_average", fake=_fake, save=_save_size, gradient=_gradient)
+def average_by_products(x: Tensor, size: int) -> Tensor:
+    """Average the bins of a map [B, C, h, w] to [B, C, size, size] by two matrix products, in its memory format."""
+    rows, columns = (_matrix(length, size, x.device, x.dtype) for length in x.shape[-2:])
+    return separable(x, rows, columns)

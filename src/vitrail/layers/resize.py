@@ -11,6 +11,7 @@ from torch.nn import functional as F
 
 from vitrail.layers.interpolation import interpolation_matrix, separable
 from vitrail.layers.layout import is_channels_last
+from vitrail.layers.operators import gradient_operator, operator
 
 
 def is_exporting() -> bool:
@@ -19,17 +20,59 @@ def is_exporting() -> bool:
     return bool(exporting and exporting())
 
 
+def needs_gradient(x: Tensor) -> bool:
+    """Return whether operations on `x` are recorded for a backward pass."""
+    return x.requires_grad and torch.is_grad_enabled()
+
+
+def empty_map(x: Tensor, height: int, width: int) -> Tensor:
+    """Return an empty map [B, C, height, width] in the memory format of `x`."""
+    layout = torch.channels_last if is_channels_last(x) else torch.contiguous_format
+    return x.new_empty(*x.shape[:2], height, width).contiguous(memory_format=layout)
+
+
+def _empty_result(x: Tensor, height: int, width: int, align_corners: bool) -> Tensor:
+    return empty_map(x, height, width)
+
+
+@gradient_operator("resize_bilinear_backward", fake=_empty_result)
+def _resize_bilinear_backward(gradient: Tensor, height: int, width: int, align_corners: bool) -> Tensor:
+    """Return the gradient [B, C, height, width] of the map that was resized, given that of the result."""
+    rows, columns = (
+        interpolation_matrix(source, target, align_corners, gradient.device, gradient.dtype).t()
+        for source, target in zip((height, width), gradient.shape[-2:], strict=True)
+    )
+    return separable(gradient, rows, columns)
+
+
+def _save_shape(ctx: Any, inputs: tuple[Tensor, int, int, bool], output: Tensor) -> None:
+    ctx.size, ctx.align_corners = inputs[0].shape[-2:], inputs[3]
+
+
+def _resize_gradient(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None, None]:
+    return _resize_bilinear_backward(gradient, *ctx.size, ctx.align_corners), None, None, None
+
+
+@operator("resize_bilinear", fake=_empty_result, save=_save_shape, gradient=_resize_gradient)
+def resize_by_products(x: Tensor, height: int, width: int, align_corners: bool) -> Tensor:
+    """Resize a map [B, C, h, w] bilinearly to [B, C, height, width] by two matrix products, in its memory format."""
+    rows, columns = (
+        interpolation_matrix(source, target, align_corners, x.device, x.dtype)
+        for source, target in zip(x.shape[-2:], (height, width), strict=True)
+    )
+    return separable(x, rows, columns)
+
+
 def resize(x: Tensor, size: Sequence[int], *, align_corners: bool = False) -> Tensor:
     """Resize a map [B, C, h, w] bilinearly to `size` (H, W); returns the map itself when it already has that size.
 
-    On CUDA the gradient is computed as two matrix products: PyTorch's own adds atomically, which is slow in half
-    precision and differs from run to run.
+    On CUDA it is computed as two matrix products, in both directions: the gradient of PyTorch's own adds atomically,
+    which is slow in half precision and differs from run to run.
     """
     if not is_exporting() and tuple(x.shape[-2:]) == tuple(size):
         return x
-    if x.is_cuda and x.requires_grad and torch.is_grad_enabled():
-        resized: Tensor = torch.ops.vitrail.resize_bilinear(x, size[0], size[1], align_corners)
-        return resized
+    if x.is_cuda and (needs_gradient(x) or not is_exporting()):
+        return resize_by_products(x, size[0], size[1], align_corners)
     return F.interpolate(x, size=tuple(size), mode="bilinear", align_corners=align_corners)
 
 
@@ -47,42 +90,3 @@ def resize_logits(logits: Tensor, size: Sequence[int], *, align_corners: bool = 
     few = logits.shape[1] < CHANNELS_LAST_FROM
     layout = torch.contiguous_format if few else torch.channels_last
     return resize(logits.contiguous(memory_format=layout), size, align_corners=align_corners)
-
-
-# A custom operator, so that torch.compile does not replace the gradient by atomic additions of its own.
-@torch.library.custom_op("vitrail::resize_bilinear", mutates_args=())
-def _resize_bilinear(x: Tensor, height: int, width: int, align_corners: bool) -> Tensor:
-    return F.interpolate(x, size=(height, width), mode="bilinear", align_corners=align_corners)
-
-
-@_resize_bilinear.register_fake
-def _(x: Tensor, height: int, width: int, align_corners: bool) -> Tensor:
-    return F.interpolate(x, size=(height, width), mode="bilinear", align_corners=align_corners)
-
-
-@torch.library.custom_op("vitrail::resize_bilinear_backward", mutates_args=())
-def _resize_bilinear_backward(gradient: Tensor, height: int, width: int, align_corners: bool) -> Tensor:
-    """Return the gradient [B, C, height, width] of the map that was resized, given that of the result."""
-    rows, columns = (
-        interpolation_matrix(source, target, align_corners, gradient.device, gradient.dtype).t()
-        for source, target in zip((height, width), gradient.shape[-2:], strict=True)
-    )
-    return separable(gradient, rows, columns)
-
-
-@_resize_bilinear_backward.register_fake
-def _(gradient: Tensor, height: int, width: int, align_corners: bool) -> Tensor:
-    result = gradient.new_empty(*gradient.shape[:2], height, width)
-    channels_last = is_channels_last(gradient)
-    return result.contiguous(memory_format=torch.channels_last) if channels_last else result
-
-
-def _save_shape(ctx: Any, inputs: tuple[Tensor, int, int, bool], output: Tensor) -> None:
-    ctx.size, ctx.align_corners = inputs[0].shape[-2:], inputs[3]
-
-
-def _resize_gradient(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None, None]:
-    return torch.ops.vitrail.resize_bilinear_backward(gradient, *ctx.size, ctx.align_corners), None, None, None
-
-
-_resize_bilinear.register_autograd(_resize_gradient, setup_context=_save_shape)

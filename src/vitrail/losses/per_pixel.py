@@ -19,6 +19,7 @@ from torch.nn import functional as F
 
 from vitrail.labels import IGNORE
 from vitrail.layers.interpolation import Neighbours, neighbours
+from vitrail.layers.operators import gradient_operator, operator
 from vitrail.layers.resize import CHANNELS_LAST_FROM, resize
 
 _BAND_VALUES = 2**19  # of a band on the CPU: 2 MB of float32, near the size of a core's caches
@@ -86,8 +87,7 @@ def _per_pixel(
     size = (logits.shape[-2], targets.shape[-1])
     rows = resize(logits.contiguous(memory_format=layout), size, align_corners=align_corners)
     weights = class_weights.to(rows.dtype)
-    loss: Tensor = torch.ops.vitrail.row_loss(rows, targets, weights, keep, spread, binary, align_corners)[0]
-    return loss
+    return _row_loss(rows, targets, weights, keep, spread, binary, align_corners)[0]
 
 
 # In the operators below, `rows` [B, K, h, W] are logits that have the width of the targets [B, H, W] already. The loss
@@ -96,41 +96,21 @@ def _per_pixel(
 #   binary:   Σ w[k] × softplus(x[k]) - w[t] × x[t]
 
 
-@torch.library.custom_op("vitrail::row_loss", mutates_args=())
-def _row_loss(
-    rows: Tensor, targets: Tensor, weights: Tensor, keep: float, spread: float, binary: bool, align_corners: bool
-) -> tuple[Tensor, Tensor]:
-    """Return the loss [B, H, W], and the log-sum-exp [B, H, W] that its gradient needs (zeros for `binary`)."""
-    if (kernels := _kernels(rows)) is not None:
-        found: tuple[Tensor, Tensor] = kernels.forward(rows, targets, weights, keep, spread, binary, align_corners)
-        return found
-    loss = rows.new_empty(targets.shape)
-    lse = rows.new_zeros(targets.shape)
-    for image, band in _bands(rows, targets.shape[1], align_corners):
-        logits = band.mix(rows[image])
-        target = targets[image, band.start : band.stop]
-        valid, target = target != IGNORE, target.masked_fill(target == IGNORE, 0).long()
-        own = logits.gather(0, target[None])[0]
-        if binary:
-            value = (F.softplus(logits) * weights[:, None, None]).sum(0) - weights[target] * own
-        else:
-            total = logits.logsumexp(0)
-            value = keep * weights[target] * (total - own)
-            if spread:
-                value += spread * (weights.sum() * total - torch.einsum("k,khw->hw", weights, logits))
-            lse[image, band.start : band.stop] = total
-        loss[image, band.start : band.stop] = torch.where(valid, value, 0.0)
-    return loss, lse
+def _fake_gradient(
+    gradient: Tensor,
+    rows: Tensor,
+    targets: Tensor,
+    weights: Tensor,
+    lse: Tensor,
+    keep: float,
+    spread: float,
+    binary: bool,
+    align_corners: bool,
+) -> Tensor:
+    return torch.empty_like(rows)
 
 
-@_row_loss.register_fake
-def _(
-    rows: Tensor, targets: Tensor, weights: Tensor, keep: float, spread: float, binary: bool, align_corners: bool
-) -> tuple[Tensor, Tensor]:
-    return rows.new_empty(targets.shape), rows.new_empty(targets.shape)
-
-
-@torch.library.custom_op("vitrail::row_loss_backward", mutates_args=())
+@gradient_operator("row_loss_backward", fake=_fake_gradient)
 def _row_loss_backward(
     gradient: Tensor,
     rows: Tensor,
@@ -164,33 +144,49 @@ def _row_loss_backward(
     return result
 
 
-@_row_loss_backward.register_fake
-def _(
-    gradient: Tensor,
-    rows: Tensor,
-    targets: Tensor,
-    weights: Tensor,
-    lse: Tensor,
-    keep: float,
-    spread: float,
-    binary: bool,
-    align_corners: bool,
-) -> Tensor:
-    return torch.empty_like(rows)
+def _fake(
+    rows: Tensor, targets: Tensor, weights: Tensor, keep: float, spread: float, binary: bool, align_corners: bool
+) -> tuple[Tensor, Tensor]:
+    return rows.new_empty(targets.shape), rows.new_empty(targets.shape)
 
 
 def _save_inputs(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
     rows, targets, weights, *ctx.options = inputs
     ctx.save_for_backward(rows, targets, weights, output[1])
+    ctx.set_materialize_grads(False)  # there is none for the log-sum-exp
 
 
-def _rows_gradient(ctx: Any, gradient: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:
+def _rows_gradient(ctx: Any, gradient: Tensor, _: None) -> tuple[Tensor | None, ...]:
     rows, targets, weights, lse = ctx.saved_tensors
-    result = torch.ops.vitrail.row_loss_backward(gradient.contiguous(), rows, targets, weights, lse, *ctx.options)
+    result = _row_loss_backward(gradient.contiguous(), rows, targets, weights, lse, *ctx.options)
     return result, None, None, None, None, None, None
 
 
-_row_loss.register_autograd(_rows_gradient, setup_context=_save_inputs)
+@operator("row_loss", fake=_fake, save=_save_inputs, gradient=_rows_gradient)
+def _row_loss(
+    rows: Tensor, targets: Tensor, weights: Tensor, keep: float, spread: float, binary: bool, align_corners: bool
+) -> tuple[Tensor, Tensor]:
+    """Return the loss [B, H, W], and the log-sum-exp [B, H, W] that its gradient needs (zeros for `binary`)."""
+    if (kernels := _kernels(rows)) is not None:
+        found: tuple[Tensor, Tensor] = kernels.forward(rows, targets, weights, keep, spread, binary, align_corners)
+        return found
+    loss = rows.new_empty(targets.shape)
+    lse = rows.new_zeros(targets.shape)
+    for image, band in _bands(rows, targets.shape[1], align_corners):
+        logits = band.mix(rows[image])
+        target = targets[image, band.start : band.stop]
+        valid, target = target != IGNORE, target.masked_fill(target == IGNORE, 0).long()
+        own = logits.gather(0, target[None])[0]
+        if binary:
+            value = (F.softplus(logits) * weights[:, None, None]).sum(0) - weights[target] * own
+        else:
+            total = logits.logsumexp(0)
+            value = keep * weights[target] * (total - own)
+            if spread:
+                value += spread * (weights.sum() * total - torch.einsum("k,khw->hw", weights, logits))
+            lse[image, band.start : band.stop] = total
+        loss[image, band.start : band.stop] = torch.where(valid, value, 0.0)
+    return loss, lse
 
 
 def _kernels(rows: Tensor) -> Any:

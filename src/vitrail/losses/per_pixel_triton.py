@@ -8,6 +8,7 @@ its pixels of a source row, so that nothing is added atomically and results are 
 from __future__ import annotations
 
 import functools
+from typing import NamedTuple
 
 import torch
 import triton
@@ -18,7 +19,7 @@ from vitrail.labels import IGNORE
 from vitrail.layers.interpolation import neighbours
 
 MAX_CLASSES = 8192  # of one pixel in a program's registers
-_PROGRAM_VALUES = 2048  # classes × pixels of a program
+_PROGRAM_VALUES = 1024  # classes × pixels of a program
 
 
 def supports(rows: Tensor) -> bool:
@@ -35,17 +36,18 @@ def forward(
     rows = rows.contiguous(memory_format=torch.channels_last)
     loss = rows.new_empty(targets.shape)
     lse = rows.new_empty(targets.shape)
-    above, weight, _, _ = row_tables(source, height, align_corners, rows.device)
+    tables = row_tables(source, height, align_corners, rows.device)
     block_k, block_x = block_sizes(classes, width)
-    _forward[(triton.cdiv(width, block_x), height, batch)](
+    _forward[(triton.cdiv(width, block_x), source, batch)](
         rows,
         targets.contiguous(),
         weights,
         weights.sum(),
         loss,
         lse,
-        above,
-        weight,
+        tables.weight,
+        tables.first,
+        tables.stop,
         classes,
         source,
         height,
@@ -77,7 +79,7 @@ def backward(
     height = targets.shape[1]
     rows = rows.contiguous(memory_format=torch.channels_last)
     result = torch.empty_like(rows)
-    above, weight, start, stop = row_tables(source, height, align_corners, rows.device)
+    tables = row_tables(source, height, align_corners, rows.device)
     block_k, block_x = block_sizes(classes, width)
     _backward[(triton.cdiv(width, block_x), source, batch)](
         gradient,
@@ -87,10 +89,10 @@ def backward(
         weights.sum(),
         lse,
         result,
-        above,
-        weight,
-        start,
-        stop,
+        tables.above,
+        tables.weight,
+        tables.start,
+        tables.stop,
         classes,
         source,
         height,
@@ -112,21 +114,33 @@ def block_sizes(classes: int, width: int) -> tuple[int, int]:
     return block_k, max(1, min(_PROGRAM_VALUES // block_k, triton.next_power_of_2(width)))
 
 
+class RowTables(NamedTuple):
+    """How the rows of the targets are mixed from the rows of the source, on the device.
+
+    Attributes
+    ----------
+    above, weight : Tensor [H]
+        The source row above each row of the targets, and the weight of the one below it.
+    start, first, stop : Tensor [h]
+        Rows first:stop of the targets lie below a source row, rows start:stop are mixed from it.
+    """
+
+    above: Tensor
+    weight: Tensor
+    start: Tensor
+    first: Tensor
+    stop: Tensor
+
+
 @functools.lru_cache(maxsize=256)
 @torch.inference_mode(False)
-def row_tables(
-    source: int, height: int, align_corners: bool, device: torch.device
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Return the row above each row of the targets, the weight of the one below it, and who uses a source row.
-
-    Rows start[i]:stop[i] of the targets are mixed from source row i, and perhaps some that are not.
-    """
+def row_tables(source: int, height: int, align_corners: bool, device: torch.device) -> RowTables:
+    """Return the tables of maps of `source` rows that are resized to `height`."""
     above, below, weight = neighbours(source, height, align_corners)
     index = torch.arange(source, device="cpu")
     start = torch.searchsorted(below, index)
-    stop = torch.searchsorted(above, index, right=True)
-    above, start, stop = above.int(), start.int(), stop.int()
-    return above.to(device), weight.to(device), start.to(device), stop.to(device)
+    first, stop = torch.searchsorted(above, index), torch.searchsorted(above, index, right=True)
+    return RowTables(*(table.to(device) for table in (above.int(), weight, start.int(), first.int(), stop.int())))
 
 
 @triton.jit
@@ -137,8 +151,9 @@ def _forward(
     weight_sum,
     losses,
     lses,
-    above,
     below_weight,
+    starts,
+    stops,
     classes,
     source,
     height,
@@ -152,39 +167,37 @@ def _forward(
     BLOCK_X: tl.constexpr,
 ):
     x = tl.program_id(0) * BLOCK_X + tl.arange(0, BLOCK_X)
-    y = tl.program_id(1)
+    row = tl.program_id(1)
     image = tl.program_id(2).to(tl.int64)
     k = tl.arange(0, BLOCK_K)
     inside = (x < width)[:, None] & (k < classes)[None, :]
-    upper = tl.load(above + y)
-    lower = tl.minimum(upper + 1, source - 1)
-    mix = tl.load(below_weight + y)
-    offset = x[:, None] * classes + k[None, :]
-    first = tl.load(rows + (image * source + upper) * width * classes + offset, mask=inside, other=0.0)
-    second = tl.load(rows + (image * source + lower) * width * classes + offset, mask=inside, other=0.0)
-    logits = first * (1 - mix) + second * mix  # [BLOCK_X, BLOCK_K]
-
-    pixel = (image * height + y) * width + x
-    target = tl.load(targets + pixel, mask=x < width, other=IGNORED).to(tl.int32)
-    valid = target != IGNORED
-    own = tl.sum(tl.where(k[None, :] == target[:, None], logits, 0.0), 1)
-    own_weight = tl.load(weights + target, mask=valid & (target < classes), other=0.0)
+    stride = width * classes
+    base = rows + image * source * stride + x[:, None] * classes + k[None, :]
+    first = tl.load(base + row * stride, mask=inside, other=0.0)
+    second = tl.load(base + tl.minimum(row + 1, source - 1) * stride, mask=inside, other=0.0)
     weight = tl.load(weights + k, mask=k < classes, other=0.0)
-    if BINARY:
-        softplus = tl.maximum(logits, 0.0) + tl.log(1 + tl.exp(-tl.abs(logits)))
-        loss = tl.sum(softplus * weight[None, :], 1) - own_weight * own
-    else:
-        logits = tl.where((k < classes)[None, :], logits, float("-inf"))
-        largest = tl.max(logits, 1)
-        lse = largest + tl.log(tl.sum(tl.exp(logits - largest[:, None]), 1))
-        loss = keep * own_weight * (lse - own)
-        if SMOOTH:
-            weighted = tl.sum(tl.where((k < classes)[None, :], logits * weight[None, :], 0.0), 1)
-            loss += spread * (tl.load(weight_sum) * lse - weighted)
-        tl.store(lses + pixel, lse, mask=x < width)
-    # A target that is no class makes the loss NaN, which training reports.
-    loss = tl.where(valid, tl.where(target < classes, loss, float("nan")), 0.0)
-    tl.store(losses + pixel, loss, mask=x < width)
+    for y in range(tl.load(starts + row), tl.load(stops + row)):
+        mix = tl.load(below_weight + y)
+        logits = first * (1 - mix) + second * mix  # [BLOCK_X, BLOCK_K]
+        pixel = (image * height + y) * width + x
+        target = tl.load(targets + pixel, mask=x < width, other=IGNORED).to(tl.int32)
+        valid = target != IGNORED
+        own = tl.sum(tl.where(k[None, :] == target[:, None], logits, 0.0), 1)
+        own_weight = tl.load(weights + target, mask=valid & (target < classes), other=0.0)
+        if BINARY:
+            softplus = tl.maximum(logits, 0.0) + tl.log(1 + tl.exp(-tl.abs(logits)))
+            loss = tl.sum(softplus * weight[None, :], 1) - own_weight * own
+        else:
+            filled = tl.where((k < classes)[None, :], logits, float("-inf"))
+            largest = tl.max(filled, 1)
+            lse = largest + tl.log(tl.sum(tl.exp(filled - largest[:, None]), 1))
+            loss = keep * own_weight * (lse - own)
+            if SMOOTH:
+                loss += spread * (tl.load(weight_sum) * lse - tl.sum(logits * weight[None, :], 1))
+            tl.store(lses + pixel, lse, mask=x < width)
+        # A target that is no class makes the loss NaN, which training reports.
+        loss = tl.where(valid, tl.where(target < classes, loss, float("nan")), 0.0)
+        tl.store(losses + pixel, loss, mask=x < width)
 
 
 @triton.jit
