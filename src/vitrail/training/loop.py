@@ -27,6 +27,7 @@ from vitrail.runtime.progress_bar import ProgressBar
 from vitrail.segmentors import Segmentor
 from vitrail.training.accumulate import split
 from vitrail.training.checkpoint import BEST, LAST, Checkpoints, check_output_dir
+from vitrail.training.class_weights import with_class_weights
 from vitrail.training.ema import WeightAverage
 from vitrail.training.freeze import freeze_by_name
 from vitrail.training.loader import batches_on, training_dataset, training_loader, with_augmentation, with_eval_resize
@@ -190,6 +191,7 @@ class TrainingRun:
         self.strategy = create_strategy(train.strategy.name, self.device, train.strategy.options)
         self.loggers = self.create_loggers()
         self.train_dataset, self.eval_dataset = self.create_datasets()
+        self.recipe, weights = on_main(lambda: with_class_weights(self.recipe, self.train_dataset, self.folder))
         self.plan = make_plan(train, len(self.train_dataset))
         self._layout = memory_layout(train.channels_last, self.device)
         self.model = self._prepare(self.create_model())
@@ -200,7 +202,7 @@ class TrainingRun:
         torch.manual_seed(train.seed + rank())  # from here on processes differ, as in what dropout drops
         self.checkpoints = self._create_checkpoints()
         self.state, logger_states = self.checkpoints.restore() if self.resume else (RunState(), {})
-        notes = self._restore_position()
+        notes = [*weights, *self._restore_position()]
         self._forward = CompiledModule(self.network) if train.compile else self.network
         self._normalize = Normalize(self.recipe.data.mean, self.recipe.data.std).to(self.device)
         self._start_loggers(logger_states, notes)
