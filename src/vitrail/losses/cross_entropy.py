@@ -3,29 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Literal
 
 import torch
-from torch import Tensor, nn
-from torch.nn import functional as F
+from torch import Tensor
 
 from vitrail.labels import IGNORE
-from vitrail.losses.criterion import register_loss
-from vitrail.losses.pixels import (
-    check_class_weights,
-    class_weight_tensor,
-    flatten_pixels,
-    in_full_precision,
-    split_ignored,
-)
+from vitrail.losses.criterion import ResizingLoss, register_loss
+from vitrail.losses.per_pixel import per_pixel_cross_entropy
+from vitrail.losses.pixels import check_class_weights, class_weight_tensor, split_ignored
 
 
 @register_loss("cross_entropy")
-class CrossEntropyLoss(nn.Module):
+class CrossEntropyLoss(ResizingLoss):
     """Softmax cross entropy, averaged over non-ignored pixels.
 
     Parameters
     ----------
-    class_weights : sequence of float, optional
+    class_weights : sequence of float or str, optional
         One factor per class.
     label_smoothing : float
         Share of the target probability that is distributed evenly over all classes.
@@ -43,7 +38,7 @@ class CrossEntropyLoss(nn.Module):
     def __init__(
         self,
         *,
-        class_weights: Sequence[float] | None = None,
+        class_weights: Sequence[float] | Literal["balanced", "enet", "effective_number"] | None = None,
         label_smoothing: float = 0.0,
         ignored_in_mean: bool = False,
         weights_in_mean: bool = True,
@@ -54,19 +49,17 @@ class CrossEntropyLoss(nn.Module):
         self.ignored_in_mean = ignored_in_mean
         self.weights_in_mean = weights_in_mean
 
-    def forward(self, logits: Tensor, targets: Tensor) -> Tensor:
-        """Return the loss of logits [B, K, H, W] for targets [B, H, W]; 0 when every pixel is ignored."""
+    def forward(self, logits: Tensor, targets: Tensor, *, align_corners: bool = False) -> Tensor:
+        """Return the loss of logits [B, K, h, w] for targets [B, H, W]; 0 when every pixel is ignored."""
         check_class_weights(self.class_weights, logits)
-        logits, targets = flatten_pixels(in_full_precision(logits), targets)
-        total = F.cross_entropy(
+        loss = per_pixel_cross_entropy(
             logits,
-            targets.long(),
-            weight=None if self.class_weights is None else self.class_weights.to(logits.dtype),
-            ignore_index=IGNORE,
-            reduction="sum",
+            targets,
+            align_corners=align_corners,
+            class_weights=self.class_weights,
             label_smoothing=self.label_smoothing,
         )
-        return total / self._divisor(targets).to(logits.dtype)
+        return loss.sum() / self._divisor(targets).to(loss.dtype)
 
     def _divisor(self, targets: Tensor) -> Tensor:
         if self.class_weights is not None and self.weights_in_mean:
