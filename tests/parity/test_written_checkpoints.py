@@ -1,4 +1,7 @@
-"""Models written for other projects load strictly in the project's own model and give the same logits."""
+"""Models written for other projects load strictly in the project's own model and give the same logits.
+
+`test_published` compares a sample in both directions; this is one of every method and family, with other weights.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +18,7 @@ from vitrail.checkpoints.index import Entry, index
 from vitrail.recipes import model_config_from_dict
 from vitrail.segmentors import build_model
 
-pytestmark = pytest.mark.parity
+pytestmark = [pytest.mark.parity, pytest.mark.nightly]
 
 
 def sample() -> list[str]:
