@@ -1,4 +1,4 @@
-"""Learning-rate range test: train a few iterations at a rate that rises, and see where the loss falls and where it bursts.
+"""Learning-rate range test: train a few iterations at a rate that rises, and see where the loss falls.
 
 L. N. Smith, "Cyclical Learning Rates for Training Neural Networks", WACV 2017, arXiv:1506.01186, section 3.3.
 """
@@ -35,7 +35,7 @@ class RangeTest:
     Attributes
     ----------
     rates, losses : tuple of float
-        Learning rate of each iteration, and the moving average of the loss up to it.
+        The value of `optimizer.lr` in each iteration, and the moving average of the loss up to it.
     suggested : float
         A tenth of the rate at which the average is lowest: there the loss falls fast, with a margin to where it bursts.
     """
@@ -83,8 +83,8 @@ def find_learning_rate(
     """
     if not 0 < lowest < highest or iterations < 2:
         raise TrainingError(
-            f"no range test from {lowest:g} to {highest:g} in {iterations} iterations: give two rates above 0, the lower "
-            "one first, and 2 iterations or more"
+            f"no range test from {lowest:g} to {highest:g} in {iterations} iterations: give two rates above 0, the "
+            "lower one first, and 2 iterations or more"
         )
     resolved = training_recipe(recipe, overrides, data_root, start_from)
     changes = {"iterations": iterations, "epochs": None, "eval_every": None, "early_stopping": None, "loggers": ()}
@@ -118,16 +118,17 @@ class _RisingRate(TrainingRun):
                 for number in range(1, self.plan.iterations + 1):
                     self._values.clear()
                     self.train_step(*next(batches))
-                    rate, loss = self.optimizer_step(), sum(self._values) / len(self._values)
+                    self.optimizer_step()
+                    loss = sum(self._values) / len(self._values)
                     average = SMOOTHING * average + (1 - SMOOTHING) * loss
                     smooth = average / (1 - SMOOTHING**number)
                     if not math.isfinite(smooth) or (losses and smooth > BURST * min(losses)):
                         break
-                    rates.append(rate)
+                    rates.append(lowest * self._factor ** (number - 1))
                     losses.append(smooth)
         if not losses:
             raise TrainingError(
-                "the loss is not finite at the lowest rate: the model or the data is at fault, not the rate"
+                "the loss is not finite at the lowest rate: look for the fault in the model or the data"
             )
         return RangeTest(tuple(rates), tuple(losses), rates[losses.index(min(losses))] / 10)
 
