@@ -345,6 +345,8 @@ class EvalConfig(Section):
         "none", description="Precision of evaluation and prediction, within training too; published figures are 'none'."
     )
 
+    boundary_iou: bool = Field(False, description="Also compute the boundary IoU of each class.")
+
     @model_validator(mode="after")
     def _window(self) -> EvalConfig:
         if self.mode == "slide" and (self.window is None or self.stride is None):
