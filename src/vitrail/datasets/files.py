@@ -12,6 +12,7 @@ from torchvision import tv_tensors
 from vitrail.datasets.benchmark import Benchmark, Split
 from vitrail.datasets.image_files import decode_image
 from vitrail.datasets.mask_files import MaskReader, mask_reader
+from vitrail.datasets.pixel_format import RGB, PixelFormat
 from vitrail.datasets.storage import Files, open_files
 from vitrail.errors import DatasetError, nearest
 
@@ -36,16 +37,22 @@ class PairedFiles:
         The images with their masks.
     read_mask : MaskReader
         Converts mask files to class indices.
+
+    Attributes
+    ----------
+    pixels : PixelFormat
+        The channels and the range of values of the images.
     """
 
     def __init__(self, files: Files, pairs: Sequence[Pair], read_mask: MaskReader) -> None:
         self.files = files
         self.pairs = pairs
         self.read_mask = read_mask
+        self.pixels: PixelFormat = RGB
         self.ids = [pair.id for pair in pairs]
 
     def load(self, index: int) -> tuple[tv_tensors.Image, tv_tensors.Mask]:
-        """Return image, uint8 [3, H, W], and mask, uint8 [H, W].
+        """Return image, uint8 [C, H, W], and mask, uint8 [H, W].
 
         Raises
         ------
@@ -53,7 +60,7 @@ class PairedFiles:
             When a file is unreadable, the mask's size is not the image's, or the mask holds an unknown value.
         """
         pair = self.pairs[index]
-        image = decode_image(self.files.read(pair.image), self.files.locate(pair.image))
+        image = decode_image(self.files.read(pair.image), self.files.locate(pair.image), self.pixels)
         mask = self.read_mask(self.files.read(pair.mask), self.files.locate(pair.mask))
         if image.shape[1:] != mask.shape:
             raise DatasetError(

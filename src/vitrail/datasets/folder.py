@@ -2,7 +2,7 @@
 
 Layouts, below the root:
 
-- `images/` and `masks/`, where the split is made from a seed, or listed in `train.txt` and `val.txt`;
+- `images/` and `masks/`, where the split is made from a seed, or listed in `train.txt` and `val.txt` (see `lists`);
 - `images/train/`, `images/val/`, `masks/train/`, `masks/val/`;
 - `train/images/`, `train/masks/`, `val/images/`, `val/masks/`.
 
@@ -15,18 +15,16 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
-import torch
-
 from vitrail.datasets.benchmark import Benchmark
-from vitrail.datasets.class_file import ClassFile, find_class_file
+from vitrail.datasets.class_file import find_class_file
 from vitrail.datasets.dataset import register_dataset
 from vitrail.datasets.files import Pair, PairedFiles
 from vitrail.datasets.image_files import IMAGE_SUFFIXES
-from vitrail.datasets.infer_classes import infer_classes, is_coloured
-from vitrail.datasets.mask_files import ColourMasks, IndexMasks, MaskReader
+from vitrail.datasets.lists import ImageList
+from vitrail.datasets.own_masks import describe, describe_masks
+from vitrail.datasets.splits import draw_split
 from vitrail.datasets.storage import Folder
 from vitrail.errors import DatasetError, nearest
-from vitrail.visualize.palette import distinct_colours
 
 _LISTED = 3
 
@@ -58,7 +56,7 @@ def folder(
         Suffix of the file names after the common stem, before the extension, such as "_mask".
     coloured : bool, optional
         Whether colours in the masks encode the classes, as listed under `palette` in classes.yaml, rather than values.
-        None decides by the first mask.
+        None decides by a sample of the masks; see `mask_encoding.masks_are_coloured`.
     val_fraction : float
         Fraction of the images in "val" when the folder has no splits.
     split_seed : int
@@ -87,37 +85,8 @@ def folder(
     pairs = splits[split]
     if not pairs:
         raise DatasetError(f"the split {split!r} of {root} is empty: {len(splits['all'])} images are too few to split")
-    if coloured is None:
-        coloured = is_coloured(files, splits["all"][0].mask)
-    classes = _classes(files, splits["all"], find_class_file(root), coloured)
-    return _describe(root, classes), PairedFiles(files, pairs, _reader(root, classes, coloured))
-
-
-def _classes(files: Folder, pairs: Sequence[Pair], given: ClassFile | None, coloured: bool) -> ClassFile:
-    if given is not None:
-        return given
-    return infer_classes(files, [pair.mask for pair in pairs], coloured)
-
-
-def _reader(root: Path, classes: ClassFile, coloured: bool) -> MaskReader:
-    if not coloured:
-        return IndexMasks(classes.labels())
-    if classes.palette is None:
-        raise DatasetError(
-            f"the masks in {root} are coloured, but no colours are known: "
-            "list one per class as 'palette' in classes.yaml"
-        )
-    return ColourMasks(classes.colours())
-
-
-def _describe(root: Path, classes: ClassFile) -> Benchmark:
-    return Benchmark(
-        name="folder",
-        title=root.resolve().name,
-        classes=classes.classes,
-        palette=classes.palette or distinct_colours(len(classes.classes)),
-        splits={},
-    )
+    classes, reader = describe_masks(files, [pair.mask for pair in splits["all"]], find_class_file(root), coloured)
+    return describe("folder", root, classes), PairedFiles(files, pairs, reader)
 
 
 class _Pairing:
@@ -183,8 +152,9 @@ def _splits(pairing: _Pairing, root: Path, val_fraction: float, seed: int) -> di
         splits = {name: pairing.pairs(f"{pairing.images}/{name}", f"{pairing.masks}/{name}") for name in names}
         return _with_all(splits, root, pairing)
     pairs = pairing.pairs(pairing.images, pairing.masks)
-    lists = sorted(path for path in root.glob("*.txt") if path.stem != "classes")
-    splits = {path.stem: _listed(pairs, path) for path in lists} if lists else _drawn(pairs, val_fraction, seed)
+    listed = ImageList(root, pairing.images, pairs)
+    lists = [path for path in sorted(root.glob("*.txt")) if not path.name.startswith(".") and listed.is_list(path)]
+    splits = {path.stem: listed.read(path) for path in lists} if lists else draw_split(pairs, val_fraction, seed)
     return _with_all({**splits, "all": pairs}, root, pairing)
 
 
@@ -196,32 +166,3 @@ def _with_all(splits: dict[str, list[Pair]], root: Path, pairing: _Pairing) -> d
             f"(or name them with data.options.images and data.options.masks), with files such as .jpg and .png"
         )
     return {**splits, "all": everything}
-
-
-def _listed(pairs: Sequence[Pair], path: Path) -> list[Pair]:
-    by_id = {pair.id: pair for pair in pairs}
-    found = []
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
-        if not line.strip():
-            continue
-        entry = line.split()[0]
-        pair = by_id.get(entry) or by_id.get(entry.rpartition(".")[0])
-        if pair is None:
-            raise DatasetError(
-                f"{path}, line {number}: no image is called {entry!r}.{nearest(entry, by_id)} "
-                "The list should hold names below the images folder, with or without extension"
-            )
-        found.append(pair)
-    return found
-
-
-def _drawn(pairs: Sequence[Pair], val_fraction: float, seed: int) -> dict[str, list[Pair]]:
-    if not 0 < val_fraction < 1:
-        raise DatasetError(f"data.options.val_fraction={val_fraction} should lie between 0 and 1")
-    order = torch.randperm(len(pairs), generator=torch.Generator().manual_seed(seed)).tolist()
-    count = min(max(1, round(len(pairs) * val_fraction)), len(pairs) - 1)
-    held_out = set(order[:count])
-    return {
-        "train": [pair for index, pair in enumerate(pairs) if index not in held_out],
-        "val": [pair for index, pair in enumerate(pairs) if index in held_out],
-    }

@@ -14,7 +14,7 @@ from PIL import Image
 from torchvision import tv_tensors
 
 from vitrail.datasets.benchmark import Benchmark
-from vitrail.datasets.image_files import load_pixels, open_image
+from vitrail.datasets.image_files import load_pixels, open_image, turn_upright
 from vitrail.datasets.matlab import MATLAB_HEADER, read_matlab
 from vitrail.errors import DatasetError
 from vitrail.labels import IGNORE
@@ -76,7 +76,8 @@ def decode_values(data: bytes, where: str) -> Array:
         if not (np.array_equal(red, green) and np.array_equal(red, blue)):
             raise DatasetError(
                 f"the mask {where} is coloured, but class indices are expected. "
-                "If colours stand for classes, use the dataset 'folder' and list them as 'palette' in classes.yaml"
+                "If colours stand for classes, use the dataset 'folder', list them as 'palette' in classes.yaml, and "
+                "set data.options.coloured=true"
             )
         return red
     if image.mode == "LA":
@@ -179,6 +180,7 @@ def _open_mask(data: bytes, where: str) -> Image.Image:
     if image.format == "JPEG":
         raise DatasetError(f"the mask {where} is a JPEG, whose compression changes values: save masks as PNG")
     load_pixels(image, where)
+    turn_upright(image)
     return image
 
 

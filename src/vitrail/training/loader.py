@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from vitrail.datasets import SegmentationDataset, TrainSampler, collate_train, create_dataset
+from vitrail.datasets import SegmentationDataset, TrainSampler, collate_train
+from vitrail.datasets.recipe import open_split
 from vitrail.datasets.worker_errors import ErrorsAsValues, collate_or_error
 from vitrail.errors import VitrailError
 from vitrail.recipes import DataConfig, Recipe
@@ -20,7 +21,7 @@ from vitrail.transforms import EvalTransform, TrainTransform
 
 def training_dataset(data: DataConfig) -> SegmentationDataset:
     """Open the training split with the recipe's augmentation."""
-    return with_augmentation(create_dataset(data.dataset, data.root, data.train_split, **data.options), data)
+    return with_augmentation(open_split(data, data.train_split), data)
 
 
 def with_augmentation(dataset: SegmentationDataset, data: DataConfig) -> SegmentationDataset:
@@ -72,6 +73,5 @@ def batches_on(device: torch.device, loader: DataLoader[Any]) -> Generator[tuple
         yield batch["image"].to(device, non_blocking=True), batch["mask"].to(device, non_blocking=True)
 
 
-def _rounded(mean: Sequence[float]) -> tuple[int, int, int]:
-    red, green, blue = (round(value) for value in mean)
-    return red, green, blue
+def _rounded(mean: Sequence[float]) -> tuple[int, ...]:
+    return tuple(min(max(round(value), 0), 255) for value in mean)
