@@ -242,7 +242,7 @@ def test_what_is_wrong_with_a_dataset_is_listed(scenes: Path, tmp_path: Path, mo
     output = capsys.readouterr()
     assert stop.value.code == 2
     assert "folder val: 4 images" in output.out
-    assert "1 image cannot be used" in output.err
+    assert "1 image of the split 'val' cannot be used" in output.err
     assert broken.name in output.err
 
 

@@ -61,14 +61,19 @@ class PairedFiles:
         """
         pair = self.pairs[index]
         image = decode_image(self.files.read(pair.image), self.files.locate(pair.image), self.pixels)
+        return image, self.load_mask(index, (image.shape[1], image.shape[2]))
+
+    def load_mask(self, index: int, size: tuple[int, int]) -> tv_tensors.Mask:
+        """Return a mask, uint8 [H, W], for an image of the given height and width; errors as `load`."""
+        pair = self.pairs[index]
         mask = self.read_mask(self.files.read(pair.mask), self.files.locate(pair.mask))
-        if image.shape[1:] != mask.shape:
+        if size != mask.shape:
             raise DatasetError(
                 f"the mask {self.files.locate(pair.mask)} is {_size(mask.shape)}, but its image "
-                f"{self.files.locate(pair.image)} is {_size(image.shape[1:])} (width × height, upright): "
+                f"{self.files.locate(pair.image)} is {_size(size)} (width × height, upright): "
                 "save both at the same size and orientation"
             )
-        return image, mask
+        return mask
 
 
 def benchmark_files(benchmark: Benchmark, root: Path | None, split: str) -> PairedFiles:
@@ -114,11 +119,11 @@ def _parts(benchmark: Benchmark, split: str) -> list[Split]:
 
 
 def _landmarks(part: Split) -> list[str]:
-    marks = [_fixed_folder(part.images), _fixed_folder(part.masks)]
+    marks = [fixed_folder(part.images), fixed_folder(part.masks)]
     return [*marks, part.ids] if part.ids else marks
 
 
-def _fixed_folder(pattern: str) -> str:
+def fixed_folder(pattern: str) -> str:
     """Return the folder of a pattern such as "JPEGImages/{id}.jpg" that does not depend on the id."""
     return pattern.split("{id}", 1)[0].rpartition("/")[0]
 
@@ -129,7 +134,7 @@ def _pairs(files: Files, part: Split) -> list[Pair]:
 
 
 def _found_ids(files: Files, part: Split) -> list[str]:
-    matches = (_pattern(part.images).fullmatch(name) for name in files.below(_fixed_folder(part.images)))
+    matches = (_pattern(part.images).fullmatch(name) for name in files.below(fixed_folder(part.images)))
     return [match["id"] for match in matches if match]
 
 

@@ -19,6 +19,7 @@ from vitrail.datasets.benchmark import Benchmark
 from vitrail.datasets.class_file import find_class_file
 from vitrail.datasets.dataset import register_dataset
 from vitrail.datasets.files import Pair, PairedFiles
+from vitrail.datasets.formats.recognise import recognise_format
 from vitrail.datasets.image_files import IMAGE_SUFFIXES
 from vitrail.datasets.lists import ImageList
 from vitrail.datasets.own_masks import describe, describe_masks
@@ -27,6 +28,15 @@ from vitrail.datasets.storage import Folder
 from vitrail.errors import DatasetError, nearest
 
 _LISTED = 3
+_USUAL = (
+    ("images", "masks"),
+    ("img_dir", "ann_dir"),
+    ("JPEGImages", "SegmentationClass"),
+    ("images", "labels"),
+    ("images", "annotations"),
+    ("imgs", "masks"),
+)
+_VOC_LISTS = "ImageSets/Segmentation"
 
 
 @register_dataset("folder")
@@ -34,8 +44,8 @@ def folder(
     root: Path | None,
     split: str,
     *,
-    images: str = "images",
-    masks: str = "masks",
+    images: str = "",
+    masks: str = "",
     image_suffix: str = "",
     mask_suffix: str = "",
     coloured: bool | None = None,
@@ -51,7 +61,9 @@ def folder(
     split : str
         "train", "val" or any other that the folder has; "all" takes every image.
     images, masks : str
-        Names of the folders of images and of masks.
+        Names of the folders of images and of masks; empty takes the first that there are of images and masks, img_dir
+        and ann_dir (MMSegmentation), JPEGImages and SegmentationClass (Pascal VOC, CVAT), images and labels,
+        images and annotations, imgs and masks.
     image_suffix, mask_suffix : str
         Suffix of the file names after the common stem, before the extension, such as "_mask".
     coloured : bool, optional
@@ -78,7 +90,7 @@ def folder(
             f"the data root {root} {what}: set --data-root (data.root in the recipe) to a folder with images and masks"
         )
     files = Folder(root)
-    pairing = _Pairing(files, images, masks, image_suffix, mask_suffix)
+    pairing = _Pairing(files, *_folders(root, images, masks), image_suffix, mask_suffix)
     splits = _splits(pairing, root, val_fraction, split_seed)
     if split not in splits:
         raise DatasetError(f"{root} has no split {split!r}.{nearest(split, splits)} It has: {', '.join(splits)}.")
@@ -87,6 +99,17 @@ def folder(
         raise DatasetError(f"the split {split!r} of {root} is empty: {len(splits['all'])} images are too few to split")
     classes, reader = describe_masks(files, [pair.mask for pair in splits["all"]], find_class_file(root), coloured)
     return describe("folder", root, classes), PairedFiles(files, pairs, reader)
+
+
+def usual_folders(root: Path) -> tuple[str, str] | None:
+    """Return the first usual pair of names of folders of images and masks that a folder, or those in it, has."""
+    places = [root, *sorted(child for child in root.iterdir() if child.is_dir())]
+    return next((pair for pair in _USUAL for place in places if all((place / name).is_dir() for name in pair)), None)
+
+
+def _folders(root: Path, images: str, masks: str) -> tuple[str, str]:
+    usual = usual_folders(root) if not (images and masks) else None
+    return images or (usual or _USUAL[0])[0], masks or (usual or _USUAL[0])[1]
 
 
 class _Pairing:
@@ -135,8 +158,13 @@ class _Pairing:
         raise DatasetError(
             f"{len(missing)} of {count} images {'has' if len(missing) == 1 else 'have'} no mask of the same name in "
             f"{self.files.locate(masks)}: {listed}{', …' if len(missing) > _LISTED else ''}."
-            f"{hint or ' Add the masks or remove the images.'}"
+            f"{hint or _other_format(self.files.root) or ' Add the masks or remove the images.'}"
         )
+
+
+def _other_format(root: Path) -> str:
+    other = recognise_format(root)
+    return f" The folder holds {other.found}: read it with data.dataset={other.dataset}" if other else ""
 
 
 def _splits(pairing: _Pairing, root: Path, val_fraction: float, seed: int) -> dict[str, list[Pair]]:
@@ -146,14 +174,18 @@ def _splits(pairing: _Pairing, root: Path, val_fraction: float, seed: int) -> di
         splits = {name: pairing.pairs(f"{name}/{pairing.images}", f"{name}/{pairing.masks}") for name in names}
         return _with_all(splits, root, pairing)
     if not masks.is_dir():
-        raise DatasetError(f"{root} has no folder {pairing.masks!r}: name it with data.options.masks")
+        raise DatasetError(
+            f"{root} has no folder {pairing.masks!r}: name it with data.options.masks.{_other_format(root)}"
+        )
     names = [child.name for child in sorted(images.iterdir()) if child.is_dir() and (masks / child.name).is_dir()]
     if "train" in names:
         splits = {name: pairing.pairs(f"{pairing.images}/{name}", f"{pairing.masks}/{name}") for name in names}
         return _with_all(splits, root, pairing)
     pairs = pairing.pairs(pairing.images, pairing.masks)
     listed = ImageList(root, pairing.images, pairs)
-    lists = [path for path in sorted(root.glob("*.txt")) if not path.name.startswith(".") and listed.is_list(path)]
+    named = [*sorted(root.glob("*.txt")), *sorted((root / _VOC_LISTS).glob("*.txt"))]
+    lists = [path for path in named if not path.name.startswith(".") and listed.is_list(path)]
+    lists = [path for path in lists if path.stem != "default"]  # CVAT's list of everything
     splits = {path.stem: listed.read(path) for path in lists} if lists else draw_split(pairs, val_fraction, seed)
     return _with_all({**splits, "all": pairs}, root, pairing)
 
@@ -163,6 +195,7 @@ def _with_all(splits: dict[str, list[Pair]], root: Path, pairing: _Pairing) -> d
     if not everything:
         raise DatasetError(
             f"{root} holds no images: it should have the folders {pairing.images!r} and {pairing.masks!r} "
-            f"(or name them with data.options.images and data.options.masks), with files such as .jpg and .png"
+            f"(or name them with data.options.images and data.options.masks), with files such as .jpg and .png."
+            f"{_other_format(root)}"
         )
     return {**splits, "all": everything}

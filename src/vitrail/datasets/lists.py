@@ -93,6 +93,11 @@ class ImageList:
         return next((self.by_name[candidate] for candidate in candidates if candidate in self.by_name), None)
 
 
+def read_lines(path: Path) -> list[str]:
+    """Return the lines of a list that are not empty, with slashes for backslashes."""
+    return [_slashes(line) for _, line in _lines(path)]
+
+
 def _lines(path: Path) -> Iterator[tuple[int, str]]:
     for number, line in enumerate(read_text(path).splitlines(), 1):
         if line.strip():

@@ -179,9 +179,15 @@ def _open_mask(data: bytes, where: str) -> Image.Image:
     image = open_image(data, where)
     if image.format == "JPEG":
         raise DatasetError(f"the mask {where} is a JPEG, whose compression changes values: save masks as PNG")
+    if image.format == "WEBP" and data[12:16] != b"VP8L" and not _has_lossless_chunk(data):
+        raise DatasetError(f"the mask {where} is a lossy WebP, whose compression changes values: save masks as PNG")
     load_pixels(image, where)
     turn_upright(image)
     return image
+
+
+def _has_lossless_chunk(data: bytes) -> bool:
+    return data[12:16] == b"VP8X" and b"VP8L" in data[30:4096]
 
 
 def _ranges(labels: Mapping[int, int]) -> str:

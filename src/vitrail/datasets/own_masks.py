@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 from pathlib import Path
 
 from vitrail.datasets.benchmark import Benchmark
 from vitrail.datasets.class_file import ClassFile
 from vitrail.datasets.infer_classes import colours_wanted, infer_classes
-from vitrail.datasets.mask_encoding import binary_values, look_at, masks_are_coloured, sampled
+from vitrail.datasets.mask_encoding import MaskLook, binary_values, look_at, masks_are_coloured, sampled
 from vitrail.datasets.mask_files import ColourMasks, IndexMasks, MaskReader
 from vitrail.datasets.storage import Files
+from vitrail.errors import DatasetError
 from vitrail.visualize.palette import distinct_colours
 
 
@@ -35,11 +37,11 @@ def describe_masks(
     DatasetError
         When a mask cannot be read, colours have no names, or the values cannot be classes.
     """
-    looks = [look_at(files, name) for name in sampled(masks)] if _must_look(given, coloured) else []
+    looks = _looks(files, masks) if _must_look(given, coloured) else []
     if coloured is None:
         coloured = masks_are_coloured(looks, given)
     if coloured and (given is None or given.palette is None):
-        raise colours_wanted(looks or [look_at(files, name) for name in sampled(masks)], files, masks[0], given)
+        raise colours_wanted(looks or _looks(files, masks), files, masks[0], given)
     classes = infer_classes(files, masks) if given is None else given
     if coloured:
         return classes, ColourMasks(classes.colours())
@@ -56,6 +58,15 @@ def describe(name: str, root: Path, classes: ClassFile) -> Benchmark:
         palette=classes.palette or distinct_colours(len(classes.classes)),
         splits={},
     )
+
+
+def _looks(files: Files, masks: Sequence[str]) -> list[MaskLook]:
+    """Return what a sample of the masks looks like; a damaged one is an error when its turn comes, and not before."""
+    looks = []
+    for name in sampled(masks):
+        with contextlib.suppress(DatasetError):
+            looks.append(look_at(files, name))
+    return looks
 
 
 def _must_look(given: ClassFile | None, coloured: bool | None) -> bool:

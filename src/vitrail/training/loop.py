@@ -24,6 +24,7 @@ from vitrail.runtime.distributed import Strategy, create_strategy, is_main, on_m
 from vitrail.runtime.progress_bar import ProgressBar
 from vitrail.segmentors import Segmentor
 from vitrail.training.accumulate import split
+from vitrail.training.check_data import check_data
 from vitrail.training.checkpoint import BEST, LAST, Checkpoints, check_output_dir
 from vitrail.training.ema import WeightAverage
 from vitrail.training.loader import batches_on, training_dataset, training_loader, with_augmentation, with_eval_resize
@@ -166,6 +167,7 @@ class TrainingRun:
         self.loggers = self.create_loggers()
         self.train_dataset, self.eval_dataset = self.create_datasets()
         self.plan = make_plan(train, len(self.train_dataset))
+        on_main(lambda: check_data(self.recipe, self.train_dataset, self.eval_dataset, self.plan))
         self._layout = memory_layout(train.channels_last, self.device)
         self.model = self._prepare(self.create_model())
         self.average = self._create_average()
