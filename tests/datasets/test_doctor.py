@@ -163,11 +163,12 @@ def test_unusable_files_are_listed(root):
     (root / "masks/train/a.png").write_bytes(b"")
     data = (root / "images/train/b.png").read_bytes()
     (root / "images/train/b.png").write_bytes(data[: len(data) // 2])
-    save(root / "masks/train/c.png", mask(20, 20))
+    save(root / "masks/train/c.png", mask(20, 20, classes=2))
     severity, text = found(root)["unusable files"]
     assert severity == "stop"
     assert text.startswith("3 images of the split 'train' cannot be used")
-    assert all(name in text for name in ("a.png is empty", "b.png is truncated or damaged", "c.png is 20×20"))
+    for said in ("a.png is empty", "b.png is truncated or damaged", "c.png is 20×20"):
+        assert said in text
 
 
 @pytest.mark.parametrize(

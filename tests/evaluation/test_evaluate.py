@@ -155,7 +155,7 @@ def test_a_split_that_is_not_there_is_named(root):
 
 
 def test_classes_of_another_dataset_are_refused(root):
-    with pytest.raises(DatasetError, match="knows 3 classes"):
+    with pytest.raises(DatasetError, match="has 3 classes"):
         vitrail.evaluate(small_model(num_classes=3), recipe=RECIPE, data_root=root, device="cpu")
 
 

@@ -128,7 +128,7 @@ def test_a_mask_value_outside_the_classes_names_the_image():
 
 
 def test_another_number_of_classes_is_refused():
-    with pytest.raises(DatasetError, match=r"knows 3 classes \(sky, road, tree, …\), dataset 'memory' has 4"):
+    with pytest.raises(DatasetError, match=r"has 3 classes \(sky, road, tree, …\), dataset 'memory' has 4"):
         run(small_model(num_classes=3), memory_dataset(2))
 
 

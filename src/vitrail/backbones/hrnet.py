@@ -21,7 +21,7 @@ from torch.utils.checkpoint import checkpoint
 from vitrail.backbones.backbone import Backbone
 from vitrail.backbones.timm_bridge import TimmBackbone, register_family
 from vitrail.backbones.timm_model import build_model
-from vitrail.layers import resize
+from vitrail.layers import enlarge, resize
 
 
 class HRNet(TimmBackbone):
@@ -83,7 +83,7 @@ def _exchange(module: Any, maps: list[Tensor]) -> list[Tensor]:
 
 def _enlarge(x: Tensor, factor: int, size: torch.Size) -> Tensor:
     """Upsample bilinearly by `factor`, then resize to `size` where they differ by a few pixels."""
-    return resize(F.interpolate(x, scale_factor=factor, mode="bilinear", align_corners=False), size)
+    return resize(enlarge(x, factor), size)
 
 
 @register_family("hrnet")

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
+from vitrail.layers.interpolation import averaging_matrix
 from vitrail.segmentors import Segmentor
 from vitrail.transforms import Normalize
 
@@ -102,15 +103,5 @@ def adaptive_average(x: Tensor, output_size: int | Sequence[int | None]) -> Tens
     if sizes == (1, 1):
         return x.mean(dim=(-2, -1), keepdim=True)
     height, width = (length if size is None else size for size, length in zip(sizes, x.shape[-2:], strict=True))
-    rows, columns = _averaging(x.shape[-2], height, x), _averaging(x.shape[-1], width, x)
+    rows, columns = averaging_matrix(x.shape[-2], height, x), averaging_matrix(x.shape[-1], width, x)
     return rows @ (x @ columns.transpose(0, 1))
-
-
-def _averaging(length: int, count: int, like: Tensor) -> Tensor:
-    """Return the matrix [count, length] whose rows average the bins that adaptive pooling divides an axis into."""
-    index = torch.arange(count, device=like.device)
-    first = (index * length) // count
-    last = ((index + 1) * length + count - 1) // count
-    position = torch.arange(length, device=like.device)
-    inside = ((position >= first[:, None]) & (position < last[:, None])).to(like.dtype)
-    return inside / inside.sum(dim=1, keepdim=True)

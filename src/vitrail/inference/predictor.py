@@ -18,6 +18,7 @@ from vitrail.datasets.pixel_format import PixelFormat
 from vitrail.datasets.remap import remap_benchmark
 from vitrail.errors import ModelError, PredictionError, VitrailError
 from vitrail.inference.large_images import in_windows, window_side
+from vitrail.inference.network import Compile, Network, create_forward
 from vitrail.inference.prediction import Prediction
 from vitrail.inference.resolve import resolve_recipe
 from vitrail.inference.score_map import Labels
@@ -44,6 +45,7 @@ class PredictorOptions(TypedDict, total=False):
     device: str | torch.device | None
     amp: Precision | None
     channels_last: bool
+    compile: Compile
     batch_size: int | None
     scores: bool
     whole_pixels: int
@@ -82,6 +84,9 @@ class Predictor:
         Precision of the model; None takes `settings.amp`.
     channels_last : bool
         Whether images go through the model in the channels_last memory format, which is faster for convolutions.
+    compile : {"none", "graphs", "inductor"}
+        How the forward pass is made faster for images whose shapes repeat, such as the frames of a video; see
+        `vitrail.inference.network.create_forward`. The predictor then works with a copy of the model.
     batch_size : int, optional
         Images of equal size, or windows, that go through the model together; None takes `settings.batch_size`.
     scores : bool
@@ -129,6 +134,7 @@ class Predictor:
         device: str | torch.device | None = None,
         amp: Precision | None = None,
         channels_last: bool = True,
+        compile: Compile = "none",
         batch_size: int | None = None,
         scores: bool = False,
         whole_pixels: int = MAX_WHOLE_PIXELS,
@@ -150,17 +156,17 @@ class Predictor:
         self.with_scores = scores
         self.whole_pixels = whole_pixels
         self._resize = _resize_transform(resize, chosen)
+        autocast(self.device, self.amp)  # raises now what it would raise at the first image
         normalize = _normalisation(mean, std, self.model.card, chosen).to(self.device)
         self._pixels = PixelFormat(normalize.mean.shape[0], _value_range(chosen))
-        autocast(self.device, self.amp)  # raises now what it would raise at the first image
+        network = Network(self.model, self.device, normalize, self.amp, channels_last)
         self._segmenter = Segmenter(
             self.model,
             self.settings,
             self.device,
-            normalize,
-            amp=self.amp,
+            create_forward(network, compile),
             flip_pairs=tuple(_recipe_flip_pairs(chosen) if flip_pairs is None else flip_pairs),
-            channels_last=channels_last,
+            channels=self._pixels.channels,
         )
         self._lock = threading.Lock()
 

@@ -6,12 +6,16 @@ from one another (a resized map of a flipped map of logits) and read in bands of
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Sequence
 from typing import Literal, NamedTuple, Protocol, TypeAlias
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
+
+from vitrail.layers import resize
+from vitrail.layers.interpolation import neighbours
 
 CPU_BAND_BYTES = 4 * 2**20  # near the size of a core's caches
 DEVICE_BAND_BYTES = 256 * 2**20
@@ -114,7 +118,7 @@ class ResizedMap:
         self.align_corners = align_corners
         self.num_classes = source.num_classes
         self.output = source.output
-        self._above, self._below, self._weight = _neighbours(source.size[0], size[0], align_corners)
+        self._above, self._below, self._weight = neighbours(source.size[0], size[0], align_corners)
 
     @property
     def device(self) -> torch.device:
@@ -141,27 +145,6 @@ class ResizedMap:
         mixing[row, self._above[start:stop] - first] = 1 - weight
         mixing[row, self._below[start:stop] - first] += weight
         return mixing
-
-
-def _neighbours(source: int, target: int, align_corners: bool) -> tuple[Tensor, Tensor, Tensor]:
-    """Return, for each target position, the two source positions around it and the weight of the second.
-
-    `interpolate` computes them in float32, with one rounding for scale × position - 0.5: so does this, since far from
-    the origin that rounding shows in the third digit of a weight.
-    """
-    position = torch.arange(target, dtype=torch.float64)
-    if align_corners:
-        position = position * _float32((source - 1) / (target - 1) if target > 1 else 0.0)
-    else:
-        position = ((position + 0.5) * _float32(source / target) - 0.5).clamp(min=0)
-    position = position.float()
-    first = position.long().clamp(max=source - 1)
-    second = (first + 1).clamp(max=source - 1)
-    return first, second, (position - first).clamp(0, 1)
-
-
-def _float32(value: float) -> float:
-    return float(torch.tensor(value, dtype=torch.float32))
 
 
 class FlippedMap:
@@ -273,6 +256,8 @@ def best_labels(scores: ScoreMap, *, with_scores: bool = False, band_rows: int |
     band_rows : int, optional
         Number of rows in a band; None chooses it for the device.
     """
+    if scores.device.type == "cuda" and band_rows is None and (found := _best_labels_cuda(scores, with_scores)):
+        return found
     height, width = scores.size
     device = scores.device
     step = band_rows or _band_rows(scores)
@@ -285,6 +270,26 @@ def best_labels(scores: ScoreMap, *, with_scores: bool = False, band_rows: int |
         mask[start:stop] = labels
         if probability is not None:
             probability[start:stop] = _probability_of_best(rows, best, scores.output)
+    return Labels(mask, probability)
+
+
+def _best_labels_cuda(scores: ScoreMap, with_scores: bool) -> Labels | None:
+    """Return the best labels of logits that are only resized, by one kernel; None where it does not apply."""
+    if not isinstance(scores, ResizedMap) or not isinstance(scores.source, DenseMap) or scores.output != "logits":
+        return None
+    if importlib.util.find_spec("triton") is None:
+        return None
+    from vitrail.inference import best_class_triton
+
+    logits = scores.source.scores
+    if not best_class_triton.supports(logits):
+        return None
+    height, width = scores.size
+    rows = resize(logits[None], (logits.shape[1], width), align_corners=scores.align_corners)[0]
+    dtype = label_dtype(scores.num_classes)
+    mask, probability = best_class_triton.best_class(
+        rows, height, align_corners=scores.align_corners, dtype=dtype, with_probability=with_scores
+    )
     return Labels(mask, probability)
 
 

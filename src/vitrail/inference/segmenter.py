@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -24,11 +24,8 @@ from vitrail.inference.score_map import (
     resized,
 )
 from vitrail.inference.sliding import SlidingMap, window_starts
-from vitrail.precision import Precision
 from vitrail.recipes import EvalConfig
-from vitrail.runtime.device import autocast
 from vitrail.segmentors import Segmentor
-from vitrail.transforms import Normalize
 
 Size = tuple[int, int]
 
@@ -61,23 +58,21 @@ class Segmenter:
         together. A scaled view is resized bilinearly, without antialiasing, to int(size × scale + 0.5).
     device : torch.device
         Where to compute.
-    normalize : Normalize
-        The normalisation of images in 0…255; on `device`.
-    amp : {"none", "bfloat16", "float16"}
-        Precision of the model; scores are float32 from the head on.
+    forward : callable
+        From images [B, 3, H, W] in 0…255 to float32 scores, [B, K, h, w] at the resolution of the head where that
+        declares `resizes_late` and [B, K, H, W] otherwise; see `vitrail.inference.network`.
     flip_pairs : sequence of (int, int)
         Classes that are exchanged when an image is flipped.
-    channels_last : bool
-        Whether images go through the model in the channels_last memory format.
+    channels : int
+        Number of channels of the images.
     """
 
     model: Segmentor
     settings: EvalConfig
     device: torch.device
-    normalize: Normalize
-    amp: Precision = "none"
+    forward: Callable[[Tensor], Tensor]
     flip_pairs: Sequence[tuple[int, int]] = ()
-    channels_last: bool = True
+    channels: int = 3
 
     def labels(self, images: Sequence[Tensor], sizes: Sequence[Size] | None, *, with_scores: bool) -> list[Labels]:
         """Return the class indices of images, and the probability of each pixel's class if requested.
@@ -96,7 +91,7 @@ class Segmenter:
         PredictionError
             When an image is not uint8 [3, h, w], or a whole image does not fit into the memory of the device.
         """
-        sizes = _checked_sizes(images, sizes, self.normalize.mean.shape[0])
+        sizes = _checked_sizes(images, sizes, self.channels)
         result: dict[int, Labels] = {}
         with evaluating(self.model), torch.no_grad(), _memory_hint(images, self.settings):
             for index, scores in self._maps(images, sizes):
@@ -105,7 +100,7 @@ class Segmenter:
 
     def scores(self, images: Sequence[Tensor], sizes: Sequence[Size] | None) -> list[Tensor]:
         """Return the averaged scores of all classes, [K, H, W] for each image; arguments as in `labels`."""
-        sizes = _checked_sizes(images, sizes, self.normalize.mean.shape[0])
+        sizes = _checked_sizes(images, sizes, self.channels)
         result: dict[int, Tensor] = {}
         with evaluating(self.model), torch.no_grad(), _memory_hint(images, self.settings):
             for index, scores in self._maps(images, sizes):
@@ -161,12 +156,7 @@ class Segmenter:
 
     def _head_maps(self, images: Tensor) -> list[ScoreMap]:
         """Return the maps of images [B, 3, H, W], at the resolution of the head where it declares `resizes_late`."""
-        layout = torch.channels_last if self.channels_last else torch.contiguous_format
-        images = self.normalize(images).contiguous(memory_format=layout)
-        head = self.model.head
-        with autocast(self.device, self.amp):
-            scores = head(self.model.backbone(images)) if head.resizes_late else self.model(images)
-        return [DenseMap(each, output=head.output) for each in scores.float().contiguous()]
+        return [DenseMap(each, output=self.model.head.output) for each in self.forward(images)]
 
     @property
     def _averaged_output(self) -> Output:

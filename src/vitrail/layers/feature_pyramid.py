@@ -10,7 +10,7 @@ from timm.layers import ConvNormAct
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from vitrail.layers.resize import resize
+from vitrail.layers.resize import enlarge, resize
 
 
 class FeaturePyramidNetwork(nn.Module):
@@ -92,6 +92,6 @@ class PyramidSum(nn.Module):
             for conv in convs:  # type: ignore[attr-defined]
                 x = conv(x)
                 if stride != self.strides[0]:
-                    x = F.interpolate(x, scale_factor=2.0, mode="bilinear", align_corners=self.align_corners)
+                    x = enlarge(x, 2, align_corners=self.align_corners)
             upsampled.append(resize(x, size, align_corners=self.align_corners))
         return torch.stack(upsampled).sum(0)

@@ -9,6 +9,7 @@ from timm.layers import ConvNormAct
 from torch import Tensor, nn
 
 from vitrail.layers.layout import in_layout_of
+from vitrail.layers.pooling import AdaptiveAveragePool
 from vitrail.layers.resize import resize
 
 
@@ -51,7 +52,7 @@ class PyramidPooling(nn.Module):
     ) -> None:
         super().__init__()
         self.stages = nn.ModuleList(
-            nn.Sequential(nn.AdaptiveAvgPool2d(size), ConvNormAct(in_channels, channels, 1, act_layer=act_layer))
+            nn.Sequential(AdaptiveAveragePool(size), ConvNormAct(in_channels, channels, 1, act_layer=act_layer))
             for size in pool_sizes
         )
         self.out_channels = in_channels + channels * len(pool_sizes)

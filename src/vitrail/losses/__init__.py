@@ -1,12 +1,21 @@
-"""Loss functions of logits [B, K, H, W] and targets [B, H, W], where 255 is ignored."""
+"""Loss functions of logits [B, K, h, w] and targets [B, H, W], where 255 is ignored."""
 
 from vitrail.losses.binary_cross_entropy import BinaryCrossEntropyLoss
-from vitrail.losses.criterion import LOSSES, WeightedSum, create_criterion, list_losses, register_loss
+from vitrail.losses.criterion import (
+    LOSSES,
+    ResizingLoss,
+    WeightedSum,
+    create_criterion,
+    list_losses,
+    register_loss,
+    resized_loss,
+)
 from vitrail.losses.cross_entropy import CrossEntropyLoss
 from vitrail.losses.dice import DiceLoss
 from vitrail.losses.focal import FocalLoss
 from vitrail.losses.lovasz import LovaszLoss
 from vitrail.losses.ohem import OHEMCrossEntropyLoss
+from vitrail.losses.per_pixel import per_pixel_binary_cross_entropy, per_pixel_cross_entropy
 
 __all__ = [
     "LOSSES",
@@ -16,8 +25,12 @@ __all__ = [
     "FocalLoss",
     "LovaszLoss",
     "OHEMCrossEntropyLoss",
+    "ResizingLoss",
     "WeightedSum",
     "create_criterion",
     "list_losses",
+    "per_pixel_binary_cross_entropy",
+    "per_pixel_cross_entropy",
     "register_loss",
+    "resized_loss",
 ]

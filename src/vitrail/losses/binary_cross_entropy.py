@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import torch
-from torch import Tensor, nn
-from torch.nn import functional as F
+from torch import Tensor
 
-from vitrail.losses.criterion import register_loss
-from vitrail.losses.pixels import check_class_weights, class_weight_tensor, in_full_precision, split_ignored
+from vitrail.labels import IGNORE
+from vitrail.losses.criterion import ResizingLoss, register_loss
+from vitrail.losses.per_pixel import per_pixel_binary_cross_entropy
+from vitrail.losses.pixels import check_class_weights, class_weight_tensor
 
 
 @register_loss("binary_cross_entropy")
-class BinaryCrossEntropyLoss(nn.Module):
+class BinaryCrossEntropyLoss(ResizingLoss):
     """Binary cross entropy of each class against all others, averaged over classes and non-ignored pixels.
 
     Parameters
@@ -25,10 +25,6 @@ class BinaryCrossEntropyLoss(nn.Module):
         Whether ignored pixels count in the divisor (they never count in the sum). False is SSSegmentation's
         `CrossEntropyLoss(use_sigmoid=True)`; True is MMSegmentation's default (`avg_non_ignore=False`).
 
-    Notes
-    -----
-    No one-hot targets [B, K, H, W] are created: the loss of a pixel is the sum of `softplus` over its logits minus the
-    logit of its class.
     """
 
     class_weights: Tensor | None
@@ -38,16 +34,11 @@ class BinaryCrossEntropyLoss(nn.Module):
         self.register_buffer("class_weights", class_weight_tensor(class_weights), persistent=False)
         self.ignored_in_mean = ignored_in_mean
 
-    def forward(self, logits: Tensor, targets: Tensor) -> Tensor:
-        """Return the loss of logits [B, K, H, W] for targets [B, H, W]; 0 when every pixel is ignored."""
+    def forward(self, logits: Tensor, targets: Tensor, *, align_corners: bool = False) -> Tensor:
+        """Return the loss of logits [B, K, h, w] for targets [B, H, W]; 0 when every pixel is ignored."""
         check_class_weights(self.class_weights, logits)
-        logits = in_full_precision(logits)
-        classes, valid = split_ignored(targets)
-        negative = F.softplus(logits)  # [B, K, H, W]
-        own = logits.gather(1, classes.unsqueeze(1)).squeeze(1)  # [B, H, W]
-        if self.class_weights is not None:
-            weights = self.class_weights.to(logits.dtype)
-            negative, own = negative * weights[:, None, None], own * weights[classes]
-        loss = torch.where(valid, negative.sum(dim=1) - own, 0.0)
-        pixels = valid.numel() if self.ignored_in_mean else valid.sum().clamp(min=1)
+        loss = per_pixel_binary_cross_entropy(
+            logits, targets, align_corners=align_corners, class_weights=self.class_weights
+        )
+        pixels = targets.numel() if self.ignored_in_mean else (targets != IGNORE).sum().clamp(min=1)
         return loss.sum() / (pixels * logits.shape[1])

@@ -5,22 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
-from torch import Tensor, nn
-from torch.nn import functional as F
+from torch import Tensor
 
 from vitrail.labels import IGNORE
-from vitrail.losses.criterion import register_loss
-from vitrail.losses.pixels import (
-    check_class_weights,
-    class_weight_tensor,
-    flatten_pixels,
-    in_full_precision,
-    split_ignored,
-)
+from vitrail.losses.criterion import ResizingLoss, register_loss
+from vitrail.losses.per_pixel import per_pixel_cross_entropy
+from vitrail.losses.pixels import check_class_weights, class_weight_tensor, split_ignored
 
 
 @register_loss("cross_entropy")
-class CrossEntropyLoss(nn.Module):
+class CrossEntropyLoss(ResizingLoss):
     """Softmax cross entropy, averaged over non-ignored pixels.
 
     Parameters
@@ -54,19 +48,17 @@ class CrossEntropyLoss(nn.Module):
         self.ignored_in_mean = ignored_in_mean
         self.weights_in_mean = weights_in_mean
 
-    def forward(self, logits: Tensor, targets: Tensor) -> Tensor:
-        """Return the loss of logits [B, K, H, W] for targets [B, H, W]; 0 when every pixel is ignored."""
+    def forward(self, logits: Tensor, targets: Tensor, *, align_corners: bool = False) -> Tensor:
+        """Return the loss of logits [B, K, h, w] for targets [B, H, W]; 0 when every pixel is ignored."""
         check_class_weights(self.class_weights, logits)
-        logits, targets = flatten_pixels(in_full_precision(logits), targets)
-        total = F.cross_entropy(
+        loss = per_pixel_cross_entropy(
             logits,
-            targets.long(),
-            weight=None if self.class_weights is None else self.class_weights.to(logits.dtype),
-            ignore_index=IGNORE,
-            reduction="sum",
+            targets,
+            align_corners=align_corners,
+            class_weights=self.class_weights,
             label_smoothing=self.label_smoothing,
         )
-        return total / self._divisor(targets).to(logits.dtype)
+        return loss.sum() / self._divisor(targets).to(loss.dtype)
 
     def _divisor(self, targets: Tensor) -> Tensor:
         if self.class_weights is not None and self.weights_in_mean:

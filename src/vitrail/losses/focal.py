@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
-from vitrail.labels import IGNORE
-from vitrail.losses.criterion import register_loss
+from vitrail.layers.resize import resize_logits
+from vitrail.losses.criterion import ResizingLoss, register_loss
+from vitrail.losses.per_pixel import per_pixel_cross_entropy
 from vitrail.losses.pixels import (
     check_class_weights,
     class_weight_tensor,
@@ -19,7 +20,7 @@ from vitrail.losses.pixels import (
 
 
 @register_loss("focal")
-class FocalLoss(nn.Module):
+class FocalLoss(ResizingLoss):
     """Focal loss, averaged over non-ignored pixels (with `sigmoid=True` also over classes).
 
     Parameters
@@ -56,19 +57,19 @@ class FocalLoss(nn.Module):
         self.alpha = alpha
         self.sigmoid = sigmoid
 
-    def forward(self, logits: Tensor, targets: Tensor) -> Tensor:
-        """Return the loss of logits [B, K, H, W] for targets [B, H, W]; 0 when every pixel is ignored."""
+    def forward(self, logits: Tensor, targets: Tensor, *, align_corners: bool = False) -> Tensor:
+        """Return the loss of logits [B, K, h, w] for targets [B, H, W]; 0 when every pixel is ignored."""
         check_class_weights(self.class_weights, logits)
-        logits = in_full_precision(logits)
         classes, valid = split_ignored(targets)
         if self.sigmoid:
-            loss, terms = self._binary(logits, classes), logits.shape[1]
+            resized = resize_logits(in_full_precision(logits), targets.shape[-2:], align_corners=align_corners)
+            loss, terms = self._binary(resized, classes), logits.shape[1]
         else:
-            loss, terms = self._softmax(logits, targets, classes), 1
+            entropy = per_pixel_cross_entropy(logits, targets, align_corners=align_corners)  # [B, H, W]
+            loss, terms = self._softmax(entropy, classes), 1
         return torch.where(valid, loss, 0.0).sum() / (valid.sum().clamp(min=1) * terms)
 
-    def _softmax(self, logits: Tensor, targets: Tensor, classes: Tensor) -> Tensor:
-        entropy = F.cross_entropy(logits, targets.long(), ignore_index=IGNORE, reduction="none")  # [B, H, W]
+    def _softmax(self, entropy: Tensor, classes: Tensor) -> Tensor:
         # -expm1(-x) is 1 - p without the cancellation that would make the gradient NaN for gamma < 1
         loss = (-torch.expm1(-entropy)).clamp(min=1e-12).pow(self.gamma) * entropy
         if self.alpha is not None:

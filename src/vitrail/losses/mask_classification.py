@@ -11,6 +11,7 @@ from torch.nn import functional as F
 
 from vitrail.layers.assignment import assign
 from vitrail.layers.processes import mean_over_processes
+from vitrail.layers.resize import resize
 from vitrail.losses.pixels import in_full_precision
 
 _ALPHA, _GAMMA = 0.25, 2.0  # of the focal loss (Lin et al., ICCV 2017), as in DETR and MaskFormer
@@ -128,7 +129,7 @@ class MaskClassificationLoss(nn.Module):
     ) -> dict[str, Tensor]:
         masks = prediction.masks[matches.image, matches.query]  # [N, h, w]
         if len(masks):
-            masks = F.interpolate(masks[:, None], targets.shape[-2:], mode="bilinear")[:, 0]
+            masks = resize(masks[:, None], targets.shape[-2:])[:, 0]
             target_masks = (targets[matches.image] == matches.label[:, None, None]).to(masks.dtype)  # [N, H, W]
         else:
             target_masks = masks

@@ -5,22 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
-from torch import Tensor, nn
-from torch.nn import functional as F
+from torch import Tensor
 
 from vitrail.errors import ModelError
-from vitrail.labels import IGNORE
-from vitrail.losses.criterion import register_loss
-from vitrail.losses.pixels import (
-    check_class_weights,
-    class_weight_tensor,
-    in_full_precision,
-    split_ignored,
-)
+from vitrail.losses.criterion import ResizingLoss, register_loss
+from vitrail.losses.per_pixel import per_pixel_cross_entropy
+from vitrail.losses.pixels import check_class_weights, class_weight_tensor, split_ignored
 
 
 @register_loss("ohem")
-class OHEMCrossEntropyLoss(nn.Module):
+class OHEMCrossEntropyLoss(ResizingLoss):
     """Cross entropy averaged over hard pixels, whose target class has a low predicted probability.
 
     Parameters
@@ -61,12 +55,11 @@ class OHEMCrossEntropyLoss(nn.Module):
         self.min_kept = min_kept
         self.mean_over_all = mean_over_all
 
-    def forward(self, logits: Tensor, targets: Tensor) -> Tensor:
-        """Return the loss of logits [B, K, H, W] for targets [B, H, W]; 0 when every pixel is ignored."""
+    def forward(self, logits: Tensor, targets: Tensor, *, align_corners: bool = False) -> Tensor:
+        """Return the loss of logits [B, K, h, w] for targets [B, H, W]; 0 when every pixel is ignored."""
         check_class_weights(self.class_weights, logits)
-        logits = in_full_precision(logits)
         classes, valid = split_ignored(targets)
-        loss = F.cross_entropy(logits, targets.long(), ignore_index=IGNORE, reduction="none")  # [B, H, W]
+        loss = per_pixel_cross_entropy(logits, targets, align_corners=align_corners)  # [B, H, W]
         weighted = loss if self.class_weights is None else loss * self.class_weights.to(loss.dtype)[classes]
         hard = self._hard(loss.detach(), weighted.detach(), valid)
         kept = torch.tensor(hard.numel(), device=hard.device) if self.mean_over_all else hard.sum().clamp(min=1)

@@ -1,4 +1,4 @@
-"""Helpers of the pixel losses: ignored pixels, precision, memory format, class weights."""
+"""Helpers of the pixel losses: ignored pixels, precision, class weights."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from torch import Tensor
 
 from vitrail.errors import ModelError
 from vitrail.labels import IGNORE
-from vitrail.layers.layout import is_channels_last
 
 
 def split_ignored(targets: Tensor) -> tuple[Tensor, Tensor]:
@@ -21,16 +20,6 @@ def split_ignored(targets: Tensor) -> tuple[Tensor, Tensor]:
 def in_full_precision(logits: Tensor) -> Tensor:
     """Return logits in at least float32: sums over many pixels overflow or lose precision in half precision."""
     return logits.to(torch.promote_types(logits.dtype, torch.float32))
-
-
-def flatten_pixels(logits: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
-    """Return channels_last logits as a view [N, K] with targets [N]; contiguous logits are returned unchanged.
-
-    A softmax over dim 1 would first copy channels_last logits to contiguous; over the rows of the view it does not.
-    """
-    if is_channels_last(logits):
-        return logits.permute(0, 2, 3, 1).flatten(0, 2), targets.flatten()
-    return logits, targets
 
 
 def class_weight_tensor(class_weights: Sequence[float] | None) -> Tensor | None:

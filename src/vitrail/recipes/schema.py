@@ -288,7 +288,11 @@ class TrainConfig(Section):
     channels_last: bool | None = Field(
         None, description="Train in PyTorch's channels_last memory format; None does so on all devices but the CPU."
     )
-    compile: bool = False
+    compile: bool = Field(False, description="torch.compile the model for the shapes of a training step.")
+    tf32: bool = Field(True, description="TF32 in the float32 products of a training step on CUDA; false is float32.")
+    deterministic: bool = Field(
+        False, description="Deterministic kernels only: equal runs give equal bits on CUDA too, more slowly."
+    )
     log_every: Count = Field(50, description="Iterations.")
     eval_every: Count | None = Field(
         None, description="Epochs (iterations if the run is given in iterations); None evaluates at the end."

@@ -10,7 +10,7 @@ from vitrail.errors import DeviceError, nearest
 from vitrail.precision import PRECISIONS, Precision
 from vitrail.runtime.distributed import local_rank
 
-_DTYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16}
+HALF_DTYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
 def pick_device(name: str | torch.device | None = None) -> torch.device:
@@ -81,7 +81,7 @@ def autocast(device: torch.device, amp: Precision) -> contextlib.AbstractContext
         return contextlib.nullcontext()
     if amp == "bfloat16" and device.type == "cuda" and not torch.cuda.is_bf16_supported():
         raise DeviceError(f"{torch.cuda.get_device_name(device)} has no bfloat16; use amp=float16 or amp=none")
-    return torch.amp.autocast(device.type, dtype=_DTYPES[amp])
+    return torch.amp.autocast(device.type, dtype=HALF_DTYPES[amp])
 
 
 def _best() -> str:

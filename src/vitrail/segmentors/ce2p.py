@@ -13,6 +13,7 @@ from torch.nn import functional as F
 from vitrail.layers import PyramidPooling, resize, resize_logits
 from vitrail.layers.edges import class_edges
 from vitrail.layers.processes import mean_over_processes
+from vitrail.losses import resized_loss
 from vitrail.losses.pixels import in_full_precision
 from vitrail.segmentors.method import register_segmentor
 from vitrail.segmentors.segmentor import Criterion, FeatureMaps, Head
@@ -134,14 +135,12 @@ class CE2PHead(Head):
     def losses(self, features: Sequence[Tensor], targets: Tensor, criterion: Criterion) -> dict[str, Tensor]:
         """Return the losses `seg`, `early` (of the prediction before the edge features join), and `edge`."""
         parsed, edges, edge_features = self._decode(features)
-        size = targets.shape[-2:]
-        logits = resize_logits(self._refined(parsed, edge_features), size, align_corners=self.align_corners)
-        early = resize_logits(self.early_classifier(parsed), size, align_corners=self.align_corners)
-        edges = resize_logits(edges, size, align_corners=self.align_corners)
+        logits, early = self._refined(parsed, edge_features), self.early_classifier(parsed)
+        edges = resize_logits(edges, targets.shape[-2:], align_corners=self.align_corners)
         edge_targets = class_edges(targets, self.edge_width)
         return {
-            "seg": criterion(logits, targets),
-            "early": self.early_weight * criterion(early, targets),
+            "seg": resized_loss(criterion, logits, targets, align_corners=self.align_corners),
+            "early": self.early_weight * resized_loss(criterion, early, targets, align_corners=self.align_corners),
             "edge": self.edge_weight * edge_loss(edges, edge_targets, weights_in_mean=self.edge_weights_in_mean),
         }
 

@@ -9,7 +9,8 @@ from timm.layers import ConvNormAct
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from vitrail.layers import resize, resize_logits
+from vitrail.layers import resize
+from vitrail.losses import resized_loss
 from vitrail.segmentors.auxiliary import Auxiliary
 from vitrail.segmentors.method import register_segmentor
 from vitrail.segmentors.segmentor import Criterion, FeatureMaps, Head
@@ -113,8 +114,7 @@ class EncHead(Head):
     def losses(self, features: Sequence[Tensor], targets: Tensor, criterion: Criterion) -> dict[str, Tensor]:
         """Return the losses `seg`, and `presence` on which classes are in each image."""
         logits, code = self._decode(features)
-        logits = resize_logits(logits, targets.shape[-2:], align_corners=self.align_corners)
-        losses = {"seg": criterion(logits, targets)}
+        losses = {"seg": resized_loss(criterion, logits, targets, align_corners=self.align_corners)}
         if self.presence is not None:
             present = class_presence(targets, self.num_classes)
             predicted = self.presence(code)

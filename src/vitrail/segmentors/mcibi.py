@@ -9,9 +9,10 @@ from timm.layers import ConvNormAct
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from vitrail.layers import ASPP, ObjectAttention, resize_logits
+from vitrail.layers import ASPP, ObjectAttention
 from vitrail.layers.class_memory import ClassMemory
 from vitrail.layers.leaky import replace_relu_with_leaky_relu
+from vitrail.losses import resized_loss
 from vitrail.losses.pixels import in_full_precision
 from vitrail.segmentors.auxiliary import Auxiliary
 from vitrail.segmentors.method import register_segmentor
@@ -111,11 +112,9 @@ class MCIBIHead(Head):
         """
         logits, early, x = self._decode(features[-1])
         self.memory.update(x.detach(), targets, self.momentum_now, align_corners=self.align_corners)
-        size = targets.shape[-2:]
         losses = {
-            "seg": criterion(resize_logits(logits, size, align_corners=self.align_corners), targets),
-            "early": self.early_weight
-            * criterion(resize_logits(early, size, align_corners=self.align_corners), targets),
+            "seg": resized_loss(criterion, logits, targets, align_corners=self.align_corners),
+            "early": self.early_weight * resized_loss(criterion, early, targets, align_corners=self.align_corners),
         }
         if self.supervises_memory:
             recalled = self.classifier(self.memory.features.clone()[:, :, None, None]).flatten(1)  # [K, K]

@@ -8,7 +8,8 @@ import torch
 from timm.layers import ConvNormAct
 from torch import Tensor, nn
 
-from vitrail.layers import ObjectAttention, resize, resize_logits
+from vitrail.layers import ObjectAttention, resize
+from vitrail.losses import resized_loss
 from vitrail.segmentors.fcn import FCNHead
 from vitrail.segmentors.method import register_segmentor
 from vitrail.segmentors.segmentor import Criterion, FeatureMaps, Head
@@ -85,9 +86,8 @@ class OCRHead(Head):
         """Return the losses `seg` of the final and `coarse` of the coarse segmentation."""
         coarse = self.coarse(features)
         terms = {"seg": (self._refine(features, coarse), 1.0), "coarse": (coarse, self.coarse_weight)}
-        size = targets.shape[-2:]
         return {
-            name: weight * criterion(resize_logits(logits, size, align_corners=self.align_corners), targets)
+            name: weight * resized_loss(criterion, logits, targets, align_corners=self.align_corners)
             for name, (logits, weight) in terms.items()
         }
 

@@ -8,9 +8,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from vitrail.layers import resize_logits
 from vitrail.layers.feature_pyramid import FeaturePyramidNetwork, PyramidSum
 from vitrail.layers.points import sample_points, uncertain_pixels, uncertain_points
+from vitrail.losses import resized_loss
 from vitrail.segmentors.method import register_segmentor
 from vitrail.segmentors.segmentor import Criterion, FeatureMaps, Head
 
@@ -150,10 +150,9 @@ class PointRendHead(Head):
         labels = sample_points(
             targets.unsqueeze(1).float(), points, mode="nearest", align_corners=self.align_corners
         ).to(targets.dtype)  # [B, 1, N]
-        resized = resize_logits(coarse, targets.shape[-2:], align_corners=self.align_corners)
         return {
             "point": criterion(logits.unsqueeze(2), labels),
-            "seg": self.coarse_weight * criterion(resized, targets),
+            "seg": self.coarse_weight * resized_loss(criterion, coarse, targets, align_corners=self.align_corners),
         }
 
     def _decode(self, features: Sequence[Tensor]) -> tuple[Tensor, Tensor]:

@@ -10,8 +10,8 @@ from torch import Tensor, nn
 
 from vitrail.backbones import Backbone
 from vitrail.errors import ModelError
-from vitrail.layers import resize, resize_logits
-from vitrail.losses import CrossEntropyLoss
+from vitrail.layers import resize
+from vitrail.losses import CrossEntropyLoss, resized_loss
 from vitrail.segmentors.card import ModelCard
 
 Criterion = Callable[[Tensor, Tensor], Tensor]
@@ -104,8 +104,7 @@ class Head(nn.Module):
 
         A method with its own training signal overrides this.
         """
-        logits = resize_logits(self(features), targets.shape[-2:], align_corners=self.align_corners)
-        return {"seg": criterion(logits, targets)}
+        return {"seg": resized_loss(criterion, self(features), targets, align_corners=self.align_corners)}
 
     def set_progress(self, progress: Progress) -> None:
         """Receive the progress of the training run; does nothing unless a method overrides it."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 from collections.abc import Generator, Sequence
 from typing import Any
@@ -66,11 +67,21 @@ def training_loader(
 
 
 def batches_on(device: torch.device, loader: DataLoader[Any]) -> Generator[tuple[Tensor, Tensor], None, None]:
-    """Yield images [B, 3, H, W] and masks [B, H, W], uint8, on the device; raise errors of the data workers."""
+    """Yield images [B, 3, H, W] and masks [B, H, W], uint8, on the device; raise errors of the data workers.
+
+    On CUDA they are copied in a stream of their own, beside the computation of the step before.
+    """
+    stream = torch.cuda.Stream(device) if device.type == "cuda" else None
     for batch in loader:
         if isinstance(batch, VitrailError):
             raise batch
-        yield batch["image"].to(device, non_blocking=True), batch["mask"].to(device, non_blocking=True)
+        with contextlib.nullcontext() if stream is None else torch.cuda.stream(stream):
+            images, masks = (batch[name].to(device, non_blocking=True) for name in ("image", "mask"))
+        if stream is not None:
+            torch.cuda.current_stream(device).wait_stream(stream)
+            for tensor in (images, masks):  # their memory is not reused before the computation has read them
+                tensor.record_stream(torch.cuda.current_stream(device))
+        yield images, masks
 
 
 def _rounded(mean: Sequence[float]) -> tuple[int, ...]:

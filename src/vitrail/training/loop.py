@@ -21,6 +21,7 @@ from vitrail.optim import create_optimizer, create_schedule
 from vitrail.recipes import Recipe
 from vitrail.runtime.device import autocast, memory_layout, pick_device
 from vitrail.runtime.distributed import Strategy, create_strategy, is_main, on_main, process_group, rank
+from vitrail.runtime.kernels import CompiledModule, deterministic_algorithms, training_kernels
 from vitrail.runtime.progress_bar import ProgressBar
 from vitrail.segmentors import Segmentor
 from vitrail.training.accumulate import split
@@ -148,6 +149,7 @@ class TrainingRun:
         with contextlib.ExitStack() as stack:
             stack.enter_context(process_group(self.device))
             stack.enter_context(own_random_state(self.device, self.recipe.train.seed))
+            stack.enter_context(deterministic_algorithms(self.recipe.train.deterministic))
             stack.enter_context(quiet_about_skipped_steps())
             stack.enter_context(explain_single_images())
             stack.push(lambda kind, error, trace: self._finish_loggers(error))
@@ -177,7 +179,7 @@ class TrainingRun:
         torch.manual_seed(train.seed + rank())  # from here on processes differ, as in what dropout drops
         self.checkpoints = self._create_checkpoints()
         self.state, logger_states = self.checkpoints.restore() if self.resume else (RunState(), {})
-        self._forward = torch.compile(self.network) if train.compile else self.network
+        self._forward = CompiledModule(self.network) if train.compile else self.network
         self._normalize = Normalize(self.recipe.data.mean, self.recipe.data.std).to(self.device)
         self._start_loggers(logger_states)
         self.meter = Meter(self.device, self.plan.log_every, hint=self.checkpoints.describe_last)
@@ -225,12 +227,14 @@ class TrainingRun:
         images, targets : Tensor [B, 3, H, W], Tensor [B, H, W]
             This process's share of the batch, uint8; 255 is ignored.
         """
-        for part in split(images, targets, self.recipe.train.accumulate):
-            with contextlib.nullcontext() if part.last else self.strategy.accumulate(self.network):
-                losses = self.compute_losses(part.images, part.targets)
-                objective = torch.stack(list(losses.values())).sum() * part.share
-                self.scaler.scale(objective * self.strategy.loss_scale).backward()
-            self.meter.add(losses, part.share)
+        train = self.recipe.train
+        with training_kernels(self.device, tf32=train.tf32, deterministic=train.deterministic):
+            for part in split(images, targets, train.accumulate):
+                with contextlib.nullcontext() if part.last else self.strategy.accumulate(self.network):
+                    losses = self.compute_losses(part.images, part.targets)
+                    objective = torch.stack(list(losses.values())).sum() * part.share
+                    self.scaler.scale(objective * self.strategy.loss_scale).backward()
+                self.meter.add(losses, part.share)
 
     def compute_losses(self, images: Tensor, targets: Tensor) -> dict[str, Tensor]:
         """Return the losses by name, whose sum is minimised, for uint8 images [b, 3, H, W] and targets [b, H, W]."""

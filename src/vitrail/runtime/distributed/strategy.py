@@ -89,8 +89,19 @@ class Strategy:
         return optimizer.state_dict()
 
     def load_optimizer_state(self, model: nn.Module, optimizer: Optimizer, state: State) -> None:
-        """Restore what `optimizer_state` returned."""
-        optimizer.load_state_dict(state)
+        """Restore what `optimizer_state` returned; the kernels stay those that were chosen for this device."""
+        optimizer.load_state_dict(with_kernels_of(optimizer, state))
+
+
+def with_kernels_of(optimizer: Optimizer, state: State) -> State:
+    """Return an optimizer's state dict with the options that choose kernels (fused, foreach) taken from `optimizer`.
+
+    A run that was saved on CUDA can go on elsewhere, and the other way round.
+    """
+    groups = []
+    for saved, group in zip(state["param_groups"], optimizer.param_groups, strict=True):
+        groups.append(saved | {name: group[name] for name in ("fused", "foreach") if name in group})
+    return {**state, "param_groups": groups}
 
 
 StrategyBuilder = Callable[..., Strategy]

@@ -1,0 +1,106 @@
+"""Resizing one axis: source positions and weights of linear interpolation, and matrices that interpolate or average.
+
+Bilinear resizing and adaptive average pooling are separable: y = A x Bᵀ, with one matrix for the rows of a map and one
+for its columns.
+"""
+
+from __future__ import annotations
+
+import functools
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from vitrail.layers.layout import is_channels_last
+
+
+class Neighbours(NamedTuple):
+    """The two source positions around each target position of an axis, and how they are mixed.
+
+    Attributes
+    ----------
+    first, second : Tensor [target]
+        int64 source positions; `second` is `first + 1`, or `first` at the end of the axis.
+    weight : Tensor [target]
+        The weight of `second`; that of `first` is 1 - weight.
+    """
+
+    first: Tensor
+    second: Tensor
+    weight: Tensor
+
+
+@functools.lru_cache(maxsize=256)
+@torch.inference_mode(False)
+def neighbours(source: int, target: int, align_corners: bool, *, double: bool = False) -> Neighbours:
+    """Return the neighbours of an axis of `source` positions that is resized to `target`, on the CPU.
+
+    `torch.nn.functional.interpolate` computes them in float32 (for float64 maps in float64: `double`), with one
+    rounding for scale × position - 0.5: so does this, since far from the origin that rounding shows in the third digit
+    of a weight.
+    """
+    dtype = torch.float64 if double else torch.float32
+    position = torch.arange(target, dtype=torch.float64, device="cpu")
+    scale = ((source - 1) / (target - 1) if target > 1 else 0.0) if align_corners else source / target
+    scale = torch.tensor(scale, dtype=dtype, device="cpu").item()
+    position = position * scale if align_corners else ((position + 0.5) * scale - 0.5).clamp(min=0)
+    position = position.to(dtype)
+    first = position.long().clamp(max=source - 1)
+    second = (first + 1).clamp(max=source - 1)
+    return Neighbours(first, second, (position - first).clamp(0, 1))
+
+
+@functools.lru_cache(maxsize=256)
+@torch.inference_mode(False)
+def interpolation_matrix(
+    source: int, target: int, align_corners: bool, device: torch.device, dtype: torch.dtype
+) -> Tensor:
+    """Return the matrix [target, source] that resizes an axis of `source` positions to `target`."""
+    first, second, weight = neighbours(source, target, align_corners, double=dtype == torch.float64)
+    matrix = torch.zeros(target, source, dtype=weight.dtype, device="cpu")
+    row = torch.arange(target, device="cpu")
+    matrix[row, first] = 1 - weight
+    matrix[row, second] += weight
+    return matrix.to(device, dtype)
+
+
+def averaging_matrix(source: int, target: int, like: Tensor) -> Tensor:
+    """Return the matrix [target, source] whose rows average the bins that adaptive pooling divides an axis into.
+
+    Sizes may be symbolic; dtype and device are those of `like`.
+    """
+    index = torch.arange(target, device=like.device)
+    first = (index * source) // target
+    last = ((index + 1) * source + target - 1) // target
+    position = torch.arange(source, device=like.device)
+    inside = ((position >= first[:, None]) & (position < last[:, None])).to(like.dtype)
+    return inside / inside.sum(dim=1, keepdim=True)
+
+
+def separable(x: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
+    """Return rows · x · columnsᵀ for each channel of a map: two matrix products, the one that shrinks more first.
+
+    Parameters
+    ----------
+    x : Tensor [B, C, h, w]
+        Contiguous or channels_last; the result has the same memory format.
+    rows, columns : Tensor [H, h], Tensor [W, w]
+        In the dtype of `x`.
+
+    Returns
+    -------
+    Tensor [B, C, H, W]
+    """
+    batch, channels, height, width = x.shape
+    if is_channels_last(x):
+        x = x.permute(0, 2, 3, 1)  # [B, h, w, C]
+        if len(rows) <= height:
+            x = torch.matmul(rows, x.reshape(batch, height, width * channels)).view(batch, len(rows), width, channels)
+            return torch.matmul(columns, x).permute(0, 3, 1, 2)
+        x = torch.matmul(columns, x)  # [B, h, W, C]
+        x = torch.matmul(rows, x.view(batch, height, len(columns) * channels))
+        return x.view(batch, len(rows), len(columns), channels).permute(0, 3, 1, 2)
+    if len(rows) <= height:
+        return torch.matmul(torch.matmul(rows, x), columns.t())
+    return torch.matmul(rows, torch.matmul(x, columns.t()))
