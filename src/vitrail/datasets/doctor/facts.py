@@ -134,7 +134,7 @@ def _image_facts(source: FileSource, pair: Pair, *, decode: bool) -> dict[str, A
     if data.startswith((_NPY_MAGIC, *_TIFF_MAGICS)):
         return {**facts, **_values(data, where, source.pixels)}
     with open_image(data, where) as image:
-        turned = _orientation(image)
+        turned = _orientation(image, data)
         height, width = (image.width, image.height) if turned in _TURNED else (image.height, image.width)
         facts |= {"size": (height, width), "image_mode": image.mode, "image_turned": turned}
         facts["channels"] = len(image.getbands())
@@ -173,7 +173,7 @@ def _mask_header(data: bytes, where: str) -> dict[str, Any]:
     if data.startswith((MATLAB_HEADER, _NPY_MAGIC)) or Path(where).suffix.lower() in (".json", ".xml", ".txt"):
         return facts
     with open_image(data, where) as image:
-        facts |= {"mask_mode": image.mode, "mask_turned": _orientation(image)}
+        facts |= {"mask_mode": image.mode, "mask_turned": _orientation(image, data)}
         if image.mode == "P":
             facts["table_digest"] = _digest(bytes(image.getpalette("RGB") or []))
         if image.mode in ("LA", "RGBA"):
@@ -182,7 +182,9 @@ def _mask_header(data: bytes, where: str) -> dict[str, Any]:
     return facts
 
 
-def _orientation(image: Image.Image) -> int:
+def _orientation(image: Image.Image, data: bytes) -> int:
+    if image.format == "PNG" and b"eXIf" not in data and b"exif" not in data:
+        return _UPRIGHT  # Pillow would decode the pixels to look for EXIF data behind them
     try:
         found = image.getexif().get(_ORIENTATION, _UPRIGHT)
     except Exception:  # damaged EXIF data make Pillow raise almost anything
