@@ -43,6 +43,8 @@ def dataset() -> None:
 @click.option("--set", "options", multiple=True, metavar="KEY=VALUE", help="A further argument of the dataset.")
 @click.option("--channels", type=click.IntRange(1), default=3, show_default=True, help="model.in_channels.")
 @click.option("--value-range", type=(float, float), metavar="LOW HIGH", help="data.value_range.")
+@click.option("--fix", type=FOLDER, help="Write a corrected copy of a folder of images and masks to this folder.")
+@click.option("--report", type=FOLDER, help="Write a page with samples, shares and problems to this folder.")
 @json_option("Print JSON instead of tables.")
 @click.option("--write", type=FOLDER, help="Write images, masks and classes.yaml to this folder instead of checking.")
 @click.option("--limit", type=click.IntRange(1), help="With --write: number of images of each split to write.")
@@ -53,6 +55,8 @@ def check(
     options: Sequence[str],
     channels: int,
     value_range: tuple[float, float] | None,
+    fix: Path | None,
+    report: Path | None,
     as_json: bool,
     write: Path | None,
     limit: int | None,
@@ -63,9 +67,12 @@ def check(
     wrong: what was seen, in which files, what it does to a training, and the line that changes it.
 
     With --write, copy it into a folder that `data.dataset=folder` reads, as in
-    `vitrail dataset scenes --write scenes --limit 20`.
+    `vitrail dataset scenes --write scenes --limit 20`. With --fix, write a copy of a folder of one's own images in
+    which what can be corrected is corrected. Neither changes the dataset itself.
     """
     from vitrail.datasets.check import check_dataset
+    from vitrail.datasets.check_page import write_page
+    from vitrail.datasets.fix import write_fixed
     from vitrail.datasets.pixel_format import PixelFormat
     from vitrail.datasets.write import write_dataset
 
@@ -74,9 +81,16 @@ def check(
         for split, images in write_dataset(name, root, splits, write, limit=limit, options=arguments).items():
             click.echo(f"{split}: {images} images and masks are in {write}")
         return
-    report = check_dataset(name, root, splits, options=arguments, pixels=PixelFormat(channels, value_range))
-    click.echo(_as_json(report) if as_json else _as_text(report))
-    _refuse(report)
+    if fix is not None:
+        if name != "folder" or root is None:
+            raise VitrailError("--fix corrects the dataset 'folder': give that name and its --root")
+        click.echo(f"{write_fixed(root, fix, options=arguments)}\nThe copy is in {fix}")
+        return
+    checked = check_dataset(name, root, splits, options=arguments, pixels=PixelFormat(channels, value_range))
+    click.echo(_as_json(checked) if as_json else _as_text(checked))
+    if report is not None:
+        click.echo(f"the page is {write_page(checked, report)}")
+    _refuse(checked)
 
 
 def _as_json(report: DatasetReport) -> str:

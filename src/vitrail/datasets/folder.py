@@ -79,6 +79,34 @@ def folder(
     DatasetError
         When the root is missing or empty, images have no masks, or the classes file disagrees.
     """
+    files, splits = find_pairs(
+        root, images=images, masks=masks, image_suffix=image_suffix, mask_suffix=mask_suffix,
+        val_fraction=val_fraction, split_seed=split_seed,
+    )  # fmt: skip
+    root = files.root
+    if split not in splits:
+        raise DatasetError(f"{root} has no split {split!r}.{nearest(split, splits)} It has: {', '.join(splits)}.")
+    pairs = splits[split]
+    if not pairs:
+        raise DatasetError(f"the split {split!r} of {root} is empty: {len(splits['all'])} images are too few to split")
+    classes, reader = describe_masks(files, [pair.mask for pair in splits["all"]], find_class_file(root), coloured)
+    return describe("folder", root, classes), PairedFiles(files, pairs, reader)
+
+
+def find_pairs(
+    root: Path | None,
+    *,
+    images: str = "",
+    masks: str = "",
+    image_suffix: str = "",
+    mask_suffix: str = "",
+    val_fraction: float = 0.2,
+    split_seed: int = 0,
+) -> tuple[Folder, dict[str, list[Pair]]]:
+    """Return the files of a folder, and its images with their masks by split; "all" is one of them.
+
+    Arguments and errors are those of the dataset "folder".
+    """
     if root is None:
         raise DatasetError(
             "the dataset 'folder' needs a folder with images and masks: "
@@ -91,14 +119,7 @@ def folder(
         )
     files = Folder(root)
     pairing = _Pairing(files, *_folders(root, images, masks), image_suffix, mask_suffix)
-    splits = _splits(pairing, root, val_fraction, split_seed)
-    if split not in splits:
-        raise DatasetError(f"{root} has no split {split!r}.{nearest(split, splits)} It has: {', '.join(splits)}.")
-    pairs = splits[split]
-    if not pairs:
-        raise DatasetError(f"the split {split!r} of {root} is empty: {len(splits['all'])} images are too few to split")
-    classes, reader = describe_masks(files, [pair.mask for pair in splits["all"]], find_class_file(root), coloured)
-    return describe("folder", root, classes), PairedFiles(files, pairs, reader)
+    return files, _splits(pairing, root, val_fraction, split_seed)
 
 
 def usual_folders(root: Path) -> tuple[str, str] | None:

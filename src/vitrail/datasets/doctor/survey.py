@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
+import numpy as np
+import numpy.typing as npt
 import torch
 
 from vitrail.datasets.benchmark import Benchmark
@@ -39,12 +41,19 @@ class SplitSurvey:
         Its files.
     facts : tuple of Facts
         One for each image.
+    table : Tensor or None
+        The new index of each value of the source's masks, where `data.classes` changes the classes.
     """
 
     split: str
     benchmark: Benchmark
     source: FileSource
     facts: tuple[Facts, ...]
+    table: torch.Tensor | None = None
+
+    def labels(self, mask: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+        """Return a mask of the source with the classes of the description."""
+        return mask if self.table is None else self.table.numpy()[mask]
 
     @property
     def usable(self) -> list[Facts]:
@@ -114,7 +123,7 @@ def survey(
         memory.write(known)
     if table is not None:
         facts = tuple(_remapped(entry, table, len(dataset.benchmark.classes)) for entry in facts)
-    return SplitSurvey(split, dataset.benchmark, source, facts)
+    return SplitSurvey(split, dataset.benchmark, source, facts, table)
 
 
 def _unwrapped(dataset: SegmentationDataset) -> FileSource:
