@@ -10,6 +10,7 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, StringConstraints, ValidationError, model_validator
 
+from vitrail.datasets.benchmark import MAX_CLASSES
 from vitrail.datasets.text_files import read_text
 from vitrail.errors import DatasetError, nearest
 from vitrail.files.yaml_file import read_yaml
@@ -81,6 +82,11 @@ class ClassFile(BaseModel):
     def _agree(self) -> ClassFile:
         if not self.classes:
             raise ValueError("there are no classes")
+        if len(self.classes) > MAX_CLASSES:
+            raise ValueError(
+                f"there are {len(self.classes)} classes, but masks are kept in 8 bits, which hold {MAX_CLASSES}: merge "
+                "some of them"
+            )
         name, times = Counter(self.classes).most_common(1)[0]
         if times > 1:
             raise ValueError(f"the class {name!r} is listed {times} times: each class needs a name of its own")

@@ -5,14 +5,15 @@ An exception raised in a worker would arrive wrapped in a traceback, so a `Vitra
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from torch.utils.data import Dataset
 
 from vitrail.datasets.dataset import SegmentationDataset
 from vitrail.datasets.sampler import SampleKey
-from vitrail.errors import VitrailError
+from vitrail.errors import DatasetError, VitrailError
 
 
 class ErrorsAsValues(Dataset[Any]):
@@ -41,3 +42,25 @@ def collate_or_error(
         return collate(found)
     except VitrailError as error:
         return error
+
+
+@contextlib.contextmanager
+def explain_dead_workers() -> Iterator[None]:
+    """Explain PyTorch's error about a loader process that was killed from outside.
+
+    Raises
+    ------
+    DatasetError
+        In place of that RuntimeError.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        if "DataLoader worker" not in str(error):
+            raise
+        raise DatasetError(
+            f"a process that loads images ended: {str(error).splitlines()[0]} The memory of the machine, or the shared "
+            "memory (/dev/shm) of a container, may be too small: lower data.workers (0 loads in the main process) or "
+            "train.batch_size, or give the container more with --shm-size. A training goes on from its last "
+            "checkpoint with --resume"
+        ) from error

@@ -14,6 +14,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from vitrail.datasets import SegmentationDataset
+from vitrail.datasets.worker_errors import explain_dead_workers
 from vitrail.evaluation.evaluator import evaluate_dataset
 from vitrail.evaluation.loader import evaluation_dataset
 from vitrail.evaluation.result import Evaluation
@@ -152,6 +153,7 @@ class TrainingRun:
             stack.enter_context(deterministic_algorithms(self.recipe.train.deterministic))
             stack.enter_context(quiet_about_skipped_steps())
             stack.enter_context(explain_single_images())
+            stack.enter_context(explain_dead_workers())
             stack.push(lambda kind, error, trace: self._finish_loggers(error))
             self.setup()
             self._batches = stack.enter_context(contextlib.closing(self.batches()))

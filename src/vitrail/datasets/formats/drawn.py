@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torchvision import tv_tensors
 
-from vitrail.datasets.benchmark import Benchmark
+from vitrail.datasets.benchmark import MAX_CLASSES, Benchmark
 from vitrail.datasets.files import Pair
 from vitrail.datasets.formats.shapes import Mask
 from vitrail.datasets.image_files import decode_image
@@ -151,6 +151,8 @@ def drawn_dataset(
         )
     if background is not None and background not in names:
         names.insert(0, background)
+    if len(names) > MAX_CLASSES:
+        raise DatasetError(f"{root} has {len(names)} classes, but masks are kept in 8 bits, which hold {MAX_CLASSES}")
     values = {label: index for index, label in enumerate(names)}
     rest = IGNORE if background is None else values[background]
     palette = list(distinct_colours(len(names)))
