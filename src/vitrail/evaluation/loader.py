@@ -12,7 +12,7 @@ from torch.utils.data import DataLoader
 
 from vitrail.datasets import EvalSampler, SegmentationDataset, collate_eval
 from vitrail.datasets.recipe import open_split
-from vitrail.datasets.worker_errors import ErrorsAsValues, collate_or_error, explain_dead_workers
+from vitrail.datasets.worker_errors import ErrorsAsValues, collate_or_error, loaded
 from vitrail.errors import VitrailError
 from vitrail.recipes import DataConfig
 from vitrail.runtime.distributed import rank, world_size
@@ -54,8 +54,7 @@ def evaluation_samples(
         pin_memory=device.type == "cuda",
         generator=torch.Generator(),  # the default draws the workers' seeds from the global one
     )
-    with explain_dead_workers():
-        for batch in loader:
-            if isinstance(batch, VitrailError):
-                raise batch
-            yield {key: values[0] for key, values in batch.items()}
+    for batch in loaded(loader):
+        if isinstance(batch, VitrailError):
+            raise batch
+        yield {key: values[0] for key, values in batch.items()}

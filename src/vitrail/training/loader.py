@@ -13,7 +13,7 @@ from torch.utils.data import DataLoader
 
 from vitrail.datasets import SegmentationDataset, TrainSampler, collate_train
 from vitrail.datasets.recipe import open_split
-from vitrail.datasets.worker_errors import ErrorsAsValues, collate_or_error
+from vitrail.datasets.worker_errors import ErrorsAsValues, collate_or_error, loaded
 from vitrail.errors import VitrailError
 from vitrail.recipes import DataConfig, Recipe
 from vitrail.runtime.distributed import rank, world_size
@@ -72,7 +72,7 @@ def batches_on(device: torch.device, loader: DataLoader[Any]) -> Generator[tuple
     On CUDA they are copied in a stream of their own, beside the computation of the step before.
     """
     stream = torch.cuda.Stream(device) if device.type == "cuda" else None
-    for batch in loader:
+    for batch in loaded(loader):
         if isinstance(batch, VitrailError):
             raise batch
         with contextlib.nullcontext() if stream is None else torch.cuda.stream(stream):
