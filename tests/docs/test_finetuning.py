@@ -34,10 +34,12 @@ def length(command: list[str]) -> list[str]:
 
 
 def test_every_command_runs(bees: Path, tmp_path: Path) -> None:
-    assert len(COMMANDS) == 6
+    assert len(COMMANDS) == 7
     for line in COMMANDS:
         command = shlex.split(line)
         short = [*SMALL, *length(command), "train.eval_every=1"]
+        if command[0] == "find-lr":
+            short = [*SMALL, "--iterations=3"]
         result = CliRunner().invoke(cli, [*command, *short], catch_exceptions=False)
         assert result.exit_code == 0, (line, result.output)
     card = vitrail.load(tmp_path / "runs/once_more/best.safetensors").card

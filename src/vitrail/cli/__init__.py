@@ -14,6 +14,7 @@ from vitrail.cli.compare import compare
 from vitrail.cli.dataset import dataset
 from vitrail.cli.evaluate import evaluate
 from vitrail.cli.export import export
+from vitrail.cli.find_lr import find_lr
 from vitrail.cli.listing import list_entries
 from vitrail.cli.predict import predict
 from vitrail.cli.recipes import recipe, recipes
@@ -23,6 +24,7 @@ from vitrail.errors import VitrailError
 
 COMMANDS = (
     train,
+    find_lr,
     compare,
     evaluate,
     predict,

@@ -26,6 +26,12 @@ filter_argument = click.argument("wanted", metavar="[FILTER]", default="")
 model_argument = click.argument("model")
 recipe_option = click.option("--recipe", help="A name or a YAML file; the model's own by default.")
 data_root_option = click.option("--data-root", type=PATH, help="The dataset's folder; else data.root of the recipe.")
+start_from_option = click.option(
+    "--from",
+    "start_from",
+    metavar="MODEL",
+    help="A trained model to start from: a name (see `vitrail weights`), a file or an address.",
+)
 device_option = click.option("--device", help="Such as cuda, cuda:1, mps or cpu; the best available by default.")
 amp_option = click.option(
     "--amp", type=click.Choice(PRECISIONS), help="Precision of the model; evaluation.amp of the recipe by default."

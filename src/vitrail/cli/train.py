@@ -7,7 +7,13 @@ from pathlib import Path
 
 import click
 
-from vitrail.cli.options import data_root_option, device_option, output_dir_option, overrides_argument
+from vitrail.cli.options import (
+    data_root_option,
+    device_option,
+    output_dir_option,
+    overrides_argument,
+    start_from_option,
+)
 from vitrail.cli.output import print_once
 
 
@@ -17,12 +23,7 @@ from vitrail.cli.output import print_once
 @output_dir_option("For models, state and logs.")
 @data_root_option
 @click.option("--resume", is_flag=True, help="Continue the run in the output folder.")
-@click.option(
-    "--from",
-    "start_from",
-    metavar="MODEL",
-    help="A trained model to start from: a name (see `vitrail weights`), a file or an address.",
-)
+@start_from_option
 @device_option
 def train(
     recipe: str,

@@ -13,6 +13,7 @@ from vitrail.checkpoints import load
 from vitrail.checkpoints.imports import imports_of
 from vitrail.datasets import Benchmark, EvalSampler, SegmentationDataset
 from vitrail.errors import DatasetError
+from vitrail.evaluation.boundary import BoundaryCounts
 from vitrail.evaluation.confusion import ConfusionMatrix
 from vitrail.evaluation.loader import evaluation_dataset, evaluation_samples
 from vitrail.evaluation.report import SavePredictions, WorstImages
@@ -178,6 +179,7 @@ def evaluate_dataset(
         std=std,
     )
     matrix = ConfusionMatrix(len(benchmark.classes), device)
+    boundaries = BoundaryCounts(len(benchmark.classes), device) if settings.boundary_iou else None
     scores: list[ImageScore] = []
     start = time.perf_counter()
     samples = evaluation_samples(dataset, workers=workers, batch_size=settings.batch_size, device=device)
@@ -185,6 +187,8 @@ def evaluate_dataset(
         for group in _groups(samples, settings.batch_size):
             for result in _evaluate_group(predictor, matrix, group):
                 scores.append(result.score)
+                if boundaries is not None:
+                    boundaries.update(result.prediction, result.mask)
                 for observer in observers:
                     observer(result)
             bar.advance(len(group))
@@ -199,6 +203,7 @@ def evaluate_dataset(
         images=len(all_scores),
         seconds=max(seconds for _, seconds in gathered),
         scores=tuple(all_scores),
+        boundary=None if boundaries is None else boundaries.reduce().cpu(),
     )
 
 

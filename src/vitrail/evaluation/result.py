@@ -10,6 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from vitrail.evaluation.boundary import boundary_iou
+
 
 @dataclass(frozen=True)
 class ImageScore:
@@ -78,6 +80,9 @@ class Evaluation:
         Duration, loading included.
     scores : tuple of ImageScore
         One per image, in the order of the dataset's ids.
+    boundary : Tensor [3, K] or None
+        Pixel counts of the classes' boundary regions, where `evaluation.boundary_iou` asked for them; see
+        `vitrail.evaluation.boundary`.
     """
 
     confusion: Tensor
@@ -86,6 +91,7 @@ class Evaluation:
     images: int = 0
     seconds: float = 0.0
     scores: tuple[ImageScore, ...] = field(default=(), repr=False)
+    boundary: Tensor | None = None
 
     @property
     def iou(self) -> tuple[float, ...]:
@@ -101,6 +107,11 @@ class Evaluation:
     def dice(self) -> tuple[float, ...]:
         """Dice coefficient (F1 score) of each class."""
         return tuple((2 * self._right / (self._true + self._predicted)).tolist())
+
+    @property
+    def boundary_iou(self) -> tuple[float, ...] | None:
+        """Boundary IoU of each class (Cheng et al., CVPR 2021), or None when it was not computed."""
+        return None if self.boundary is None else boundary_iou(self.boundary)
 
     @property
     def miou(self) -> float:
@@ -141,6 +152,9 @@ class Evaluation:
         lines.append(rule)
         lines.append(_line("mean", [_percent(value) for value in (self.miou, self.macc, self.mdice)], width))
         lines.append("")
+        if self.boundary_iou is not None:
+            named = [*zip(self.classes, self.boundary_iou, strict=True), ("mean", mean(self.boundary_iou))]
+            lines += ["boundary IoU", *(_line(name, [_percent(value)], width) for name, value in named), ""]
         lines.append(
             f"mIoU {_percent(self.miou)}   mAcc {_percent(self.macc)}   aAcc {_percent(self.aacc)}   "
             f"mDice {_percent(self.mdice)}   ({self.images} images{self._speed()})"
@@ -170,6 +184,10 @@ class Evaluation:
             ],
             "confusion": self.confusion.tolist(),
         }
+        if self.boundary_iou is not None:
+            data["mean_boundary_iou"] = _number(mean(self.boundary_iou))
+            for row, value in zip(data["classes"], self.boundary_iou, strict=True):
+                row["boundary_iou"] = _number(value)
         if images:
             data["scores"] = [
                 {"id": score.id, "miou": _number(score.miou), "accuracy": _number(score.accuracy)}
