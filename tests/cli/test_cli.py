@@ -97,7 +97,9 @@ def test_written_scenes_can_be_checked_trained_on_and_predicted(scenes: Path, tr
     table = ok("dataset", "folder", "--root", scenes)
     assert "folder train: 4 images, 64×96" in table
     checked = json.loads(ok("dataset", "folder", "--root", scenes, "--split", "val", "--json"))
-    assert sum(row["pixels"] for row in checked[0]["classes"]) + checked[0]["ignored"] == 4 * 64 * 96
+    (split,) = checked["splits"]
+    assert sum(row["pixels"] for row in split["classes"]) + split["ignored"] == 4 * 64 * 96
+    assert checked["findings"] == []
     original = create_dataset("scenes", None, "val", size=(64, 96))
     copied = create_dataset("folder", scenes, "val")
     assert copied.benchmark.classes == original.benchmark.classes
@@ -242,7 +244,7 @@ def test_what_is_wrong_with_a_dataset_is_listed(scenes: Path, tmp_path: Path, mo
     output = capsys.readouterr()
     assert stop.value.code == 2
     assert "folder val: 4 images" in output.out
-    assert "1 image cannot be used" in output.err
+    assert "1 image of the split 'val' cannot be used" in output.err
     assert broken.name in output.err
 
 

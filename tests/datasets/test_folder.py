@@ -1,14 +1,18 @@
 """A user's own files: layouts, classes, splits, and what goes wrong with them."""
 
 import logging
+import re
 
 import numpy as np
 import pytest
 from helpers.image_makers import make_folder, mask, picture, save
 from PIL import Image
 
-from vitrail.datasets import create_dataset
+from vitrail.datasets import Benchmark, create_dataset
+from vitrail.datasets.recipe import open_split
+from vitrail.datasets.remap import remap_benchmark
 from vitrail.errors import DatasetError
+from vitrail.recipes import DataConfig
 
 
 def message(call):
@@ -198,7 +202,9 @@ def test_coloured_masks_want_a_palette(tmp_path):
     assert "classes.yaml" in text
     assert "[9, 8, 7]" in text
     (tmp_path / "classes.txt").write_text("sky\n")
-    assert "'palette' in classes.yaml" in message(lambda: create_dataset("folder", tmp_path, "train"))
+    assert "classes.txt names the classes, but no colour" in message(
+        lambda: create_dataset("folder", tmp_path, "train")
+    )
 
 
 @pytest.mark.parametrize(
@@ -212,7 +218,12 @@ def test_coloured_masks_want_a_palette(tmp_path):
         ("palette: [[0, 0, 0]]", "classes"),
         ("3", "should be a mapping"),
         ("classes: [a", "not valid YAML"),
-        ("classes: [a]\nvalues: [x]", "values"),
+        ("classes: [a]\nvalues: [x]", "'x' is no mask value"),
+        (f"classes: {[f'c{number}' for number in range(300)]}", "300 classes, but masks are kept in 8 bits"),
+        ("classes: [a, a]", "'a' is listed 2 times"),
+        ("classes: [a, b]\npalette: [[0, 0, 0], [256, 0, 0]]", "palette.1: [256, 0, 0] is no colour"),
+        ("classes: [a, 3]", "put the name into quotes"),
+        ("classes: [a, '']", "classes.1"),
     ],
 )
 def test_a_classes_file_that_is_wrong_is_explained(tmp_path, text, says):
@@ -241,3 +252,176 @@ def test_a_rotated_photograph_needs_an_upright_mask(tmp_path):
     assert "a.jpg is 24×32" in text
     save(tmp_path / "masks" / "a.png", mask(32, 24))
     assert create_dataset("folder", tmp_path, "all")[0]["size"] == (32, 24)
+
+
+# what masks encode classes by
+
+SHAPES = [np.pad(np.ones((10, 12), np.uint8), ((2 + i, 12 - i), (3 + 2 * i, 17 - 2 * i))) for i in range(5)]
+
+
+def write_masks(root, of, names="abcde"):
+    make_folder(root)
+    for name, shape in zip(names, SHAPES, strict=True):
+        save(root / "masks" / f"{name}.png", of(shape))
+
+
+def read_masks(root):
+    dataset = create_dataset("folder", root, "all")
+    return [np.asarray(dataset[index]["mask"]) for index in range(len(dataset))]
+
+
+def test_two_names_make_two_classes_of_0_and_255(tmp_path):
+    write_masks(tmp_path, lambda shape: shape * 255)
+    (tmp_path / "classes.txt").write_text("background\nthing\n")
+    assert all(np.array_equal(a, b) for a, b in zip(read_masks(tmp_path), SHAPES, strict=True))
+
+
+@pytest.mark.parametrize("values", [(0, 255), (0, 1), (3, 7, 9)])
+def test_the_lines_that_name_inferred_classes_give_the_same_masks(tmp_path, caplog, values):
+    write_masks(
+        tmp_path, lambda shape: np.array(values, np.uint8)[(shape + np.eye(24, 32, dtype=np.uint8)) % len(values)]
+    )
+    before = read_masks(tmp_path)
+    if "classes.txt to name" in caplog.text or "line into classes.txt" in caplog.text:
+        (tmp_path / "classes.txt").write_text("a\nb\n")
+    else:
+        lines = re.findall(r"'((?:classes|values): \[[^\]]*\])'", caplog.text)
+        (tmp_path / "classes.yaml").write_text("\n".join(lines))
+    caplog.clear()
+    assert all(np.array_equal(a, b) for a, b in zip(read_masks(tmp_path), before, strict=True))
+    assert not caplog.text
+
+
+def test_the_lines_for_coloured_masks_are_right(tmp_path):
+    write_masks(tmp_path, lambda shape: np.array([[0, 0, 0], [250, 50, 83]], np.uint8)[shape])
+    lines = re.findall(r"'((?:classes|palette): \[.*?\])'", message(lambda: create_dataset("folder", tmp_path, "all")))
+    (tmp_path / "classes.yaml").write_text("\n".join(lines))
+    assert all(np.array_equal(a, b) for a, b in zip(read_masks(tmp_path), SHAPES, strict=True))
+
+
+def test_black_and_white_rgb_masks_follow_the_palette(tmp_path):
+    write_masks(tmp_path, lambda shape: np.repeat(shape[..., None] * np.uint8(255), 3, 2))
+    (tmp_path / "classes.yaml").write_text("classes: [a, b]\npalette: [[255, 255, 255], [0, 0, 0]]\n")
+    assert all(np.array_equal(a, 1 - b) for a, b in zip(read_masks(tmp_path), SHAPES, strict=True))
+
+
+def test_the_first_mask_may_show_one_colour(tmp_path):
+    write_masks(tmp_path, lambda shape: np.array([[0, 0, 0], [255, 0, 0]], np.uint8)[shape])
+    save(tmp_path / "masks" / "a.png", np.zeros((24, 32, 3), np.uint8))
+    (tmp_path / "classes.yaml").write_text("classes: [a, b]\npalette: ['#000000', '#ff0000']\n")
+    assert [int(found.sum()) for found in read_masks(tmp_path)] == [0, 120, 120, 120, 120]
+
+
+COLOURS = [(120, 90, 60), (0, 0, 255)]
+
+
+@pytest.mark.parametrize("order", ["own", "classes"])
+def test_colour_tables_that_differ_are_read_by_their_colours(tmp_path, order):
+    def indexed(shape):
+        turn = int(shape[:, 3].any()) if order == "own" else 0
+        image = Image.fromarray(shape ^ np.uint8(turn))
+        image.putpalette([*COLOURS[turn], *COLOURS[1 - turn]])
+        return image
+
+    write_masks(tmp_path, indexed)
+    (tmp_path / "classes.yaml").write_text(f"classes: [ground, water]\npalette: {[list(c) for c in COLOURS]}\n")
+    assert all(np.array_equal(a, b) for a, b in zip(read_masks(tmp_path), SHAPES, strict=True))
+
+
+def test_a_colour_table_that_is_none_of_the_classes_is_not_used(tmp_path):
+    def indexed(shape):
+        image = Image.fromarray(shape)
+        image.putpalette([0, 0, 0, 128, 0, 0])
+        return image
+
+    write_masks(tmp_path, indexed)
+    (tmp_path / "classes.yaml").write_text("classes: [a, b]\npalette: [[9, 9, 9], [0, 0, 0]]\n")
+    assert all(np.array_equal(a, b) for a, b in zip(read_masks(tmp_path), SHAPES, strict=True))
+
+
+def test_smoothed_edges_are_no_classes(tmp_path):
+    half = (16, 12)
+    write_masks(
+        tmp_path, lambda shape: Image.fromarray(shape * 255).resize(half, Image.Resampling.BILINEAR).resize((32, 24))
+    )
+    assert "smooth filter" in message(lambda: create_dataset("folder", tmp_path, "all"))
+
+
+def test_a_third_class_between_0_and_255_is_a_class(tmp_path):
+    write_masks(tmp_path, lambda shape: (shape * 255 + np.pad(np.full((4, 9), 7), ((20, 0), (0, 23)))).astype(np.uint8))
+    assert create_dataset("folder", tmp_path, "all").benchmark.classes == ("class 0", "class 7")
+
+
+# lists
+
+
+@pytest.mark.parametrize(
+    ("content", "ids"),
+    [
+        ("\ufeffpark 1\r\nsub/deep\r\n".encode(), ["park 1", "sub/deep"]),
+        ("park 1\r\n".encode("utf-16"), ["park 1"]),
+        ("plain\n".encode("utf-16-le"), ["plain"]),
+        (b"sub\\deep.jpg\n", ["sub/deep"]),
+        (b"images/plain.png\n./images/sub/deep.png\n", ["plain", "sub/deep"]),
+        (b"images/plain.png masks/plain.png\nimages/park 1.png\tmasks/park 1.png\n", ["plain", "park 1"]),
+        (b"ROOT/images/plain.png\n", ["plain"]),
+        (b'"park 1"\nplain,masks/plain.png\n', ["park 1", "plain"]),
+    ],
+)
+def test_lists_as_other_programs_write_them(tmp_path, content, ids):
+    for name in ("park 1", "plain", "sub/deep"):
+        save(tmp_path / "images" / f"{name}.png", picture())
+        save(tmp_path / "masks" / f"{name}.png", mask())
+    (tmp_path / "train.txt").write_bytes(content.replace(b"ROOT", str(tmp_path).encode()))
+    (tmp_path / "README.txt").write_text("Photographs taken in spring.\n")
+    (tmp_path / "labelmap.txt").write_text("# label:color_rgb:parts:actions\na:0,0,0::\nb:1,0,0::\nc:2,0,0::\n")
+    dataset = create_dataset("folder", tmp_path, "train")
+    assert dataset.ids == ids
+    assert dataset.benchmark.classes == ("a", "b", "c")
+
+
+def test_a_second_column_names_the_mask(tmp_path):
+    make_folder(tmp_path)
+    save(tmp_path / "other" / "x.png", np.ones((24, 32), np.uint8))
+    (tmp_path / "train.txt").write_text("a.jpg other/x.png\n")
+    (tmp_path / "classes.txt").write_text("x\ny\nz\n")
+    assert create_dataset("folder", tmp_path, "train")[0]["mask"].unique().tolist() == [1]
+
+
+def test_text_files_that_are_no_lists_do_not_matter(tmp_path):
+    make_folder(tmp_path)
+    (tmp_path / "README.txt").write_text("Photographs taken in spring.\n")
+    (tmp_path / "labelmap.txt").write_text("# label:color_rgb:parts:actions\na:0,0,0::\nb:1,0,0::\nc:2,0,0::\n")
+    (tmp_path / "folds").mkdir()
+    assert len(create_dataset("folder", tmp_path, "val")) == 1
+
+
+def test_what_archives_of_a_mac_hold_besides_is_left_out(tmp_path):
+    make_folder(tmp_path)
+    for place in ("images", "masks", "images/__MACOSX"):
+        (tmp_path / place).mkdir(exist_ok=True)
+        (tmp_path / place / "._a.jpg").write_bytes(b"\0")
+    (tmp_path / "images/__MACOSX/b.jpg").write_bytes(b"\0")
+    assert create_dataset("folder", tmp_path, "all").ids == list("abcde")
+
+
+# other classes
+
+
+def test_classes_are_renamed_merged_and_ignored(tmp_path):
+    make_folder(tmp_path, classes=4)
+    (tmp_path / "classes.txt").write_text("car\nbus\nsky\nvoid\n")
+    data = DataConfig(dataset="folder", root=str(tmp_path), classes={"car": "vehicle", "bus": "vehicle", "void": None})
+    dataset = open_split(data, "all")
+    assert dataset.benchmark.classes == ("vehicle", "sky")
+    assert np.array_equal(dataset[0]["mask"], np.array([0, 0, 1, 255])[mask(classes=4)])
+    wrong = DataConfig(dataset="folder", root=str(tmp_path), classes={"carr": None})
+    assert "Did you mean 'car'" in message(lambda: open_split(wrong, "all"))
+    nothing = DataConfig(dataset="folder", root=str(tmp_path), classes=dict.fromkeys(("car", "bus", "sky", "void")))
+    assert "keep one" in message(lambda: open_split(nothing, "all"))
+
+
+def test_mirrored_pairs_follow_their_classes():
+    benchmark = Benchmark("x", "x", ("l", "r", "a", "b"), ((0, 0, 0),) * 4, {}, flip_pairs=((0, 1), (2, 3)))
+    assert remap_benchmark(benchmark, {"l": "arm", "r": "arm"})[0].flip_pairs == ((1, 2),)
+    assert remap_benchmark(benchmark, {"a": None})[0].flip_pairs == ((0, 1),)

@@ -9,6 +9,8 @@ from helpers.image_makers import picture, save
 from PIL import Image
 
 from vitrail.datasets import read_image
+from vitrail.datasets.image_files import IMAGE_SUFFIXES
+from vitrail.datasets.pixel_format import PixelFormat
 from vitrail.errors import DatasetError
 
 
@@ -171,7 +173,82 @@ def test_missing_files_and_folders_are_named(tmp_path):
         read_image(tmp_path)
 
 
-def test_floating_point_images_are_refused(tmp_path):
-    save(tmp_path / "a.tif", Image.fromarray(np.zeros((4, 4), np.float32)))
-    with pytest.raises(DatasetError, match="8 or 16 bits"):
-        read_image(tmp_path / "a.tif")
+def test_floating_point_images_need_a_range_unless_they_fill_zero_to_one(tmp_path):
+    path = save(tmp_path / "a.tif", Image.fromarray(np.array([[0, 0.5, 1.0]], np.float32)))
+    assert pixels(path)[0, :, 0].tolist() == [0, 128, 255]
+    path = save(tmp_path / "b.tif", Image.fromarray(np.array([[-10, 0, 300.0]], np.float32)))
+    with pytest.raises(DatasetError, match=r"data.value_range=\[-10, 300\]"):
+        read_image(path)
+    told = PixelFormat(value_range=(-10, 300))  # as the message says
+    assert np.asarray(read_image(path, told))[0, 0].tolist() == [0, 8, 255]
+
+
+@pytest.mark.parametrize(("top", "levels"), [(255, 256), (1023, 256), (4095, 256), (16383, 256), (65535, 256)])
+def test_sixteen_bits_are_taken_by_the_bits_in_use(tmp_path, top, levels):
+    grey = np.linspace(0, top, 64 * 64).astype(np.uint16).reshape(64, 64)
+    seen = pixels(save(tmp_path / "a.png", grey))[..., 0]
+    assert len(np.unique(seen)) == levels
+    assert (np.diff(seen.flatten().astype(int)) >= 0).all()
+    assert (seen.min(), seen.max()) == (0, 255)
+
+
+def test_a_stated_range_is_the_same_for_every_image(tmp_path):
+    told = PixelFormat(value_range=(100, 1123))
+    for name, values in (("a", [100, 611, 1123]), ("b", [90, 356, 2000])):
+        save(tmp_path / f"{name}.png", np.array([values], np.uint16))
+    assert np.asarray(read_image(tmp_path / "a.png", told))[0, 0].tolist() == [0, 127, 255]
+    assert np.asarray(read_image(tmp_path / "b.png", told))[0, 0].tolist() == [0, 64, 255]
+
+
+@pytest.mark.parametrize("bands", [2, 4, 7])
+@pytest.mark.parametrize("planar", ["contig", "separate"])
+def test_any_number_of_bands_in_tiff_and_npy(tmp_path, bands, planar):
+    tifffile = pytest.importorskip("tifffile")
+    values = np.random.default_rng(bands).integers(0, 4096, (9, 11, bands), dtype=np.uint16)
+    stored = np.moveaxis(values, -1, 0) if planar == "separate" else values
+    tifffile.imwrite(tmp_path / "a.tif", stored, planarconfig=planar, photometric="minisblack")
+    np.save(tmp_path / "a.npy", values)
+    expected = np.moveaxis(np.minimum(values * (255 / 4095) + 0.5, 255), -1, 0).astype(int)
+    for name in ("a.tif", "a.npy"):
+        image = np.asarray(read_image(tmp_path / name, PixelFormat(bands, (0, 4095))))
+        assert image.shape == (bands, 9, 11)
+        assert np.abs(image - expected).max() <= 1
+
+
+def test_channels_that_are_not_there_are_named(tmp_path):
+    path = save(tmp_path / "a.png", picture())
+    with pytest.raises(DatasetError, match=r"has 3 channels, but the model takes 5: set model.in_channels=3"):
+        read_image(path, PixelFormat(5))
+    assert np.asarray(read_image(path, PixelFormat(1)))[0].tolist() == np.asarray(picture().convert("L")).tolist()
+
+
+def test_transparency_is_a_channel_where_four_are_wanted(tmp_path):
+    rgba = np.random.default_rng(0).integers(0, 256, (5, 6, 4), dtype=np.uint8)
+    path = save(tmp_path / "a.png", rgba)
+    assert (np.moveaxis(np.asarray(read_image(path, PixelFormat(4))), 0, -1) == rgba).all()
+
+
+def test_arrays_that_hold_no_numbers_are_refused(tmp_path):
+    np.save(tmp_path / "a.npy", np.array([[{}]], dtype=object), allow_pickle=True)
+    with pytest.raises(DatasetError, match=r"allow_pickle|object"):
+        read_image(tmp_path / "a.npy")
+
+
+def test_the_limit_of_pixels_is_stated_and_can_be_raised(tmp_path, monkeypatch):
+    path = save(tmp_path / "a.png", np.zeros((30, 40), np.uint8))
+    monkeypatch.setenv("VITRAIL_MAX_PIXELS", "1199")
+    with pytest.raises(DatasetError, match="VITRAIL_MAX_PIXELS=1200"):
+        read_image(path)
+    monkeypatch.setenv("VITRAIL_MAX_PIXELS", "1200")  # as the message says
+    assert pixels(path).shape == (30, 40, 3)
+    monkeypatch.delenv("VITRAIL_MAX_PIXELS")
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)  # Pillow's own limit would refuse more than 200
+    assert pixels(path).shape == (30, 40, 3)
+    assert Image.MAX_IMAGE_PIXELS == 100
+
+
+def test_every_suffix_that_pillow_decodes_as_a_picture_is_known():
+    Image.init()
+    formats = ("JPEG", "PNG", "BMP", "TIFF", "WEBP", "AVIF", "GIF", "JPEG2000", "PPM", "TGA", "DIB")
+    suffixes = {suffix for suffix, kind in Image.registered_extensions().items() if kind in formats}
+    assert suffixes - set(IMAGE_SUFFIXES) <= {".pfm", ".icb", ".vda", ".vst", ".avifs"}

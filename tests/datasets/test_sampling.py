@@ -1,12 +1,15 @@
 """Same seed, same samples: whatever the number of workers, of processes, and of interruptions."""
 
+import os
+import signal
 from itertools import islice
 
 import pytest
 import torch
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Dataset
 
 from vitrail.datasets import EvalSampler, SampleKey, TrainSampler, collate_eval, collate_train, create_dataset
+from vitrail.datasets.worker_errors import explain_dead_workers
 from vitrail.errors import DatasetError
 from vitrail.recipes import AugmentConfig
 from vitrail.transforms import TrainTransform
@@ -140,3 +143,20 @@ def test_samples_of_several_sizes_cannot_be_stacked():
     with pytest.raises(DatasetError, match=r"96×64.*112×64.*data\.augment\.crop"):
         collate_train([plain[0], wide[0]])
     assert len(collate_eval([plain[0], wide[0]])["image"]) == 2
+
+
+class KilledAtTwo(Dataset):
+    def __len__(self):
+        return 4
+
+    def __getitem__(self, index):
+        if index == 2:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return index
+
+
+def test_a_loader_process_that_was_killed_is_explained():
+    with pytest.raises(DatasetError, match=r"lower data\.workers .*--resume"), explain_dead_workers():
+        list(DataLoader(KilledAtTwo(), num_workers=1))
+    with pytest.raises(RuntimeError, match="another"), explain_dead_workers():
+        raise RuntimeError("another error")

@@ -180,8 +180,8 @@ def test_windows_shrink_with_the_number_of_classes(classes: int, width: int, sid
         ("missing.png", "no image at missing.png"),
         ("*.none", r"no image matches \*\.none"),
         ([], "no images were given"),
-        (np.zeros((8, 8, 3), np.float32), "not normalised"),
-        (torch.zeros(8, 8, 3, dtype=torch.uint8), "neither uint8"),
+        (np.full((8, 8, 3), -1.0, np.float32), "not normalised"),
+        (torch.zeros(8, 8, 3, dtype=torch.uint8), r"8 channels.*\[C, H, W\] in tensors"),
     ],
 )
 def test_images_that_are_none_are_refused(model: Segmentor, images, message: str) -> None:

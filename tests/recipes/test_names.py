@@ -86,6 +86,37 @@ def test_a_wrong_name_or_option_is_an_error_when_the_recipe_is_loaded(override: 
         override_recipe(load_recipe(BASE), [override])
 
 
+AUXILIARY = """\
+base: fastscnn_scenes
+model:
+  segmentor: {segmentor}
+  auxiliary:
+    {key}
+"""
+
+
+@pytest.mark.parametrize(
+    "segmentor, key, message",
+    [
+        ("upernet", "channels: [64, 32]", r"auxiliary.channels has 2 numbers for 1 maps"),
+        ("segformer", "channels: [64]", r"'segformer' has no auxiliary heads of its own: also give model.auxiliary.w"),
+    ],
+)
+def test_auxiliary_heads_that_cannot_be_are_an_error_with_its_line(
+    tmp_path: Path, segmentor: str, key: str, message: str
+) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_text(AUXILIARY.format(segmentor=segmentor, key=key))
+    with pytest.raises(RecipeError, match=rf"mine\.yaml:[45]: model\.auxiliary: .*{message}"):
+        load_recipe(path)
+
+
+def test_the_advice_about_auxiliary_heads_works(tmp_path: Path) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_text(AUXILIARY.format(segmentor="segformer", key="weight: 0.4"))
+    assert load_recipe(path).model.auxiliary.weight == 0.4
+
+
 def test_options_of_the_backbone_that_the_method_has_by_itself() -> None:
     with pytest.raises(RecipeError, match=r"model.backbone_options.dropped: backbone 'bisenetv2' takes no argument"):
         load_recipe(BASE, ["model.segmentor=bisenetv2", "model.backbone=null", "model.backbone_options.dropped=1"])

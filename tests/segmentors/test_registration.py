@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
 import pytest
 import torch
 from helpers.small import CLASSES, small, small_settings
+from torch import Tensor
 
 from vitrail import Auxiliary, create_model, list_segmentors
 from vitrail.errors import ModelError
@@ -113,3 +115,16 @@ def test_options_of_a_recipe_cannot_be_arguments_of_create_model() -> None:
         config = model_config_from_dict({**small_settings("fcn"), "options": {name: None}})
         with pytest.raises(ModelError, match=f"takes no argument '{name}'"):
             build_model(config, 5)
+
+
+def test_a_head_with_its_own_predict_says_whether_it_may_be_resized_late() -> None:
+    def predict(self: Head, features: Sequence[Tensor], size: Sequence[int]) -> Tensor:
+        return torch.zeros(len(features[0]), self.num_classes, *size)
+
+    with pytest.raises(ModelError, match=r"Silent overrides predict .* add `resizes_late = False`"):
+        type("Silent", (Head,), {"predict": predict})
+    mixin = type("Mixin", (), {"predict": predict})
+    with pytest.raises(ModelError, match="Mixed overrides predict"):
+        type("Mixed", (mixin, Head), {})
+    declared = type("Declared", (Head,), {"predict": predict, "resizes_late": False})
+    assert not type("Child", (declared,), {"predict": predict}).resizes_late

@@ -172,7 +172,8 @@ def datasets() -> str:
         [
             "# Datasets",
             "Each is read from its official download, unpacked or not. Besides these there are `folder`, for images "
-            "and masks of your own, and `scenes`, street scenes that vitrail draws itself: see [data](data.md).",
+            "and masks of your own, readers for the formats of other programs, and `scenes`, street scenes that "
+            "vitrail draws itself: see [data](data.md).",
             table(
                 ["name", "dataset", "classes", "splits", "citation"],
                 [

@@ -22,6 +22,7 @@ from vitrail.cli.options import (
 from vitrail.cli.output import count
 
 if TYPE_CHECKING:
+    from vitrail.inference.network import Compile
     from vitrail.inference.prediction import Kind
     from vitrail.precision import Precision
 
@@ -45,6 +46,13 @@ if TYPE_CHECKING:
 @json_option("Print the area of every class in every image as JSON.")
 @device_option
 @amp_option
+@click.option(
+    "--compile",
+    type=click.Choice(["none", "graphs", "inductor"]),
+    default="none",
+    show_default=True,
+    help="For many images of one shape: record the model as a CUDA graph, or also compile it.",
+)
 @trust_imports_option
 def predict(
     model: str,
@@ -57,6 +65,7 @@ def predict(
     as_json: bool,
     device: str | None,
     amp: Precision | None,
+    compile: Compile,
     trust_imports: bool,
 ) -> None:
     """Segment images and write pictures.
@@ -76,6 +85,7 @@ def predict(
             overrides=overrides,
             device=device,
             amp=amp,
+            compile=compile,
             trust_imports=trust_imports,
         )
     except UnreadableImagesError as error:

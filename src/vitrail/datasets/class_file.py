@@ -1,18 +1,59 @@
-"""classes.txt and classes.yaml: descriptions of the classes of a user's own masks."""
+"""classes.yaml, classes.txt and labelmap.txt: descriptions of the classes of a user's own masks."""
 
 from __future__ import annotations
 
+import re
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, StringConstraints, ValidationError, model_validator
 
+from vitrail.datasets.benchmark import MAX_CLASSES
+from vitrail.datasets.text_files import read_text
 from vitrail.errors import DatasetError, nearest
 from vitrail.files.yaml_file import read_yaml
 from vitrail.labels import IGNORE
 
+_HEX = re.compile(r"#?([0-9a-fA-F]{2})([0-9a-fA-F]{2})([0-9a-fA-F]{2})")
+
+
+def _as_colour(value: Any) -> Any:
+    """Return a colour written as "#ff0000" or [255, 0, 0] as a tuple."""
+    if isinstance(value, str) and (digits := _HEX.fullmatch(value.strip())):
+        return tuple(int(pair, 16) for pair in digits.groups())
+    numbers = isinstance(value, list | tuple) and len(value) == 3 and all(type(part) is int for part in value)
+    if not numbers or not all(0 <= part <= 255 for part in value):
+        raise ValueError(f"{value!r} is no colour: write [red, green, blue], each 0 to 255, or '#rrggbb'")
+    return tuple(value)
+
+
+def _as_value(value: Any) -> Any:
+    if type(value) is not int or not 0 <= value < 1 << 16:
+        raise ValueError(f"{value!r} is no mask value: write a whole number from 0 to 65535")
+    return value
+
+
+def _as_ignored(value: Any) -> Any:
+    return _as_value(value) if isinstance(value, int) else _as_colour(value)
+
+
+def _as_name(value: Any) -> Any:
+    """Return a class name; YAML reads a bare no, yes, on, off, ~ or 3 as something else than text."""
+    if not isinstance(value, str):
+        raise ValueError(
+            f"{value!r} is no class name: YAML takes a bare word such as no, yes, on, null or 3 for a "
+            "value, so put the name into quotes"
+        )
+    return value
+
+
 Colour = tuple[int, int, int]
+GivenColour = Annotated[Colour, BeforeValidator(_as_colour)]
+GivenValue = Annotated[int, BeforeValidator(_as_value)]
+Ignored = Annotated[int | Colour, BeforeValidator(_as_ignored)]
+Name = Annotated[str, BeforeValidator(_as_name), StringConstraints(strip_whitespace=True, min_length=1)]
 
 
 class ClassFile(BaseModel):
@@ -23,7 +64,7 @@ class ClassFile(BaseModel):
     classes : tuple of str
         Names, by class index.
     palette : tuple of (int, int, int), optional
-        One RGB colour per class. Coloured masks are read with it.
+        One RGB colour per class, [red, green, blue] or "#rrggbb". Coloured masks are read with it.
     values : tuple of int, optional
         The mask value of each class; the default is 0, 1, 2, ….
     ignore : tuple of int or of (int, int, int)
@@ -32,15 +73,23 @@ class ClassFile(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    classes: tuple[str, ...]
-    palette: tuple[Colour, ...] | None = None
-    values: tuple[int, ...] | None = None
-    ignore: tuple[int | Colour, ...] = ()
+    classes: tuple[Name, ...]
+    palette: tuple[GivenColour, ...] | None = None
+    values: tuple[GivenValue, ...] | None = None
+    ignore: tuple[Ignored, ...] = ()
 
     @model_validator(mode="after")
     def _agree(self) -> ClassFile:
         if not self.classes:
             raise ValueError("there are no classes")
+        if len(self.classes) > MAX_CLASSES:
+            raise ValueError(
+                f"there are {len(self.classes)} classes, but masks are kept in 8 bits, which hold {MAX_CLASSES}: merge "
+                "some of them"
+            )
+        name, times = Counter(self.classes).most_common(1)[0]
+        if times > 1:
+            raise ValueError(f"the class {name!r} is listed {times} times: each class needs a name of its own")
         for name in ("palette", "values"):
             given = getattr(self, name)
             if given is not None and len(given) != len(self.classes):
@@ -62,7 +111,7 @@ class ClassFile(BaseModel):
 
 
 def find_class_file(root: Path) -> ClassFile | None:
-    """Read classes.yaml, or else classes.txt (one name per line), in a folder; None if there is neither.
+    """Read classes.yaml, else classes.txt (one name per line), else labelmap.txt, in a folder; None if there is none.
 
     Raises
     ------
@@ -74,6 +123,8 @@ def find_class_file(root: Path) -> ClassFile | None:
             return _read_yaml(root / name)
     if (root / "classes.txt").is_file():
         return _read_names(root / "classes.txt")
+    if (root / "labelmap.txt").is_file():
+        return read_label_map(root / "labelmap.txt")
     return None
 
 
@@ -89,24 +140,49 @@ def _read_yaml(path: Path) -> ClassFile:
                 f"{path} has an unknown key {key!r}.{nearest(str(key), ClassFile.model_fields)} "
                 f"It can have: {', '.join(ClassFile.model_fields)}."
             )
-    try:
-        return ClassFile.model_validate(data)
-    except ValidationError as error:
-        raise DatasetError(f"{path}: {_first(error)}") from error
+    return _validated(data, path)
 
 
 def _first(error: ValidationError) -> str:
     detail = error.errors()[0]
     place = ".".join(str(part) for part in detail["loc"])
-    return f"{place}: {detail['msg']}" if place else str(detail["msg"]).removeprefix("Value error, ")
+    message = str(detail["msg"]).removeprefix("Value error, ").replace("valid tuple", "list")
+    return f"{place}: {message}" if place else message
 
 
 def _read_names(path: Path) -> ClassFile:
-    try:
-        names: Sequence[str] = [line.strip() for line in path.read_text(encoding="utf-8").splitlines()]
-    except (OSError, UnicodeDecodeError) as error:
-        raise DatasetError(f"cannot read {path}: {error}") from error
+    names: Sequence[str] = [line.strip() for line in read_text(path).splitlines()]
     names = [name for name in names if name]
     if not names:
         raise DatasetError(f"{path} is empty: it should hold one class name per line")
-    return ClassFile(classes=tuple(names))
+    return _validated({"classes": tuple(names)}, path)
+
+
+def read_label_map(path: Path) -> ClassFile:
+    """Read the list of classes and colours that CVAT writes: lines of the form "label:red,green,blue:parts:actions".
+
+    Raises
+    ------
+    DatasetError
+        When the file cannot be read or has another form.
+    """
+    names, colours = [], []
+    for number, line in enumerate(read_text(path).splitlines(), 1):
+        if not line.strip() or line.lstrip().startswith("#"):
+            continue
+        name, _, rest = line.partition(":")
+        parts = rest.partition(":")[0].split(",")
+        if len(parts) != 3 or not all(part.strip().isdecimal() for part in parts):
+            raise DatasetError(
+                f"{path}, line {number}: {line!r} should have the form label:red,green,blue:parts:actions"
+            )
+        names.append(name.strip())
+        colours.append([int(part) for part in parts])
+    return _validated({"classes": names, "palette": colours}, path)
+
+
+def _validated(data: Any, path: Path) -> ClassFile:
+    try:
+        return ClassFile.model_validate(data)
+    except ValidationError as error:
+        raise DatasetError(f"{path}: {_first(error)}") from error

@@ -13,6 +13,7 @@ from torchvision import tv_tensors
 
 from vitrail.datasets.benchmark import Benchmark
 from vitrail.datasets.files import benchmark_files
+from vitrail.datasets.pixel_format import RGB, PixelFormat
 from vitrail.datasets.sampler import SampleKey
 from vitrail.errors import DatasetError
 from vitrail.registry import Registry, calling_module, check_arguments, first_line
@@ -27,7 +28,10 @@ class Source(Protocol):
     ids: list[str]
 
     def load(self, index: int) -> tuple[tv_tensors.Image, tv_tensors.Mask]:
-        """Return image, uint8 RGB [3, H, W], and mask, uint8 [H, W] of class indices with 255 ignored."""
+        """Return image, uint8 RGB [3, H, W], and mask, uint8 [H, W] of class indices with 255 ignored.
+
+        A source with an attribute `pixels`, a `PixelFormat`, returns as many channels as that says.
+        """
 
 
 DatasetBuilder = Callable[..., tuple[Benchmark, Source]]
@@ -175,6 +179,7 @@ def create_dataset(
     split: str,
     *,
     transform: Transform | None = None,
+    pixels: PixelFormat = RGB,
     **options: Any,
 ) -> SegmentationDataset:
     """Open one split of a dataset.
@@ -189,6 +194,9 @@ def create_dataset(
         Such as "train" or "val".
     transform : callable, optional
         Maps a sample to a sample, such as `vitrail.transforms.TrainTransform`.
+    pixels : PixelFormat
+        The channels and the range of values of the images: `data.value_range` of a recipe, and as many channels as
+        `data.mean` has.
     **options
         Keyword arguments of the dataset's builder; one that it does not take is an error.
 
@@ -204,6 +212,10 @@ def create_dataset(
     builder = DATASETS[name].builder
     check_arguments(builder, options, f"dataset {name!r}", DatasetError)
     benchmark, source = builder(None if root is None else Path(root).expanduser(), split, **options)
+    if hasattr(source, "pixels"):
+        source.pixels = pixels
+    elif pixels != RGB:
+        raise DatasetError(f"the dataset {name!r} has RGB images: leave model.in_channels and data.value_range out")
     return SegmentationDataset(benchmark, source, transform)
 
 

@@ -12,6 +12,7 @@ from torchvision import tv_tensors
 from vitrail.datasets.benchmark import Benchmark, Split
 from vitrail.datasets.image_files import decode_image
 from vitrail.datasets.mask_files import MaskReader, mask_reader
+from vitrail.datasets.pixel_format import RGB, PixelFormat
 from vitrail.datasets.storage import Files, open_files
 from vitrail.errors import DatasetError, nearest
 
@@ -36,16 +37,22 @@ class PairedFiles:
         The images with their masks.
     read_mask : MaskReader
         Converts mask files to class indices.
+
+    Attributes
+    ----------
+    pixels : PixelFormat
+        The channels and the range of values of the images.
     """
 
     def __init__(self, files: Files, pairs: Sequence[Pair], read_mask: MaskReader) -> None:
         self.files = files
         self.pairs = pairs
         self.read_mask = read_mask
+        self.pixels: PixelFormat = RGB
         self.ids = [pair.id for pair in pairs]
 
     def load(self, index: int) -> tuple[tv_tensors.Image, tv_tensors.Mask]:
-        """Return image, uint8 [3, H, W], and mask, uint8 [H, W].
+        """Return image, uint8 [C, H, W], and mask, uint8 [H, W].
 
         Raises
         ------
@@ -53,15 +60,20 @@ class PairedFiles:
             When a file is unreadable, the mask's size is not the image's, or the mask holds an unknown value.
         """
         pair = self.pairs[index]
-        image = decode_image(self.files.read(pair.image), self.files.locate(pair.image))
+        image = decode_image(self.files.read(pair.image), self.files.locate(pair.image), self.pixels)
+        return image, self.load_mask(index, (image.shape[1], image.shape[2]))
+
+    def load_mask(self, index: int, size: tuple[int, int]) -> tv_tensors.Mask:
+        """Return a mask, uint8 [H, W], for an image of the given height and width; errors as `load`."""
+        pair = self.pairs[index]
         mask = self.read_mask(self.files.read(pair.mask), self.files.locate(pair.mask))
-        if image.shape[1:] != mask.shape:
+        if size != mask.shape:
             raise DatasetError(
                 f"the mask {self.files.locate(pair.mask)} is {_size(mask.shape)}, but its image "
-                f"{self.files.locate(pair.image)} is {_size(image.shape[1:])} (width × height, upright): "
+                f"{self.files.locate(pair.image)} is {_size(size)} (width × height, upright): "
                 "save both at the same size and orientation"
             )
-        return image, mask
+        return mask
 
 
 def benchmark_files(benchmark: Benchmark, root: Path | None, split: str) -> PairedFiles:
@@ -107,11 +119,11 @@ def _parts(benchmark: Benchmark, split: str) -> list[Split]:
 
 
 def _landmarks(part: Split) -> list[str]:
-    marks = [_fixed_folder(part.images), _fixed_folder(part.masks)]
+    marks = [fixed_folder(part.images), fixed_folder(part.masks)]
     return [*marks, part.ids] if part.ids else marks
 
 
-def _fixed_folder(pattern: str) -> str:
+def fixed_folder(pattern: str) -> str:
     """Return the folder of a pattern such as "JPEGImages/{id}.jpg" that does not depend on the id."""
     return pattern.split("{id}", 1)[0].rpartition("/")[0]
 
@@ -122,7 +134,7 @@ def _pairs(files: Files, part: Split) -> list[Pair]:
 
 
 def _found_ids(files: Files, part: Split) -> list[str]:
-    matches = (_pattern(part.images).fullmatch(name) for name in files.below(_fixed_folder(part.images)))
+    matches = (_pattern(part.images).fullmatch(name) for name in files.below(fixed_folder(part.images)))
     return [match["id"] for match in matches if match]
 
 

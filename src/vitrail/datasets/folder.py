@@ -2,7 +2,7 @@
 
 Layouts, below the root:
 
-- `images/` and `masks/`, where the split is made from a seed, or listed in `train.txt` and `val.txt`;
+- `images/` and `masks/`, where the split is made from a seed, or listed in `train.txt` and `val.txt` (see `lists`);
 - `images/train/`, `images/val/`, `masks/train/`, `masks/val/`;
 - `train/images/`, `train/masks/`, `val/images/`, `val/masks/`.
 
@@ -15,20 +15,28 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
-import torch
-
 from vitrail.datasets.benchmark import Benchmark
-from vitrail.datasets.class_file import ClassFile, find_class_file
+from vitrail.datasets.class_file import find_class_file
 from vitrail.datasets.dataset import register_dataset
 from vitrail.datasets.files import Pair, PairedFiles
+from vitrail.datasets.formats.recognise import recognise_format
 from vitrail.datasets.image_files import IMAGE_SUFFIXES
-from vitrail.datasets.infer_classes import infer_classes, is_coloured
-from vitrail.datasets.mask_files import ColourMasks, IndexMasks, MaskReader
+from vitrail.datasets.lists import ImageList
+from vitrail.datasets.own_masks import describe, describe_masks
+from vitrail.datasets.splits import draw_split
 from vitrail.datasets.storage import Folder
 from vitrail.errors import DatasetError, nearest
-from vitrail.visualize.palette import distinct_colours
 
 _LISTED = 3
+_USUAL = (
+    ("images", "masks"),
+    ("img_dir", "ann_dir"),
+    ("JPEGImages", "SegmentationClass"),
+    ("images", "labels"),
+    ("images", "annotations"),
+    ("imgs", "masks"),
+)
+_VOC_LISTS = "ImageSets/Segmentation"
 
 
 @register_dataset("folder")
@@ -36,8 +44,8 @@ def folder(
     root: Path | None,
     split: str,
     *,
-    images: str = "images",
-    masks: str = "masks",
+    images: str = "",
+    masks: str = "",
     image_suffix: str = "",
     mask_suffix: str = "",
     coloured: bool | None = None,
@@ -53,12 +61,14 @@ def folder(
     split : str
         "train", "val" or any other that the folder has; "all" takes every image.
     images, masks : str
-        Names of the folders of images and of masks.
+        Names of the folders of images and of masks; empty takes the first that there are of images and masks, img_dir
+        and ann_dir (MMSegmentation), JPEGImages and SegmentationClass (Pascal VOC, CVAT), images and labels,
+        images and annotations, imgs and masks.
     image_suffix, mask_suffix : str
         Suffix of the file names after the common stem, before the extension, such as "_mask".
     coloured : bool, optional
         Whether colours in the masks encode the classes, as listed under `palette` in classes.yaml, rather than values.
-        None decides by the first mask.
+        None decides by a sample of the masks; see `mask_encoding.masks_are_coloured`.
     val_fraction : float
         Fraction of the images in "val" when the folder has no splits.
     split_seed : int
@@ -68,6 +78,34 @@ def folder(
     ------
     DatasetError
         When the root is missing or empty, images have no masks, or the classes file disagrees.
+    """
+    files, splits = find_pairs(
+        root, images=images, masks=masks, image_suffix=image_suffix, mask_suffix=mask_suffix,
+        val_fraction=val_fraction, split_seed=split_seed,
+    )  # fmt: skip
+    root = files.root
+    if split not in splits:
+        raise DatasetError(f"{root} has no split {split!r}.{nearest(split, splits)} It has: {', '.join(splits)}.")
+    pairs = splits[split]
+    if not pairs:
+        raise DatasetError(f"the split {split!r} of {root} is empty: {len(splits['all'])} images are too few to split")
+    classes, reader = describe_masks(files, [pair.mask for pair in splits["all"]], find_class_file(root), coloured)
+    return describe("folder", root, classes), PairedFiles(files, pairs, reader)
+
+
+def find_pairs(
+    root: Path | None,
+    *,
+    images: str = "",
+    masks: str = "",
+    image_suffix: str = "",
+    mask_suffix: str = "",
+    val_fraction: float = 0.2,
+    split_seed: int = 0,
+) -> tuple[Folder, dict[str, list[Pair]]]:
+    """Return the files of a folder, and its images with their masks by split; "all" is one of them.
+
+    Arguments and errors are those of the dataset "folder".
     """
     if root is None:
         raise DatasetError(
@@ -80,44 +118,19 @@ def folder(
             f"the data root {root} {what}: set --data-root (data.root in the recipe) to a folder with images and masks"
         )
     files = Folder(root)
-    pairing = _Pairing(files, images, masks, image_suffix, mask_suffix)
-    splits = _splits(pairing, root, val_fraction, split_seed)
-    if split not in splits:
-        raise DatasetError(f"{root} has no split {split!r}.{nearest(split, splits)} It has: {', '.join(splits)}.")
-    pairs = splits[split]
-    if not pairs:
-        raise DatasetError(f"the split {split!r} of {root} is empty: {len(splits['all'])} images are too few to split")
-    if coloured is None:
-        coloured = is_coloured(files, splits["all"][0].mask)
-    classes = _classes(files, splits["all"], find_class_file(root), coloured)
-    return _describe(root, classes), PairedFiles(files, pairs, _reader(root, classes, coloured))
+    pairing = _Pairing(files, *_folders(root, images, masks), image_suffix, mask_suffix)
+    return files, _splits(pairing, root, val_fraction, split_seed)
 
 
-def _classes(files: Folder, pairs: Sequence[Pair], given: ClassFile | None, coloured: bool) -> ClassFile:
-    if given is not None:
-        return given
-    return infer_classes(files, [pair.mask for pair in pairs], coloured)
+def usual_folders(root: Path) -> tuple[str, str] | None:
+    """Return the first usual pair of names of folders of images and masks that a folder, or those in it, has."""
+    places = [root, *sorted(child for child in root.iterdir() if child.is_dir())]
+    return next((pair for pair in _USUAL for place in places if all((place / name).is_dir() for name in pair)), None)
 
 
-def _reader(root: Path, classes: ClassFile, coloured: bool) -> MaskReader:
-    if not coloured:
-        return IndexMasks(classes.labels())
-    if classes.palette is None:
-        raise DatasetError(
-            f"the masks in {root} are coloured, but no colours are known: "
-            "list one per class as 'palette' in classes.yaml"
-        )
-    return ColourMasks(classes.colours())
-
-
-def _describe(root: Path, classes: ClassFile) -> Benchmark:
-    return Benchmark(
-        name="folder",
-        title=root.resolve().name,
-        classes=classes.classes,
-        palette=classes.palette or distinct_colours(len(classes.classes)),
-        splits={},
-    )
+def _folders(root: Path, images: str, masks: str) -> tuple[str, str]:
+    usual = usual_folders(root) if not (images and masks) else None
+    return images or (usual or _USUAL[0])[0], masks or (usual or _USUAL[0])[1]
 
 
 class _Pairing:
@@ -166,8 +179,13 @@ class _Pairing:
         raise DatasetError(
             f"{len(missing)} of {count} images {'has' if len(missing) == 1 else 'have'} no mask of the same name in "
             f"{self.files.locate(masks)}: {listed}{', …' if len(missing) > _LISTED else ''}."
-            f"{hint or ' Add the masks or remove the images.'}"
+            f"{hint or _other_format(self.files.root) or ' Add the masks or remove the images.'}"
         )
+
+
+def _other_format(root: Path) -> str:
+    other = recognise_format(root)
+    return f" The folder holds {other.found}: read it with data.dataset={other.dataset}" if other else ""
 
 
 def _splits(pairing: _Pairing, root: Path, val_fraction: float, seed: int) -> dict[str, list[Pair]]:
@@ -177,14 +195,19 @@ def _splits(pairing: _Pairing, root: Path, val_fraction: float, seed: int) -> di
         splits = {name: pairing.pairs(f"{name}/{pairing.images}", f"{name}/{pairing.masks}") for name in names}
         return _with_all(splits, root, pairing)
     if not masks.is_dir():
-        raise DatasetError(f"{root} has no folder {pairing.masks!r}: name it with data.options.masks")
+        raise DatasetError(
+            f"{root} has no folder {pairing.masks!r}: name it with data.options.masks.{_other_format(root)}"
+        )
     names = [child.name for child in sorted(images.iterdir()) if child.is_dir() and (masks / child.name).is_dir()]
     if "train" in names:
         splits = {name: pairing.pairs(f"{pairing.images}/{name}", f"{pairing.masks}/{name}") for name in names}
         return _with_all(splits, root, pairing)
     pairs = pairing.pairs(pairing.images, pairing.masks)
-    lists = sorted(path for path in root.glob("*.txt") if path.stem != "classes")
-    splits = {path.stem: _listed(pairs, path) for path in lists} if lists else _drawn(pairs, val_fraction, seed)
+    listed = ImageList(root, pairing.images, pairs)
+    named = [*sorted(root.glob("*.txt")), *sorted((root / _VOC_LISTS).glob("*.txt"))]
+    lists = [path for path in named if not path.name.startswith(".") and listed.is_list(path)]
+    lists = [path for path in lists if path.stem != "default"]  # CVAT's list of everything
+    splits = {path.stem: listed.read(path) for path in lists} if lists else draw_split(pairs, val_fraction, seed)
     return _with_all({**splits, "all": pairs}, root, pairing)
 
 
@@ -193,35 +216,7 @@ def _with_all(splits: dict[str, list[Pair]], root: Path, pairing: _Pairing) -> d
     if not everything:
         raise DatasetError(
             f"{root} holds no images: it should have the folders {pairing.images!r} and {pairing.masks!r} "
-            f"(or name them with data.options.images and data.options.masks), with files such as .jpg and .png"
+            f"(or name them with data.options.images and data.options.masks), with files such as .jpg and .png."
+            f"{_other_format(root)}"
         )
     return {**splits, "all": everything}
-
-
-def _listed(pairs: Sequence[Pair], path: Path) -> list[Pair]:
-    by_id = {pair.id: pair for pair in pairs}
-    found = []
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
-        if not line.strip():
-            continue
-        entry = line.split()[0]
-        pair = by_id.get(entry) or by_id.get(entry.rpartition(".")[0])
-        if pair is None:
-            raise DatasetError(
-                f"{path}, line {number}: no image is called {entry!r}.{nearest(entry, by_id)} "
-                "The list should hold names below the images folder, with or without extension"
-            )
-        found.append(pair)
-    return found
-
-
-def _drawn(pairs: Sequence[Pair], val_fraction: float, seed: int) -> dict[str, list[Pair]]:
-    if not 0 < val_fraction < 1:
-        raise DatasetError(f"data.options.val_fraction={val_fraction} should lie between 0 and 1")
-    order = torch.randperm(len(pairs), generator=torch.Generator().manual_seed(seed)).tolist()
-    count = min(max(1, round(len(pairs) * val_fraction)), len(pairs) - 1)
-    held_out = set(order[:count])
-    return {
-        "train": [pair for index, pair in enumerate(pairs) if index not in held_out],
-        "val": [pair for index, pair in enumerate(pairs) if index in held_out],
-    }

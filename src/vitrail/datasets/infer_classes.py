@@ -11,8 +11,9 @@ from tqdm import tqdm
 
 from vitrail.datasets.benchmark import MAX_CLASSES
 from vitrail.datasets.class_file import ClassFile
-from vitrail.datasets.image_files import open_image
-from vitrail.datasets.mask_files import decode_colours, decode_values
+from vitrail.datasets.edge_greys import EdgeGreys
+from vitrail.datasets.mask_encoding import MaskLook
+from vitrail.datasets.mask_files import decode_values
 from vitrail.datasets.storage import Files
 from vitrail.errors import DatasetError
 from vitrail.labels import IGNORE
@@ -21,16 +22,7 @@ logger = logging.getLogger(__name__)
 _LISTED = 20
 
 
-def is_coloured(files: Files, mask: str) -> bool:
-    """Return whether a mask file is an RGB image whose channels differ, rather than an image of class values."""
-    data, where = files.read(mask), files.locate(mask)
-    if open_image(data, where).mode not in ("RGB", "RGBA"):
-        return False
-    codes = np.unique(decode_colours(data, where))
-    return bool(((codes >> 16 != (codes >> 8 & 255)) | (codes >> 16 != (codes & 255))).any())
-
-
-def infer_classes(files: Files, masks: Sequence[str], coloured: bool) -> ClassFile:
+def infer_classes(files: Files, masks: Sequence[str]) -> ClassFile:
     """Scan masks for their values and make each one a class.
 
     255 marks ignored pixels, unless the masks hold nothing but 0 and 255: those are two classes.
@@ -41,24 +33,25 @@ def infer_classes(files: Files, masks: Sequence[str], coloured: bool) -> ClassFi
         Storage of the masks.
     masks : sequence of str
         All masks of the dataset, so that every split gets the same classes.
-    coloured : bool
-        Whether colours encode the classes, which cannot be inferred.
 
     Raises
     ------
     DatasetError
-        When the masks are coloured, or hold too many values to be classes.
+        When the masks hold too many values to be classes, or black and white with greys between them.
     """
-    if coloured:
-        raise DatasetError(_colours_wanted(files, masks[0]))
     found: set[int] = set()
+    edges = EdgeGreys()
     for name in tqdm(masks, desc="infer classes from masks", unit="mask", disable=None, leave=False):
-        found.update(np.unique(decode_values(files.read(name), files.locate(name))).tolist())
+        decoded = decode_values(files.read(name), files.locate(name))
+        found.update(np.unique(decoded).tolist())
+        edges.add(decoded, files.locate(name))
         if len(found) > MAX_CLASSES + 1:
             raise DatasetError(
                 f"the masks up to {files.locate(name)} hold {len(found)} different values, too many to be classes: "
                 "are they masks?"
             )
+    if {0, IGNORE} < found and edges.found():
+        raise DatasetError(edges.message())
     values = (0, IGNORE) if found == {0, IGNORE} else tuple(sorted(found - {IGNORE}))
     if not values:
         raise DatasetError(f"all masks, such as {files.locate(masks[0])}, hold nothing but 255, which is ignored")
@@ -66,10 +59,19 @@ def infer_classes(files: Files, masks: Sequence[str], coloured: bool) -> ClassFi
     listed = ", ".join(map(str, values[:_LISTED])) + (", …" if len(values) > _LISTED else "")
     _warn_once(
         f"There is neither {files.locate('classes.yaml')} nor classes.txt: {len(values)} classes were inferred from "
-        f"the values {listed} in {len(masks)} masks. Write one class name per line into classes.txt to name them and "
-        "to skip this scan."
+        f"the values {listed} in {len(masks)} masks. {_naming(values)}, to name them and to skip this scan."
     )
     return classes
+
+
+def _naming(values: Sequence[int]) -> str:
+    """Return how to name classes of these values."""
+    if tuple(values) == tuple(range(len(values))):
+        return "Write one class name per line into classes.txt"
+    names = ", ".join(f"class {value}" for value in values[:_LISTED])
+    more = ", …" if len(values) > _LISTED else ""
+    listed = ", ".join(map(str, values[:_LISTED]))
+    return f"Write two lines into classes.yaml, 'classes: [{names}{more}]' and 'values: [{listed}{more}]'"
 
 
 @functools.cache
@@ -78,12 +80,18 @@ def _warn_once(message: str) -> None:
     logger.warning(message)
 
 
-def _colours_wanted(files: Files, mask: str) -> str:
-    codes, counts = np.unique(decode_colours(files.read(mask), files.locate(mask)), return_counts=True)
-    common = codes[np.argsort(-counts)][:_LISTED]
-    listed = ", ".join(f"[{code >> 16}, {code >> 8 & 255}, {code & 255}]" for code in common.tolist())
-    return (
-        f"the masks are coloured, but there is no classes.yaml that says which colour is which class. "
-        f"Write one with the keys 'classes', a list of names, and 'palette', a list of colours. "
-        f"{files.locate(mask)} has the colours {listed}"
+def colours_wanted(looks: Sequence[MaskLook], files: Files, mask: str, given: ClassFile | None) -> DatasetError:
+    """Return the error for coloured masks without a palette, with the lines to write."""
+    colours = sorted({colour for look in looks for colour in look.colours})
+    shown = ", ".join(str(list(colour)) for colour in colours[:_LISTED]) + (", …" if len(colours) > _LISTED else "")
+    names = ", ".join(given.classes if given else (f"class {number}" for number, _ in enumerate(colours[:_LISTED])))
+    where = files.locate(mask)
+    if len(colours) > MAX_CLASSES:
+        return DatasetError(
+            f"the masks, such as {where}, hold {len(colours)} colours, too many to be classes: are they masks?"
+        )
+    missing = "classes.txt names the classes, but no" if given else "there is no classes.yaml that says which"
+    return DatasetError(
+        f"the masks, such as {where}, are coloured, but {missing} colour is which class. They have the colours "
+        f"{shown}. Write two lines into classes.yaml, 'classes: [{names}]' and 'palette: [{shown}]', in the same order"
     )

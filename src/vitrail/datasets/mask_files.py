@@ -14,7 +14,7 @@ from PIL import Image
 from torchvision import tv_tensors
 
 from vitrail.datasets.benchmark import Benchmark
-from vitrail.datasets.image_files import load_pixels, open_image
+from vitrail.datasets.image_files import load_pixels, open_image, turn_upright
 from vitrail.datasets.matlab import MATLAB_HEADER, read_matlab
 from vitrail.errors import DatasetError
 from vitrail.labels import IGNORE
@@ -76,7 +76,8 @@ def decode_values(data: bytes, where: str) -> Array:
         if not (np.array_equal(red, green) and np.array_equal(red, blue)):
             raise DatasetError(
                 f"the mask {where} is coloured, but class indices are expected. "
-                "If colours stand for classes, use the dataset 'folder' and list them as 'palette' in classes.yaml"
+                "If colours stand for classes, use the dataset 'folder', list them as 'palette' in classes.yaml, and "
+                "set data.options.coloured=true"
             )
         return red
     if image.mode == "LA":
@@ -178,8 +179,15 @@ def _open_mask(data: bytes, where: str) -> Image.Image:
     image = open_image(data, where)
     if image.format == "JPEG":
         raise DatasetError(f"the mask {where} is a JPEG, whose compression changes values: save masks as PNG")
+    if image.format == "WEBP" and data[12:16] != b"VP8L" and not _has_lossless_chunk(data):
+        raise DatasetError(f"the mask {where} is a lossy WebP, whose compression changes values: save masks as PNG")
     load_pixels(image, where)
+    turn_upright(image)
     return image
+
+
+def _has_lossless_chunk(data: bytes) -> bool:
+    return data[12:16] == b"VP8X" and b"VP8L" in data[30:4096]
 
 
 def _ranges(labels: Mapping[int, int]) -> str:

@@ -30,6 +30,11 @@ class Files(Protocol):
         """Return the location of a file for messages."""
 
 
+def is_hidden(name: str) -> bool:
+    """Return whether a file or folder is none of the data: a hidden one, or what macOS adds to archives."""
+    return name.startswith(".") or name in ("__MACOSX", "Thumbs.db", "desktop.ini")
+
+
 class Folder:
     """A folder on disk."""
 
@@ -40,10 +45,10 @@ class Folder:
         """Return the files in `folder` and its subfolders; hidden ones are left out."""
         found: list[str] = []
         for current, subfolders, names in os.walk(self.root / folder, followlinks=True):
-            subfolders[:] = [name for name in subfolders if not name.startswith(".")]
+            subfolders[:] = [name for name in subfolders if not is_hidden(name)]
             here = Path(current).relative_to(self.root).as_posix()
             prefix = "" if here == "." else f"{here}/"
-            found.extend(prefix + name for name in names if not name.startswith("."))
+            found.extend(prefix + name for name in names if not is_hidden(name))
         return sorted(found)
 
     def has(self, name: str) -> bool:
@@ -67,7 +72,8 @@ class Archive(ABC):
 
     def __init__(self, path: Path, names: Iterable[str]) -> None:
         self.path = path
-        self.names = {name.removeprefix("./"): name for name in names}
+        present = {name.removeprefix("./"): name for name in names}
+        self.names = {name: own for name, own in present.items() if not any(map(is_hidden, name.split("/")))}
 
     def below(self, folder: str) -> list[str]:
         """Return the files in `folder` and its subfolders."""

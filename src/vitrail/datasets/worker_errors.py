@@ -5,14 +5,15 @@ An exception raised in a worker would arrive wrapped in a traceback, so a `Vitra
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import contextlib
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 from torch.utils.data import Dataset
 
 from vitrail.datasets.dataset import SegmentationDataset
 from vitrail.datasets.sampler import SampleKey
-from vitrail.errors import VitrailError
+from vitrail.errors import DatasetError, VitrailError
 
 
 class ErrorsAsValues(Dataset[Any]):
@@ -41,3 +42,44 @@ def collate_or_error(
         return collate(found)
     except VitrailError as error:
         return error
+
+
+@contextlib.contextmanager
+def explain_dead_workers(*, reading: bool = False) -> Iterator[None]:
+    """Explain the error about a loader process that was killed from outside.
+
+    Parameters
+    ----------
+    reading : bool
+        Whether the block does nothing but read from a loader, so that a broken connection is the same error.
+
+    Raises
+    ------
+    DatasetError
+        In place of PyTorch's RuntimeError, and of a ConnectionError where the block is reading.
+    """
+    try:
+        yield
+    except (RuntimeError, ConnectionError, EOFError) as error:
+        if "DataLoader worker" not in str(error) and (not reading or isinstance(error, RuntimeError)):
+            raise
+        raise DatasetError(
+            f"a process that loads images ended ({error or type(error).__name__}). The memory of the machine, or the "
+            "shared memory (/dev/shm) of a container, may be too small: lower data.workers (0 loads in the main process) or "
+            "train.batch_size, or give the container more with --shm-size. A training goes on from its last "
+            "checkpoint with --resume"
+        ) from error
+
+
+def loaded(loader: Iterable[Any]) -> Iterator[Any]:
+    """Yield the batches of a loader; a loader process that was killed ends in a `DatasetError`."""
+    batches = iter(loader)
+    while True:
+        with explain_dead_workers(reading=True):
+            batch = next(batches, _END)
+        if batch is _END:
+            return
+        yield batch
+
+
+_END = object()

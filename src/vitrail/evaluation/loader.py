@@ -10,8 +10,9 @@ from typing import Any
 import torch
 from torch.utils.data import DataLoader
 
-from vitrail.datasets import EvalSampler, SegmentationDataset, collate_eval, create_dataset
-from vitrail.datasets.worker_errors import ErrorsAsValues, collate_or_error
+from vitrail.datasets import EvalSampler, SegmentationDataset, collate_eval
+from vitrail.datasets.recipe import open_split
+from vitrail.datasets.worker_errors import ErrorsAsValues, collate_or_error, loaded
 from vitrail.errors import VitrailError
 from vitrail.recipes import DataConfig
 from vitrail.runtime.distributed import rank, world_size
@@ -24,13 +25,7 @@ def evaluation_dataset(
     """Open the evaluation split with the recipe's test-time resize; None takes the recipe's root and split."""
     resize = data.eval_resize
     transform = EvalTransform(size=resize.size if resize else None, keep_ratio=resize.keep_ratio if resize else True)
-    return create_dataset(
-        data.dataset,
-        data.root if root is None else root,
-        data.eval_split if split is None else split,
-        transform=transform,
-        **data.options,
-    )
+    return open_split(data, data.eval_split if split is None else split, root=root, transform=transform)
 
 
 def evaluation_samples(
@@ -59,7 +54,7 @@ def evaluation_samples(
         pin_memory=device.type == "cuda",
         generator=torch.Generator(),  # the default draws the workers' seeds from the global one
     )
-    for batch in loader:
+    for batch in loaded(loader):
         if isinstance(batch, VitrailError):
             raise batch
         yield {key: values[0] for key, values in batch.items()}

@@ -14,6 +14,8 @@ from torchvision import tv_tensors
 
 from vitrail.checkpoints import load
 from vitrail.datasets import benchmarks
+from vitrail.datasets.pixel_format import PixelFormat
+from vitrail.datasets.remap import remap_benchmark
 from vitrail.errors import ModelError, PredictionError, VitrailError
 from vitrail.inference.large_images import in_windows, window_side
 from vitrail.inference.network import Compile, Network, create_forward
@@ -27,6 +29,7 @@ from vitrail.recipes import EvalConfig, Recipe, ResizeConfig
 from vitrail.runtime.device import autocast, pick_device
 from vitrail.segmentors import ModelCard, Segmentor
 from vitrail.transforms import EvalTransform, Normalize
+from vitrail.visualize import as_rgb
 
 MAX_WHOLE_PIXELS = 4096 * 3072  # a camera's 12 megapixels; larger images go through the model in windows
 
@@ -155,6 +158,7 @@ class Predictor:
         self._resize = _resize_transform(resize, chosen)
         autocast(self.device, self.amp)  # raises now what it would raise at the first image
         normalize = _normalisation(mean, std, self.model.card, chosen).to(self.device)
+        self._pixels = PixelFormat(normalize.mean.shape[0], _value_range(chosen))
         network = Network(self.model, self.device, normalize, self.amp, channels_last)
         self._segmenter = Segmenter(
             self.model,
@@ -162,6 +166,7 @@ class Predictor:
             self.device,
             create_forward(network, compile),
             flip_pairs=tuple(_recipe_flip_pairs(chosen) if flip_pairs is None else flip_pairs),
+            channels=self._pixels.channels,
         )
         self._lock = threading.Lock()
 
@@ -239,14 +244,14 @@ class Predictor:
             return self._segmenter.scores(images, sizes)
 
     def _predictions(self, frames: FrameSource, card: ModelCard, on_error: OnError | None) -> Iterator[Prediction]:
-        for batch in _read_batches(frames, self.settings.batch_size, on_error):
+        for batch in _read_batches(frames, self._pixels, self.settings.batch_size, on_error):
             labels = self._labels([image for _, image in batch])
             for (frame, image), found in zip(batch, labels, strict=True):
                 yield Prediction(
                     mask=found.mask.cpu().numpy(),
                     classes=card.classes,
                     palette=card.palette,
-                    image=image.cpu().permute(1, 2, 0).numpy(),
+                    image=as_rgb(image.cpu()).permute(1, 2, 0).numpy(),
                     id=frame.id,
                     scores=None if found.scores is None else found.scores.cpu().numpy(),
                 )
@@ -290,12 +295,12 @@ def as_predictor(model: Predictor | Segmentor | str | Path, options: PredictorOp
 
 
 def _read_batches(
-    frames: FrameSource, batch_size: int, on_error: OnError | None
+    frames: FrameSource, pixels: PixelFormat, batch_size: int, on_error: OnError | None
 ) -> Iterator[list[tuple[Frame, Tensor]]]:
     batch: list[tuple[Frame, Tensor]] = []
     for frame in frames:
         try:
-            batch.append((frame, frame.read()))
+            batch.append((frame, frame.pixels(pixels)))
         except VitrailError as error:
             if on_error is None:
                 raise
@@ -349,7 +354,13 @@ def _resize_transform(resize: ResizeConfig | Literal["recipe"] | None, recipe: R
 
 def _recipe_flip_pairs(recipe: Recipe | None) -> Sequence[tuple[int, int]]:
     benchmark = benchmarks().get(recipe.data.dataset) if recipe is not None else None
-    return benchmark.flip_pairs if benchmark is not None else ()
+    if recipe is None or benchmark is None:
+        return ()
+    return remap_benchmark(benchmark, recipe.data.classes)[0].flip_pairs
+
+
+def _value_range(recipe: Recipe | None) -> tuple[float, float] | None:
+    return recipe.data.value_range if recipe is not None else None
 
 
 def _normalisation(

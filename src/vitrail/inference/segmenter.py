@@ -63,6 +63,8 @@ class Segmenter:
         declares `resizes_late` and [B, K, H, W] otherwise; see `vitrail.inference.network`.
     flip_pairs : sequence of (int, int)
         Classes that are exchanged when an image is flipped.
+    channels : int
+        Number of channels of the images.
     """
 
     model: Segmentor
@@ -70,6 +72,7 @@ class Segmenter:
     device: torch.device
     forward: Callable[[Tensor], Tensor]
     flip_pairs: Sequence[tuple[int, int]] = ()
+    channels: int = 3
 
     def labels(self, images: Sequence[Tensor], sizes: Sequence[Size] | None, *, with_scores: bool) -> list[Labels]:
         """Return the class indices of images, and the probability of each pixel's class if requested.
@@ -88,7 +91,7 @@ class Segmenter:
         PredictionError
             When an image is not uint8 [3, h, w], or a whole image does not fit into the memory of the device.
         """
-        sizes = _checked_sizes(images, sizes)
+        sizes = _checked_sizes(images, sizes, self.channels)
         result: dict[int, Labels] = {}
         with evaluating(self.model), torch.no_grad(), _memory_hint(images, self.settings):
             for index, scores in self._maps(images, sizes):
@@ -97,7 +100,7 @@ class Segmenter:
 
     def scores(self, images: Sequence[Tensor], sizes: Sequence[Size] | None) -> list[Tensor]:
         """Return the averaged scores of all classes, [K, H, W] for each image; arguments as in `labels`."""
-        sizes = _checked_sizes(images, sizes)
+        sizes = _checked_sizes(images, sizes, self.channels)
         result: dict[int, Tensor] = {}
         with evaluating(self.model), torch.no_grad(), _memory_hint(images, self.settings):
             for index, scores in self._maps(images, sizes):
@@ -202,11 +205,12 @@ def _equal_sizes(images: Sequence[Tensor], batch_size: int) -> Iterator[list[int
             yield group[start : start + batch_size]
 
 
-def _checked_sizes(images: Sequence[Tensor], sizes: Sequence[Size] | None) -> Sequence[Size]:
+def _checked_sizes(images: Sequence[Tensor], sizes: Sequence[Size] | None, channels: int) -> Sequence[Size]:
     for image in images:
-        if image.dtype != torch.uint8 or image.ndim != 3 or image.shape[0] != 3 or 0 in image.shape:
+        if image.dtype != torch.uint8 or image.ndim != 3 or image.shape[0] != channels or 0 in image.shape:
             raise PredictionError(
-                f"an image must be uint8 RGB [3, height, width], not {image.dtype} {list(image.shape)}"
+                f"an image must be uint8{' RGB' if channels == 3 else ''} [{channels}, height, width], "
+                f"not {image.dtype} {list(image.shape)}"
             )
     if sizes is None:
         return [(image.shape[1], image.shape[2]) for image in images]

@@ -43,7 +43,7 @@ def operator(
         class Eager(torch.autograd.Function):
             forward = staticmethod(compute)
             setup_context = staticmethod(save)
-            backward = staticmethod(once_differentiable(gradient))
+            backward = staticmethod(once_differentiable(gradient))  # type: ignore[assignment]
 
         @functools.wraps(function)
         def call(*args: Any) -> Any:

@@ -50,7 +50,8 @@ def _save_shape(ctx: Any, inputs: tuple[Tensor, int, int, bool], output: Tensor)
 
 
 def _resize_gradient(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None, None]:
-    return _resize_bilinear_backward(gradient, *ctx.size, ctx.align_corners), None, None, None
+    height, width = ctx.size
+    return _resize_bilinear_backward(gradient, height, width, ctx.align_corners), None, None, None
 
 
 @operator("resize_bilinear", fake=_empty_result, save=_save_shape, gradient=_resize_gradient)

@@ -8,7 +8,7 @@ from typing import Any
 
 from vitrail.errors import RecipeError, VitrailError, nearest
 from vitrail.recipes.compose import Fragment
-from vitrail.recipes.schema import DataConfig, Recipe
+from vitrail.recipes.schema import DataConfig, ModelConfig, Recipe
 from vitrail.registry import check_arguments, find_registry
 
 Path = tuple[str | int, ...]
@@ -67,6 +67,7 @@ def wrong_names(recipe: Recipe, fragments: Sequence[Fragment]) -> Iterator[tuple
             continue
         for path, section in _sections(values, named.section):
             yield from _wrong(named, path, section, values)
+    yield from _wrong_auxiliary(recipe.model, fragments)
     yield from _wrong_splits(recipe.data, fragments)
 
 
@@ -78,6 +79,18 @@ def _written_by_author(named: NamedEntry, fragments: Sequence[Fragment]) -> bool
 
 def _author_gives(fragments: Sequence[Fragment], *keys: Path) -> bool:
     return any(fragment.holds(key) for fragment in fragments if fragment.origin == "author" for key in keys)
+
+
+def _wrong_auxiliary(model: ModelConfig, fragments: Sequence[Fragment]) -> Iterator[tuple[Path, str]]:
+    """Yield what is wrong with the auxiliary heads, where it can be said without building the backbone."""
+    path = ("model", "auxiliary")
+    if not _author_gives(fragments, path, ("model", "segmentor")) or model.segmentor not in find_registry("segmentor"):
+        return
+    method = find_registry("segmentor")[model.segmentor]
+    try:
+        method.changed_auxiliary(repr(model.segmentor), model.auxiliary.model_dump(exclude_none=True))
+    except VitrailError as error:
+        yield path, str(error)
 
 
 def _wrong_splits(data: DataConfig, fragments: Sequence[Fragment]) -> Iterator[tuple[Path, str]]:

@@ -51,6 +51,7 @@ Scale = Annotated[float, Field(ge=0.01, le=100)]
 Mean = Annotated[float, Field(ge=-1e6, le=1e6)]
 Deviation = Annotated[float, Field(ge=1e-3, le=1e6)]
 Options = Annotated[dict[str, Any], AfterValidator(_plain)]
+ClassNames = dict[str, str | None]
 
 
 class Section(BaseModel):
@@ -170,9 +171,27 @@ class DataConfig(Section):
     options: Options = Field({}, description="Further keyword arguments of the dataset.")
     augment: AugmentConfig = AugmentConfig()
     eval_resize: ResizeConfig | None = Field(None, description="Test-time resize; None keeps the image's own size.")
-    mean: tuple[Mean, ...] = Field((123.675, 116.28, 103.53), description="Of RGB in 0…255.")
+    mean: tuple[Mean, ...] = Field(
+        (123.675, 116.28, 103.53), description="Of RGB in 0…255; one value for each channel."
+    )
     std: tuple[Deviation, ...] = (58.395, 57.12, 57.375)
+    value_range: tuple[Mean, Mean] | None = Field(
+        None,
+        description="Values of the images that become 0 and 255; None: 8-bit values as they are, 0…1, or the bits.",
+    )
+    classes: ClassNames = Field(
+        {}, description="{name in the dataset: name here} renames a class, equal names merge, and null ignores it."
+    )
+    check: Literal["stop", "warn", "skip"] = Field(
+        "stop", description="What the check of the files before training does when training would be in vain."
+    )
     workers: int = Field(2, ge=0, le=256, description="Loader processes for each training process.")
+
+    @model_validator(mode="after")
+    def _rising_range(self) -> DataConfig:
+        if self.value_range is not None and self.value_range[0] >= self.value_range[1]:
+            raise ValueError(f"data.value_range should rise: {list(self.value_range)}")
+        return self
 
 
 class ParamRule(Section):

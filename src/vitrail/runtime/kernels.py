@@ -80,7 +80,7 @@ class CompiledModule:
         except torch._dynamo.exc.TorchDynamoException as error:
             if self._call is self._module:
                 raise
-            reason = str(error).strip().splitlines()[0]
+            reason = " ".join(str(error).split("\n\n")[0].split())  # what follows is about debugging
             warnings.warn(f"torch.compile failed, so the model runs without it: {reason}", stacklevel=2)
             self._call = self._module
             return self._call(*args)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -150,15 +149,8 @@ def described_auxiliary(config: ModelConfig) -> Auxiliary:
     ModelError
         For an unknown method, for changes to auxiliary heads that the method does not have, and for impossible ones.
     """
-    method = SEGMENTORS[config.segmentor]
-    given = config.auxiliary.model_dump(exclude_none=True)
-    if given and method.auxiliary.weight == 0 and "weight" not in given:
-        raise ModelError(
-            f"model.auxiliary gives {', '.join(given)}, but {config.segmentor!r} has no auxiliary heads of its own: "
-            "also give model.auxiliary.weight (0.4 is usual) to add some, or leave the section out"
-        )
-    given.pop("losses", None)
-    return replace(method.auxiliary, **given)
+    changes = config.auxiliary.model_dump(exclude_none=True)
+    return SEGMENTORS[config.segmentor].changed_auxiliary(repr(config.segmentor), changes)
 
 
 def _parts(

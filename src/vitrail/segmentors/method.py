@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from inspect import Parameter
 from typing import Any, TypeVar
 
@@ -47,6 +47,21 @@ class Method:
     def check_options(self, what: str, options: Mapping[str, Any]) -> None:
         """Raise a ModelError, which calls the method `what`, for an option that it lacks or that has a wrong type."""
         check_arguments(self.head, options, what, ModelError, also=self.head.wrap_backbone)
+
+    def changed_auxiliary(self, what: str, changes: Mapping[str, Any]) -> Auxiliary:
+        """Return the auxiliary heads of the method, which is called `what`, with what a recipe changes.
+
+        Raises
+        ------
+        ModelError
+            For changes to auxiliary heads that the method does not have, and for impossible ones.
+        """
+        if changes and self.auxiliary.weight == 0 and "weight" not in changes:
+            raise ModelError(
+                f"model.auxiliary gives {', '.join(changes)}, but {what} has no auxiliary heads of its own: "
+                "also give model.auxiliary.weight (0.4 is usual) to add some, or leave the section out"
+            )
+        return replace(self.auxiliary, **{key: value for key, value in changes.items() if key != "losses"})
 
 
 SEGMENTORS: Registry[Method] = Registry("segmentor", ModelError, "vitrail.segmentors")

@@ -76,11 +76,25 @@ class Head(nn.Module):
         over the classes; or scores, which are not negative and become probabilities when divided by their sum.
     resizes_late : bool
         Whether `predict` does no more than resize what `forward` returns, so that callers may resize it themselves,
-        part by part and in less memory. A head that overrides `predict` with another computation sets it to False.
+        part by part and in less memory. A head that overrides `predict` says which it is: False for another
+        computation.
+
+    Raises
+    ------
+    ModelError
+        When a subclass that overrides `predict` leaves out `resizes_late`: its `predict` would not be called.
     """
 
     output: ClassVar[Literal["logits", "probabilities", "scores"]] = "logits"
     resizes_late: ClassVar[bool] = True
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if cls.resizes_late and _position(cls, "predict") < _position(cls, "resizes_late"):
+            raise ModelError(
+                f"{cls.__name__} overrides predict and does not say whether callers may resize what forward returns "
+                "themselves: add `resizes_late = False`, or True where predict computes the same as Head's"
+            )
 
     def __init__(self, num_classes: int, *, align_corners: bool = False) -> None:
         super().__init__()
@@ -112,6 +126,11 @@ class Head(nn.Module):
     def predict(self, features: Sequence[Tensor], size: Sequence[int]) -> Tensor:
         """Return logits [B, K, H, W] at `size`; mask-classification and point-based methods override this."""
         return resize(self(features), size, align_corners=self.align_corners)
+
+
+def _position(cls: type, attribute: str) -> int:
+    """Return how far up the order of its base classes a class finds an attribute; 0 is the class itself."""
+    return next(place for place, base in enumerate(cls.__mro__) if attribute in vars(base))
 
 
 class Segmentor(nn.Module):

@@ -11,8 +11,9 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from vitrail.datasets import SegmentationDataset, TrainSampler, collate_train, create_dataset
-from vitrail.datasets.worker_errors import ErrorsAsValues, collate_or_error
+from vitrail.datasets import SegmentationDataset, TrainSampler, collate_train
+from vitrail.datasets.recipe import open_split
+from vitrail.datasets.worker_errors import ErrorsAsValues, collate_or_error, loaded
 from vitrail.errors import VitrailError
 from vitrail.recipes import DataConfig, Recipe
 from vitrail.runtime.distributed import rank, world_size
@@ -21,7 +22,7 @@ from vitrail.transforms import EvalTransform, TrainTransform
 
 def training_dataset(data: DataConfig) -> SegmentationDataset:
     """Open the training split with the recipe's augmentation."""
-    return with_augmentation(create_dataset(data.dataset, data.root, data.train_split, **data.options), data)
+    return with_augmentation(open_split(data, data.train_split), data)
 
 
 def with_augmentation(dataset: SegmentationDataset, data: DataConfig) -> SegmentationDataset:
@@ -71,7 +72,7 @@ def batches_on(device: torch.device, loader: DataLoader[Any]) -> Generator[tuple
     On CUDA they are copied in a stream of their own, beside the computation of the step before.
     """
     stream = torch.cuda.Stream(device) if device.type == "cuda" else None
-    for batch in loader:
+    for batch in loaded(loader):
         if isinstance(batch, VitrailError):
             raise batch
         with contextlib.nullcontext() if stream is None else torch.cuda.stream(stream):
@@ -83,6 +84,5 @@ def batches_on(device: torch.device, loader: DataLoader[Any]) -> Generator[tuple
         yield images, masks
 
 
-def _rounded(mean: Sequence[float]) -> tuple[int, int, int]:
-    red, green, blue = (round(value) for value in mean)
-    return red, green, blue
+def _rounded(mean: Sequence[float]) -> tuple[int, ...]:
+    return tuple(min(max(round(value), 0), 255) for value in mean)

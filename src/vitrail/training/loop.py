@@ -14,6 +14,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from vitrail.datasets import SegmentationDataset
+from vitrail.datasets.worker_errors import explain_dead_workers
 from vitrail.errors import TrainingError
 from vitrail.evaluation.evaluator import evaluate_dataset
 from vitrail.evaluation.loader import evaluation_dataset
@@ -26,6 +27,7 @@ from vitrail.runtime.kernels import CompiledModule, deterministic_algorithms, tr
 from vitrail.runtime.progress_bar import ProgressBar
 from vitrail.segmentors import Segmentor
 from vitrail.training.accumulate import split
+from vitrail.training.check_data import check_data
 from vitrail.training.checkpoint import BEST, LAST, Checkpoints, check_output_dir
 from vitrail.training.class_weights import with_class_weights
 from vitrail.training.ema import WeightAverage
@@ -175,6 +177,7 @@ class TrainingRun:
             stack.enter_context(deterministic_algorithms(self.recipe.train.deterministic))
             stack.enter_context(quiet_about_skipped_steps())
             stack.enter_context(explain_single_images())
+            stack.enter_context(explain_dead_workers())
             stack.push(lambda kind, error, trace: self._finish_loggers(error))
             self.setup()
             self._batches = stack.enter_context(contextlib.closing(self.batches()))
@@ -193,6 +196,7 @@ class TrainingRun:
         self.train_dataset, self.eval_dataset = self.create_datasets()
         self.recipe, weights = on_main(lambda: with_class_weights(self.recipe, self.train_dataset, self.folder))
         self.plan = make_plan(train, len(self.train_dataset))
+        on_main(lambda: check_data(self.recipe, self.train_dataset, self.eval_dataset, self.plan))
         self._layout = memory_layout(train.channels_last, self.device)
         self.model = self._prepare(self.create_model())
         self.average = self._create_average()

@@ -34,7 +34,7 @@ def list_augmentations() -> list[str]:
     return list(AUGMENTATIONS)
 
 
-def create_augmentation(name: str, options: Mapping[str, Any], fill: tuple[int, int, int]) -> Augmentation:
+def create_augmentation(name: str, options: Mapping[str, Any], fill: tuple[int, ...]) -> Augmentation:
     """Build an augmentation.
 
     Parameters
@@ -43,8 +43,8 @@ def create_augmentation(name: str, options: Mapping[str, Any], fill: tuple[int, 
         One of `list_augmentations()`.
     options : mapping
         Its keyword arguments.
-    fill : (int, int, int)
-        RGB colour of what lies outside the image, for augmentations that fill.
+    fill : tuple of int
+        Value of each channel outside the image, for augmentations that fill.
 
     Raises
     ------
@@ -61,17 +61,18 @@ def create_augmentation(name: str, options: Mapping[str, Any], fill: tuple[int, 
 
 
 def apply(name: str, augmentation: Augmentation, image: torch.Tensor, mask: torch.Tensor) -> Pair:
-    """Apply an augmentation to uint8 [3, H, W] and [H, W], and check what it returns.
+    """Apply an augmentation to uint8 [C, H, W] and [H, W], and check what it returns.
 
     Raises
     ------
     DatasetError
-        When it returns anything but uint8 [3, h, w] and [h, w].
+        When it returns anything but uint8 [C, h, w] and [h, w], or does not take an image of C channels.
     """
+    channels = image.shape[0]
     image, mask = augmentation(tv_tensors.Image(image), tv_tensors.Mask(mask))
-    if not image.dtype == mask.dtype == torch.uint8 or image.shape != (3, *mask.shape[-2:]) or mask.ndim != 2:
+    if not image.dtype == mask.dtype == torch.uint8 or image.shape != (channels, *mask.shape[-2:]) or mask.ndim != 2:
         raise DatasetError(
-            f"augmentation {name!r} must return an image, uint8 [3, H, W], and its mask, uint8 [H, W]; it returned "
-            f"{image.dtype} {list(image.shape)} and {mask.dtype} {list(mask.shape)}"
+            f"augmentation {name!r} must return an image, uint8 [{channels}, H, W], and its mask, uint8 [H, W]; "
+            f"it returned {image.dtype} {list(image.shape)} and {mask.dtype} {list(mask.shape)}"
         )
     return image, mask

@@ -55,9 +55,10 @@ def draw_distortion() -> Distortion:
 
 
 def distort(image: Tensor, distortion: Distortion) -> Tensor:
-    """Apply a distortion to an image, uint8 [3, H, W]; returns uint8 of the same shape.
+    """Apply a distortion to an image, uint8 [C, H, W]; returns uint8 of the same shape.
 
-    Values are clipped to 0…255 after every step and rounded once, at the end.
+    Hue and saturation are defined for three channels, and left alone in images of any other number of channels. Values
+    are clipped to 0…255 after every step and rounded once, at the end.
     """
     if distortion == Distortion(contrast_first=distortion.contrast_first):
         return image
@@ -75,9 +76,10 @@ def _distort_strip(x: Tensor, distortion: Distortion) -> Tensor:
         x.add_(distortion.brightness).clamp_(0, 255)
     if distortion.contrast_first and distortion.contrast != 1:
         x.mul_(distortion.contrast).clamp_(0, 255)
-    if distortion.hue:
+    in_colour = x.shape[0] == 3
+    if distortion.hue and in_colour:
         x = shift_hue(x, distortion.hue, distortion.saturation)
-    elif distortion.saturation != 1:
+    elif distortion.saturation != 1 and in_colour:
         x = scale_saturation(x, distortion.saturation)
     if not distortion.contrast_first and distortion.contrast != 1:
         x.mul_(distortion.contrast).clamp_(0, 255)

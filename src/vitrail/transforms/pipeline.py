@@ -31,8 +31,8 @@ class TrainTransform:
         The augmentation section of a recipe.
     flip_pairs : sequence of (int, int)
         Classes that are exchanged in a mirrored image, such as left and right arm.
-    fill : (int, int, int)
-        RGB colour of what lies outside the image.
+    fill : tuple of int
+        Value of each channel outside the image.
 
     Raises
     ------
@@ -41,7 +41,7 @@ class TrainTransform:
     """
 
     def __init__(
-        self, config: AugmentConfig, *, flip_pairs: Sequence[tuple[int, int]] = (), fill: tuple[int, int, int]
+        self, config: AugmentConfig, *, flip_pairs: Sequence[tuple[int, int]] = (), fill: tuple[int, ...]
     ) -> None:
         self.config = config
         self.fill = fill
@@ -49,7 +49,7 @@ class TrainTransform:
         self.extra = [create_augmentation(extra.name, extra.options, fill) for extra in config.extra]
 
     def __call__(self, sample: dict[str, Any]) -> dict[str, Any]:
-        """Return the sample with image, uint8 [3, h, w], and mask, uint8 [h, w], augmented."""
+        """Return the sample with image, uint8 [C, h, w], and mask, uint8 [h, w], augmented."""
         config = self.config
         image, mask = sample["image"].as_subclass(Tensor), sample["mask"].as_subclass(Tensor)
         image, mask = self._resize_and_crop(image, mask)

@@ -13,10 +13,17 @@ from vitrail.errors import PredictionError
 Palette = Sequence[Sequence[int]]
 
 
+def as_rgb(image: Tensor) -> Tensor:
+    """Return an image [C, H, W] as three channels to look at: the first three, or the first one as grey."""
+    return image[:3] if image.shape[0] >= 3 else image[:1].expand(3, *image.shape[1:])
+
+
 def as_picture(image: Tensor | np.ndarray | Image.Image) -> Image.Image:
-    """Return an image (uint8 tensor [3, H, W], uint8 array [H, W, 3] or PIL image) as an RGB PIL image."""
+    """Return an image (uint8 tensor [C, H, W], uint8 array [H, W, 3] or PIL image) as an RGB PIL image."""
     if isinstance(image, Image.Image):
         return image.convert("RGB")
+    if isinstance(image, Tensor) and image.ndim == 3:
+        image = as_rgb(image)
     array = image.detach().cpu().numpy() if isinstance(image, Tensor) else np.asarray(image)
     if isinstance(image, Tensor) and array.ndim == 3:
         array = array.transpose(1, 2, 0)

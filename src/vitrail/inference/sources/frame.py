@@ -25,7 +25,9 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from vitrail.errors import PredictionError
+from vitrail.datasets.image_files import pillow_bands
+from vitrail.datasets.pixel_format import RGB, PixelFormat
+from vitrail.errors import DatasetError, PredictionError
 from vitrail.registry import Registry, first_line
 
 Pixels: TypeAlias = "Image.Image | np.ndarray | Tensor"
@@ -43,15 +45,34 @@ class Frame:
     read : callable
         Returns the image as uint8 RGB [3, H, W]; raises a VitrailError that names the file. It is called once, perhaps
         after the source has moved on to later frames.
+    read_as : callable, optional
+        Returns the image with the channels and the range of values of a `PixelFormat`, uint8 [C, H, W], for sources
+        that have more than RGB.
     """
 
     id: str
     read: Callable[[], Tensor]
+    read_as: Callable[[PixelFormat], Tensor] | None = None
+
+    def pixels(self, wanted: PixelFormat) -> Tensor:
+        """Return the image, uint8 [C, H, W], as a model wants it.
+
+        Raises
+        ------
+        VitrailError
+            When it cannot be read, or does not have the channels.
+        """
+        if self.read_as is not None:
+            return self.read_as(wanted)
+        image = self.read()
+        if image.shape[0] == wanted.channels and wanted.value_range is None:
+            return image
+        return as_pixels(image, wanted, self.id)
 
     @classmethod
     def of_pixels(cls, pixels: Pixels, *, id: str = "") -> Frame:
-        """Return a frame of pixels in memory: uint8 RGB or grey, [H, W, 3] in arrays and [3, H, W] in tensors."""
-        return cls(id, lambda: as_rgb(pixels))
+        """Return a frame of pixels in memory: [H, W, C] in arrays, [C, H, W] in tensors; grey may be [H, W]."""
+        return cls(id, lambda: as_pixels(pixels, RGB, id), lambda wanted: as_pixels(pixels, wanted, id))
 
 
 @runtime_checkable
@@ -155,24 +176,33 @@ def _only(names: list[str], where: str) -> str:
     return names[0]
 
 
-def as_rgb(image: Pixels) -> Tensor:
-    """Return pixels as uint8 RGB [3, H, W], without copying where they are that already.
+def as_pixels(image: Pixels, wanted: PixelFormat, name: str = "") -> Tensor:
+    """Return pixels in memory as uint8 [C, H, W], without copying where they are that already.
+
+    A file, its array and its Pillow image give the same result.
 
     Raises
     ------
     PredictionError
-        When they are not 8-bit RGB or grey, with or without an alpha channel.
+        When they have another number of channels, or values that are neither 8-bit nor in a known range.
     """
     if isinstance(image, Tensor):
         tensor = image.as_subclass(Tensor)
+        if _is_ready(tensor, wanted):
+            return tensor
+        array = tensor.cpu().numpy()
+        array = np.moveaxis(array, 0, -1) if array.ndim == 3 else array
     else:
-        array = np.array(image.convert("RGB") if isinstance(image, Image.Image) else image)
-        tensor = torch.from_numpy(np.moveaxis(array, -1, 0) if array.ndim == 3 else array)
-    if tensor.ndim == 2 or (tensor.ndim == 3 and tensor.shape[0] == 1):
-        tensor = tensor.expand(3, *tensor.shape[-2:])
-    if tensor.dtype != torch.uint8 or tensor.ndim != 3 or tensor.shape[0] not in (3, 4) or 0 in tensor.shape:
+        array = pillow_bands(image, wanted.channels) if isinstance(image, Image.Image) else np.asarray(image)
+    where = repr(name) if name else f"of {array.dtype} {list(array.shape)}"
+    try:
+        return torch.from_numpy(wanted.convert(array, where))
+    except DatasetError as error:
         raise PredictionError(
-            f"an image of {tensor.dtype} {list(tensor.shape)} is neither uint8 [H, W, 3] (an array) nor uint8 "
-            "[3, H, W] (a tensor): give RGB values 0…255, not normalised"
-        )
-    return tensor[:3]
+            f"{error} (images are [H, W, C] in arrays, [C, H, W] in tensors, and not normalised)"
+        ) from error
+
+
+def _is_ready(image: Tensor, wanted: PixelFormat) -> bool:
+    fits = image.ndim == 3 and image.shape[0] == wanted.channels and 0 not in image.shape
+    return image.dtype == torch.uint8 and wanted.value_range is None and fits

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import glob
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -11,6 +12,7 @@ from torch import Tensor
 
 from vitrail.datasets import read_image
 from vitrail.datasets.image_files import IMAGE_SUFFIXES
+from vitrail.datasets.pixel_format import RGB, PixelFormat
 from vitrail.errors import PredictionError
 from vitrail.inference.sources.frame import Frame, register_frame_source
 
@@ -33,7 +35,11 @@ class ImageFiles:
 
     def __iter__(self) -> Iterator[Frame]:
         for (file, _), name in zip(self.files, self.names, strict=True):
-            yield Frame(name, lambda file=file: read_image(file).as_subclass(Tensor))  # type: ignore[misc]
+            yield Frame(
+                name,
+                functools.partial(_read_file, file, RGB),
+                functools.partial(_read_file, file),
+            )
 
 
 @register_frame_source("images", suffixes=IMAGE_SUFFIXES)
@@ -59,6 +65,10 @@ def open_image_files(where: str) -> ImageFiles:
             raise PredictionError(f"no image matches {where}")
         return ImageFiles([(match, Path(match.name)) for match in matches])
     raise PredictionError(f"no image at {where}")
+
+
+def _read_file(file: Path, wanted: PixelFormat) -> Tensor:
+    return read_image(file, wanted).as_subclass(Tensor)
 
 
 def matching_files(pattern: str) -> list[Path]:

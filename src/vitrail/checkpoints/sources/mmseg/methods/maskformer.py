@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+from vitrail.checkpoints.sources.mmseg.encoders import check_norm
 from vitrail.checkpoints.sources.mmseg.heads import METHODS, ModelSection, Translation
 from vitrail.checkpoints.sources.records import MethodRecord
 from vitrail.checkpoints.sources.renaming import Names, Renaming
@@ -40,31 +43,92 @@ RENAMING = Renaming(
 def translate(model: ModelSection) -> Translation:
     """Return what a config's `model` section describes."""
     head = Settings(model.decode_heads[0], f"{model.where}.decode_head")
-    decoder = head.section("transformer_decoder")
-    layer = decoder.section("layer_cfg")
-    feedforward, attention = layer.section("ffn_cfg"), layer.section("self_attn_cfg")
-    pixels = head.section("pixel_decoder")
-    pixels.must_be("type", "mmdet.PixelDecoder")
-    pixels.must_be("norm_cfg", {"type": "GN", "num_groups": 32})
-    head.must_be("enforce_decoder_input_project", False)
-    if head.take("positional_encoding") != {"num_feats": 128, "normalize": True}:
-        raise UnsupportedError(f"{model.where}.decode_head has another encoding of positions")
     num_classes = head.take("num_classes")
     options = {
         "channels": head.take("feat_channels"),
         "mask_channels": head.take("out_channels"),
-        "query_channels": feedforward.take("embed_dims"),
         "num_queries": head.take("num_queries"),
+        **({"align_corners": True} if head.take("align_corners", False) else {}),
+        **_transformer_options(head.section("transformer_decoder")),
+        **_loss_options(head, num_classes),
+    }
+    _check_pixel_decoder(head.section("pixel_decoder"))
+    head.must_be("enforce_decoder_input_project", False)
+    head.must_be("positional_encoding", {"num_feats": 128, "normalize": True})
+    head.must_be("in_index", (0, 1, 2, 3))
+    head.must_be("ignore_index", 255)
+    head.pass_over("type", "in_channels", "init_cfg", "train_cfg", "test_cfg")
+    head.finish()
+    return Translation(model.encoder, num_classes, options, [{"name": "cross_entropy"}])
+
+
+def _check_pixel_decoder(pixels: Settings) -> None:
+    pixels.must_be("type", "mmdet.PixelDecoder")
+    pixels.must_be("norm_cfg", {"type": "GN", "num_groups": 32})
+    pixels.must_be("act_cfg", {"type": "ReLU"})
+    pixels.pass_over("init_cfg")
+    pixels.finish()
+
+
+def _transformer_options(decoder: Settings) -> dict[str, Any]:
+    layer = decoder.section("layer_cfg")
+    attention, cross, feedforward = (layer.section(f"{name}_cfg") for name in ("self_attn", "cross_attn", "ffn"))
+    options = {
+        "query_channels": feedforward.take("embed_dims"),
         "num_layers": decoder.take("num_layers"),
         "num_heads": attention.take("num_heads"),
         "feedforward_channels": feedforward.take("feedforward_channels"),
         "dropout": attention.take("attn_drop", 0.0),
-        "class_weight": 1.0,
-        "mask_weight": float(head.take("loss_mask")["loss_weight"]),
-        "dice_weight": float(head.take("loss_dice")["loss_weight"]),
-        "no_object_weight": head.take("loss_cls")["class_weight"][-1],
     }
-    return Translation(model.encoder, num_classes, options, [{"name": "cross_entropy"}])
+    feedforward.must_be("num_fcs", 2)
+    feedforward.must_be("act_cfg", {"type": "ReLU", "inplace": True}, {"type": "ReLU"})
+    feedforward.must_be("add_identity", True)
+    cross.must_be("num_heads", options["num_heads"])
+    for part in (attention, cross):
+        part.must_be("embed_dims", options["query_channels"])
+        part.must_be("batch_first", True)
+    shares = (cross.take("attn_drop", 0.0), attention.take("proj_drop", 0.0), cross.take("proj_drop", 0.0))
+    if {*shares, feedforward.take("ffn_drop", 0.0)} != {options["dropout"]}:
+        raise UnsupportedError(f"{layer.where} has several shares of dropout, of which vitrail has one")
+    for part in (attention, cross, feedforward):
+        part.must_be("dropout_layer", None)
+        part.pass_over("init_cfg")
+        part.finish()
+    check_norm(layer, "LN")
+    decoder.must_be("post_norm_cfg", {"type": "LN"})
+    decoder.must_be("return_intermediate", True)
+    for part in (layer, decoder):
+        part.pass_over("init_cfg")
+        part.finish()
+    return options
+
+
+def _loss_options(head: Settings, num_classes: int) -> dict[str, Any]:
+    classes, masks, dice = (head.section(f"loss_{name}") for name in ("cls", "mask", "dice"))
+    weights = classes.take("class_weight")
+    if list(weights) != [1.0] * num_classes + [weights[-1]]:
+        raise UnsupportedError(f"{classes.where}.class_weight weighs the classes differently")
+    options = {
+        "class_weight": float(classes.take("loss_weight", 1.0)),
+        "mask_weight": float(masks.take("loss_weight", 1.0)),
+        "dice_weight": float(dice.take("loss_weight", 1.0)),
+        "no_object_weight": weights[-1],
+    }
+    classes.must_be("type", "mmdet.CrossEntropyLoss")
+    classes.must_be("use_sigmoid", False)
+    masks.must_be("type", "mmdet.FocalLoss")
+    masks.must_be("gamma", 2.0)
+    masks.must_be("alpha", 0.25)
+    dice.must_be("type", "mmdet.DiceLoss")
+    dice.must_be("activate", True)
+    if (dice.take("naive_dice", False), dice.take("eps", 1e-3)) != (True, 1.0):
+        raise UnsupportedError(f"{dice.where} is another Dice loss than the one with a plain sum and eps=1")
+    for part in (masks, dice):
+        part.must_be("use_sigmoid", True)
+    for part in (classes, masks, dice):
+        part.must_be("reduction", "mean")
+        part.finish()
+    return options
 
 
 METHODS.add("maskformer", MethodRecord("MaskFormerHead", translate, RENAMING), module=__name__)

@@ -1,0 +1,170 @@
+"""COCO: one JSON file of polygons and run-length encoded masks for each split.
+
+References
+----------
+cocodataset.org/#format-data; masks are decoded by pycocotools, as everywhere.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from vitrail.datasets.benchmark import Benchmark
+from vitrail.datasets.dataset import register_dataset
+from vitrail.datasets.formats.drawn import BACKGROUND, DrawnMasks, Labelled, drawn_dataset, wanted_root
+from vitrail.datasets.formats.json_file import peek_json, read_json, wrong_entry
+from vitrail.datasets.formats.shapes import Mask
+from vitrail.datasets.storage import Folder
+from vitrail.errors import DatasetError
+
+_SPLITS = (("train", ("train",)), ("val", ("val",)), ("test", ("test",)))
+
+
+@dataclass(frozen=True, eq=False)
+class CocoRegion:
+    """The segmentation of an annotation: polygons, or run lengths, plain or compressed."""
+
+    segmentation: Any
+
+    def fill(self, mask: Mask, value: int) -> None:
+        """Set what it covers."""
+        try:
+            from pycocotools import mask as coco_masks
+        except ImportError as error:
+            raise DatasetError("masks of COCO need pycocotools: pip install 'vitrail[data]'") from error
+        height, width = mask.shape
+        region = self.segmentation
+        if isinstance(region, list):
+            polygons = [polygon for polygon in region if len(polygon) >= 6]
+            if not polygons:
+                return
+            encoded = coco_masks.merge(coco_masks.frPyObjects(polygons, height, width))
+        elif isinstance(region["counts"], list):
+            encoded = coco_masks.frPyObjects(region, height, width)
+        else:
+            encoded = region
+        with warnings.catch_warnings():  # pycocotools 2.0 is not quite ready for NumPy 2
+            warnings.simplefilter("ignore", DeprecationWarning)
+            decoded = coco_masks.decode(encoded)
+        if decoded.shape != mask.shape:
+            raise DatasetError(
+                f"an annotation of COCO is made for {decoded.shape[0]} × {decoded.shape[1]} pixels, "
+                f"but its image has {height} × {width}"
+            )
+        mask[np.asarray(decoded) > 0] = value
+
+
+@register_dataset("coco")
+def coco(
+    root: Path | None,
+    split: str,
+    *,
+    annotations: str = "",
+    images: str = "",
+    background: str | None = BACKGROUND,
+    val_fraction: float = 0.2,
+    split_seed: int = 0,
+) -> tuple[Benchmark, DrawnMasks]:
+    """Images with annotations of COCO, read in place; crowds count as their class.
+
+    Parameters
+    ----------
+    root : Path
+        The folder with one JSON file for each split, whose name has "train" or "val" in it or that lies in a folder
+        train or valid; one file alone is split at random.
+    split : str
+        Such as "train".
+    annotations : str
+        The JSON file below the root to read, in place of those that are found.
+    images : str
+        The images folder below the root; empty looks beside the JSON file and in the usual places.
+    background : str or None
+        Name of the class of what no annotation covers; null ignores it.
+    val_fraction, split_seed
+        Of the random split.
+
+    Raises
+    ------
+    DatasetError
+        When a file cannot be read, an image is missing, or the categories of two files differ.
+    """
+    root = wanted_root(root, "coco")
+    found = {"all": [root / annotations]} if annotations else _annotation_files(root)
+    if not found:
+        raise DatasetError(f"{root} holds no JSON file of COCO: name it with data.options.annotations")
+    splits: dict[str, list[Labelled]] = {}
+    classes: list[str] = []
+    for name, paths in found.items():
+        for path in paths:
+            data = read_json(path)
+            try:
+                names = [category["name"] for category in data["categories"]]
+                splits.setdefault(name, []).extend(_labelled(root, path, data, images))
+            except (KeyError, TypeError, IndexError) as error:
+                raise wrong_entry(path, error) from error
+            classes += [name for name in names if name not in classes]
+    return drawn_dataset(
+        "coco", root, splits, split, background=background, classes=classes, val_fraction=val_fraction,
+        split_seed=split_seed,
+    )  # fmt: skip
+
+
+def recognise(root: Path) -> str | None:
+    """Return what was found, or None when there is no JSON file of COCO."""
+    found = _annotation_files(root)
+    files = [path.relative_to(root).as_posix() for paths in found.values() for path in paths]
+    return f"annotations of COCO in {', '.join(files[:4])}" if files else None
+
+
+def _annotation_files(root: Path) -> dict[str, list[Path]]:
+    """Return the JSON files of COCO by split; instances go before panoptic, stuff, captions and keypoints."""
+    found: dict[str, list[Path]] = {}
+    for name in Folder(root).below(""):
+        parts = Path(name).parts
+        other = any(word in parts[-1] for word in ("panoptic", "stuff", "captions", "keypoints", "image_info"))
+        if not name.endswith(".json") or len(parts) > 3 or other:
+            continue
+        data = peek_json(root / name)
+        if isinstance(data, dict) and {"images", "annotations", "categories"} <= set(data):
+            found.setdefault(_split_of(name), []).append(root / name)
+    if set(found) != {"all"} and "train" not in found:
+        return {"all": [path for paths in found.values() for path in paths]} if found else {}
+    return {name: paths for name, paths in found.items() if name != "all" or len(found) == 1}
+
+
+def _split_of(name: str) -> str:
+    return next((split for split, words in _SPLITS if any(word in name.lower() for word in words)), "all")
+
+
+def _labelled(root: Path, path: Path, data: dict[str, Any], images: str) -> Iterator[Labelled]:
+    categories = {category["id"]: category["name"] for category in data["categories"]}
+    by_image: dict[Any, list[tuple[str, CocoRegion]]] = {}
+    for annotation in data["annotations"]:
+        if annotation.get("segmentation"):
+            region = categories[annotation["category_id"]], CocoRegion(annotation["segmentation"])
+            by_image.setdefault(annotation["image_id"], []).append(region)
+    split = _split_of(path.relative_to(root).as_posix())
+    places = [root / images] if images else _image_folders(root, path, split)
+    for image in data["images"]:
+        file = next((place / image["file_name"] for place in places if (place / image["file_name"]).is_file()), None)
+        if file is None or not file.resolve().is_relative_to(root.resolve()):
+            tried = ", ".join(dict.fromkeys(map(str, places)))
+            raise DatasetError(
+                f"the image {image['file_name']} of {path} is in none of {tried}: "
+                "name its folder with data.options.images"
+            )
+        yield Labelled(
+            file.relative_to(root).as_posix(), path.relative_to(root).as_posix(), tuple(by_image.get(image["id"], ()))
+        )
+
+
+def _image_folders(root: Path, path: Path, split: str) -> list[Path]:
+    stem = path.stem.rpartition("_")[2]  # instances_train2017
+    below = [root / part for part in ("", "images", split, f"images/{split}", stem, f"images/{stem}", "data")]
+    return [path.parent, *below]

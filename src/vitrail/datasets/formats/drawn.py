@@ -1,0 +1,182 @@
+"""A source of images whose masks are drawn from shapes: polygons, boxes, bitmaps."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+import torch
+from torchvision import tv_tensors
+
+from vitrail.datasets.benchmark import MAX_CLASSES, Benchmark
+from vitrail.datasets.files import Pair
+from vitrail.datasets.formats.shapes import Mask
+from vitrail.datasets.image_files import decode_image
+from vitrail.datasets.pixel_format import RGB, PixelFormat
+from vitrail.datasets.splits import draw_split
+from vitrail.datasets.storage import Files, Folder
+from vitrail.errors import DatasetError, nearest
+from vitrail.labels import IGNORE
+from vitrail.visualize.palette import distinct_colours
+
+BACKGROUND = "background"
+
+
+class Shape(Protocol):
+    """A part of an image."""
+
+    def fill(self, mask: Mask, value: int) -> None:
+        """Set the pixels of a mask [H, W] that the shape covers to a value."""
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """An image and what is drawn on it.
+
+    Attributes
+    ----------
+    image : str
+        The image file, below the root.
+    annotation : str
+        The file that describes its shapes.
+    shapes : tuple of (str, Shape)
+        Names of classes and their shapes; a later one covers earlier ones.
+    """
+
+    image: str
+    annotation: str
+    shapes: tuple[tuple[str, Shape], ...]
+
+
+class DrawnMasks:
+    """Images in files, and masks that are drawn when they are asked for.
+
+    Parameters
+    ----------
+    files : Files
+        Storage of the images.
+    images : sequence of Labelled
+        The images with their shapes.
+    values : mapping from str to int
+        Class index of each name; 255 ignores what a shape covers.
+    rest : int
+        What no shape covers: a class index, or 255.
+    """
+
+    def __init__(self, files: Files, images: Sequence[Labelled], values: Mapping[str, int], rest: int) -> None:
+        self.files = files
+        self.images = images
+        self.values = dict(values)
+        self.rest = rest
+        self.pixels: PixelFormat = RGB
+        self.pairs = [Pair(_without_suffix(each.image), each.image, each.annotation) for each in images]
+        self.ids = [pair.id for pair in self.pairs]
+
+    @property
+    def settings(self) -> str:
+        """What the masks depend on besides the files."""
+        return f"{sorted(self.values.items())} {self.rest}"
+
+    def load(self, index: int) -> tuple[tv_tensors.Image, tv_tensors.Mask]:
+        """Return image, uint8 [C, H, W], and mask, uint8 [H, W]."""
+        name = self.images[index].image
+        image = decode_image(self.files.read(name), self.files.locate(name), self.pixels)
+        return image, self.load_mask(index, (image.shape[1], image.shape[2]))
+
+    def load_mask(self, index: int, size: tuple[int, int]) -> tv_tensors.Mask:
+        """Return the mask of an image of the given height and width."""
+        mask: Mask = np.full(size, self.rest, np.uint8)
+        for name, shape in self.images[index].shapes:
+            shape.fill(mask, self.values[name])
+        return tv_tensors.Mask(torch.from_numpy(mask))
+
+
+def drawn_dataset(
+    name: str,
+    root: Path,
+    images: Mapping[str, Sequence[Labelled]],
+    split: str,
+    *,
+    background: str | None,
+    classes: Sequence[str] = (),
+    colours: Mapping[str, tuple[int, int, int]] | None = None,
+    val_fraction: float = 0.2,
+    split_seed: int = 0,
+) -> tuple[Benchmark, DrawnMasks]:
+    """Return the description and the source of one split of images with shapes.
+
+    Parameters
+    ----------
+    name : str
+        The dataset's name.
+    root : Path
+        Its folder.
+    images : mapping from str to sequence of Labelled
+        By split; one split called "all" is split at random.
+    split : str
+        The one to open.
+    background : str or None
+        Name of the class of what no shape covers, the first class unless it is among `classes`; None ignores it.
+    classes : sequence of str
+        Names of the classes, in their order; empty takes those of the shapes, in alphabetical order.
+    colours : mapping, optional
+        Of classes.
+    val_fraction, split_seed
+        Of the random split.
+
+    Raises
+    ------
+    DatasetError
+        When there are no images or no such split.
+    """
+    if not any(images.values()):
+        raise DatasetError(f"{root} holds no images of the format {name!r}")
+    splits = {**images, "all": [item for part in images.values() for item in part]}
+    if set(images) == {"all"}:
+        splits |= draw_split(list(images["all"]), val_fraction, split_seed)
+    if split not in splits:
+        raise DatasetError(f"{root} has no split {split!r}.{nearest(split, splits)} It has: {', '.join(splits)}.")
+    if not splits[split]:
+        raise DatasetError(f"the split {split!r} of {root} is empty")
+    used = {label for item in splits["all"] for label, _ in item.shapes}
+    names = list(classes) or sorted(used)
+    unknown = sorted(used - set(names))
+    if unknown:
+        raise DatasetError(
+            f"{root}: the label {unknown[0]!r} is no class.{nearest(unknown[0], names)} "
+            f"The classes are: {', '.join(names)}"
+        )
+    if background is not None and background not in names:
+        names.insert(0, background)
+    if len(names) > MAX_CLASSES:
+        raise DatasetError(f"{root} has {len(names)} classes, but masks are kept in 8 bits, which hold {MAX_CLASSES}")
+    values = {label: index for index, label in enumerate(names)}
+    rest = IGNORE if background is None else values[background]
+    palette = list(distinct_colours(len(names)))
+    for label, colour in (colours or {}).items():
+        if label in values:
+            palette[values[label]] = colour
+    benchmark = Benchmark(name, root.resolve().name, tuple(names), tuple(palette), splits={})
+    return benchmark, DrawnMasks(Folder(root), splits[split], values, rest)
+
+
+def wanted_root(root: Path | None, name: str) -> Path:
+    """Return the root of a dataset, or raise a DatasetError when it is none."""
+    if root is None or not root.is_dir():
+        raise DatasetError(
+            f"the dataset {name!r} needs its folder: set --data-root (data.root in the recipe), not {root}"
+        )
+    return root
+
+
+def split_name(folder: str) -> str:
+    """Return the usual name of a split: "val" for valid, validation and dev."""
+    return {"valid": "val", "validation": "val", "dev": "val", "training": "train"}.get(folder.lower(), folder)
+
+
+def _without_suffix(name: str) -> str:
+    head, slash, tail = name.rpartition("/")
+    return head + slash + (tail.rpartition(".")[0] or tail)

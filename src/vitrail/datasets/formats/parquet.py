@@ -1,0 +1,165 @@
+"""Datasets of Hugging Face on disk: parquet files with a column of images and a column of masks."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from vitrail.datasets.benchmark import Benchmark
+from vitrail.datasets.class_file import find_class_file
+from vitrail.datasets.dataset import register_dataset
+from vitrail.datasets.files import Pair, PairedFiles
+from vitrail.datasets.formats.drawn import split_name, wanted_root
+from vitrail.datasets.own_masks import describe, describe_masks
+from vitrail.datasets.splits import draw_split
+from vitrail.errors import DatasetError, nearest
+
+_IMAGES = ("image", "pixel_values", "img", "images")
+_MASKS = (
+    "label",
+    "mask",
+    "annotation",
+    "segmentation_mask",
+    "labels",
+    "masks",
+    "semantic_segmentation",
+    "segmentation",
+)
+
+
+class ParquetFiles:
+    """The images in the columns of parquet files as files, "FILE/ROW/COLUMN".
+
+    Parameters
+    ----------
+    root : Path
+        The folder of the parquet files.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self._open: tuple[str, int, Any] | None = None
+
+    def below(self, folder: str) -> list[str]:
+        """Return the parquet files themselves; cells are found by their pairs."""
+        return sorted(path.relative_to(self.root).as_posix() for path in (self.root / folder).rglob("*.parquet"))
+
+    def has(self, name: str) -> bool:
+        """Return whether the parquet file of a cell exists."""
+        return (self.root / name.rsplit("/", 2)[0]).is_file()
+
+    def read(self, name: str) -> bytes:
+        """Return the content of the image in a cell."""
+        file, row, column = name.rsplit("/", 2)
+        cell = self._rows(file, int(row), column)
+        content = cell.get("bytes") if isinstance(cell, dict) else cell
+        if not isinstance(content, bytes):
+            raise DatasetError(f"{self.locate(name)} holds no image")
+        return content
+
+    def locate(self, name: str) -> str:
+        """Return the file, and the cell in it."""
+        parts = name.rsplit("/", 2)
+        return f"{self.root / parts[0]}:{'/'.join(parts[1:])}"
+
+    def _rows(self, file: str, row: int, column: str) -> Any:
+        """Return a cell; the row group that it lies in is kept for the next one."""
+        pyarrow_parquet = import_parquet()
+        table = pyarrow_parquet.ParquetFile(self.root / file)
+        first = 0
+        for group in range(table.num_row_groups):
+            rows = table.metadata.row_group(group).num_rows
+            if row < first + rows:
+                key = (f"{file}/{column}", group)
+                if self._open is None or self._open[:2] != key:
+                    self._open = (*key, table.read_row_group(group, columns=[column]).column(column))
+                return self._open[2][row - first].as_py()
+            first += rows
+        raise DatasetError(f"{self.root / file} has no row {row}")
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_open": None}
+
+
+@register_dataset("parquet")
+def parquet(
+    root: Path | None,
+    split: str,
+    *,
+    images: str = "",
+    masks: str = "",
+    coloured: bool | None = None,
+    val_fraction: float = 0.2,
+    split_seed: int = 0,
+) -> tuple[Benchmark, PairedFiles]:
+    """A dataset of Hugging Face on disk: parquet files of images and masks, read in place.
+
+    Parameters
+    ----------
+    root : Path
+        The folder, such as a clone of the dataset's repository; classes.yaml or classes.txt in it names the classes.
+    split : str
+        "train", "val", "test" or "all": how the names of the files begin.
+    images, masks : str
+        The columns; empty takes the usual names, such as "image" and "label".
+    coloured, val_fraction, split_seed
+        As in the dataset "folder".
+
+    Raises
+    ------
+    DatasetError
+        When there are no such files or columns.
+    """
+    root = wanted_root(root, "parquet")
+    splits: dict[str, list[Pair]] = {}
+    for path in _files(root):
+        name = split_name(path.name.partition("-")[0].partition(".")[0])
+        splits.setdefault(name, []).extend(_pairs(root, path, images, masks))
+    if not splits:
+        raise DatasetError(f"{root} holds no parquet files")
+    splits["all"] = [pair for part in splits.values() for pair in part]
+    if "val" not in splits:
+        splits |= draw_split(splits.get("train", splits["all"]), val_fraction, split_seed)
+    if split not in splits:
+        raise DatasetError(f"{root} has no split {split!r}.{nearest(split, splits)} It has: {', '.join(splits)}.")
+    files = ParquetFiles(root)
+    classes, reader = describe_masks(files, [pair.mask for pair in splits["all"]], find_class_file(root), coloured)
+    return describe("parquet", root, classes), PairedFiles(files, splits[split], reader)
+
+
+def recognise(root: Path) -> str | None:
+    """Return what was found, or None when there are no parquet files."""
+    files = _files(root)
+    return f"{len(files)} parquet files of a Hugging Face dataset" if files else None
+
+
+def import_parquet() -> Any:
+    """Return pyarrow's module for parquet files; a DatasetError says how to install it."""
+    try:
+        import pyarrow.parquet
+    except ImportError as error:
+        raise DatasetError("parquet files need pyarrow: pip install 'vitrail[data]'") from error
+    return pyarrow.parquet
+
+
+def _files(root: Path) -> list[Path]:
+    return sorted([*root.glob("*.parquet"), *root.glob("*/*.parquet")])
+
+
+def _pairs(root: Path, path: Path, images: str, masks: str) -> list[Pair]:
+    opened = import_parquet().ParquetFile(path)
+    columns = opened.schema_arrow.names
+    image, mask = _column(path, columns, images, _IMAGES, "images"), _column(path, columns, masks, _MASKS, "masks")
+    name = path.relative_to(root).as_posix()
+    rows = range(opened.metadata.num_rows)
+    return [Pair(f"{path.stem}/{row:06d}", f"{name}/{row}/{image}", f"{name}/{row}/{mask}") for row in rows]
+
+
+def _column(path: Path, columns: Sequence[str], given: str, usual: Sequence[str], what: str) -> str:
+    found = [name for name in ([given] if given else usual) if name in columns]
+    if not found:
+        raise DatasetError(
+            f"{path} has no column of {what}: it has {', '.join(columns)}. Name it with data.options.{what}"
+        )
+    return found[0]

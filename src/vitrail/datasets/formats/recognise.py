@@ -1,0 +1,48 @@
+"""Recognising the format of a folder by what is in it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from vitrail.datasets.formats import coco, cvat, label_studio, labelme, parquet, roboflow, supervisely, yolo
+
+RECOGNISERS: tuple[tuple[str, Callable[[Path], str | None]], ...] = (
+    ("supervisely", supervisely.recognise),
+    ("cvat", cvat.recognise),
+    ("roboflow", roboflow.recognise),
+    ("labelme", labelme.recognise),
+    ("coco", coco.recognise),
+    ("label_studio", label_studio.recognise),
+    ("yolo", yolo.recognise),
+    ("parquet", parquet.recognise),
+)
+"""The formats in the order in which they are tried."""
+
+
+@dataclass(frozen=True)
+class Recognised:
+    """A format that was found.
+
+    Attributes
+    ----------
+    dataset : str
+        The name of the dataset that reads it.
+    found : str
+        What was found.
+    """
+
+    dataset: str
+    found: str
+
+
+def recognise_format(root: Path) -> Recognised | None:
+    """Return the format of a folder, or None when it is none of those of other programs."""
+    if not root.is_dir():
+        return None
+    for name, recognise in RECOGNISERS:
+        found = recognise(root)
+        if found is not None:
+            return Recognised(name, found)
+    return None

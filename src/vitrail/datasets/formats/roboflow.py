@@ -1,0 +1,91 @@
+"""Roboflow's "semantic segmentation masks": folders train and valid with x.jpg, x_mask.png and _classes.csv."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+from vitrail.datasets.benchmark import Benchmark
+from vitrail.datasets.class_file import ClassFile
+from vitrail.datasets.dataset import register_dataset
+from vitrail.datasets.files import Pair, PairedFiles
+from vitrail.datasets.formats.drawn import split_name, wanted_root
+from vitrail.datasets.image_files import IMAGE_SUFFIXES
+from vitrail.datasets.mask_files import IndexMasks
+from vitrail.datasets.own_masks import describe
+from vitrail.datasets.splits import draw_split
+from vitrail.datasets.storage import Folder
+from vitrail.datasets.text_files import read_text
+from vitrail.errors import DatasetError, nearest
+
+_CLASSES = "_classes.csv"
+_MASK = "_mask"
+
+
+@register_dataset("roboflow")
+def roboflow(
+    root: Path | None, split: str, *, val_fraction: float = 0.2, split_seed: int = 0
+) -> tuple[Benchmark, PairedFiles]:
+    """Roboflow's export of semantic masks (PNG with _classes.csv), read in place.
+
+    Parameters
+    ----------
+    root : Path
+        The folder with train/ and valid/.
+    split : str
+        "train", "val", "test" or "all".
+    val_fraction, split_seed
+        Of the random split, where there is no folder valid.
+
+    Raises
+    ------
+    DatasetError
+        When a mask is missing or _classes.csv has another form.
+    """
+    root = wanted_root(root, "roboflow")
+    splits = {split_name(path.parent.name): _pairs(root, path.parent) for path in _class_files(root)}
+    if not splits:
+        raise DatasetError(f"{root} holds no {_CLASSES}: is it Roboflow's export 'semantic segmentation masks'?")
+    splits["all"] = [pair for part in splits.values() for pair in part]
+    if "val" not in splits:
+        splits |= draw_split(splits["all"], val_fraction, split_seed)
+    if split not in splits:
+        raise DatasetError(f"{root} has no split {split!r}.{nearest(split, splits)} It has: {', '.join(splits)}.")
+    classes = _read_classes(_class_files(root)[0])
+    return describe("roboflow", root, classes), PairedFiles(Folder(root), splits[split], IndexMasks(classes.labels()))
+
+
+def recognise(root: Path) -> str | None:
+    """Return what was found, or None when there is no _classes.csv beside masks."""
+    files = _class_files(root)
+    if files and any(files[0].parent.glob(f"*{_MASK}.png")):
+        return f"Roboflow's semantic masks in {', '.join(path.parent.name for path in files)}"
+    return None
+
+
+def _class_files(root: Path) -> list[Path]:
+    return sorted([*root.glob(_CLASSES), *root.glob(f"*/{_CLASSES}")])
+
+
+def _pairs(root: Path, folder: Path) -> list[Pair]:
+    pairs = []
+    for image in sorted(folder.iterdir()):
+        if image.suffix.lower() not in IMAGE_SUFFIXES or image.stem.endswith(_MASK):
+            continue
+        mask = image.with_name(f"{image.stem}{_MASK}.png")
+        if not mask.is_file():
+            raise DatasetError(f"{image} has no mask {mask.name}")
+        name = image.relative_to(root)
+        pairs.append(Pair(name.with_suffix("").as_posix(), name.as_posix(), mask.relative_to(root).as_posix()))
+    return pairs
+
+
+def _read_classes(path: Path) -> ClassFile:
+    rows = [[cell.strip() for cell in row] for row in csv.reader(read_text(path).splitlines()) if row]
+    try:
+        entries = [(int(value), name) for value, name, *_ in rows[1:]]
+    except ValueError as error:
+        raise DatasetError(f"{path} should hold the columns 'Pixel Value' and 'Class': {error}") from error
+    if not entries:
+        raise DatasetError(f"{path} names no class")
+    return ClassFile(classes=tuple(name for _, name in entries), values=tuple(value for value, _ in entries))

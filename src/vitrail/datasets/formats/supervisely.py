@@ -1,0 +1,131 @@
+"""Supervisely: meta.json, and for each dataset folders img/ and ann/ with a JSON file of objects for each image.
+
+References
+----------
+docs.supervisely.com, "Supervisely annotation format": polygons with holes, and bitmaps as compressed PNG in base64.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import zlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from vitrail.datasets.benchmark import Benchmark
+from vitrail.datasets.dataset import register_dataset
+from vitrail.datasets.formats.drawn import (
+    BACKGROUND,
+    DrawnMasks,
+    Labelled,
+    Shape,
+    drawn_dataset,
+    split_name,
+    wanted_root,
+)
+from vitrail.datasets.formats.json_file import peek_json, read_json, wrong_entry
+from vitrail.datasets.formats.shapes import Bitmap, Line, Polygon, Rectangle, as_points
+from vitrail.datasets.image_files import open_image
+from vitrail.datasets.storage import Folder
+from vitrail.errors import DatasetError
+
+_META = "meta.json"
+_MAX_BITMAP = 1 << 28  # bytes that a compressed bitmap may unpack to
+
+
+@register_dataset("supervisely")
+def supervisely(
+    root: Path | None,
+    split: str,
+    *,
+    background: str | None = BACKGROUND,
+    val_fraction: float = 0.2,
+    split_seed: int = 0,
+) -> tuple[Benchmark, DrawnMasks]:
+    """A project of Supervisely, read in place.
+
+    Parameters
+    ----------
+    root : Path
+        The folder with meta.json; datasets called train and val are the splits.
+    split : str
+        Such as "train".
+    background : str or None
+        Name of the class of what no object covers; null ignores it.
+    val_fraction, split_seed
+        Of the random split.
+
+    Raises
+    ------
+    DatasetError
+        When a file cannot be read, or an image is missing.
+    """
+    root = wanted_root(root, "supervisely")
+    meta = read_json(root / _META)
+    splits: dict[str, list[Labelled]] = {}
+    for name in Folder(root).below(""):
+        path = Path(name)
+        if path.parent.name == "ann" and path.suffix == ".json":
+            splits.setdefault(split_name(path.parent.parent.name), []).append(_labelled(root, path))
+    if "train" not in splits:
+        splits = {"all": [item for part in splits.values() for item in part]}
+    try:
+        colours = {each["title"]: _colour(each["color"]) for each in meta["classes"]}
+    except (KeyError, TypeError, ValueError) as error:
+        raise wrong_entry(root / _META, error) from error
+    return drawn_dataset(
+        "supervisely", root, splits, split, background=background, classes=list(colours), colours=colours,
+        val_fraction=val_fraction, split_seed=split_seed,
+    )  # fmt: skip
+
+
+def recognise(root: Path) -> str | None:
+    """Return what was found, or None when there is no meta.json of Supervisely."""
+    meta = peek_json(root / _META) if (root / _META).is_file() else None
+    if isinstance(meta, dict) and isinstance(meta.get("classes"), list):
+        return f"a project of Supervisely with {len(meta['classes'])} classes"
+    return None
+
+
+def _labelled(root: Path, path: Path) -> Labelled:
+    image = path.parent.parent / "img" / path.stem
+    if not (root / image).is_file():
+        raise DatasetError(f"{root / path}: its image {root / image} is missing")
+    try:
+        objects = read_json(root / path)["objects"]
+        shapes = tuple((each["classTitle"], shape) for each in objects if (shape := _shape(each)) is not None)
+    except (KeyError, TypeError, ValueError, OSError, zlib.error, binascii.Error) as error:
+        raise wrong_entry(root / path, error) from error
+    return Labelled(image.as_posix(), path.as_posix(), shapes)
+
+
+def _shape(each: dict[str, Any]) -> Shape | None:
+    """Return the shape of an object; points cover nothing."""
+    kind = each["geometryType"]
+    if kind == "bitmap":
+        left, top = each["bitmap"]["origin"]
+        return Bitmap(int(left), int(top), _bitmap(each["bitmap"]["data"]))
+    exterior = as_points(each["points"]["exterior"])
+    if kind == "polygon":
+        return Polygon(exterior, tuple(as_points(hole) for hole in each["points"]["interior"]))
+    if kind == "rectangle":
+        return Rectangle((exterior[0], exterior[1]))
+    if kind == "line":
+        return Line(exterior)
+    if kind == "point":
+        return None
+    raise ValueError(f"an object of type {kind!r}")
+
+
+def _bitmap(data: str) -> np.ndarray:
+    unpacked = zlib.decompressobj().decompress(base64.b64decode(data), _MAX_BITMAP)
+    with open_image(unpacked, "a bitmap of Supervisely") as image:
+        return np.asarray(image.getchannel("A") if "A" in image.getbands() else image.convert("L"))
+
+
+def _colour(text: str) -> tuple[int, int, int]:
+    digits = text.removeprefix("#")
+    return int(digits[:2], 16), int(digits[2:4], 16), int(digits[4:6], 16)

@@ -1,0 +1,111 @@
+"""Saying what a folder of images and labels is, and how to train on it."""
+
+from __future__ import annotations
+
+import shlex
+from dataclasses import dataclass
+from pathlib import Path
+
+from vitrail.datasets.benchmark import Split
+from vitrail.datasets.dataset import SegmentationDataset, benchmarks, create_dataset
+from vitrail.datasets.files import fixed_folder
+from vitrail.datasets.folder import usual_folders
+from vitrail.datasets.formats.recognise import recognise_format
+from vitrail.errors import DatasetError
+
+
+@dataclass(frozen=True)
+class Inspection:
+    """What a folder is.
+
+    Attributes
+    ----------
+    dataset : str
+        The name of the dataset that reads it.
+    found : str
+        What was found.
+    splits : dict
+        Number of images by split, for the splits that training needs.
+    classes : tuple of str
+        Names of the classes.
+    problem : str
+        Why it cannot be opened yet; empty when it can.
+    root : Path
+        The folder.
+    """
+
+    dataset: str
+    found: str
+    splits: dict[str, int]
+    classes: tuple[str, ...]
+    problem: str
+    root: Path
+
+    @property
+    def command(self) -> str:
+        """The command that trains on it."""
+        name = "" if self.dataset == "folder" else f" data.dataset={self.dataset}"
+        return f"vitrail train fastscnn_folder{name} --data-root {shlex.quote(str(self.root))} -o runs/first"
+
+    def __str__(self) -> str:
+        """Return it as a few lines."""
+        lines = [f"{self.root}: {self.found}"]
+        if self.problem:
+            return "\n".join([*lines, f"It cannot be read yet: {self.problem}"])
+        lines += [f"{split}: {count} images" for split, count in self.splits.items()]
+        lines += [f"{len(self.classes)} classes: {', '.join(self.classes)}", "", "Train on it:", f"  {self.command}"]
+        check = f"vitrail dataset check {self.dataset} --root {shlex.quote(str(self.root))}"
+        return "\n".join([*lines, "Check it first:", f"  {check}"])
+
+
+def inspect_folder(root: str | Path) -> Inspection:
+    """Find out what a folder of images and labels is.
+
+    Raises
+    ------
+    DatasetError
+        When nothing in it is known.
+    """
+    root = Path(root).expanduser()
+    if not root.is_dir():
+        raise DatasetError(f"{root} is no folder: give the one with the images and their labels")
+    dataset, found = _recognise(root)
+    try:
+        opened = {split: create_dataset(dataset, root, split) for split in ("train", "val")}
+    except DatasetError as error:
+        return Inspection(dataset, found, {}, (), str(error), root)
+    counts = {split: len(each) for split, each in opened.items()}
+    return Inspection(dataset, found, counts, _classes(opened["train"]), "", root)
+
+
+def _classes(dataset: SegmentationDataset) -> tuple[str, ...]:
+    return tuple(dataset.benchmark.classes)
+
+
+def _recognise(root: Path) -> tuple[str, str]:
+    known = _benchmark(root)
+    if known is not None:
+        return known
+    usual = usual_folders(root)
+    other = recognise_format(root)
+    if other is not None and (usual is None or usual[1] in ("labels", "annotations")):
+        return other.dataset, other.found
+    if usual is not None:
+        return "folder", f"images in {usual[0]}, masks in {usual[1]}"
+    names = ", ".join(sorted(child.name for child in root.iterdir())[:10]) or "nothing"
+    raise DatasetError(
+        f"nothing in {root} is known: it holds {names}. Masks are expected in a folder 'masks' beside 'images', and "
+        "annotations of COCO, labelme, CVAT, YOLO, Roboflow, Supervisely, Label Studio or Hugging Face are recognised"
+    )
+
+
+def _benchmark(root: Path) -> tuple[str, str] | None:
+    """Return the benchmark whose folders of training images and masks are all there, if there is one."""
+    for name, benchmark in benchmarks().items():
+        part = benchmark.splits.get("train")
+        if isinstance(part, Split):
+            folders = [fixed_folder(part.images), fixed_folder(part.masks)]
+            lists = [part.ids] if part.ids else []
+            if all(folders) and all((root / path).exists() for path in (*folders, *lists)):
+                return name, f"the layout of {benchmark.title}"
+    return None

@@ -1,0 +1,100 @@
+"""Writing any dataset in the format of COCO."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+from tqdm import tqdm
+
+from vitrail.datasets.dataset import SegmentationDataset, create_dataset
+from vitrail.errors import DatasetError
+from vitrail.labels import IGNORE
+
+
+def write_coco(
+    name: str, root: str | Path | None, splits: Sequence[str], output_dir: str | Path, *,
+    options: dict[str, Any] | None = None,
+) -> dict[str, int]:  # fmt: skip
+    """Write splits of a dataset as COCO: images/<split>/<id>.png and annotations/<split>.json.
+
+    Each class in an image is one annotation with an uncompressed run-length encoding, crowds in COCO's words. Ignored
+    pixels have a category "ignored" of their own, which data.classes={ignored: null} ignores again.
+
+    Parameters
+    ----------
+    name, root, splits, options
+        As in `vitrail.datasets.write.write_dataset`.
+    output_dir : path
+        The folder; a new or an empty one.
+
+    Returns
+    -------
+    dict
+        The number of images written, by split.
+
+    Raises
+    ------
+    DatasetError
+        When the dataset is unusable, or `output_dir` is not empty or cannot be written.
+    """
+    folder = Path(output_dir)
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise DatasetError(f"{folder} is not an empty folder: choose another one to write to")
+    opened = {split: create_dataset(name, root, split, **(options or {})) for split in splits}
+    try:
+        for split, dataset in opened.items():
+            _write_split(dataset, split, folder)
+    except OSError as error:
+        raise DatasetError(f"cannot write the dataset to {folder}: {error}") from error
+    return {split: len(dataset) for split, dataset in opened.items()}
+
+
+def _write_split(dataset: SegmentationDataset, split: str, folder: Path) -> None:
+    classes = dataset.benchmark.classes
+    images: list[dict[str, Any]] = []
+    annotations: list[dict[str, Any]] = []
+    for index in tqdm(range(len(dataset)), desc=f"write {split}", unit="img", disable=None, leave=False):
+        sample = dataset[index]
+        path = folder / "images" / split / f"{sample['id']}.png"
+        if not path.resolve().is_relative_to(folder.resolve()):
+            raise DatasetError(f"image id {sample['id']!r} leads out of the folder {folder}")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(sample["image"].permute(1, 2, 0).numpy()).save(path)
+        mask = sample["mask"].numpy()
+        images.append(
+            {"id": index + 1, "file_name": f"{sample['id']}.png", "height": mask.shape[0], "width": mask.shape[1]}
+        )
+        for value in np.unique(mask).tolist():
+            region = mask == value
+            category = len(classes) + 1 if value == IGNORE else value + 1
+            rows, columns = np.flatnonzero(region.any(1)), np.flatnonzero(region.any(0))
+            box = [columns[0], rows[0], columns[-1] - columns[0] + 1, rows[-1] - rows[0] + 1]
+            annotations.append(
+                {
+                    "id": len(annotations) + 1,
+                    "image_id": index + 1,
+                    "category_id": category,
+                    "iscrowd": 1,
+                    "area": int(region.sum()),
+                    "bbox": [int(side) for side in box],
+                    "segmentation": {"size": list(mask.shape), "counts": run_lengths(region)},
+                }
+            )
+    ignored = any(annotation["category_id"] == len(classes) + 1 for annotation in annotations)
+    names = [*classes, "ignored"] if ignored else list(classes)
+    categories = [{"id": number, "name": name} for number, name in enumerate(names, 1)]
+    path = folder / "annotations" / f"{split}.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps({"images": images, "annotations": annotations, "categories": categories}))
+
+
+def run_lengths(region: np.ndarray) -> list[int]:
+    """Return a boolean mask [H, W] as the lengths of its runs, column by column, starting with zeros."""
+    flat = np.concatenate([[False], region.ravel(order="F"), [not region[-1, -1]]])
+    ends = np.flatnonzero(flat[1:] != flat[:-1])
+    return np.diff(np.concatenate([[0], ends])).tolist()
