@@ -14,7 +14,7 @@ from helpers import tiny_training as tiny
 import vitrail
 from vitrail import checkpoints
 from vitrail.errors import CheckpointError, RecipeError, TrainingError
-from vitrail.recipes import EarlyStoppingConfig, TrainConfig
+from vitrail.recipes import EarlyStoppingConfig, TrainConfig, load_recipe
 from vitrail.training import TrainingResult, TrainingRun, train
 from vitrail.training.freeze import freeze_by_name
 from vitrail.training.plan import make_plan
@@ -222,3 +222,8 @@ def test_a_warm_up_that_outlasts_the_run_is_said(tmp_path: Path) -> None:
     advice = log.partition("schedule.warmup.iterations=")[2].partition(",")[0]
     run(tmp_path / "b", schedule__warmup={"iterations": int(advice), "ratio": 0.0})
     assert "warm-up" not in (tmp_path / "b/train.log").read_text()
+
+
+def test_a_recipe_for_fine_tuning_can_be_given_in_epochs() -> None:
+    train_section = load_recipe("fastscnn_finetune", ["train.epochs=3"]).train
+    assert (train_section.epochs, train_section.iterations) == (3, None)
