@@ -69,7 +69,13 @@ def _changed(card: ModelCard, changes: Mapping[str, Any]) -> ModelCard:
     return replace(card, recipe={**card.recipe, "model": section})
 
 
-def import_encoder(ours: nn.Module, tensors: Mapping[str, Tensor], toolbox: str, backbone: str) -> None:
+def import_encoder(
+    ours: nn.Module,
+    tensors: Mapping[str, Tensor],
+    toolbox: str,
+    backbone: str,
+    options: Mapping[str, Any] | None = None,
+) -> None:
     """Load the tensors of another toolbox's encoder, and of a neck over it, into ours.
 
     Parameters
@@ -82,11 +88,15 @@ def import_encoder(ours: nn.Module, tensors: Mapping[str, Tensor], toolbox: str,
         "mmseg" or "ssseg".
     backbone : str
         What we call the encoder.
+    options : mapping, optional
+        The recipe's `backbone_options` that its tensors' names depend on.
     """
     renamings: Mapping[str, Any] = {"mmseg": mmseg_renaming, "ssseg": ssseg_renaming}
     prefix = {"mmseg": "backbone.", "ssseg": "backbone_net."}[toolbox]
-    necks = {"pyramid": True} if any(name.startswith("neck.") for name in tensors) else {}
-    renaming: Renaming = renamings[toolbox](ModelConfig(segmentor="upernet", backbone=backbone, backbone_options=necks))
+    given = dict(options or {})
+    if any(name.startswith("neck.") for name in tensors):
+        given["pyramid"] = True
+    renaming: Renaming = renamings[toolbox](ModelConfig(segmentor="upernet", backbone=backbone, backbone_options=given))
     whole = {name if name.startswith("neck.") else prefix + name: tensor for name, tensor in tensors.items()}
     state = renaming.to_ours(whole, f"the {backbone} of {toolbox}")
     ours.load_state_dict({name.removeprefix("backbone."): tensor for name, tensor in state.items()}, strict=True)

@@ -29,11 +29,19 @@ def sample() -> dict[str, Entry]:
     covered: set[tuple[str, str]] = set()
     chosen: dict[str, Entry] = {}
     for entry in sorted(index().values(), key=size):
-        shown = {(entry.project, entry.method), (entry.project, entry.backbone[:5])}
-        if not entry.unsupported and not shown <= covered:
+        if entry.unsupported:
+            continue
+        shown = {(entry.project, entry.method), (entry.project, family(entry))}
+        if not shown <= covered:
             covered |= shown
             chosen[entry.name] = entry
     return chosen
+
+
+def family(entry: Entry) -> str:
+    """Return what kind of encoder it is: the first letters of its name, and what may change its tensors' names."""
+    options = entry.recipe["model"].get("backbone_options", {})
+    return " ".join((entry.backbone[:9], *(key for key in ("prelu", "deep_stem") if options.get(key))))
 
 
 def size(entry: Entry) -> tuple[bool, str]:

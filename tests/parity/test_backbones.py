@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 import pytest
@@ -30,17 +30,18 @@ def assert_same(
     backbone: str,
     *,
     toolbox: str | None = None,
+    options: Mapping[str, Any] | None = None,
     take: Sequence[int] | None = None,
     sizes: Sequence[tuple[int, int]] = SQUARE_WIDE_ODD,
 ) -> None:
     """Carry the weights over as the importer of the toolbox does for a backbone of this name, and compare every map.
 
-    `toolbox` is the one whose names the reference uses, where it is not the reference's own; `take` picks the maps of
-    the reference that correspond to ours.
+    `toolbox` is the one whose names the reference uses, where it is not the reference's own; `options` those of ours
+    that the names depend on; `take` picks the maps of the reference that correspond to ours.
     """
     randomise(reference)
     toolbox = toolbox or type(reference).__module__.partition(".")[0]
-    import_encoder(ours, reference.state_dict(), toolbox, backbone)
+    import_encoder(ours, reference.state_dict(), toolbox, backbone, options)
     assert_same_maps(reference, ours, take=take, sizes=sizes)
 
 
@@ -342,7 +343,8 @@ class TestBiSeNetV1:
             "pretrained": False,
         }
         theirs = ssseg_backbone("BiSeNetV1", backbone_cfg=context)
-        assert_same(theirs, create_backbone("bisenetv1_resnet18", deep_stem=True), "bisenetv1_resnet18")
+        ours = create_backbone("bisenetv1_resnet18", deep_stem=True)
+        assert_same(theirs, ours, "bisenetv1_resnet18", options={"deep_stem": True})
 
 
 class TestViT:

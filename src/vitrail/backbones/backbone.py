@@ -23,11 +23,14 @@ class Backbone(nn.Module):
         Stride of each feature map, in pixels of the image.
     stage_prefixes : tuple of tuple of str
         Prefixes of the parameter names of each stage, the stem first.
+    inner_prefix : str
+        Where a method extends an encoder by layers of its own: the prefix of the parameters of the encoder.
     """
 
     channels: tuple[int, ...]
     strides: tuple[int, ...]
     stage_prefixes: tuple[tuple[str, ...], ...] = ()
+    inner_prefix: str = ""
 
     def __init__(self) -> None:
         super().__init__()

@@ -48,7 +48,10 @@ def create_backbone(
     if name in BACKBONES:
         builder = BACKBONES[name]
         if pretrained and "pretrained" not in keyword_arguments(builder):
-            raise ModelError(f"backbone {name!r} has no published weights to start from: leave pretrained at false")
+            raise ModelError(
+                f"backbone {name!r} has no published weights to start from: leave pretrained at false; a "
+                "whole trained model is given as train.start_from (--from on the command line)"
+            )
         check_arguments(builder, given, f"backbone {name!r}", ModelError)
         return builder(**given)
     return timm_bridge.create(name, given, known=tuple(BACKBONES))

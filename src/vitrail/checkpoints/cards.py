@@ -52,7 +52,7 @@ def card_from_recipe(
     if palette is None or len(palette) != len(classes):
         palette = distinct_colours(len(classes))
     data = recipe["data"]
-    normalisation = {key: tuple(data[key]) for key in ("mean", "std") if key in data}
+    normalisation: dict[str, Any] = {key: tuple(data[key]) for key in ("mean", "std") if key in data}
     return ModelCard(
         classes=tuple(map(str, classes)),
         palette=tuple((int(r), int(g), int(b)) for r, g, b in palette),

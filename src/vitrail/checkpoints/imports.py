@@ -12,6 +12,7 @@ from typing import Any
 
 from vitrail.errors import DatasetError, ModelError, PluginError, RecipeError
 from vitrail.plugins import import_plugins, installed_plugins, missing_message, missing_plugins
+from vitrail.recipes import LossConfig
 from vitrail.registry import find_registry, top_level
 from vitrail.segmentors import ModelCard
 
@@ -49,7 +50,7 @@ def _names(model: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     if model.get("backbone") is not None:
         yield "backbone", model["backbone"]
     for term in (*(model.get("losses") or ()), *((model.get("auxiliary") or {}).get("losses") or ())):
-        yield "loss", term["name"]
+        yield "loss", term.get("name", LossConfig().name)
 
 
 @contextlib.contextmanager

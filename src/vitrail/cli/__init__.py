@@ -10,6 +10,7 @@ import sys
 import click
 
 from vitrail import __version__
+from vitrail.cli.compare import compare
 from vitrail.cli.dataset import dataset
 from vitrail.cli.evaluate import evaluate
 from vitrail.cli.export import export
@@ -22,6 +23,7 @@ from vitrail.errors import VitrailError
 
 COMMANDS = (
     train,
+    compare,
     evaluate,
     predict,
     export,

@@ -17,9 +17,21 @@ from vitrail.cli.output import print_once
 @output_dir_option("For models, state and logs.")
 @data_root_option
 @click.option("--resume", is_flag=True, help="Continue the run in the output folder.")
+@click.option(
+    "--from",
+    "start_from",
+    metavar="MODEL",
+    help="A trained model to start from: a name (see `vitrail weights`), a file or an address.",
+)
 @device_option
 def train(
-    recipe: str, overrides: Sequence[str], output_dir: Path, data_root: Path | None, resume: bool, device: str | None
+    recipe: str,
+    overrides: Sequence[str],
+    output_dir: Path,
+    data_root: Path | None,
+    resume: bool,
+    start_from: str | None,
+    device: str | None,
 ) -> None:
     """Train a model.
 
@@ -31,6 +43,12 @@ def train(
     from vitrail.training import train as run_training
 
     run = run_training(
-        recipe, output_dir=output_dir, overrides=overrides, data_root=data_root, resume=resume, device=device
+        recipe,
+        output_dir=output_dir,
+        overrides=overrides,
+        data_root=data_root,
+        resume=resume,
+        start_from=start_from,
+        device=device,
     )
     print_once(f"{run.evaluation.table()}\n\nbest model: {run.best}\nlast model: {run.last}")

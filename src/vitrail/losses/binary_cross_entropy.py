@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Literal
 
 from torch import Tensor
 
@@ -18,7 +19,7 @@ class BinaryCrossEntropyLoss(ResizingLoss):
 
     Parameters
     ----------
-    class_weights : sequence of float, optional
+    class_weights : sequence of float or str, optional
         One factor per class, which multiplies the loss of that class at every pixel. The divisor of the mean does
         not change.
     ignored_in_mean : bool
@@ -29,7 +30,12 @@ class BinaryCrossEntropyLoss(ResizingLoss):
 
     class_weights: Tensor | None
 
-    def __init__(self, *, class_weights: Sequence[float] | None = None, ignored_in_mean: bool = False) -> None:
+    def __init__(
+        self,
+        *,
+        class_weights: Sequence[float] | Literal["balanced", "enet", "effective_number"] | None = None,
+        ignored_in_mean: bool = False,
+    ) -> None:
         super().__init__()
         self.register_buffer("class_weights", class_weight_tensor(class_weights), persistent=False)
         self.ignored_in_mean = ignored_in_mean

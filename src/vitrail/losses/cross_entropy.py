@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -19,7 +20,7 @@ class CrossEntropyLoss(ResizingLoss):
 
     Parameters
     ----------
-    class_weights : sequence of float, optional
+    class_weights : sequence of float or str, optional
         One factor per class.
     label_smoothing : float
         Share of the target probability that is distributed evenly over all classes.
@@ -37,7 +38,7 @@ class CrossEntropyLoss(ResizingLoss):
     def __init__(
         self,
         *,
-        class_weights: Sequence[float] | None = None,
+        class_weights: Sequence[float] | Literal["balanced", "enet", "effective_number"] | None = None,
         label_smoothing: float = 0.0,
         ignored_in_mean: bool = False,
         weights_in_mean: bool = True,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -30,7 +31,7 @@ class FocalLoss(ResizingLoss):
         cross entropy.
     alpha : float, optional
         Factor of the loss. With `sigmoid=True` it applies to the target class of a pixel, `1 - alpha` to the others.
-    class_weights : sequence of float, optional
+    class_weights : sequence of float or str, optional
         One factor per class. The divisor of the mean does not change.
     sigmoid : bool
         Whether each class is a separate binary problem, as in the paper and by default in MMSegmentation and
@@ -48,7 +49,7 @@ class FocalLoss(ResizingLoss):
         *,
         gamma: float = 2.0,
         alpha: float | None = None,
-        class_weights: Sequence[float] | None = None,
+        class_weights: Sequence[float] | Literal["balanced", "enet", "effective_number"] | None = None,
         sigmoid: bool = False,
     ) -> None:
         super().__init__()

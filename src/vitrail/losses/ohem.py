@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -24,7 +25,7 @@ class OHEMCrossEntropyLoss(ResizingLoss):
         the largest loss instead.
     min_kept : int
         Minimum number of pixels to keep, times the batch size; the threshold is raised until that many are kept.
-    class_weights : sequence of float, optional
+    class_weights : sequence of float or str, optional
         One factor per class. The divisor of the mean does not change.
     mean_over_all : bool
         Whether the sum is divided by the number of all pixels rather than of the pixels kept. False is
@@ -44,7 +45,7 @@ class OHEMCrossEntropyLoss(ResizingLoss):
         *,
         threshold: float | None = 0.7,
         min_kept: int = 100_000,
-        class_weights: Sequence[float] | None = None,
+        class_weights: Sequence[float] | Literal["balanced", "enet", "effective_number"] | None = None,
         mean_over_all: bool = False,
     ) -> None:
         super().__init__()

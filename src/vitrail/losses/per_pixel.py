@@ -22,7 +22,8 @@ from vitrail.layers.interpolation import Neighbours, neighbours
 from vitrail.layers.operators import gradient_operator, operator
 from vitrail.layers.resize import CHANNELS_LAST_FROM, resize
 
-_BAND_VALUES = 2**19  # of a band on the CPU: 2 MB of float32, near the size of a core's caches
+_CPU_BAND_VALUES = 2**19  # 2 MB of float32, near the size of a core's caches
+_DEVICE_BAND_VALUES = 2**26  # 256 MB, enough to occupy a device that the kernels do not run on
 _MIN_BAND_ROWS = 8  # a band reads the source rows around it, so very thin bands would read each row many times
 
 
@@ -156,7 +157,9 @@ def _save_inputs(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor
     ctx.set_materialize_grads(False)  # there is none for the log-sum-exp
 
 
-def _rows_gradient(ctx: Any, gradient: Tensor, _: None) -> tuple[Tensor | None, ...]:
+def _rows_gradient(ctx: Any, gradient: Tensor | None, _: None) -> tuple[Tensor | None, ...]:
+    if gradient is None:
+        return (None,) * 7
     rows, targets, weights, lse = ctx.saved_tensors
     result = _row_loss_backward(gradient.contiguous(), rows, targets, weights, lse, *ctx.options)
     return result, None, None, None, None, None, None
@@ -234,7 +237,8 @@ class _Band(NamedTuple):
 def _bands(rows: Tensor, height: int, align_corners: bool) -> Iterator[tuple[int, _Band]]:
     """Yield the bands of each image of `rows` [B, K, h, W], resized to `height`, with the index of the image."""
     batch, classes, source, width = rows.shape
-    step = max(_MIN_BAND_ROWS, _BAND_VALUES // max(classes * width, 1))
+    values = _CPU_BAND_VALUES if rows.device.type == "cpu" else _DEVICE_BAND_VALUES
+    step = max(_MIN_BAND_ROWS, values // max(classes * width, 1))
     table = neighbours(source, height, align_corners, double=rows.dtype == torch.float64)
     bands = [_band(table, start, min(start + step, height), source == height, rows) for start in range(0, height, step)]
     for image in range(batch):

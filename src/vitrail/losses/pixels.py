@@ -22,8 +22,13 @@ def in_full_precision(logits: Tensor) -> Tensor:
     return logits.to(torch.promote_types(logits.dtype, torch.float32))
 
 
-def class_weight_tensor(class_weights: Sequence[float] | None) -> Tensor | None:
+def class_weight_tensor(class_weights: Sequence[float] | str | None) -> Tensor | None:
     """Return the class weights as a float32 tensor [K], or None."""
+    if isinstance(class_weights, str):
+        raise ModelError(
+            f"class_weights={class_weights!r} is computed from the masks when a model is trained; give one number per "
+            "class here"
+        )
     return None if class_weights is None else torch.tensor(class_weights, dtype=torch.float32)
 
 

@@ -255,6 +255,14 @@ class ScheduleConfig(Section):
         return self
 
 
+class EarlyStoppingConfig(Section):
+    """When a run ends before its last iteration: after `patience` evaluations in a row without a better figure."""
+
+    patience: Count
+    metric: Literal["miou", "macc", "aacc", "mdice"] = "miou"
+    min_delta: Fraction = Field(0.0, description="How much better, as a fraction, a figure has to be to count.")
+
+
 class LoggerConfig(Named):
     """A logger of the run; a name of vitrail.training.loggers.LOGGERS."""
 
@@ -267,7 +275,19 @@ class TrainConfig(Section):
     """The training loop."""
 
     epochs: Count | None = Field(None, description="Length of the run; exactly one of epochs and iterations.")
-    iterations: Count | None = None
+    iterations: Count | Literal["auto"] | None = Field(
+        None,
+        description="auto: as many as suit fine-tuning: 40 epochs, but 400 at least and 20,000 at most.",
+    )
+    start_from: str | None = Field(
+        None,
+        min_length=1,
+        description="A trained model whose weights are taken where they fit: whatever `vitrail.load` takes.",
+    )
+    max_minutes: Annotated[float, Field(gt=0, le=1e6)] | None = Field(
+        None, description="Evaluate, save and stop after so long; a resumed run has the time again."
+    )
+    early_stopping: EarlyStoppingConfig | None = None
     batch_size: Count = Field(16, description="Images in one optimizer step, over all processes and accumulation.")
     accumulate: Count = Field(1, description="Parts in which a batch goes through the model.")
     seed: int = Field(0, ge=0, lt=2**63)
@@ -280,6 +300,9 @@ class TrainConfig(Section):
     freeze_norms: bool = Field(False, description="Keep the backbone's batch norms at their pretrained statistics.")
     freeze_stages: int | None = Field(
         None, ge=0, description="Freeze the backbone's stem and so many of its stages; 0 freezes the stem alone."
+    )
+    freeze: tuple[Annotated[str, Field(min_length=1)], ...] = Field(
+        (), description="Freeze the parameters whose name contains one of these, and the statistics of their norms."
     )
     activation_checkpointing: bool = Field(
         False, description="Recompute the backbone's activations in the backward pass: less memory, more time."
@@ -295,7 +318,9 @@ class TrainConfig(Section):
     )
     log_every: Count = Field(50, description="Iterations.")
     eval_every: Count | None = Field(
-        None, description="Epochs (iterations if the run is given in iterations); None evaluates at the end."
+        None,
+        description="Epochs (iterations if the run is given in iterations); None evaluates at the end, and ten times "
+        "in a run of iterations=auto.",
     )
     save_every: Count | None = Field(
         None, description="As eval_every; None saves with every evaluation, and ten times in a run at least."
@@ -316,6 +341,8 @@ class TrainConfig(Section):
     def _one_length(self) -> TrainConfig:
         if (self.epochs is None) == (self.iterations is None):
             raise ValueError("give exactly one of train.epochs and train.iterations")
+        if self.early_stopping is not None and self.eval_every is None and self.iterations != "auto":
+            raise ValueError("train.early_stopping needs train.eval_every: otherwise the only evaluation is at the end")
         if self.batch_size % self.accumulate:
             raise ValueError(f"train.batch_size={self.batch_size} cannot be split into {self.accumulate} equal parts")
         return self

@@ -22,6 +22,8 @@ class ModelCard:
         The resolved recipe that built the model, as plain data.
     name, source, license : str
         Name of the model, where its weights come from, and their licence; empty when unknown.
+    started_from : str
+        The model that its training started from; empty when there was none.
     metrics : dict
         Published or measured figures, such as `{"miou": 0.8568}` (fractions, 0…1).
     imports : tuple of str
@@ -38,6 +40,7 @@ class ModelCard:
     license: str = ""
     metrics: dict[str, float] = field(default_factory=dict)
     imports: tuple[str, ...] = ()
+    started_from: str = ""
 
     def to_dict(self) -> dict[str, Any]:
         """Return the card as JSON-ready data."""
@@ -55,6 +58,7 @@ class ModelCard:
             name=data.get("name", ""),
             source=data.get("source", ""),
             license=data.get("license", ""),
+            started_from=str(data.get("started_from", "")),
             metrics=data.get("metrics", {}),
             imports=tuple(map(str, data.get("imports", ()))),
         )

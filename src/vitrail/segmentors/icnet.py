@@ -58,6 +58,7 @@ class ICNetEncoder(Backbone):
         if not isinstance(net, ResNet) or len(backbone.channels) != 4:
             raise ModelError("icnet runs the stages of its backbone separately and needs a ResNet, such as 'resnet50c'")
         self.trunk = backbone
+        self.inner_prefix = "trunk."
         for pool in net.maxpool.modules():
             if isinstance(pool, nn.MaxPool2d):
                 pool.ceil_mode = True  # as in the published weights: keeps the last row and column

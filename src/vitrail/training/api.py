@@ -19,6 +19,7 @@ def train(
     overrides: Sequence[str] = (),
     data_root: str | Path | None = None,
     resume: bool = False,
+    start_from: str | Path | None = None,
     device: str | torch.device | None = None,
 ) -> TrainingResult:
     """Train a model.
@@ -36,7 +37,7 @@ def train(
 
     Parameters
     ----------
-    recipe, output_dir, overrides, data_root, resume, device
+    recipe, output_dir, overrides, data_root, resume, start_from, device
         See `TrainingRun`.
 
     Returns
@@ -56,6 +57,12 @@ def train(
     >>> result.evaluation.miou
     """
     run = TrainingRun(
-        recipe, output_dir=output_dir, overrides=overrides, data_root=data_root, resume=resume, device=device
+        recipe,
+        output_dir=output_dir,
+        overrides=overrides,
+        data_root=data_root,
+        resume=resume,
+        start_from=start_from,
+        device=device,
     )
     return run.run()

@@ -29,7 +29,7 @@ STATE_FORMAT = 1
 LAST, BEST, STATE = "last.safetensors", "best.safetensors", "last.state.pt"
 
 # What may differ when a run is resumed: nothing here changes what a step does to the weights, except that the length of
-# the run stretches the learning-rate schedule over the iterations that are left.
+# the run gives the learning-rate schedule that length (`vitrail.training.notes.stretch` says so in the log).
 MAY_CHANGE = (
     "name",
     "description",
@@ -39,6 +39,9 @@ MAY_CHANGE = (
     "data.workers",
     "data.eval_split",
     "data.eval_resize",
+    "train.start_from",
+    "train.max_minutes",
+    "train.early_stopping",
     "train.epochs",
     "train.iterations",
     "train.log_every",

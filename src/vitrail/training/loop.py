@@ -15,6 +15,7 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from vitrail.datasets import SegmentationDataset
 from vitrail.datasets.worker_errors import explain_dead_workers
+from vitrail.errors import TrainingError
 from vitrail.evaluation.evaluator import evaluate_dataset
 from vitrail.evaluation.loader import evaluation_dataset
 from vitrail.evaluation.result import Evaluation
@@ -28,16 +29,25 @@ from vitrail.segmentors import Segmentor
 from vitrail.training.accumulate import split
 from vitrail.training.check_data import check_data
 from vitrail.training.checkpoint import BEST, LAST, Checkpoints, check_output_dir
+from vitrail.training.class_weights import with_class_weights
 from vitrail.training.ema import WeightAverage
+from vitrail.training.freeze import freeze_by_name
 from vitrail.training.loader import batches_on, training_dataset, training_loader, with_augmentation, with_eval_resize
 from vitrail.training.loggers import Logger, RunInfo, create_loggers
 from vitrail.training.meter import Meter, peak_memory
+from vitrail.training.notes import start_notes, stretch
 from vitrail.training.pictures import sample_pictures
 from vitrail.training.plan import Plan, make_plan, progress_at
-from vitrail.training.records import EVALUATED, evaluation_record, start_record, train_record
+from vitrail.training.records import (
+    EVALUATED,
+    Record,
+    evaluation_record,
+    start_record,
+    stop_record,
+    train_record,
+)
 from vitrail.training.result import TrainingResult
 from vitrail.training.setup import (
-    build_training_model,
     check_model,
     explain_single_images,
     make_card,
@@ -46,7 +56,9 @@ from vitrail.training.setup import (
     save_memory,
     training_recipe,
 )
+from vitrail.training.start import create_start_model, start_of, with_origin
 from vitrail.training.state import RunState
+from vitrail.training.stopping import Clock, no_improvement
 from vitrail.transforms import Normalize
 
 
@@ -68,6 +80,9 @@ class TrainingRun:
         The dataset's folder; takes precedence over `data.root`.
     resume : bool
         Resume the run in `output_dir` from its last checkpoint.
+    start_from : str or Path, optional
+        A trained model whose weights are taken where they fit: whatever `vitrail.load` takes. Takes precedence over
+        `train.start_from`; a run that is resumed has weights of its own.
     device : str or torch.device, optional
         None takes the best there is.
     model : Segmentor, optional
@@ -85,6 +100,10 @@ class TrainingRun:
         The moving average of the weights.
     evaluation : Evaluation or None
         The latest.
+    stop_reason : str or None
+        Why the run ends before its last iteration, as after `train.max_minutes`.
+    started_from : dict or None
+        What was taken from `train.start_from`; see `vitrail.training.start`.
     recipe, device
         The resolved recipe, and the device of this process.
     plan, strategy, optimizer, schedule, scaler, train_dataset, eval_dataset, loggers, checkpoints, meter
@@ -121,16 +140,21 @@ class TrainingRun:
         overrides: Sequence[str] = (),
         data_root: str | Path | None = None,
         resume: bool = False,
+        start_from: str | Path | None = None,
         device: str | torch.device | None = None,
         model: Segmentor | None = None,
         train_dataset: SegmentationDataset | None = None,
         eval_dataset: SegmentationDataset | None = None,
     ) -> None:
-        self.recipe = training_recipe(recipe, overrides, data_root)
+        self.recipe = training_recipe(recipe, overrides, data_root, start_from)
+        if model is not None and self.recipe.train.start_from is not None:
+            raise TrainingError("a ready model is trained from the weights that it has: leave out start_from")
         self.folder = Path(output_dir)
         self.resume = resume
         self.device = pick_device(device)
         self.state = RunState()
+        self.stop_reason: str | None = None
+        self.started_from: Record | None = None
         self.evaluation: Evaluation | None = None
         self.loggers: dict[str, Logger] = {}
         self._given = (model, train_dataset, eval_dataset)
@@ -158,7 +182,7 @@ class TrainingRun:
             self.setup()
             self._batches = stack.enter_context(contextlib.closing(self.batches()))
             self._bar = stack.enter_context(self._progress_bar())
-            while self.state.iteration < self.plan.iterations:
+            while self.state.iteration < self.plan.iterations and self.stop_reason is None:
                 self.step()
             evaluation = self.evaluation or self.evaluate()  # a resumed run may have nothing left to train
             return self.result(evaluation)
@@ -172,6 +196,7 @@ class TrainingRun:
         self.train_dataset, self.eval_dataset = self.create_datasets()
         self.plan = make_plan(train, len(self.train_dataset))
         on_main(lambda: check_data(self.recipe, self.train_dataset, self.eval_dataset, self.plan))
+        self.recipe, weights = on_main(lambda: with_class_weights(self.recipe, self.train_dataset, self.folder))
         self._layout = memory_layout(train.channels_last, self.device)
         self.model = self._prepare(self.create_model())
         self.average = self._create_average()
@@ -181,9 +206,11 @@ class TrainingRun:
         torch.manual_seed(train.seed + rank())  # from here on processes differ, as in what dropout drops
         self.checkpoints = self._create_checkpoints()
         self.state, logger_states = self.checkpoints.restore() if self.resume else (RunState(), {})
+        notes = [*weights, *self._restore_position()]
         self._forward = CompiledModule(self.network) if train.compile else self.network
         self._normalize = Normalize(self.recipe.data.mean, self.recipe.data.std).to(self.device)
-        self._start_loggers(logger_states)
+        self._start_loggers(logger_states, notes)
+        self._clock = Clock(train.max_minutes)
         self.meter = Meter(self.device, self.plan.log_every, hint=self.checkpoints.describe_last)
 
     def step(self) -> None:
@@ -199,11 +226,27 @@ class TrainingRun:
         self._bar.advance(self.recipe.train.batch_size)
         if self.plan.logs(iteration):
             self.log(lr)
-        if self.plan.saves(iteration):
+        out_of_time = self._clock.is_up(agree=self.plan.logs(iteration) or self.plan.saves(iteration))
+        if self.plan.saves(iteration) or out_of_time:
             self.meter.check(iteration)
             with self.meter.paused():
-                evaluation = self.evaluate_and_log() if self.plan.evaluates(iteration) else None
+                evaluation = self.evaluate_and_log() if self.plan.evaluates(iteration) or out_of_time else None
+                self.stop_early(out_of_time=out_of_time)
                 self.save(evaluation)
+
+    def stop_early(self, *, out_of_time: bool) -> None:
+        """Decide, before the run is saved, whether it ends here; set `stop_reason` and log it."""
+        if self.state.iteration >= self.plan.iterations:
+            return
+        minutes = self.recipe.train.max_minutes
+        self.stop_reason = no_improvement(self.recipe.train.early_stopping, self.state.history) or (
+            f"stopped after train.max_minutes={minutes:g}; --resume goes on" if out_of_time else None
+        )
+        if self.stop_reason is not None:
+            record = stop_record(self.state.iteration, self.plan, self.stop_reason)
+            self.state = self.state.with_record(record)
+            for logger in self.loggers.values():
+                logger.stop(record)
 
     def result(self, evaluation: Evaluation) -> TrainingResult:
         """Return the result of the run."""
@@ -327,7 +370,8 @@ class TrainingRun:
         """Return the bare model on the CPU or this process's device."""
         model, benchmark = self._given[0], self.train_dataset.benchmark
         if model is None:
-            return build_training_model(self.recipe, benchmark, pretrained=not self.resume)
+            model, self.started_from = create_start_model(self.recipe, benchmark, resume=self.resume)
+            return model
         check_model(model, self.recipe, benchmark)
         return model
 
@@ -351,6 +395,7 @@ class TrainingRun:
         model = model.to(memory_format=self._layout)
         model.train()
         save_memory(model.backbone, train)
+        freeze_by_name(model, train.freeze)
         return model
 
     def _create_average(self) -> WeightAverage | None:
@@ -371,15 +416,33 @@ class TrainingRun:
             scaler=self.scaler,
         )
 
-    def _start_loggers(self, states: dict[str, dict[str, object]]) -> None:
+    def _restore_position(self) -> list[str]:
+        """Take from the history of a resumed run what the checkpoint does not hold; return what the log should say."""
+        history = self.state.history
+        self.started_from = self.started_from or start_of(history)
+        if self.state.iteration < self.plan.iterations:
+            self.stop_reason = no_improvement(self.recipe.train.early_stopping, history)
+        stretched = stretch(self.schedule, self.optimizer, self.plan, history)
+        return [*start_notes(self.recipe, self.plan, history), *([stretched] if stretched else [])]
+
+    def _start_loggers(self, states: dict[str, dict[str, object]], notes: list[str]) -> None:
         iteration, history = self.state.iteration, self.state.history
         record = start_record(
-            self.recipe, self.model, self.plan, start=iteration, images=len(self.train_dataset), device=self.device
+            self.recipe,
+            self.model,
+            self.plan,
+            start=iteration,
+            images=len(self.train_dataset),
+            device=self.device,
+            started_from=None if iteration else self.started_from,
+            notes=notes,
         )
-        if iteration < self.plan.iterations:
-            self.state = self.state.with_record(record)
-        else:
+        if self.stop_reason is not None:
+            record = {**record, "event": "complete", "reason": self.stop_reason}
+        elif iteration >= self.plan.iterations:
             record = {**record, "event": "complete"}
+        else:
+            self.state = self.state.with_record(record)
         for name, logger in self.loggers.items():
             logger.start(RunInfo(self.folder, self.recipe, self.plan, record, history), states.get(name, {}))
 
@@ -396,7 +459,7 @@ class TrainingRun:
         model = self.strategy.evaluation_model(self.eval_model)
         metrics = {} if evaluation is None else {name: getattr(evaluation, name) for name in EVALUATED}
         card = model.card or make_card(self.recipe, self.train_dataset.benchmark)
-        model.card = replace(card, metrics=metrics)
+        model.card = replace(with_origin(card, self.started_from), metrics=metrics)
         return model
 
     def _log_pictures(self) -> None:

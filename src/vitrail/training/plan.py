@@ -12,6 +12,8 @@ from vitrail.runtime.distributed import world_size
 from vitrail.segmentors import Progress
 
 MIN_SAVES = 10  # in a run whose recipe sets no save_every
+AUTO_EPOCHS, AUTO_AT_LEAST, AUTO_AT_MOST = 40, 400, 20_000
+AUTO_EVALUATIONS = 10
 
 
 @dataclass(frozen=True)
@@ -58,10 +60,22 @@ def make_plan(train: TrainConfig, images: int) -> Plan:
         )
     per_epoch = images // train.batch_size
     unit = per_epoch if train.epochs is not None else 1
-    iterations = train.iterations or (train.epochs or 0) * per_epoch
-    eval_every = train.eval_every * unit if train.eval_every else iterations
+    if train.iterations == "auto":
+        iterations = auto_iterations(per_epoch)
+    else:
+        iterations = train.iterations or (train.epochs or 0) * per_epoch
+    evaluations = AUTO_EVALUATIONS if train.iterations == "auto" else 1
+    eval_every = train.eval_every * unit if train.eval_every else -(-iterations // evaluations)
     save_every = train.save_every * unit if train.save_every else min(eval_every, -(-iterations // MIN_SAVES))
     return Plan(iterations, per_epoch, train.log_every, eval_every, save_every)
+
+
+def auto_iterations(per_epoch: int) -> int:
+    """Return the length of a run with `train.iterations=auto`: 40 epochs, but 400 iterations at least, 20,000 at most.
+
+    So a dozen images are seen often enough to learn from, and a large dataset does not take for ever.
+    """
+    return min(max(AUTO_EPOCHS * per_epoch, AUTO_AT_LEAST), AUTO_AT_MOST)
 
 
 def progress_at(iteration: int, plan: Plan, schedule: LRScheduler) -> Progress:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
@@ -20,21 +20,41 @@ EVALUATED = ("miou", "macc", "aacc", "mdice")
 
 
 def start_record(
-    recipe: Recipe, model: Segmentor, plan: Plan, *, start: int, images: int, device: torch.device
+    recipe: Recipe,
+    model: Segmentor,
+    plan: Plan,
+    *,
+    start: int,
+    images: int,
+    device: torch.device,
+    started_from: Record | None = None,
+    notes: Sequence[str] = (),
 ) -> Record:
-    """Return what is about to be trained; the event is "start", or "resume" when `start` iterations are done."""
+    """Return what is about to be trained; the event is "start", or "resume" when `start` iterations are done.
+
+    `started_from` is what was taken from a trained model, and `notes` are sentences for the log.
+    """
+    frozen = sum(parameter.numel() for parameter in model.parameters() if not parameter.requires_grad)
     return {
         "event": "resume" if start else "start",
         **_when(start, plan),
         "recipe": recipe.model_dump(mode="json"),
         "parameters": sum(parameter.numel() for parameter in model.parameters()),
+        "frozen_parameters": frozen,
         "images": images,
         "iterations": plan.iterations,
         "processes": world_size(),
         "device": str(device),
         "torch": str(torch.__version__),
         "vitrail": __version__,
+        **({"started_from": started_from} if started_from else {}),
+        **({"notes": list(notes)} if notes else {}),
     }
+
+
+def stop_record(iteration: int, plan: Plan, reason: str) -> Record:
+    """Return that a run ends before its last iteration, and why."""
+    return {"event": "stop", **_when(iteration, plan), "reason": reason}
 
 
 def train_record(

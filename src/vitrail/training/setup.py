@@ -20,12 +20,24 @@ from vitrail.runtime.distributed import main_first
 from vitrail.segmentors import ModelCard, Segmentor, build_model
 
 
-def training_recipe(recipe: Recipe | str | Path, overrides: Sequence[str], data_root: str | Path | None) -> Recipe:
-    """Return the recipe of a run with its overrides; `data_root` takes precedence over `data.root`."""
+def training_recipe(
+    recipe: Recipe | str | Path,
+    overrides: Sequence[str],
+    data_root: str | Path | None,
+    start_from: str | Path | None = None,
+) -> Recipe:
+    """Return the recipe of a run with its overrides.
+
+    `data_root` takes precedence over `data.root`, `start_from` over `train.start_from`.
+    """
     resolved = resolve_recipe(recipe, overrides)
-    if data_root is None:
-        return resolved
-    return resolved.model_copy(update={"data": resolved.data.model_copy(update={"root": str(data_root)})})
+    if data_root is not None:
+        resolved = resolved.model_copy(update={"data": resolved.data.model_copy(update={"root": str(data_root)})})
+    if start_from is not None:
+        resolved = resolved.model_copy(
+            update={"train": resolved.train.model_copy(update={"start_from": str(start_from)})}
+        )
+    return resolved
 
 
 def build_training_model(recipe: Recipe, benchmark: Benchmark, *, pretrained: bool) -> Segmentor:

@@ -6,6 +6,7 @@ import contextlib
 import functools
 import itertools
 import os
+import time
 from collections.abc import Iterator
 from datetime import timedelta
 
@@ -55,7 +56,7 @@ def process_group(device: torch.device | str) -> Iterator[None]:
         timeout=TIMEOUT,
     )
     yield
-    dist.destroy_process_group()
+    _leave()
 
 
 def rank() -> int:
@@ -87,6 +88,17 @@ def main_first() -> Iterator[None]:
     yield
     if is_main():
         barrier()
+
+
+def _leave() -> None:
+    """Destroy the group, once PyTorch's own threads have let go of the tensors of the last operation.
+
+    Gloo's threads release these after the operation has ended, which takes Python's interpreter lock; to destroy the
+    group in PyTorch 2.6 is to wait for the threads with that lock held. Sleeping gives it up.
+    """
+    if dist.get_backend() == "gloo":
+        time.sleep(0.1)
+    dist.destroy_process_group()
 
 
 @functools.cache

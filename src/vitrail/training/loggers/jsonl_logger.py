@@ -53,6 +53,10 @@ class JSONLLogger(Logger):
         """Write a record."""
         self.train(record)
 
+    def stop(self, record: Record) -> None:
+        """Write a record."""
+        self.train(record)
+
     def finish(self, error: BaseException | None) -> None:
         """Close the file."""
         if self._file is not None:

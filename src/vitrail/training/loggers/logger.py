@@ -75,6 +75,9 @@ class Logger:
     def evaluation(self, record: Record) -> None:
         """Log the figures of an evaluation."""
 
+    def stop(self, record: Record) -> None:
+        """Log that the run ends before its last iteration: `record["reason"]` says why."""
+
     def pictures(self, iteration: int, pictures: Sequence[Picture]) -> None:
         """Log predictions; called after an evaluation when `wants_pictures` is set."""
 

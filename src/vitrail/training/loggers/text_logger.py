@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, TextIO
@@ -13,6 +13,7 @@ from tqdm import tqdm
 
 from vitrail.errors import TrainingError
 from vitrail.training.loggers.logger import Logger, RunInfo, register_logger
+from vitrail.training.loggers.start_lines import describe_start
 from vitrail.training.plan import Plan
 from vitrail.training.records import Record
 
@@ -40,7 +41,8 @@ class TextLogger(Logger):
             self._file = self._path.open("a" if run.history else "w", encoding="utf-8")
         except OSError as error:
             raise self._cannot_write(error) from error
-        self._write(_first_line(run))
+        for line in (_first_line(run), *_details(run.record)):
+            self._write(line)
 
     def train(self, record: Record) -> None:
         """Write losses, learning rate, speed, the time left, and memory."""
@@ -65,6 +67,10 @@ class TextLogger(Logger):
             f"{self._position(record)}  {figures}  ({record['images']} images, {record['images_per_second']:.1f}/s)"
             f"{'  best' if record['best'] else ''}"
         )
+
+    def stop(self, record: Record) -> None:
+        """Write why the run ends here."""
+        self._write(f"{self._position(record)}  {record['reason']}")
 
     def finish(self, error: BaseException | None) -> None:
         """Close the file."""
@@ -92,11 +98,21 @@ class TextLogger(Logger):
         return TrainingError(f"cannot write the log {self._path}: {error}")
 
 
+def _details(record: Record) -> Iterator[str]:
+    """Yield the lines behind the first one."""
+    if record.get("frozen_parameters"):
+        yield f"frozen: {record['frozen_parameters']:,} of {record['parameters']:,} parameters"
+    if record.get("started_from"):
+        yield from describe_start(record["started_from"])
+    yield from record.get("notes", ())
+
+
 def _first_line(run: RunInfo) -> str:
     record = run.record
     start = record["iteration"]
     if record["event"] == "complete":
-        return f"the run in {run.folder} is complete: {start} iterations, nothing left to train"
+        why = f" ({record['reason']})" if "reason" in record else ""
+        return f"the run in {run.folder} is complete: {start} iterations{why}, nothing left to train"
     processes = f" with {record['processes']} processes" if record["processes"] > 1 else ""
     return (
         f"{'resuming' if start else 'training'} {run.recipe.name or run.recipe.model.segmentor} on "

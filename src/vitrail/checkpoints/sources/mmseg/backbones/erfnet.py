@@ -18,6 +18,12 @@ _BLOCK: Names = {
     "convs_layers.8": "norm2",
     "bn": "norm",
 }
+# Each stage begins with a block that changes the resolution.
+_RESIDUAL = [
+    f"{stage}.{i}"
+    for stage, count in (("stage1", 5), ("stage2", 8), ("up1", 2), ("up2", 2))
+    for i in range(1, count + 1)
+]
 RENAMING = Renaming(
     {
         "encoder.0": ("stem", _BLOCK),
@@ -26,8 +32,12 @@ RENAMING = Renaming(
         **{f"decoder.{i}": (f"up1.{i}", _BLOCK) for i in range(3)},
         **{f"decoder.{i}": (f"up2.{i - 3}", _BLOCK) for i in range(3, 6)},
     },
-    # An activation that is used several times is listed several times there.
-    tuple(OnlyTheirs(f"convs_layers.{i}.weight", "act.weight", lambda weight: weight) for i in (1, 4, 6)),
+    # An activation that a residual block uses several times is listed several times there.
+    tuple(
+        OnlyTheirs(f"{block}.convs_layers.{i}.weight", f"{block}.act.weight", lambda weight: weight)
+        for block in _RESIDUAL
+        for i in (1, 4, 6)
+    ),
 )
 
 

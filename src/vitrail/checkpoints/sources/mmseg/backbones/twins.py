@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from vitrail.checkpoints.plain import as_tuples
 from vitrail.checkpoints.sources.encoder import Encoder
 from vitrail.checkpoints.sources.layouts import Split
 from vitrail.checkpoints.sources.mmseg.encoders import BACKBONES, FEEDFORWARD, check_norm, known_shape
 from vitrail.checkpoints.sources.records import BackboneRecord
-from vitrail.checkpoints.sources.renaming import Renaming
+from vitrail.checkpoints.sources.renaming import Renaming, State
 from vitrail.checkpoints.sources.settings import Settings
 
 _SHAPES = {
@@ -18,17 +20,44 @@ _SHAPES = {
     ("SVT", (96, 192, 384, 768), (2, 2, 18, 2)): "twins_svt_base",
     ("SVT", (128, 256, 512, 1024), (2, 2, 18, 2)): "twins_svt_large",
 }
+
+
+@dataclass(frozen=True)
+class OutputOfGlobal:
+    """The output projection of global attention lies one module deeper there, SVT's local one's does not."""
+
+    theirs: str = "attn.attn.out_proj"
+    ours: str = "attn.proj"
+    global_only: str = "attn.attn.in_proj_weight"
+
+    def to_ours(self, state: State) -> State:
+        """See `Layout`."""
+        return {name.replace(f".{self.theirs}.", f".{self.ours}."): value for name, value in state.items()}
+
+    def to_theirs(self, state: State) -> State:
+        """See `Layout`."""
+        moved = {}
+        for name, value in state.items():
+            block, found, rest = name.rpartition(f".{self.ours}.")
+            known = found and f"{block}.{self.global_only}" in state
+            moved[f"{block}.{self.theirs}.{rest}" if known else name] = value
+        return moved
+
+
 RENAMING = Renaming(
     {
         "patch_embeds.*": ("encoder.patch_embeds.*", {"projection": "proj"}),
         "position_encodings.*.proj": "encoder.pos_block.*.proj.0",
-        "layers.*.*": ("encoder.blocks.*.*", {"attn.attn.out_proj": "attn.proj", **FEEDFORWARD}),
+        "layers.*.*": ("encoder.blocks.*.*", FEEDFORWARD),
         "norm_list": "norms",
     },
-    # There one matrix makes queries, keys and values; timm has one for queries and one for keys and values.
-    tuple(
-        Split(f"attn.attn.in_proj_{kind}", ((f"attn.q.{kind}", 1), (f"attn.kv.{kind}", 2)))
-        for kind in ("weight", "bias")
+    (
+        OutputOfGlobal(),
+        # There one matrix makes queries, keys and values; timm has one for queries and one for keys and values.
+        *(
+            Split(f"attn.attn.in_proj_{kind}", ((f"attn.q.{kind}", 1), (f"attn.kv.{kind}", 2)))
+            for kind in ("weight", "bias")
+        ),
     ),
 )
 
