@@ -65,8 +65,8 @@ def explain_dead_workers(*, reading: bool = False) -> Iterator[None]:
             raise
         raise DatasetError(
             f"a process that loads images ended ({error or type(error).__name__}). The memory of the machine, or the "
-            "shared memory (/dev/shm) of a container, may be too small: lower data.workers (0 loads in this process) "
-            "or train.batch_size, or give the container more with --shm-size. A training goes on from its last "
+            "shared memory (/dev/shm) of a container, may be too small: lower data.workers (0 uses no processes) or "
+            "train.batch_size, or give the container more with --shm-size. A training goes on from its last "
             "checkpoint with --resume"
         ) from error
 
