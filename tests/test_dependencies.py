@@ -81,6 +81,8 @@ def used(path: Path) -> tuple[set[str], set[str]]:
     """Return the distributions that a file needs as soon as it is imported, and all that it ever needs."""
     tree = ast.parse(path.read_text(encoding="utf-8"))
     found = {(provider(module), at_import) for module, at_import in imports(tree)}
+    if path.stem.endswith("_triton"):  # kernels, which PyTorch's CUDA builds bring Triton for; imported where it is found
+        found -= {("triton", True)}
     found |= {(NEEDS[name], False) for name in NEEDS if any(each.startswith(name) for each in attributes(tree))}
     return (
         {name for name, at_import in found if name and at_import},
