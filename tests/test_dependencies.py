@@ -81,7 +81,7 @@ def used(path: Path) -> tuple[set[str], set[str]]:
     """Return the distributions that a file needs as soon as it is imported, and all that it ever needs."""
     tree = ast.parse(path.read_text(encoding="utf-8"))
     found = {(provider(module), at_import) for module, at_import in imports(tree)}
-    if path.stem.endswith("_triton"):  # kernels, which PyTorch's CUDA builds bring Triton for; imported where it is found
+    if path.stem.endswith("_triton"):  # PyTorch brings Triton, and who imports them asks whether it is there
         found -= {("triton", True)}
     found |= {(NEEDS[name], False) for name in NEEDS if any(each.startswith(name) for each in attributes(tree))}
     return (
