@@ -51,7 +51,7 @@ def neighbours(source: int, target: int, align_corners: bool, *, double: bool = 
     return Neighbours(first, second, (position - first).clamp(0, 1))
 
 
-@functools.lru_cache(maxsize=256)
+@functools.lru_cache(maxsize=64)  # up to a few megabytes each
 @torch.inference_mode(False)
 def interpolation_matrix(
     source: int, target: int, align_corners: bool, device: torch.device, dtype: torch.dtype

@@ -20,6 +20,11 @@ def is_exporting() -> bool:
     return bool(exporting and exporting())
 
 
+# The arithmetic of a matrix product grows with the side of the map, that of `interpolate` does not; larger maps than
+# this are of large images in prediction, where no gradient is needed.
+_MAX_SIDE = 512
+
+
 def needs_gradient(x: Tensor) -> bool:
     """Return whether operations on `x` are recorded for a backward pass."""
     return x.requires_grad and torch.is_grad_enabled()
@@ -68,11 +73,11 @@ def resize(x: Tensor, size: Sequence[int], *, align_corners: bool = False) -> Te
     """Resize a map [B, C, h, w] bilinearly to `size` (H, W); returns the map itself when it already has that size.
 
     On CUDA it is computed as two matrix products, in both directions: the gradient of PyTorch's own adds atomically,
-    which is slow in half precision and differs from run to run.
+    which is slow in half precision and differs from run to run. Large maps without a gradient are left to PyTorch.
     """
     if not is_exporting() and tuple(x.shape[-2:]) == tuple(size):
         return x
-    if x.is_cuda and (needs_gradient(x) or not is_exporting()):
+    if x.is_cuda and (needs_gradient(x) or (not is_exporting() and max(x.shape[-2:]) <= _MAX_SIDE)):
         return resize_by_products(x, size[0], size[1], align_corners)
     return F.interpolate(x, size=tuple(size), mode="bilinear", align_corners=align_corners)
 
