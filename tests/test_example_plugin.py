@@ -94,8 +94,9 @@ def test_its_model_is_evaluated_and_predicts_with_its_frame_source(trained: Path
     evaluation = json.loads(run("-m", "vitrail", "evaluate", model, "--json", path=site, cwd=tmp_path))
     assert [row["name"] for row in evaluation["classes"]] == ["background", "disc"]
     assert evaluation["miou"] > 0.5
-    np.save(tmp_path / "stack.npy", np.random.default_rng(0).integers(0, 255, (3, 40, 48, 3), dtype=np.uint8))
-    run("-m", "vitrail", "predict", model, "stack.npy", "-o", "out", "--kind", "index", path=site, cwd=tmp_path)
+    with (tmp_path / "images.npy-stack").open("wb") as file:
+        np.save(file, np.random.default_rng(0).integers(0, 255, (3, 40, 48, 3), dtype=np.uint8))
+    run("-m", "vitrail", "predict", model, "images.npy-stack", "-o", "out", "--kind", "index", path=site, cwd=tmp_path)
     pictures = sorted((tmp_path / "out").rglob("*.png"))
     assert [np.asarray(Image.open(picture)).shape for picture in pictures] == [(40, 48)] * 3
 

@@ -43,7 +43,7 @@ def run(*arguments: str | Path) -> str:
 def test_an_installed_plugin_is_found_by_name_and_listed_with_its_distribution(tmp_path: Path) -> None:
     write_package(tmp_path, "shy", LOSS.format(name="shy"))
     with python_path(tmp_path):
-        assert vitrail.losses.create_criterion([("shy", 2.0, {})])(torch.ones(1, 2, 3, 3), None) == 2
+        assert vitrail.losses.create_criterion([("shy", 2.0, {})])(torch.ones(1, 2, 3, 3), torch.zeros(1, 3, 3)) == 2
         assert LOSSES.origin("shy") == "shy"
         assert run("list", "loss", "shy").split("  ") == ["shy", "shy-dist 1.2", "Return the mean of the logits.\n"]
         assert re.search(rf"^loss +{len(LOSSES)} names$", run("list"), re.MULTILINE)

@@ -168,6 +168,8 @@ def test_where_every_score_is_zero_all_classes_are_equally_likely() -> None:
 class Printing(Linear):
     """Changes nothing that it predicts."""
 
+    resizes_late = True
+
     def predict(self, features, size):
         print("predicting")
         return super().predict(features, size)

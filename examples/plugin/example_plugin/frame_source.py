@@ -9,9 +9,9 @@ import numpy as np
 from vitrail import Frame, PredictionError, register_frame_source
 
 
-@register_frame_source("example_stack", suffixes=(".npy",))
+@register_frame_source("example_stack", suffixes=(".npy-stack",))
 class ArrayFile:
-    """The images of an .npy file, an array of uint8 [N, H, W, 3]."""
+    """The images of a file with NumPy's format and the suffix .npy-stack, an array of uint8 [N, H, W, 3]."""
 
     def __init__(self, where: str) -> None:
         try:
