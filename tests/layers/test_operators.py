@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import Tensor, library, nn
 from torch.nn import functional as F
 
 from vitrail.layers.pooling import AdaptiveAveragePool, average_by_products
@@ -65,7 +65,7 @@ def test_autocast_does_not_round_them() -> None:
 )
 def test_they_are_custom_operators_that_a_compiler_can_use(name: str, arguments: tuple[object, ...]) -> None:
     x = a_map(4, 7, torch.contiguous_format, torch.float32)
-    torch.library.opcheck(getattr(torch.ops.vitrail, name).default, (x, *arguments))
+    library.opcheck(getattr(torch.ops.vitrail, name).default, (x, *arguments))
 
 
 class Small(nn.Module):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,14 +14,13 @@ from vitrail.datasets.text_files import read_text
 from vitrail.errors import DatasetError, nearest
 from vitrail.files.yaml_file import read_yaml
 from vitrail.labels import IGNORE
-
-_HEX = re.compile(r"#?([0-9a-fA-F]{2})([0-9a-fA-F]{2})([0-9a-fA-F]{2})")
+from vitrail.visualize.palette import parse_hex_colour
 
 
 def _as_colour(value: Any) -> Any:
     """Return a colour written as "#ff0000" or [255, 0, 0] as a tuple."""
-    if isinstance(value, str) and (digits := _HEX.fullmatch(value.strip())):
-        return tuple(int(pair, 16) for pair in digits.groups())
+    if isinstance(value, str) and (colour := parse_hex_colour(value)):
+        return colour
     numbers = isinstance(value, list | tuple) and len(value) == 3 and all(type(part) is int for part in value)
     if not numbers or not all(0 <= part <= 255 for part in value):
         raise ValueError(f"{value!r} is no colour: write [red, green, blue], each 0 to 255, or '#rrggbb'")

@@ -23,9 +23,9 @@ from vitrail.datasets.formats.recognise import recognise_format
 from vitrail.datasets.image_files import IMAGE_SUFFIXES
 from vitrail.datasets.lists import ImageList
 from vitrail.datasets.own_masks import describe, describe_masks
-from vitrail.datasets.splits import draw_split
+from vitrail.datasets.splits import draw_split, pick_split
 from vitrail.datasets.storage import Folder
-from vitrail.errors import DatasetError, nearest
+from vitrail.errors import DatasetError
 
 _LISTED = 3
 _USUAL = (
@@ -84,11 +84,7 @@ def folder(
         val_fraction=val_fraction, split_seed=split_seed,
     )  # fmt: skip
     root = files.root
-    if split not in splits:
-        raise DatasetError(f"{root} has no split {split!r}.{nearest(split, splits)} It has: {', '.join(splits)}.")
-    pairs = splits[split]
-    if not pairs:
-        raise DatasetError(f"the split {split!r} of {root} is empty: {len(splits['all'])} images are too few to split")
+    pairs = pick_split(root, splits, split)
     classes, reader = describe_masks(files, [pair.mask for pair in splits["all"]], find_class_file(root), coloured)
     return describe("folder", root, classes), PairedFiles(files, pairs, reader)
 

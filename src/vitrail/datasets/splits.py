@@ -1,13 +1,14 @@
-"""Random splits of datasets that come without one."""
+"""Splits of datasets: random ones where there are none, and the choice of one by name."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TypeVar
 
 import torch
 
-from vitrail.errors import DatasetError
+from vitrail.errors import DatasetError, nearest
 
 Item = TypeVar("Item")
 
@@ -38,3 +39,38 @@ def draw_split(items: Sequence[Item], val_fraction: float, seed: int) -> dict[st
         "train": [item for index, item in enumerate(items) if index not in held_out],
         "val": [item for index, item in enumerate(items) if index in held_out],
     }
+
+
+def complete_splits(splits: Mapping[str, Sequence[Item]], val_fraction: float, seed: int) -> dict[str, list[Item]]:
+    """Return splits with "all", and with a random "val" where there is none.
+
+    It is taken from "train". Where there is no "train" either, both are taken from everything but "test".
+
+    Parameters
+    ----------
+    splits : mapping from str to sequence
+        What a dataset comes with.
+    val_fraction, seed
+        As in `draw_split`.
+    """
+    found = {name: list(part) for name, part in splits.items()}
+    everything = [item for part in found.values() for item in part]
+    if "val" not in found:
+        rest = [item for name, part in found.items() if name != "test" for item in part]
+        found |= draw_split(found.get("train", rest), val_fraction, seed)
+    return {**found, "all": everything}
+
+
+def pick_split(root: Path, splits: Mapping[str, list[Item]], split: str) -> list[Item]:
+    """Return the items of one split; "all" is one of them.
+
+    Raises
+    ------
+    DatasetError
+        When there is no such split, or nothing in it.
+    """
+    if split not in splits:
+        raise DatasetError(f"{root} has no split {split!r}.{nearest(split, splits)} It has: {', '.join(splits)}.")
+    if not splits[split]:
+        raise DatasetError(f"the split {split!r} of {root} is empty: {len(splits['all'])} images are too few to split")
+    return splits[split]

@@ -50,9 +50,7 @@ def write_dataset(
     DatasetError
         When the dataset is unusable, or `output_dir` is not empty or cannot be written.
     """
-    folder = Path(output_dir)
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise DatasetError(f"{folder} is not an empty folder: choose another one to write to")
+    folder = empty_folder(output_dir)
     opened = {split: create_dataset(name, root, split, **(options or {})) for split in splits}
     try:
         for split, dataset in opened.items():
@@ -71,9 +69,22 @@ def _write_split(dataset: SegmentationDataset, split: str, folder: Path, limit: 
         sample = dataset[index]
         image = folder / "images" / split / f"{sample['id']}.png"
         mask = folder / "masks" / split / f"{sample['id']}.png"
-        for path in (image, mask):
-            if not path.resolve().is_relative_to(folder.resolve()):
-                raise DatasetError(f"image id {sample['id']!r} leads out of the folder {folder}")
-            path.parent.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(sample["image"].permute(1, 2, 0).numpy()).save(image)
+        write_image(sample, image, folder)
+        mask.parent.mkdir(parents=True, exist_ok=True)
         index_mask(sample["mask"], dataset.benchmark.palette).save(mask)
+
+
+def empty_folder(path: str | Path) -> Path:
+    """Return a folder to write a dataset to, or raise a DatasetError when something is there."""
+    folder = Path(path)
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise DatasetError(f"{folder} is not an empty folder: choose another one to write to")
+    return folder
+
+
+def write_image(sample: dict[str, Any], path: Path, folder: Path) -> None:
+    """Write the image of a sample; a DatasetError when its id leads out of the folder of the dataset."""
+    if not path.resolve().is_relative_to(folder.resolve()):
+        raise DatasetError(f"image id {sample['id']!r} leads out of the folder {folder}")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(sample["image"].permute(1, 2, 0).numpy()).save(path)

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image
 from tqdm import tqdm
 
 from vitrail.datasets.dataset import SegmentationDataset, create_dataset
+from vitrail.datasets.write import empty_folder, write_image
 from vitrail.errors import DatasetError
 from vitrail.labels import IGNORE
 
@@ -42,9 +42,7 @@ def write_coco(
     DatasetError
         When the dataset is unusable, or `output_dir` is not empty or cannot be written.
     """
-    folder = Path(output_dir)
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise DatasetError(f"{folder} is not an empty folder: choose another one to write to")
+    folder = empty_folder(output_dir)
     opened = {split: create_dataset(name, root, split, **(options or {})) for split in splits}
     try:
         for split, dataset in opened.items():
@@ -60,11 +58,7 @@ def _write_split(dataset: SegmentationDataset, split: str, folder: Path) -> None
     annotations: list[dict[str, Any]] = []
     for index in tqdm(range(len(dataset)), desc=f"write {split}", unit="img", disable=None, leave=False):
         sample = dataset[index]
-        path = folder / "images" / split / f"{sample['id']}.png"
-        if not path.resolve().is_relative_to(folder.resolve()):
-            raise DatasetError(f"image id {sample['id']!r} leads out of the folder {folder}")
-        path.parent.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(sample["image"].permute(1, 2, 0).numpy()).save(path)
+        write_image(sample, folder / "images" / split / f"{sample['id']}.png", folder)
         mask = sample["mask"].numpy()
         images.append(
             {"id": index + 1, "file_name": f"{sample['id']}.png", "height": mask.shape[0], "width": mask.shape[1]}

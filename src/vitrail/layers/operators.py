@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any, TypeVar, cast
 
 import torch
-from torch import Tensor
+from torch import Tensor, library
 from torch.autograd.function import once_differentiable
 
 Function = TypeVar("Function", bound=Callable[..., Any])
@@ -36,7 +36,7 @@ def operator(
 
     def decorate(function: Function) -> Function:
         compute = _without_autocast(function)
-        custom: Any = torch.library.custom_op(f"vitrail::{name}", compute, mutates_args=())
+        custom: Any = library.custom_op(f"vitrail::{name}", compute, mutates_args=())
         custom.register_fake(fake)
         custom.register_autograd(gradient, setup_context=save)
 
@@ -70,7 +70,7 @@ def gradient_operator(name: str, *, fake: Callable[..., Any]) -> Callable[[Funct
 
     def decorate(function: Function) -> Function:
         compute = _without_autocast(function)
-        custom: Any = torch.library.custom_op(f"vitrail::{name}", compute, mutates_args=())
+        custom: Any = library.custom_op(f"vitrail::{name}", compute, mutates_args=())
         custom.register_fake(fake)
 
         @functools.wraps(function)

@@ -423,7 +423,7 @@ class TrainingRun:
         if self.state.iteration < self.plan.iterations:
             self.stop_reason = no_improvement(self.recipe.train.early_stopping, history)
         stretched = stretch(self.schedule, self.optimizer, self.plan, history)
-        return [*start_notes(self.recipe, self.plan, history), *([stretched] if stretched else [])]
+        return [*start_notes(self.recipe, history), *([stretched] if stretched else [])]
 
     def _start_loggers(self, states: dict[str, dict[str, object]], notes: list[str]) -> None:
         iteration, history = self.state.iteration, self.state.history

@@ -12,24 +12,16 @@ from vitrail.training.plan import Plan
 from vitrail.training.records import Record
 
 
-def start_notes(recipe: Recipe, plan: Plan, history: Sequence[Record]) -> Iterator[str]:
+def start_notes(recipe: Recipe, history: Sequence[Record]) -> Iterator[str]:
     """Yield what the log should say about the settings of a run, in whole sentences.
 
     Parameters
     ----------
-    recipe, plan
+    recipe : Recipe
         Of the run.
     history : sequence of dict
         The records before this start; empty unless the run is resumed.
     """
-    warmup = recipe.schedule.warmup
-    if warmup is not None and warmup.iterations >= plan.iterations:
-        share = warmup.ratio + (1 - warmup.ratio) * (plan.iterations - 1) / warmup.iterations
-        yield (
-            f"WARNING: the warm-up of {warmup.iterations} iterations is not over when the run of {plan.iterations} "
-            f"ends: the learning rate never reaches optimizer.lr ({share:.0%} of it at most). Shorten it, as with "
-            f"schedule.warmup.iterations={max(plan.iterations // 10, 1)}, or train longer"
-        )
     started = _first(history, "started_from")
     if history and recipe.train.start_from is not None and started != recipe.train.start_from:
         yield (

@@ -23,7 +23,7 @@ from vitrail.datasets.formats.shapes import Mask
 from vitrail.datasets.storage import Folder
 from vitrail.errors import DatasetError
 
-_SPLITS = (("train", ("train",)), ("val", ("val",)), ("test", ("test",)))
+_SPLITS = ("train", "val", "test")
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,6 +40,11 @@ class CocoRegion:
             raise DatasetError("masks of COCO need pycocotools: pip install 'vitrail[data]'") from error
         height, width = mask.shape
         region = self.segmentation
+        if isinstance(region, dict) and list(region["size"]) != [height, width]:  # before memory is taken for it
+            made_for = " × ".join(map(str, region["size"]))
+            raise DatasetError(
+                f"an annotation of COCO is made for {made_for} pixels, but its image has {height} × {width}"
+            )
         if isinstance(region, list):
             polygons = [polygon for polygon in region if len(polygon) >= 6]
             if not polygons:
@@ -52,11 +57,6 @@ class CocoRegion:
         with warnings.catch_warnings():  # pycocotools 2.0 is not quite ready for NumPy 2
             warnings.simplefilter("ignore", DeprecationWarning)
             decoded = coco_masks.decode(encoded)
-        if decoded.shape != mask.shape:
-            raise DatasetError(
-                f"an annotation of COCO is made for {decoded.shape[0]} × {decoded.shape[1]} pixels, "
-                f"but its image has {height} × {width}"
-            )
         mask[np.asarray(decoded) > 0] = value
 
 
@@ -139,7 +139,7 @@ def _annotation_files(root: Path) -> dict[str, list[Path]]:
 
 
 def _split_of(name: str) -> str:
-    return next((split for split, words in _SPLITS if any(word in name.lower() for word in words)), "all")
+    return next((split for split in _SPLITS if split in name.lower()), "all")
 
 
 def _labelled(root: Path, path: Path, data: dict[str, Any], images: str) -> Iterator[Labelled]:

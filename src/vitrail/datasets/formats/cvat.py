@@ -24,8 +24,9 @@ from vitrail.datasets.formats.drawn import (
     wanted_root,
 )
 from vitrail.datasets.formats.json_file import wrong_entry
-from vitrail.datasets.formats.shapes import Bitmap, Circle, Line, Point, Polygon, Rectangle
+from vitrail.datasets.formats.shapes import Bitmap, Ellipse, Line, Point, Polygon, Rectangle
 from vitrail.errors import DatasetError
+from vitrail.visualize.palette import parse_hex_colour
 
 _FILE = "annotations.xml"
 
@@ -60,9 +61,10 @@ def cvat(
     root = wanted_root(root, "cvat")
     path = root / _FILE
     tree = _parse(path)
-    labels = [name for label in tree.iter("label") if (name := (label.findtext("name") or "").strip())]
     colours = {
-        (label.findtext("name") or "").strip(): _colour(label.findtext("color") or "") for label in tree.iter("label")
+        name: parse_hex_colour(label.findtext("color") or "")
+        for label in tree.iter("label")
+        if (name := (label.findtext("name") or "").strip())
     }
     splits: dict[str, list[Labelled]] = {}
     try:
@@ -71,12 +73,9 @@ def cvat(
             splits.setdefault(name, []).append(_labelled(root, image))
     except (KeyError, ValueError, TypeError) as error:
         raise wrong_entry(path, error) from error
-    if "train" not in splits:
-        splits = {"all": [item for part in splits.values() for item in part]}
     return drawn_dataset(
-        "cvat", root, splits, split, background=background, classes=list(dict.fromkeys(labels)),
-        colours={name: colour for name, colour in colours.items() if colour}, val_fraction=val_fraction,
-        split_seed=split_seed,
+        "cvat", root, splits, split, background=background, classes=list(colours), colours=colours,
+        val_fraction=val_fraction, split_seed=split_seed,
     )  # fmt: skip
 
 
@@ -123,7 +122,7 @@ def _shape(element: ET.Element) -> Shape | None:
     if element.tag == "box":
         return Rectangle(((float(at["xtl"]), float(at["ytl"])), (float(at["xbr"]), float(at["ybr"]))))
     if element.tag == "ellipse":
-        return Circle((float(at["cx"]), float(at["cy"])), (float(at["rx"]), float(at["ry"])))
+        return Ellipse((float(at["cx"]), float(at["cy"])), (float(at["rx"]), float(at["ry"])))
     if element.tag == "mask":
         counts = [int(count) for count in at["rle"].split(",")]
         values = np.repeat(np.arange(len(counts)) % 2, counts).astype(np.uint8)
@@ -134,13 +133,3 @@ def _shape(element: ET.Element) -> Shape | None:
 def _points(text: str) -> tuple[Point, ...]:
     pairs = [pair.split(",") for pair in text.split(";") if pair]
     return tuple((float(x), float(y)) for x, y in pairs)
-
-
-def _colour(text: str) -> tuple[int, int, int] | None:
-    digits = text.strip().removeprefix("#")
-    if len(digits) != 6:
-        return None
-    try:
-        return int(digits[:2], 16), int(digits[2:4], 16), int(digits[4:], 16)
-    except ValueError:
-        return None

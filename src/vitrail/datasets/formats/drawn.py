@@ -16,11 +16,11 @@ from vitrail.datasets.files import Pair
 from vitrail.datasets.formats.shapes import Mask
 from vitrail.datasets.image_files import decode_image
 from vitrail.datasets.pixel_format import RGB, PixelFormat
-from vitrail.datasets.splits import draw_split
+from vitrail.datasets.splits import complete_splits, pick_split
 from vitrail.datasets.storage import Files, Folder
 from vitrail.errors import DatasetError, nearest
 from vitrail.labels import IGNORE
-from vitrail.visualize.palette import distinct_colours
+from vitrail.visualize.palette import Colour, distinct_colours
 
 BACKGROUND = "background"
 
@@ -102,7 +102,7 @@ def drawn_dataset(
     *,
     background: str | None,
     classes: Sequence[str] = (),
-    colours: Mapping[str, tuple[int, int, int]] | None = None,
+    colours: Mapping[str, Colour | None] | None = None,
     val_fraction: float = 0.2,
     split_seed: int = 0,
 ) -> tuple[Benchmark, DrawnMasks]:
@@ -115,7 +115,7 @@ def drawn_dataset(
     root : Path
         Its folder.
     images : mapping from str to sequence of Labelled
-        By split; one split called "all" is split at random.
+        By split; see `complete_splits` for what is split at random.
     split : str
         The one to open.
     background : str or None
@@ -123,7 +123,7 @@ def drawn_dataset(
     classes : sequence of str
         Names of the classes, in their order; empty takes those of the shapes, in alphabetical order.
     colours : mapping, optional
-        Of classes.
+        Of classes; those without one get a colour of their own.
     val_fraction, split_seed
         Of the random split.
 
@@ -134,13 +134,8 @@ def drawn_dataset(
     """
     if not any(images.values()):
         raise DatasetError(f"{root} holds no images of the format {name!r}")
-    splits = {**images, "all": [item for part in images.values() for item in part]}
-    if set(images) == {"all"}:
-        splits |= draw_split(list(images["all"]), val_fraction, split_seed)
-    if split not in splits:
-        raise DatasetError(f"{root} has no split {split!r}.{nearest(split, splits)} It has: {', '.join(splits)}.")
-    if not splits[split]:
-        raise DatasetError(f"the split {split!r} of {root} is empty")
+    splits = complete_splits(images, val_fraction, split_seed)
+    chosen = pick_split(root, splits, split)
     used = {label for item in splits["all"] for label, _ in item.shapes}
     names = list(classes) or sorted(used)
     unknown = sorted(used - set(names))
@@ -157,10 +152,10 @@ def drawn_dataset(
     rest = IGNORE if background is None else values[background]
     palette = list(distinct_colours(len(names)))
     for label, colour in (colours or {}).items():
-        if label in values:
+        if label in values and colour is not None:
             palette[values[label]] = colour
     benchmark = Benchmark(name, root.resolve().name, tuple(names), tuple(palette), splits={})
-    return benchmark, DrawnMasks(Folder(root), splits[split], values, rest)
+    return benchmark, DrawnMasks(Folder(root), chosen, values, rest)
 
 
 def wanted_root(root: Path | None, name: str) -> Path:

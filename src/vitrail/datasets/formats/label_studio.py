@@ -20,7 +20,7 @@ from vitrail.datasets.benchmark import Benchmark
 from vitrail.datasets.dataset import register_dataset
 from vitrail.datasets.formats.drawn import BACKGROUND, DrawnMasks, Labelled, Shape, drawn_dataset, wanted_root
 from vitrail.datasets.formats.json_file import peek_json, read_json, wrong_entry
-from vitrail.datasets.formats.shapes import Circle, Mask, Rectangle, RelativePolygon, as_points
+from vitrail.datasets.formats.shapes import Ellipse, Mask, Rectangle, RelativePolygon, as_points
 from vitrail.datasets.image_files import IMAGE_SUFFIXES
 from vitrail.datasets.storage import Folder
 from vitrail.errors import DatasetError
@@ -62,7 +62,9 @@ class RelativeBox:
         height, width = mask.shape
         left, top, right, bottom = self.left * width, self.top * height, self.right * width, self.bottom * height
         if self.ellipse:
-            Circle(((left + right) / 2, (top + bottom) / 2), ((right - left) / 2, (bottom - top) / 2)).fill(mask, value)
+            Ellipse(((left + right) / 2, (top + bottom) / 2), ((right - left) / 2, (bottom - top) / 2)).fill(
+                mask, value
+            )
         else:
             Rectangle(((left, top), (right, bottom))).fill(mask, value)
 

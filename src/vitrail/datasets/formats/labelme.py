@@ -9,13 +9,11 @@ from __future__ import annotations
 
 import base64
 import binascii
-import io
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image
 
 from vitrail.datasets.benchmark import Benchmark
 from vitrail.datasets.class_file import find_class_file
@@ -31,7 +29,7 @@ from vitrail.datasets.formats.drawn import (
 )
 from vitrail.datasets.formats.json_file import peek_json, read_json, wrong_entry
 from vitrail.datasets.formats.shapes import Bitmap, Line, Polygon, Rectangle, as_points, circle_through, point_at
-from vitrail.datasets.image_files import IMAGE_SUFFIXES
+from vitrail.datasets.image_files import IMAGE_SUFFIXES, open_image
 from vitrail.datasets.storage import Folder
 from vitrail.errors import DatasetError
 
@@ -71,8 +69,6 @@ def labelme(
     for name in names:
         if name.endswith(".json") and is_labelme(root / name):
             splits.setdefault(_split_of(name), []).append(_read(root, name, images, background))
-    if "train" not in splits:
-        splits = {"all": [item for part in splits.values() for item in part]}
     given = find_class_file(root)
     classes = _named(given.classes if given else (), background)
     return drawn_dataset(
@@ -131,7 +127,7 @@ def shape_of(shape: dict[str, Any]) -> Shape:
     if kind == "point":
         return point_at(points[0])
     if kind == "mask":
-        with Image.open(io.BytesIO(base64.b64decode(shape["mask"]))) as opened:
+        with open_image(base64.b64decode(shape["mask"]), "a mask of labelme") as opened:
             return Bitmap(round(points[0][0]), round(points[0][1]), np.asarray(opened.convert("L")))
     raise ValueError(f"a shape of type {kind!r}")
 

@@ -12,8 +12,8 @@ from vitrail.datasets.dataset import register_dataset
 from vitrail.datasets.files import Pair, PairedFiles
 from vitrail.datasets.formats.drawn import split_name, wanted_root
 from vitrail.datasets.own_masks import describe, describe_masks
-from vitrail.datasets.splits import draw_split
-from vitrail.errors import DatasetError, nearest
+from vitrail.datasets.splits import complete_splits, pick_split
+from vitrail.errors import DatasetError
 
 _IMAGES = ("image", "pixel_values", "img", "images")
 _MASKS = (
@@ -118,14 +118,11 @@ def parquet(
         splits.setdefault(name, []).extend(_pairs(root, path, images, masks))
     if not splits:
         raise DatasetError(f"{root} holds no parquet files")
-    splits["all"] = [pair for part in splits.values() for pair in part]
-    if "val" not in splits:
-        splits |= draw_split(splits.get("train", splits["all"]), val_fraction, split_seed)
-    if split not in splits:
-        raise DatasetError(f"{root} has no split {split!r}.{nearest(split, splits)} It has: {', '.join(splits)}.")
+    splits = complete_splits(splits, val_fraction, split_seed)
+    pairs = pick_split(root, splits, split)
     files = ParquetFiles(root)
     classes, reader = describe_masks(files, [pair.mask for pair in splits["all"]], find_class_file(root), coloured)
-    return describe("parquet", root, classes), PairedFiles(files, splits[split], reader)
+    return describe("parquet", root, classes), PairedFiles(files, pairs, reader)
 
 
 def recognise(root: Path) -> str | None:

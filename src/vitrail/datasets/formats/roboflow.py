@@ -13,10 +13,10 @@ from vitrail.datasets.formats.drawn import split_name, wanted_root
 from vitrail.datasets.image_files import IMAGE_SUFFIXES
 from vitrail.datasets.mask_files import IndexMasks
 from vitrail.datasets.own_masks import describe
-from vitrail.datasets.splits import draw_split
+from vitrail.datasets.splits import complete_splits, pick_split
 from vitrail.datasets.storage import Folder
 from vitrail.datasets.text_files import read_text
-from vitrail.errors import DatasetError, nearest
+from vitrail.errors import DatasetError
 
 _CLASSES = "_classes.csv"
 _MASK = "_mask"
@@ -46,13 +46,9 @@ def roboflow(
     splits = {split_name(path.parent.name): _pairs(root, path.parent) for path in _class_files(root)}
     if not splits:
         raise DatasetError(f"{root} holds no {_CLASSES}: is it Roboflow's export 'semantic segmentation masks'?")
-    splits["all"] = [pair for part in splits.values() for pair in part]
-    if "val" not in splits:
-        splits |= draw_split(splits["all"], val_fraction, split_seed)
-    if split not in splits:
-        raise DatasetError(f"{root} has no split {split!r}.{nearest(split, splits)} It has: {', '.join(splits)}.")
+    pairs = pick_split(root, complete_splits(splits, val_fraction, split_seed), split)
     classes = _read_classes(_class_files(root)[0])
-    return describe("roboflow", root, classes), PairedFiles(Folder(root), splits[split], IndexMasks(classes.labels()))
+    return describe("roboflow", root, classes), PairedFiles(Folder(root), pairs, IndexMasks(classes.labels()))
 
 
 def recognise(root: Path) -> str | None:

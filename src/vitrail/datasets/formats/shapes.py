@@ -69,8 +69,8 @@ class Rectangle:
 
 
 @dataclass(frozen=True)
-class Circle:
-    """A circle by its centre and a point on it, or the ellipse in the box of `radii` around a centre."""
+class Ellipse:
+    """An ellipse with horizontal and vertical axes, by its centre and radii in pixels."""
 
     centre: Point
     radii: Point
@@ -110,15 +110,15 @@ class Bitmap:
             mask[top:bottom, left:right][part > 0] = value
 
 
-def circle_through(centre: Point, edge: Point) -> Circle:
+def circle_through(centre: Point, edge: Point) -> Ellipse:
     """Return the circle around `centre` through `edge`."""
     radius = math.hypot(centre[0] - edge[0], centre[1] - edge[1])
-    return Circle(centre, (radius, radius))
+    return Ellipse(centre, (radius, radius))
 
 
-def point_at(point: Point) -> Circle:
+def point_at(point: Point) -> Ellipse:
     """Return the disc of five pixels that stands for a point."""
-    return Circle(point, (_POINT_RADIUS, _POINT_RADIUS))
+    return Ellipse(point, (_POINT_RADIUS, _POINT_RADIUS))
 
 
 def as_points(numbers: Sequence[Any]) -> tuple[Point, ...]:

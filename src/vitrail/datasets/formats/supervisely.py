@@ -31,6 +31,7 @@ from vitrail.datasets.formats.shapes import Bitmap, Line, Polygon, Rectangle, as
 from vitrail.datasets.image_files import open_image
 from vitrail.datasets.storage import Folder
 from vitrail.errors import DatasetError
+from vitrail.visualize.palette import parse_hex_colour
 
 _META = "meta.json"
 _MAX_BITMAP = 1 << 28  # bytes that a compressed bitmap may unpack to
@@ -70,10 +71,8 @@ def supervisely(
         path = Path(name)
         if path.parent.name == "ann" and path.suffix == ".json":
             splits.setdefault(split_name(path.parent.parent.name), []).append(_labelled(root, path))
-    if "train" not in splits:
-        splits = {"all": [item for part in splits.values() for item in part]}
     try:
-        colours = {each["title"]: _colour(each["color"]) for each in meta["classes"]}
+        colours = {each["title"]: parse_hex_colour(each["color"]) for each in meta["classes"]}
     except (KeyError, TypeError, ValueError) as error:
         raise wrong_entry(root / _META, error) from error
     return drawn_dataset(
@@ -124,8 +123,3 @@ def _bitmap(data: str) -> np.ndarray:
     unpacked = zlib.decompressobj().decompress(base64.b64decode(data), _MAX_BITMAP)
     with open_image(unpacked, "a bitmap of Supervisely") as image:
         return np.asarray(image.getchannel("A") if "A" in image.getbands() else image.convert("L"))
-
-
-def _colour(text: str) -> tuple[int, int, int]:
-    digits = text.removeprefix("#")
-    return int(digits[:2], 16), int(digits[2:4], 16), int(digits[4:6], 16)

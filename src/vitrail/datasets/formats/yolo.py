@@ -21,6 +21,7 @@ from vitrail.datasets.image_files import IMAGE_SUFFIXES
 from vitrail.datasets.lists import read_lines
 from vitrail.datasets.mask_files import IndexMasks
 from vitrail.datasets.own_masks import describe
+from vitrail.datasets.splits import complete_splits, pick_split
 from vitrail.datasets.storage import Folder
 from vitrail.datasets.text_files import read_text
 from vitrail.errors import DatasetError
@@ -33,7 +34,13 @@ _MASK_SUFFIXES = (".png", ".tif", ".tiff", ".bmp")
 
 @register_dataset("yolo")
 def yolo(
-    root: Path | None, split: str, *, background: str | None = BACKGROUND, file: str = ""
+    root: Path | None,
+    split: str,
+    *,
+    background: str | None = BACKGROUND,
+    file: str = "",
+    val_fraction: float = 0.2,
+    split_seed: int = 0,
 ) -> tuple[Benchmark, Source]:
     """Images with the YAML file of YOLO and polygons or masks, read in place.
 
@@ -47,6 +54,8 @@ def yolo(
         Name of the class of what no polygon covers; null ignores it. Masks have their own.
     file : str
         Name of the YAML file; empty takes the one that there is.
+    val_fraction, split_seed
+        Of the random split, where the file names no "val".
 
     Raises
     ------
@@ -62,9 +71,12 @@ def yolo(
     base = _base(root, data)
     images = {name: _images(root, base, data[name]) for name in _SPLITS if data.get(name)}
     if data.get("masks_dir"):
-        return _with_masks(root, base, data, names, images, split)
+        return _with_masks(root, base, data, names, images, split, val_fraction, split_seed)
     labelled = {name: [_labelled(root, image, names) for image in listed] for name, listed in images.items()}
-    return drawn_dataset("yolo", root, labelled, split, background=background, classes=names)
+    return drawn_dataset(
+        "yolo", root, labelled, split, background=background, classes=names, val_fraction=val_fraction,
+        split_seed=split_seed,
+    )  # fmt: skip
 
 
 def recognise(root: Path) -> str | None:
@@ -148,19 +160,22 @@ def _labelled(root: Path, image: str, names: list[str]) -> Labelled:
 
 
 def _with_masks(
-    root: Path, base: Path, data: dict[str, Any], names: list[str], images: dict[str, list[str]], split: str
+    root: Path,
+    base: Path,
+    data: dict[str, Any],
+    names: list[str],
+    images: dict[str, list[str]],
+    split: str,
+    val_fraction: float,
+    split_seed: int,
 ) -> tuple[Benchmark, PairedFiles]:
     mapping = data.get("label_mapping") or {}
     labels = {int(raw): IGNORE if new is None or int(new) in (IGNORE, -1) else int(new) for raw, new in mapping.items()}
     known = labels or {index: index for index in range(len(names))}
     pairs = {name: [_pair(root, image, str(data["masks_dir"])) for image in listed] for name, listed in images.items()}
-    pairs["all"] = [pair for part in pairs.values() for pair in part]
-    if split not in pairs:
-        raise DatasetError(f"{root} has no split {split!r}. It has: {', '.join(pairs)}.")
+    chosen = pick_split(root, complete_splits(pairs, val_fraction, split_seed), split)
     classes = ClassFile(classes=tuple(names))
-    return describe("yolo", root, classes), PairedFiles(
-        Folder(root), pairs[split], IndexMasks({IGNORE: IGNORE, **known})
-    )
+    return describe("yolo", root, classes), PairedFiles(Folder(root), chosen, IndexMasks({IGNORE: IGNORE, **known}))
 
 
 def _pair(root: Path, image: str, masks: str) -> Pair:

@@ -1,0 +1,33 @@
+"""Random splits, and the choice of one by name."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from vitrail.datasets.splits import complete_splits, pick_split
+from vitrail.errors import DatasetError
+
+ROOT = Path("data")
+
+
+def test_splits_that_are_there_are_kept() -> None:
+    given = {"train": [1, 2], "val": [3], "test": [4]}
+    assert complete_splits(given, 0.5, 0) == {**given, "all": [1, 2, 3, 4]}
+    assert complete_splits({"val": [3, 4]}, 0.5, 0) == {"val": [3, 4], "all": [3, 4]}
+
+
+def test_validation_is_taken_from_training_and_never_from_the_test_split() -> None:
+    found = complete_splits({"train": list(range(10)), "test": [100, 101]}, 0.2, 0)
+    assert len(found["val"]) == 2 and sorted(found["train"] + found["val"]) == list(range(10))
+    assert found["test"] == [100, 101] and len(found["all"]) == 12
+    found = complete_splits({"first": [1, 2, 3], "second": [4, 5], "test": [6]}, 0.2, 0)
+    assert sorted(found["train"] + found["val"]) == [1, 2, 3, 4, 5] and found["first"] == [1, 2, 3]
+
+
+def test_a_split_that_is_missing_or_empty() -> None:
+    with pytest.raises(DatasetError, match=r"data has no split 'vall'. Did you mean 'val'\? It has: val, all"):
+        pick_split(ROOT, {"val": [1], "all": [1]}, "vall")
+    with pytest.raises(DatasetError, match="the split 'val' of data is empty: 1 images are too few to split"):
+        pick_split(ROOT, complete_splits({"train": [1]}, 0.2, 0), "val")
