@@ -6,7 +6,6 @@ from one another (a resized map of a flipped map of logits) and read in bands of
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Sequence
 from typing import Literal, NamedTuple, Protocol, TypeAlias
 
@@ -15,7 +14,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from vitrail.layers import resize
-from vitrail.layers.interpolation import neighbours
+from vitrail.layers.interpolation import Neighbours, mixing, neighbours
+from vitrail.layers.operators import has_triton
 
 CPU_BAND_BYTES = 4 * 2**20  # near the size of a core's caches
 DEVICE_BAND_BYTES = 256 * 2**20
@@ -118,7 +118,7 @@ class ResizedMap:
         self.align_corners = align_corners
         self.num_classes = source.num_classes
         self.output = source.output
-        self._above, self._below, self._weight = neighbours(source.size[0], size[0], align_corners)
+        self._table = neighbours(source.size[0], size[0], align_corners)
 
     @property
     def device(self) -> torch.device:
@@ -127,7 +127,8 @@ class ResizedMap:
 
     def rows(self, start: int, stop: int) -> Tensor:
         """Return rows [K, stop - start, W]."""
-        first, last = int(self._above[start]), int(self._below[stop - 1]) + 1
+        part = Neighbours(*(values[start:stop] for values in self._table))
+        first, last = int(part.first[0]), int(part.second[-1]) + 1
         wide = self.source.rows(first, last)
         if wide.shape[-1] != self.size[1]:
             # A height that stays as it is gets weights of exactly 1 and 0: only the width is interpolated.
@@ -135,16 +136,7 @@ class ResizedMap:
             wide = F.interpolate(wide[None], size=size, mode="bilinear", align_corners=self.align_corners)[0]
         if self.source.size[0] == self.size[0]:
             return wide
-        return torch.matmul(self._mixing(start, stop, first, last).to(wide), wide)
-
-    def _mixing(self, start: int, stop: int, first: int, last: int) -> Tensor:
-        """Return the weights [stop - start, last - first] of source rows in output rows."""
-        mixing = torch.zeros(stop - start, last - first)
-        row = torch.arange(stop - start)
-        weight = self._weight[start:stop]
-        mixing[row, self._above[start:stop] - first] = 1 - weight
-        mixing[row, self._below[start:stop] - first] += weight
-        return mixing
+        return torch.matmul(mixing(part, first, last).to(wide), wide)
 
 
 class FlippedMap:
@@ -277,7 +269,7 @@ def _best_labels_cuda(scores: ScoreMap, with_scores: bool) -> Labels | None:
     """Return the best labels of logits that are only resized, by one kernel; None where it does not apply."""
     if not isinstance(scores, ResizedMap) or not isinstance(scores.source, DenseMap) or scores.output != "logits":
         return None
-    if importlib.util.find_spec("triton") is None:
+    if not has_triton():
         return None
     from vitrail.inference import best_class_triton
 

@@ -57,12 +57,26 @@ def interpolation_matrix(
     source: int, target: int, align_corners: bool, device: torch.device, dtype: torch.dtype
 ) -> Tensor:
     """Return the matrix [target, source] that resizes an axis of `source` positions to `target`."""
-    first, second, weight = neighbours(source, target, align_corners, double=dtype == torch.float64)
-    matrix = torch.zeros(target, source, dtype=weight.dtype, device="cpu")
-    row = torch.arange(target, device="cpu")
-    matrix[row, first] = 1 - weight
-    matrix[row, second] += weight
-    return matrix.to(device, dtype)
+    table = neighbours(source, target, align_corners, double=dtype == torch.float64)
+    return mixing(table, 0, source).to(device, dtype)
+
+
+def mixing(table: Neighbours, start: int, stop: int) -> Tensor:
+    """Return the matrix [T, stop - start] that mixes T target positions from the source positions start:stop.
+
+    Parameters
+    ----------
+    table : Neighbours
+        Of T target positions, whose neighbours all lie in start:stop.
+    start, stop : int
+        Source positions.
+    """
+    first, second, weight = table
+    matrix = torch.zeros(len(weight), stop - start, dtype=weight.dtype, device="cpu")
+    row = torch.arange(len(weight), device="cpu")
+    matrix[row, first - start] = 1 - weight
+    matrix[row, second - start] += weight
+    return matrix
 
 
 def averaging_matrix(source: int, target: int, like: Tensor) -> Tensor:

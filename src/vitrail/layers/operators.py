@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import importlib.util
 from collections.abc import Callable
 from typing import Any, TypeVar, cast
 
@@ -52,6 +53,12 @@ def operator(
         return cast(Function, call)
 
     return decorate
+
+
+@functools.cache
+def has_triton() -> bool:
+    """Return whether Triton is installed, as it is with PyTorch for CUDA on Linux; without it, slower code is used."""
+    return importlib.util.find_spec("triton") is not None
 
 
 def _without_autocast(function: Function) -> Function:

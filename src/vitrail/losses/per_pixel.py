@@ -9,7 +9,6 @@ two rows for each row of the targets and the loss itself, is one operator, opaqu
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
@@ -18,8 +17,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from vitrail.labels import IGNORE
-from vitrail.layers.interpolation import Neighbours, neighbours
-from vitrail.layers.operators import gradient_operator, operator
+from vitrail.layers.interpolation import Neighbours, mixing, neighbours
+from vitrail.layers.operators import gradient_operator, has_triton, operator
 from vitrail.layers.resize import CHANNELS_LAST_FROM, resize
 
 _CPU_BAND_VALUES = 2**19  # 2 MB of float32, near the size of a core's caches
@@ -194,7 +193,7 @@ def _row_loss(
 
 def _kernels(rows: Tensor) -> Any:
     """Return the module of CUDA kernels, or None where the tensors are elsewhere or Triton is not installed."""
-    if not rows.is_cuda or importlib.util.find_spec("triton") is None:
+    if not rows.is_cuda or not has_triton():
         return None
     from vitrail.losses import per_pixel_triton
 
@@ -249,10 +248,6 @@ def _bands(rows: Tensor, height: int, align_corners: bool) -> Iterator[tuple[int
 def _band(table: Neighbours, start: int, stop: int, same: bool, like: Tensor) -> _Band:
     if same:
         return _Band(start, stop, start, stop, None)
-    above, below, weight = (values[start:stop] for values in table)
-    first, last = int(above[0]), int(below[-1]) + 1
-    mixing = torch.zeros(stop - start, last - first, dtype=weight.dtype)
-    row = torch.arange(stop - start)
-    mixing[row, above - first] = 1 - weight
-    mixing[row, below - first] += weight
-    return _Band(start, stop, first, last, mixing.to(like))
+    part = Neighbours(*(values[start:stop] for values in table))
+    first, last = int(part.first[0]), int(part.second[-1]) + 1
+    return _Band(start, stop, first, last, mixing(part, first, last).to(like))
