@@ -7,6 +7,8 @@ from timm.layers import ConvNormAct
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from vitrail.layers.layout import in_layout_of
+
 
 class ObjectAttention(nn.Module):
     """Object attention of OCRNet: each pixel attends to K region vectors.
@@ -56,12 +58,12 @@ def attend(query: Tensor, key: Tensor, value: Tensor, *, scale: float | None = N
     Returns
     -------
     Tensor
-        [B, C, h, w].
+        [B, C, h, w], in the memory format of the query.
     """
     # with four dimensions and channels that lie side by side, PyTorch's kernels do not keep the matrix of all scores
     q, k, v = (each.flatten(2).transpose(1, 2).unsqueeze(1).contiguous() for each in (query, key, value))
     context = F.scaled_dot_product_attention(q, k, v, scale=scale)  # [B, 1, h * w, C]
-    return context.squeeze(1).transpose(1, 2).unflatten(2, query.shape[-2:])
+    return in_layout_of(context.squeeze(1).transpose(1, 2).unflatten(2, query.shape[-2:]), query)
 
 
 def biased_attention(query: Tensor, key: Tensor, value: Tensor, bias: Tensor, *, dropout: float = 0.0) -> Tensor:

@@ -39,8 +39,7 @@ class PositionAttention(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map [B, C, h, w] to the same shape."""
-        context = attend(self.query(x), self.key(x), self.value(x), scale=1.0)
-        return x + in_layout_of(self.scale(context), x)
+        return x + self.scale(attend(self.query(x), self.key(x), self.value(x), scale=1.0))
 
 
 class ChannelAttention(nn.Module):

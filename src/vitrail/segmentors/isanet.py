@@ -54,9 +54,9 @@ class GroupedAttention(nn.Module):
         return self.out(in_layout_of(context.flatten(4, 5).flatten(2, 3), x))
 
     def _grouped(self, x: Tensor) -> Tensor:
-        """Return a map [B, D, h, w] as [B, groups, groups, members, members, D]."""
+        """Return a copy of a map [B, D, h, w] as [B, groups, groups, members, members, D]."""
         height, width = self.window
-        return x.unflatten(3, (-1, width)).unflatten(2, (-1, height)).permute(*self.order)
+        return x.unflatten(3, (-1, width)).unflatten(2, (-1, height)).permute(*self.order).contiguous()
 
 
 @register_segmentor("isanet", output_stride=8, auxiliary=Auxiliary())
