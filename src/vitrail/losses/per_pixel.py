@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from vitrail.labels import IGNORE
+from vitrail.labels import ignore_index
 from vitrail.layers.interpolation import Neighbours, mixing, neighbours
 from vitrail.layers.operators import gradient_operator, has_triton, operator
 from vitrail.layers.resize import CHANNELS_LAST_FROM, resize
@@ -41,7 +41,7 @@ def per_pixel_cross_entropy(
     logits : Tensor [B, K, h, w]
         Of any size. Sums are in float32, or in float64 for float64 logits.
     targets : Tensor [B, H, W]
-        Class indices of any integer type; 255 is ignored.
+        Class indices of any integer type; 255 is ignored, or -1 where there are more than 255 classes.
     align_corners : bool
         How the logits are resized (as in `torch.nn.functional.interpolate`).
     class_weights : Tensor [K], optional
@@ -126,12 +126,12 @@ def _row_loss_backward(
     if (kernels := _kernels(rows)) is not None:
         found: Tensor = kernels.backward(gradient, rows, targets, weights, lse, keep, spread, binary, align_corners)
         return found
-    result = torch.zeros_like(rows)
+    result, ignored = torch.zeros_like(rows), ignore_index(rows.shape[1])
     for image, band in _bands(rows, targets.shape[1], align_corners):
         logits = band.mix(rows[image])
         target = targets[image, band.start : band.stop]
-        factor = torch.where(target != IGNORE, gradient[image, band.start : band.stop], 0.0)
-        target = target.masked_fill(target == IGNORE, 0).long()
+        factor = torch.where(target != ignored, gradient[image, band.start : band.stop], 0.0)
+        target = target.masked_fill(target == ignored, 0).long()
         own = keep * weights[target] * factor
         if binary:
             logits.sigmoid_().mul_(weights[:, None, None]).mul_(factor)
@@ -173,11 +173,11 @@ def _row_loss(
         found: tuple[Tensor, Tensor] = kernels.forward(rows, targets, weights, keep, spread, binary, align_corners)
         return found
     loss = rows.new_empty(targets.shape)
-    lse = rows.new_zeros(targets.shape)
+    lse, ignored = rows.new_zeros(targets.shape), ignore_index(rows.shape[1])
     for image, band in _bands(rows, targets.shape[1], align_corners):
         logits = band.mix(rows[image])
         target = targets[image, band.start : band.stop]
-        valid, target = target != IGNORE, target.masked_fill(target == IGNORE, 0).long()
+        valid, target = target != ignored, target.masked_fill(target == ignored, 0).long()
         own = logits.gather(0, target[None])[0]
         if binary:
             value = (F.softplus(logits) * weights[:, None, None]).sum(0) - weights[target] * own
