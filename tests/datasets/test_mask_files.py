@@ -99,8 +99,8 @@ def test_lossy_and_odd_masks_are_refused(tmp_path):
         read_mask(save(tmp_path / "m.jpg", np.zeros((8, 8), np.uint8)))
     with pytest.raises(DatasetError, match="mode F"):
         read_mask(save(tmp_path / "m.tif", Image.fromarray(np.zeros((4, 4), np.float32))))
-    with pytest.raises(DatasetError, match="value 300"):
-        read_mask(save(tmp_path / "m.png", np.full((4, 4), 300, np.uint16)))
+    with pytest.raises(DatasetError, match="value 8192: class indices end at 8191"):
+        read_mask(save(tmp_path / "m.png", np.full((4, 4), 8192, np.uint16)))
 
 
 def test_truncated_and_missing_masks_are_named(tmp_path):

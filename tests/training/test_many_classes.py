@@ -1,4 +1,4 @@
-"""More than 255 classes: masks of 16 bits, in which 255 is a class and 65535 is ignored, from the file to the report."""
+"""More than 255 classes, from the file to the report: masks of 16 bits; 255 is a class and 65535 is ignored."""
 
 from __future__ import annotations
 

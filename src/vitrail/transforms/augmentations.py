@@ -23,8 +23,9 @@ def register_augmentation(name: str) -> Callable[[Builder], Builder]:
 
     An augmentation is called with an image, uint8 [3, H, W], and its mask [H, W], uint8 with 255 ignored or, where
     there are more than 255 classes, int16 with -1 ignored, and returns both, of equal size. Its random choices have to
-    come from torch's global random state, which is seeded for each sample. The keyword-only parameters are what `options` of `data.augment.extra` can set; one called `fill` gets the
-    dataset's mean colour, for what lies outside the image, unless the recipe sets it.
+    come from torch's global random state, which is seeded for each sample. The keyword-only parameters are what
+    `options` of `data.augment.extra` can set; one called `fill` gets the dataset's mean colour, for what lies outside
+    the image, unless the recipe sets it.
     """
     return AUGMENTATIONS.register(name)
 
@@ -75,6 +76,7 @@ def apply(name: str, augmentation: Augmentation, image: torch.Tensor, mask: torc
     if not types or image.shape != (channels, *mask.shape[-2:]) or mask.ndim != 2:
         raise DatasetError(
             f"augmentation {name!r} must return an image, uint8 [{channels}, H, W], and its mask, "
-            f"{str(dtype).removeprefix('torch.')} [H, W]; it returned {image.dtype} {list(image.shape)} and {mask.dtype} {list(mask.shape)}"
+            f"{str(dtype).removeprefix('torch.')} [H, W]; "
+            f"it returned {image.dtype} {list(image.shape)} and {mask.dtype} {list(mask.shape)}"
         )
     return image, mask
