@@ -121,9 +121,14 @@ def test_the_models_own_recipe_is_used_and_can_be_overridden(root):
     data = RECIPE.model_dump()
     data["data"]["root"] = str(root)
     model.card = replace(model.card, recipe=data)
-    plain = vitrail.evaluate(model, device="cpu")
+    with pytest.raises(DatasetError, match="--data-root"):  # where data are is not for a model to say
+        vitrail.evaluate(model, device="cpu")
+    plain = vitrail.evaluate(model, data_root=root, device="cpu")
     resized = vitrail.evaluate(
-        model, overrides=["data.eval_resize.size=[64, 64]", "data.eval_resize.keep_ratio=false"], device="cpu"
+        model,
+        overrides=["data.eval_resize.size=[64, 64]", "data.eval_resize.keep_ratio=false"],
+        data_root=root,
+        device="cpu",
     )
     assert plain.images == resized.images == 5
     assert plain.confusion.sum() == resized.confusion.sum()

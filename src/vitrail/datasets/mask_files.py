@@ -17,6 +17,7 @@ from vitrail.datasets.benchmark import Benchmark
 from vitrail.datasets.image_files import load_pixels, open_image, turn_upright
 from vitrail.datasets.matlab import MATLAB_HEADER, read_matlab
 from vitrail.errors import DatasetError
+from vitrail.files.regular import read_regular
 from vitrail.labels import IGNORE
 
 Array = npt.NDArray[Any]
@@ -48,11 +49,7 @@ def read_mask(path: str | Path) -> tv_tensors.Mask:
     DatasetError
         When the file is missing, truncated, not a mask, or holds values above 255.
     """
-    try:
-        data = Path(path).read_bytes()
-    except OSError as error:
-        raise DatasetError(f"cannot read the mask {path}: {error.strerror or error}") from error
-    values = decode_values(data, str(path))
+    values = decode_values(read_regular(path, DatasetError, what="the mask "), str(path))
     if values.dtype != np.uint8:
         if values.min() < 0 or values.max() > IGNORE:
             raise DatasetError(f"the mask {path} holds the value {values.max()}: 8-bit indices end at {IGNORE}")
