@@ -193,3 +193,10 @@ def test_the_authors_cgnet_on_camvid(shared, camvid_root):
     assert evaluation.classes == order
     assert 100 * evaluation.miou == pytest.approx(85.68, abs=0.05)
     assert evaluation.iou == pytest.approx(published, abs=0.005)
+
+
+def test_predictions_do_not_replace_the_masks(root):
+    before = {path: path.read_bytes() for path in (root / "masks").rglob("*.png")}
+    with pytest.raises(VitrailError, match="a file of the dataset: choose another folder"):
+        vitrail.evaluate(small_model(), recipe=RECIPE, data_root=root, device="cpu", save_predictions=root / "masks")
+    assert {path: path.read_bytes() for path in before} == before
