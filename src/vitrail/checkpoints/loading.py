@@ -12,7 +12,7 @@ from vitrail.checkpoints.checkpoint import Checkpoint, read_checkpoint
 from vitrail.checkpoints.exported import computing_device, exported_format, find_exported, load_exported
 from vitrail.checkpoints.imports import imports_of
 from vitrail.checkpoints.index import PROJECTS, Entry, find_by_name, index
-from vitrail.checkpoints.limits import check_described_model
+from vitrail.checkpoints.limits import check_described_model, no_more_than
 from vitrail.checkpoints.sources import SOURCES, Source, Writer
 from vitrail.checkpoints.state import few, load_state
 from vitrail.errors import CheckpointError, RecipeError, nearest
@@ -119,7 +119,8 @@ def load_model(path: str | Path, card: ModelCard | None = None, *, trust_imports
         with imports_of(card, str(path), trust=trust_imports):
             config = model_config_from_dict({**card.recipe["model"], "pretrained": False})
             check_described_model(config, len(card.classes), state, where)
-            model = build_model(config, len(card.classes), card=card)
+            with no_more_than(state, where):
+                model = build_model(config, len(card.classes), card=card)
     except RecipeError as error:
         raise CheckpointError(f"{path}: {error}") from error
     load_state(model, state, where)

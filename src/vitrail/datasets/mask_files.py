@@ -18,6 +18,7 @@ from vitrail.datasets.benchmark import Benchmark
 from vitrail.datasets.image_files import load_pixels, open_image, turn_upright
 from vitrail.datasets.matlab import MATLAB_HEADER, read_matlab
 from vitrail.errors import DatasetError
+from vitrail.files.regular import read_regular
 from vitrail.labels import IGNORE, MAX_CLASSES, WIDE_IGNORE, WIDE_IGNORE_IN_FILES, ignore_index, is_wide
 
 Array = npt.NDArray[Any]
@@ -87,11 +88,7 @@ def read_mask(path: str | Path) -> tv_tensors.Mask:
     DatasetError
         When the file is missing, truncated, not a mask, or holds values that are no class indices.
     """
-    try:
-        data = Path(path).read_bytes()
-    except OSError as error:
-        raise DatasetError(f"cannot read the mask {path}: {error.strerror or error}") from error
-    values = decode_values(data, str(path))
+    values = decode_values(read_regular(path, DatasetError, what="the mask "), str(path))
     if values.dtype != np.uint8:
         values = _narrowest(values, str(path))
     return tv_tensors.Mask(torch.from_numpy(np.array(values)))

@@ -17,7 +17,7 @@ from vitrail.errors import DatasetError
 from vitrail.evaluation.boundary import BoundaryCounts
 from vitrail.evaluation.confusion import ConfusionMatrix
 from vitrail.evaluation.loader import evaluation_dataset, evaluation_samples
-from vitrail.evaluation.report import SavePredictions, WorstImages
+from vitrail.evaluation.report import SavePredictions, WorstImages, check_not_in_data
 from vitrail.evaluation.result import Evaluation, ImageResult, ImageScore, score_image
 from vitrail.inference import Predictor
 from vitrail.inference.resolve import resolve_recipe
@@ -103,6 +103,7 @@ def evaluate(
         _check_classes(model, benchmark)
         observers: list[Callable[[ImageResult], None]] = []
         if save_predictions is not None:
+            check_not_in_data(Path(save_predictions), dataset)
             observers.append(SavePredictions(Path(save_predictions), benchmark.palette))
         worst_images = None if report is None else WorstImages(Path(report), benchmark.palette, count=worst)
         if worst_images is not None:

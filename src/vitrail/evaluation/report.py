@@ -16,6 +16,7 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 
+from vitrail.datasets import SegmentationDataset
 from vitrail.errors import VitrailError
 from vitrail.evaluation.report_page import Card, page
 from vitrail.evaluation.result import Evaluation, ImageResult, ImageScore
@@ -60,6 +61,24 @@ class SavePredictions:
         with writing(path):
             path.parent.mkdir(parents=True, exist_ok=True)
             index_mask(result.prediction, self.palette).save(path)
+
+
+def check_not_in_data(folder: Path, dataset: SegmentationDataset) -> None:
+    """Refuse a folder for predictions in which one of them would replace an image or a mask of the dataset.
+
+    Raises
+    ------
+    VitrailError
+        The message names the file.
+    """
+    files, pairs = getattr(dataset.source, "files", None), getattr(dataset.source, "pairs", ())
+    if files is None or not folder.is_dir():
+        return
+    own = {Path(files.locate(name)).resolve() for pair in pairs for name in (pair.image, pair.mask)}
+    for image_id in dataset.ids:
+        path = (folder / f"{image_id}.png").resolve()
+        if path in own:
+            raise VitrailError(f"a prediction would replace {path}, a file of the dataset: choose another folder")
 
 
 @dataclass(frozen=True, eq=False)
