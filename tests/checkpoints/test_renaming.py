@@ -23,9 +23,11 @@ from vitrail.checkpoints.sources.layouts import (
     to_unfolded,
     window_positions,
 )
+from vitrail.checkpoints.sources.mmseg.heads import METHODS as MMSEG_METHODS
 from vitrail.checkpoints.sources.mmseg.methods.deeplabv3 import average_first, average_last
 from vitrail.checkpoints.sources.mmseg.methods.icnet import map_first, map_last
 from vitrail.checkpoints.sources.renaming import Names, Renaming, State, combine, under
+from vitrail.checkpoints.sources.ssseg.heads import METHODS as SSSEG_METHODS
 from vitrail.errors import CheckpointError
 
 ONE = torch.ones(1)
@@ -187,3 +189,11 @@ def test_position_biases_are_indexed_by_the_difference_of_places(height: int, wi
     assert (grid[0, 1:] == rows).all() and (grid[1:, 0] == rows + 1).all() and grid[0, 0] == rows + 2
     if height == width:
         assert torch.equal(window_positions(table[:rows]), grid[1:, 1:])
+
+
+@pytest.mark.parametrize("project", ["mmseg", "ssseg"])
+def test_the_names_of_every_method_can_be_read_in_both_directions(project: str) -> None:
+    records = {"mmseg": MMSEG_METHODS, "ssseg": SSSEG_METHODS}[project]
+    for name, record in records.items():
+        if isinstance(record.renaming, Renaming):
+            assert record.renaming.to_ours({}, name) == record.renaming.to_theirs({}, name) == {}

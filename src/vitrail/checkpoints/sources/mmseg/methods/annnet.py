@@ -17,11 +17,12 @@ from vitrail.checkpoints.sources.records import MethodRecord
 from vitrail.checkpoints.sources.renaming import Names
 from vitrail.checkpoints.sources.settings import UnsupportedError
 
-PROJECTIONS: Names = {
-    "query_project": "query",
-    "key_project": "key",
-    "value_project": "value",
-    "out_project": "out",
+BLOCK: Names = {
+    "stages.0.query_project": "query",
+    "stages.0.key_project": "key",
+    "stages.0.value_project": "value",
+    "stages.0.out_project": "out",
+    "bottleneck": "fuse",
 }
 BATCH_NORM = ("weight", "bias", "running_mean", "running_var", "num_batches_tracked")
 # Queries and keys of the second block are one convolution, which they save under both names.
@@ -56,9 +57,9 @@ METHODS.add(
         translate,
         head_renaming(
             {
-                "fusion": ("fusion", {"stages.0": ("", PROJECTIONS), "bottleneck": "fuse"}),
+                "fusion": ("fusion", BLOCK),
                 "bottleneck": "reduce",
-                "context": ("context", {"stages.0": ("", PROJECTIONS), "bottleneck": "fuse"}),
+                "context": ("context", BLOCK),
             },
             layouts=SHARED,
         ),
