@@ -109,6 +109,21 @@ ON_RESNETS_MMSEG = [
         seeded=True,
     ),
     Case(
+        "mmseg/semanticfpn_r18",
+        Mmseg(
+            "sem_fpn/fpn_r50_4xb4-160k_ade20k-512x512",
+            {
+                "backbone.depth": 18,
+                "neck.in_channels": [64, 128, 256, 512],
+                "neck.out_channels": 32,
+                "decode_head.in_channels": [32] * 4,
+                "decode_head.channels": 16,
+                **classes_of("decode_head"),
+            },
+        ),
+        {"seg": "decode.loss_ce"},
+    ),
+    Case(
         "mmseg/icnet_r18-d8",
         Mmseg(
             "icnet/icnet_r18-d8_4xb2-80k_cityscapes-832x832",
@@ -202,6 +217,14 @@ ON_OTHERS_MMSEG = [
             "resnest_s101-d8_deeplabv3_4xb2-80k_cityscapes-512x1024",
             "resnest_s101-d8_deeplabv3plus_4xb2-80k_cityscapes-512x1024",
         )
+    ),
+    *(
+        Case(
+            f"mmseg/twins_{name}_semanticfpn",
+            Mmseg(f"twins_{name}_fpn_fpnhead_8xb4-80k_ade20k-512x512", {"decode_head.num_classes": CLASSES}),
+            {"seg": "decode.loss_ce"},
+        )
+        for name in ("pcpvt-s", "svt-s")
     ),
     mmseg("beit-base_upernet", "beit-base_upernet_8xb2-160k_ade20k-640x640", **FIXED),
     mmseg("mae-base_upernet", "mae-base_upernet_8xb2-amp-160k_ade20k-512x512", **FIXED),
@@ -321,6 +344,20 @@ ON_RESNETS_SSSEG = [
         {"seg": "loss_aux", "point": "loss_cls"},
         dtype=torch.float32,
         seeded=True,
+    ),
+    Case(
+        "ssseg/semanticfpn_resnet18os32",
+        Ssseg(
+            "semanticfpn/semanticfpn_resnet50os32_ade20k",
+            {
+                **R18_ENCODER,
+                "num_classes": CLASSES,
+                "head.in_channels_list": FOUR_MAPS,
+                "head.feats_channels": 32,
+                "head.scale_head_channels": 16,
+            },
+        ),
+        {"seg": "loss_cls"},
     ),
     Case(
         "ssseg/icnet_resnet18os8",
@@ -636,6 +673,7 @@ FULL = [
             (Ssseg, "mcibi/mcibi_deeplabv3_resnet50os8_ade20k", {}),
             (Ssseg, "ocrnet/ocrnet_resnet50os8_ade20k", {}),
             (SssegPoints, "pointrend/pointrend_resnet50os32_ade20k", {}),
+            (Ssseg, "semanticfpn/semanticfpn_resnet50os32_ade20k", {}),
             (Ssseg, "upernet/upernet_resnet50os16_ade20k", {}),
         )
     ),

@@ -75,6 +75,7 @@ SEGMENTORS = {
     "bisenetv2": "FCN",
     "encnet": "ENCNet",
     "emanet": "EMANet",
+    "semanticfpn": "SemanticFPN",
 }
 # Where SSSegmentation keeps what our options say, for methods with options of their own.
 OPTIONS: dict[str, dict[str, str]] = {
@@ -190,6 +191,12 @@ OPTIONS: dict[str, dict[str, str]] = {
         "dropout": "head.dropout",
         "auxiliary.weight": "losses.loss_aux.scale_factor",
         "auxiliary.channels": "auxiliary.out_channels",
+    },
+    "semanticfpn": {
+        "pyramid_channels": "head.feats_channels",
+        "channels": "head.scale_head_channels",
+        "norm": "norm_cfg",
+        "dropout": "head.dropout",
     },
 }
 # What SSSegmentation's rules for parameters match, in our names; none for what no encoder here has: it adds no position

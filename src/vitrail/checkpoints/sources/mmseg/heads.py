@@ -81,6 +81,19 @@ class ModelSection:
             raise UnsupportedError(f"{self.where} has a {neck.get('type')} between encoder and head")
         return encoder
 
+    @cached_property
+    def encoder_below_neck(self) -> Encoder:
+        """What its backbone is here, for methods that count the neck as a part of theirs."""
+        return translate_backbone(self.values["backbone"], None, f"{self.where}.backbone")
+
+    def neck(self, kind: str) -> Settings:
+        """Return its neck, which has to be of this class, for reading."""
+        neck = Settings(self.values.get("neck") or {}, f"{self.where}.neck")
+        if neck.peek("type") != kind:
+            raise UnsupportedError(f"{self.where} has {neck.peek('type') or 'no neck'} where vitrail's method has {kind}")
+        neck.pass_over("type")
+        return neck
+
     def decode_head(self, index: int | None = None) -> Head:
         """Return a decode head for reading; `index` is its place where there are several."""
         name = "decode_head" if index is None else f"decode_head[{index}]"
@@ -267,6 +280,16 @@ def several_auxiliary(model: ModelSection, indices: Sequence[int], num_convs: in
     if len(weights) > 1:
         raise UnsupportedError(f"{model.where} weighs its auxiliary heads differently: {sorted(weights)}")
     return {"weight": weights.pop(), "channels": [head.channels for head in heads]}
+
+
+def pyramid_channels(model: ModelSection) -> int:
+    """Return the channels of the feature pyramid over four maps that is the neck of a model."""
+    neck = model.neck("FPN")
+    width: int = neck.take("out_channels")
+    neck.must_be("num_outs", 4)
+    neck.pass_over("in_channels")
+    neck.finish()
+    return width
 
 
 def one_width(widths: Sequence[int], where: str) -> int:
