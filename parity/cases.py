@@ -15,10 +15,12 @@ from parity.huggingface import HUGGING_FACE
 from parity.toolboxes import (
     Mmseg,
     MmsegMaskFormer,
+    MmsegSmallWindows,
     Ssseg,
     SssegMaskFormer,
     SssegMemory,
     SssegPoints,
+    SssegSmallWindows,
     SssegWithEdges,
     Torchvision,
 )
@@ -192,6 +194,9 @@ UNET: dict[str, Any] = {
     "trained": (96, 128),
     "model": {"backbone_options": {"base_channels": 16}},
 }
+# The windows that LR-ASPP averages are 49 pixels of the last map wide, at stride 8.
+WIDE_WINDOWS: dict[str, Any] = {"sizes": ((385, 545),), "trained": (385, 393), "heavy": True}
+SMALL_WINDOWS: dict[str, Any] = {"model": {"options": {"pool_size": 5, "pool_strides": [2, 3]}}}
 UNET_MMSEG = {"backbone.base_channels": 16, "decode_head.in_channels": 16, "auxiliary_head.in_channels": 32}
 UNET_SSSEG = {"backbone.base_channels": 16, "head.in_channels": 16, "auxiliary.in_channels": 32}
 # Position tables of the references fix the number of patches.
@@ -217,6 +222,15 @@ ON_OTHERS_MMSEG = [
             "resnest_s101-d8_deeplabv3_4xb2-80k_cityscapes-512x1024",
             "resnest_s101-d8_deeplabv3plus_4xb2-80k_cityscapes-512x1024",
         )
+    ),
+    *(
+        Case(
+            f"mmseg/mobilenet-v3{size}_lraspp",
+            kind(f"mobilenet-v3-d8{size}_lraspp_4xb4-320k_cityscapes-512x1024", classes_of("decode_head")),
+            {"seg": "decode.loss_ce"},
+            **windows,
+        )
+        for kind, size, windows in ((Mmseg, "", WIDE_WINDOWS), (MmsegSmallWindows, "-s", SMALL_WINDOWS))
     ),
     *(
         Case(
@@ -449,6 +463,15 @@ ON_OTHERS_SSSEG = [
             "deeplabv3plus_mobilenetv2os8_ade20k",
             "deeplabv3plus_resnest101os8_ade20k",
         )
+    ),
+    *(
+        Case(
+            f"ssseg/lraspp_mobilenetv3{size}os8",
+            kind(f"lrasppnet/lrasppnet_mobilenetv3{size}os8_ade20k", {"num_classes": CLASSES}),
+            {"seg": "loss_cls"},
+            **windows,
+        )
+        for kind, size, windows in ((Ssseg, "l", WIDE_WINDOWS), (SssegSmallWindows, "s", SMALL_WINDOWS))
     ),
     ssseg("upernet_beitbase", "upernet_beitbase_ade20k", **FIXED),
     ssseg("upernet_maevitbase", "upernet_maevitbase_ade20k", **FIXED),

@@ -83,6 +83,19 @@ class MmsegMaskFormer(Mmseg):
         return replaced("einsum", lambda equation, *terms: einsum(equation, *(term.to(terms[0]) for term in terms)))
 
 
+SMALL_WINDOW, SMALL_STRIDES = 5, (2, 3)
+
+
+class MmsegSmallWindows(Mmseg):
+    """LR-ASPP with smaller windows than its head has, which do not fit in small images."""
+
+    def build(self) -> nn.Module:
+        """See `Reference`."""
+        model = super().build()
+        model.decode_head.image_pool[0] = nn.AvgPool2d(SMALL_WINDOW, SMALL_STRIDES)
+        return model
+
+
 @dataclass(frozen=True)
 class Ssseg(Reference):
     """A configuration of SSSegmentation; for the attributes see `Mmseg`."""
@@ -134,6 +147,16 @@ class SssegMaskFormer(Ssseg):
         """See `Reference`."""
         model = super().build()
         model.criterion.formattargets = functools.partial(model.criterion.formattargets, ignore_index=255)
+        return model
+
+
+class SssegSmallWindows(Ssseg):
+    """LR-ASPP with smaller windows; see `MmsegSmallWindows`."""
+
+    def build(self) -> nn.Module:
+        """See `Reference`."""
+        model = super().build()
+        model.image_pool[0] = nn.AvgPool2d(SMALL_WINDOW, SMALL_STRIDES)
         return model
 
 

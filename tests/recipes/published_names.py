@@ -30,6 +30,8 @@ BACKBONES = {
     "swin_small_patch4_window7_224": {"structure_type": "swin_small_patch4_window7_224"},
     "swin_base_patch4_window12_384.ms_in22k": {"structure_type": "swin_base_patch4_window12_384_22k"},
     "mobilenetv2_100": {"type": "MobileNetV2"},
+    "tf_mobilenetv3_large_100": {"type": "MobileNetV3", "structure_type": "mobilenetv3_large"},
+    "tf_mobilenetv3_small_100": {"type": "MobileNetV3", "structure_type": "mobilenetv3_small"},
     "cgnet_m3n21": {"type": "CGNet", "structure_type": "cgnetm3n21"},
     "fastscnn": {"type": "FastSCNN"},
     "bisenetv2": {"type": "BiSeNetV2", "structure_type": "bisenetv2"},
@@ -76,6 +78,7 @@ SEGMENTORS = {
     "encnet": "ENCNet",
     "emanet": "EMANet",
     "semanticfpn": "SemanticFPN",
+    "lraspp": "LRASPPNet",
 }
 # Where SSSegmentation keeps what our options say, for methods with options of their own.
 OPTIONS: dict[str, dict[str, str]] = {
@@ -191,6 +194,13 @@ OPTIONS: dict[str, dict[str, str]] = {
         "dropout": "head.dropout",
         "auxiliary.weight": "losses.loss_aux.scale_factor",
         "auxiliary.channels": "auxiliary.out_channels",
+    },
+    "lraspp": {
+        "channels": "head.feats_channels",
+        "branch_channels": "head.branch_channels_list",
+        "pool_norm": "norm_cfg",
+        "norm_eps": "norm_cfg.eps",
+        "dropout": "head.dropout",
     },
     "semanticfpn": {
         "pyramid_channels": "head.feats_channels",

@@ -57,7 +57,7 @@ def test_there_are_published_recipes_for_every_method() -> None:
 def test_none_of_the_methods_published_configurations_is_missing(reference_data: Path) -> None:
     published = (
         r"(fcn|pspnet)_(resnet|mobilenet|unet)|.*(cgnet|fastscnn|bisenetv2)|(maskformer|pointrend|icnet|ce2p|mcibi)_|"
-        r"(semanticfpn)_|"
+        r"(semanticfpn|lrasppnet)_|"
         r"(deeplabv3|deeplabv3plus|upernet|ocrnet|segformer|encnet|emanet)_"
     )
     names = [name for name in configs(reference_data) if re.match(published, name)]
@@ -96,7 +96,8 @@ def check_backbone_options(options: Mapping[str, Any], config: dict[str, Any]) -
     assert options.get("drop_path_rate", 0.0) == backbone.get("drop_path_rate", 0.1 if beit else 0.0)
     assert options.get("img_size") == {"BEiT": 640, "MAE": 512, "VisionTransformer": 512}.get(backbone["type"])
     plain = backbone["type"] == "VisionTransformer"
-    assert options.get("out_indices") == (backbone["out_indices"] if plain else None)
+    mobile = [0, 1, 4] if backbone["type"] == "MobileNetV3" else None
+    assert options.get("out_indices") == (backbone["out_indices"] if plain else mobile)
     assert options.get("interpolation") == ("bilinear" if plain else None)
     assert options.get("norm_outputs", False) is ("norm_cfg" in config["head"])
     assert options.get("pyramid", False) is ("feature2pyramid" in config["head"])

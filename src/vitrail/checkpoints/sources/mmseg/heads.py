@@ -90,14 +90,16 @@ class ModelSection:
         """Return its neck, which has to be of this class, for reading."""
         neck = Settings(self.values.get("neck") or {}, f"{self.where}.neck")
         if neck.peek("type") != kind:
-            raise UnsupportedError(f"{self.where} has {neck.peek('type') or 'no neck'} where vitrail's method has {kind}")
+            raise UnsupportedError(
+                f"{self.where} has {neck.peek('type') or 'no neck'} where vitrail's method has {kind}"
+            )
         neck.pass_over("type")
         return neck
 
-    def decode_head(self, index: int | None = None) -> Head:
+    def decode_head(self, index: int | None = None, *, norm_eps: float = 1e-5) -> Head:
         """Return a decode head for reading; `index` is its place where there are several."""
         name = "decode_head" if index is None else f"decode_head[{index}]"
-        return Head(self.decode_heads[index or 0], f"{self.where}.{name}")
+        return Head(self.decode_heads[index or 0], f"{self.where}.{name}", norm_eps=norm_eps)
 
 
 class Head:
@@ -109,9 +111,11 @@ class Head:
         Its section.
     where : str
         What it is called, for messages.
+    norm_eps : float
+        The epsilon that our norms have.
     """
 
-    def __init__(self, values: Mapping[str, Any], where: str) -> None:
+    def __init__(self, values: Mapping[str, Any], where: str, *, norm_eps: float = 1e-5) -> None:
         settings = self.settings = Settings(values, where)
         self.where = where
         self.losses = settings.take("loss_decode", _PLAIN_LOSS)
@@ -129,7 +133,7 @@ class Head:
         settings.must_be("ignore_index", 255)
         settings.pass_over("type", "in_channels", "init_cfg")
         if settings.peek("num_convs") != 0:  # a bare classifier has no norms
-            check_norm(settings, "BN", "SyncBN")
+            check_norm(settings, "BN", "SyncBN", eps=norm_eps)
         settings.pass_over("norm_cfg")
 
     def map_index(self, encoder: Encoder) -> int | None:

@@ -17,7 +17,9 @@ def translate(config: Config) -> tuple[Options, Options]:
     if head["upsample_cfg"] != {"mode": "nearest"}:
         raise UnsupportedError(f"vitrail's feature pyramid is not enlarged by {head['upsample_cfg']}")
     if head["feature_stride_list"] != [4, 8, 16, 32]:
-        raise UnsupportedError(f"vitrail's feature pyramid does not take strides {head['feature_stride_list']} as given")
+        raise UnsupportedError(
+            f"vitrail's feature pyramid does not take strides {head['feature_stride_list']} as given"
+        )
     return head_options(config, pyramid_channels="feats_channels", channels="scale_head_channels"), {}
 
 
