@@ -21,6 +21,7 @@ from parity.toolboxes import (
     SssegMemory,
     SssegPoints,
     SssegSmallWindows,
+    SssegUpsampled,
     SssegWithEdges,
     Torchvision,
 )
@@ -109,6 +110,22 @@ ON_RESNETS_MMSEG = [
         at_image_size=True,  # before that, its forward without labels leaves the refinement out
         dtype=torch.float32,
         seeded=True,
+    ),
+    *(
+        mmseg(
+            f"fastfcn_{name}_r18",
+            f"fastfcn/fastfcn_r50-d32_jpu_{config}_4xb2-80k_cityscapes-512x1024",
+            {
+                "backbone.depth": 18,
+                "backbone.dilations": (1, 1, 1, 1),
+                "neck.in_channels": (128, 256, 512),
+                "neck.mid_channels": 16,
+                "decode_head.in_channels": [128, 256, 64] if config == "enc" else 64,
+                "auxiliary_head.in_channels": 256,
+            },
+            terms={**ONE_AUXILIARY, **({"presence": "decode.loss_se"} if config == "enc" else {})},
+        )
+        for name, config in (("pspnet", "psp"), ("deeplabv3", "aspp"), ("encnet", "enc"))
     ),
     Case(
         "mmseg/semanticfpn_r18",
@@ -358,6 +375,29 @@ ON_RESNETS_SSSEG = [
         {"seg": "loss_aux", "point": "loss_cls"},
         dtype=torch.float32,
         seeded=True,
+    ),
+    *(
+        Case(
+            f"ssseg/fastfcn_{name}_resnet18os32",
+            SssegUpsampled(
+                f"fastfcn/fastfcn_{'pspnet' if name == 'fcn' else name}_resnet50os32_cityscapes",
+                {
+                    **NARROW_SSSEG,
+                    **R18_ENCODER,
+                    "head.jpu.in_channels_list": FOUR_MAPS[1:],
+                    "head.jpu.mid_channels": 16,
+                    "auxiliary.in_channels": 256,
+                    **changes,
+                },
+            ),
+            {**ONE_AUXILIARY_SSSEG, **({"presence": "loss_se"} if name == "encnet" else {})},
+        )
+        for name, changes in (
+            ("fcn", {"segmentor": "FCN", "head.num_convs": 2, "head.in_channels": 64}),
+            ("pspnet", {"head.in_channels": 64}),
+            ("deeplabv3", {"head.in_channels": 64}),
+            ("encnet", {"head.in_channels_list": [128, 256, 64]}),
+        )
     ),
     Case(
         "ssseg/semanticfpn_resnet18os32",
@@ -673,6 +713,7 @@ FULL = [
         Case(f"mmseg/{name}", Mmseg(config), classes=None, sizes=FULL_SIZE, heavy=True)
         for name, config in (
             ("fcn_full-size", "fcn/fcn_r50-d8_4xb2-40k_cityscapes-512x1024"),
+            ("fastfcn_pspnet_full-size", "fastfcn/fastfcn_r50-d32_jpu_psp_4xb2-80k_cityscapes-512x1024"),
             ("pspnet_full-size", "pspnet/pspnet_r50-d8_4xb4-80k_ade20k-512x512"),
         )
     ),

@@ -160,6 +160,21 @@ class SssegSmallWindows(Ssseg):
         return model
 
 
+class SssegUpsampled(Ssseg):
+    """FastFCN, which holds the model of another method without telling it that it is trained."""
+
+    def build(self) -> nn.Module:
+        """See `Reference`."""
+        model = super().build()
+        object.__setattr__(model, "backbone_net", model.segmentor.backbone_net)  # where others have it, no submodule
+        return model
+
+    def losses(self, model: nn.Module, images: Tensor, targets: Tensor) -> Losses:
+        """See `Reference`."""
+        model.segmentor.mode = "TRAIN"
+        return super().losses(model, images, targets)
+
+
 class SssegPoints(Ssseg):
     """PointRend, whose layers over points [B, C, N] need another norm than BatchNorm2d, which SyncBatchNorm becomes."""
 

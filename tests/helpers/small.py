@@ -28,6 +28,10 @@ SMALL: dict[str, dict[str, object]] = {
     "ce2p": {"channels": 32, "shortcut_channels": 16, "edge_channels": 16},
     "icnet": {"channels": 32, "branch_channels": (16, 32, 32), "pool_channels": 32},
     "mcibi": {"channels": 32, "inner_channels": 16, "memory_weight": 1.0},
+    **{
+        f"fastfcn_{head}": {"channels": 32, "upsampling_channels": 16}
+        for head in ("fcn", "pspnet", "deeplabv3", "encnet")
+    },
     "lraspp": {"channels": 32, "branch_channels": (8, 16)},
     "semanticfpn": {"pyramid_channels": 32, "channels": 16},
     "pointrend": {"channels": 32, "coarse_channels": 16, "num_points": 256, "points_per_step": 512},

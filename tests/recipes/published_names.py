@@ -79,6 +79,9 @@ SEGMENTORS = {
     "emanet": "EMANet",
     "semanticfpn": "SemanticFPN",
     "lraspp": "LRASPPNet",
+    "fastfcn_pspnet": "FastFCN",
+    "fastfcn_deeplabv3": "FastFCN",
+    "fastfcn_encnet": "FastFCN",
 }
 # Where SSSegmentation keeps what our options say, for methods with options of their own.
 OPTIONS: dict[str, dict[str, str]] = {
@@ -208,6 +211,19 @@ OPTIONS: dict[str, dict[str, str]] = {
         "norm": "norm_cfg",
         "dropout": "head.dropout",
     },
+}
+UPSAMPLING = {
+    "upsampling_channels": "head.jpu.mid_channels",
+    "upsampling_dilations": "head.jpu.dilations",
+    "channels": "head.feats_channels",
+    "dropout": "head.dropout",
+    "auxiliary.weight": "losses.loss_aux.scale_factor",
+    "auxiliary.channels": "auxiliary.out_channels",
+}
+OPTIONS |= {
+    "fastfcn_pspnet": {**UPSAMPLING, "pool_sizes": "head.pool_scales"},
+    "fastfcn_deeplabv3": {**UPSAMPLING, "dilations": "head.dilations"},
+    "fastfcn_encnet": {**UPSAMPLING, **OPTIONS["encnet"]},
 }
 # What SSSegmentation's rules for parameters match, in our names; none for what no encoder here has: it adds no position
 # embeddings to its input, and a Swin has no convolutions for positions.

@@ -57,7 +57,7 @@ def test_there_are_published_recipes_for_every_method() -> None:
 def test_none_of_the_methods_published_configurations_is_missing(reference_data: Path) -> None:
     published = (
         r"(fcn|pspnet)_(resnet|mobilenet|unet)|.*(cgnet|fastscnn|bisenetv2)|(maskformer|pointrend|icnet|ce2p|mcibi)_|"
-        r"(semanticfpn|lrasppnet)_|"
+        r"(semanticfpn|lrasppnet|fastfcn)_|"
         r"(deeplabv3|deeplabv3plus|upernet|ocrnet|segformer|encnet|emanet)_"
     )
     names = [name for name in configs(reference_data) if re.match(published, name)]

@@ -1,4 +1,4 @@
-"""Semantic FPN: a feature pyramid whose levels are enlarged and added (Kirillov et al., CVPR 2019, arXiv:1901.02446)."""
+"""Semantic FPN: a feature pyramid whose levels are summed (Kirillov et al., CVPR 2019, arXiv:1901.02446)."""
 
 from __future__ import annotations
 

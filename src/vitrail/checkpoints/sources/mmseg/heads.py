@@ -197,7 +197,8 @@ def translate_model(values: Mapping[str, Any], where: str) -> ModelConfig:
             raise UnsupportedError(f"{where}: the model has no {key}")
     section = ModelSection(values, where)
     heads = "+".join(str(head.get("type")) for head in section.decode_heads)
-    found = find_method(METHODS, heads, str(values["backbone"].get("type")))
+    neck, backbone = (values.get("neck") or {}).get("type"), str(values["backbone"].get("type"))
+    found = find_method(METHODS, f"{neck}+{heads}", backbone) or find_method(METHODS, heads, backbone)
     if found is None:
         raise UnsupportedError(f"{where}: vitrail has no method with MMSegmentation's {heads}")
     name, record = found
