@@ -23,6 +23,15 @@ SMALL: dict[str, dict[str, object]] = {
     "bisenetv2": {"channels": 64},
     "encnet": {"channels": 32},
     "emanet": {"channels": 32, "attention_channels": 32, "num_bases": 8},
+    "danet": {"channels": 32, "attention_channels": 8},
+    "ccnet": {"channels": 32},
+    "nonlocalnet": {"channels": 32},
+    "gcnet": {"channels": 32},
+    "annnet": {"channels": 32, "attention_channels": 16},
+    "dnlnet": {"channels": 32},
+    "isanet": {"channels": 32, "attention_channels": 16},
+    "apcnet": {"channels": 32},
+    "dmnet": {"channels": 32},
     "ocrnet": {"channels": 32, "attention_channels": 16, "coarse_channels": 16},
     "maskformer": {"channels": 32, "mask_channels": 32, "query_channels": 32, "num_queries": 20, "num_layers": 2},
     "ce2p": {"channels": 32, "shortcut_channels": 16, "edge_channels": 16},
@@ -32,6 +41,7 @@ SMALL: dict[str, dict[str, object]] = {
         f"fastfcn_{head}": {"channels": 32, "upsampling_channels": 16}
         for head in ("fcn", "pspnet", "deeplabv3", "encnet")
     },
+    "psanet": {"channels": 32, "mask_size": (15, 15)},
     "lraspp": {"channels": 32, "branch_channels": (8, 16)},
     "semanticfpn": {"pyramid_channels": 32, "channels": 16},
     "pointrend": {"channels": 32, "coarse_channels": 16, "num_points": 256, "points_per_step": 512},

@@ -79,9 +79,26 @@ SEGMENTORS = {
     "emanet": "EMANet",
     "semanticfpn": "SemanticFPN",
     "lraspp": "LRASPPNet",
+    "psanet": "PSANet",
     "fastfcn_pspnet": "FastFCN",
     "fastfcn_deeplabv3": "FastFCN",
     "fastfcn_encnet": "FastFCN",
+    "danet": "DANet",
+    "ccnet": "CCNet",
+    "nonlocalnet": "NonLocalNet",
+    "gcnet": "GCNet",
+    "annnet": "ANNNet",
+    "dnlnet": "DNLNet",
+    "isanet": "ISANet",
+    "apcnet": "APCNet",
+    "dmnet": "DMNet",
+}
+# Options of every method on the last map with one auxiliary head.
+USUAL = {
+    "channels": "head.feats_channels",
+    "dropout": "head.dropout",
+    "auxiliary.weight": "losses.loss_aux.scale_factor",
+    "auxiliary.channels": "auxiliary.out_channels",
 }
 # Where SSSegmentation keeps what our options say, for methods with options of their own.
 OPTIONS: dict[str, dict[str, str]] = {
@@ -198,6 +215,18 @@ OPTIONS: dict[str, dict[str, str]] = {
         "auxiliary.weight": "losses.loss_aux.scale_factor",
         "auxiliary.channels": "auxiliary.out_channels",
     },
+    "psanet": {
+        "channels": "head.feats_channels",
+        "mask_size": "head.mask_size",
+        "directions": "head.type",
+        "compact": "head.compact",
+        "shrink": "head.shrink_factor",
+        "softmax": "head.psa_softmax",
+        "scale": "head.normalization_factor",
+        "dropout": "head.dropout",
+        "auxiliary.weight": "losses.loss_aux.scale_factor",
+        "auxiliary.channels": "auxiliary.out_channels",
+    },
     "lraspp": {
         "channels": "head.feats_channels",
         "branch_channels": "head.branch_channels_list",
@@ -211,6 +240,36 @@ OPTIONS: dict[str, dict[str, str]] = {
         "norm": "norm_cfg",
         "dropout": "head.dropout",
     },
+    "danet": {
+        **USUAL,
+        "attention_channels": "head.transform_channels",
+        "position_weight": "losses.loss_cls_pam.scale_factor",
+        "channel_weight": "losses.loss_cls_cam.scale_factor",
+    },
+    "ccnet": {**USUAL, "recurrence": "head.num_recurrence"},
+    "nonlocalnet": {**USUAL, "reduction": "head.reduction", "scale": "head.use_scale", "pairwise": "head.mode"},
+    "gcnet": {
+        **USUAL,
+        "ratio": "head.ratio",
+        "pooling": "head.pooling_type",
+        "fusions": "head.fusion_types",
+    },
+    "annnet": {**USUAL, "attention_channels": "head.transform_channels", "pool_sizes": "head.key_pool_scales"},
+    "dnlnet": {
+        **USUAL,
+        "reduction": "head.reduction",
+        "scale": "head.use_scale",
+        "temperature": "head.temperature",
+    },
+    "isanet": {**USUAL, "attention_channels": "head.isa_channels", "window": "head.down_factor"},
+    "apcnet": {**USUAL, "pool_sizes": "head.pool_scales"},
+    "dmnet": {**USUAL, "filter_sizes": "head.filter_sizes"},
+}
+# What single values of SSSegmentation's options are called here.
+VALUES = {
+    "head.mode": {"embeddedgaussian": "embedded_gaussian"},
+    "head.pooling_type": {"att": "attention"},
+    "head.fusion_types": {("channel_add",): ("add",)},
 }
 UPSAMPLING = {
     "upsampling_channels": "head.jpu.mid_channels",
