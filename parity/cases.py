@@ -15,11 +15,14 @@ from parity.huggingface import HUGGING_FACE
 from parity.toolboxes import (
     Mmseg,
     MmsegMaskFormer,
+    MmsegSmallWindows,
     Ssseg,
     SssegCascade,
     SssegMaskFormer,
     SssegMemory,
     SssegPoints,
+    SssegSmallWindows,
+    SssegUpsampled,
     SssegWithEdges,
     Torchvision,
 )
@@ -159,6 +162,42 @@ ON_RESNETS_MMSEG = [
         dtype=torch.float32,
         seeded=True,
     ),
+    *(
+        mmseg(
+            f"fastfcn_{name}_r18",
+            f"fastfcn/fastfcn_r50-d32_jpu_{config}_4xb2-80k_cityscapes-512x1024",
+            {
+                "backbone.depth": 18,
+                "backbone.dilations": (1, 1, 1, 1),
+                "neck.in_channels": (128, 256, 512),
+                "neck.mid_channels": 16,
+                "decode_head.in_channels": [128, 256, 64] if config == "enc" else 64,
+                "auxiliary_head.in_channels": 256,
+            },
+            terms={**ONE_AUXILIARY, **({"presence": "decode.loss_se"} if config == "enc" else {})},
+        )
+        for name, config in (("pspnet", "psp"), ("deeplabv3", "aspp"), ("encnet", "enc"))
+    ),
+    mmseg(
+        "psanet_r18-d8",
+        "psanet/psanet_r50-d8_4xb2-40k_cityscapes-512x1024",
+        {**R18_MMSEG, "decode_head.mask_size": (13, 15)},
+    ),
+    Case(
+        "mmseg/semanticfpn_r18",
+        Mmseg(
+            "sem_fpn/fpn_r50_4xb4-160k_ade20k-512x512",
+            {
+                "backbone.depth": 18,
+                "neck.in_channels": [64, 128, 256, 512],
+                "neck.out_channels": 32,
+                "decode_head.in_channels": [32] * 4,
+                "decode_head.channels": 16,
+                **classes_of("decode_head"),
+            },
+        ),
+        {"seg": "decode.loss_ce"},
+    ),
     Case(
         "mmseg/icnet_r18-d8",
         Mmseg(
@@ -228,6 +267,9 @@ UNET: dict[str, Any] = {
     "trained": (96, 128),
     "model": {"backbone_options": {"base_channels": 16}},
 }
+# The windows that LR-ASPP averages are 49 pixels of the last map wide, at stride 8.
+WIDE_WINDOWS: dict[str, Any] = {"sizes": ((385, 545),), "trained": (385, 393), "heavy": True}
+SMALL_WINDOWS: dict[str, Any] = {"model": {"options": {"pool_size": 5, "pool_strides": [2, 3]}}}
 UNET_MMSEG = {"backbone.base_channels": 16, "decode_head.in_channels": 16, "auxiliary_head.in_channels": 32}
 UNET_SSSEG = {"backbone.base_channels": 16, "head.in_channels": 16, "auxiliary.in_channels": 32}
 # Position tables of the references fix the number of patches.
@@ -253,6 +295,23 @@ ON_OTHERS_MMSEG = [
             "resnest_s101-d8_deeplabv3_4xb2-80k_cityscapes-512x1024",
             "resnest_s101-d8_deeplabv3plus_4xb2-80k_cityscapes-512x1024",
         )
+    ),
+    *(
+        Case(
+            f"mmseg/mobilenet-v3{size}_lraspp",
+            kind(f"mobilenet-v3-d8{size}_lraspp_4xb4-320k_cityscapes-512x1024", classes_of("decode_head")),
+            {"seg": "decode.loss_ce"},
+            **windows,
+        )
+        for kind, size, windows in ((Mmseg, "", WIDE_WINDOWS), (MmsegSmallWindows, "-s", SMALL_WINDOWS))
+    ),
+    *(
+        Case(
+            f"mmseg/twins_{name}_semanticfpn",
+            Mmseg(f"twins_{name}_fpn_fpnhead_8xb4-80k_ade20k-512x512", {"decode_head.num_classes": CLASSES}),
+            {"seg": "decode.loss_ce"},
+        )
+        for name in ("pcpvt-s", "svt-s")
     ),
     mmseg("beit-base_upernet", "beit-base_upernet_8xb2-160k_ade20k-640x640", **FIXED),
     mmseg("mae-base_upernet", "mae-base_upernet_8xb2-amp-160k_ade20k-512x512", **FIXED),
@@ -403,6 +462,65 @@ ON_RESNETS_SSSEG = [
         dtype=torch.float32,
         seeded=True,
     ),
+    *(
+        Case(
+            f"ssseg/fastfcn_{name}_resnet18os32",
+            SssegUpsampled(
+                f"fastfcn/fastfcn_{'pspnet' if name == 'fcn' else name}_resnet50os32_cityscapes",
+                {
+                    **NARROW_SSSEG,
+                    **R18_ENCODER,
+                    "head.jpu.in_channels_list": FOUR_MAPS[1:],
+                    "head.jpu.mid_channels": 16,
+                    "auxiliary.in_channels": 256,
+                    **changes,
+                },
+            ),
+            {**ONE_AUXILIARY_SSSEG, **({"presence": "loss_se"} if name == "encnet" else {})},
+        )
+        for name, changes in (
+            ("fcn", {"segmentor": "FCN", "head.num_convs": 2, "head.in_channels": 64}),
+            ("pspnet", {"head.in_channels": 64}),
+            ("deeplabv3", {"head.in_channels": 64}),
+            ("encnet", {"head.in_channels_list": [128, 256, 64]}),
+        )
+    ),
+    ssseg(
+        "psanet_resnet18os16",
+        "psanet/psanet_resnet50os16_ade20k",
+        {**R18_SSSEG, "head.mask_size": [13, 15]},
+    ),
+    *(
+        ssseg(
+            f"psanet_resnet18os8_compact-{kind}",
+            "psanet/psanet_resnet50os8_ade20k",
+            {
+                **R18_SSSEG,
+                "head.mask_size": [4, 6],
+                "head.compact": True,
+                "head.type": kind,
+                "head.psa_softmax": kind != "collect",
+                "head.normalization_factor": 2.0,
+            },
+            sizes=((64, 96),),
+            trained=(64, 96),
+        )
+        for kind in ("collect", "distribute", "bi-direction")
+    ),
+    Case(
+        "ssseg/semanticfpn_resnet18os32",
+        Ssseg(
+            "semanticfpn/semanticfpn_resnet50os32_ade20k",
+            {
+                **R18_ENCODER,
+                "num_classes": CLASSES,
+                "head.in_channels_list": FOUR_MAPS,
+                "head.feats_channels": 32,
+                "head.scale_head_channels": 16,
+            },
+        ),
+        {"seg": "loss_cls"},
+    ),
     Case(
         "ssseg/icnet_resnet18os8",
         Ssseg(
@@ -493,6 +611,15 @@ ON_OTHERS_SSSEG = [
             "deeplabv3plus_mobilenetv2os8_ade20k",
             "deeplabv3plus_resnest101os8_ade20k",
         )
+    ),
+    *(
+        Case(
+            f"ssseg/lraspp_mobilenetv3{size}os8",
+            kind(f"lrasppnet/lrasppnet_mobilenetv3{size}os8_ade20k", {"num_classes": CLASSES}),
+            {"seg": "loss_cls"},
+            **windows,
+        )
+        for kind, size, windows in ((Ssseg, "l", WIDE_WINDOWS), (SssegSmallWindows, "s", SMALL_WINDOWS))
     ),
     ssseg("upernet_beitbase", "upernet_beitbase_ade20k", **FIXED),
     ssseg("upernet_maevitbase", "upernet_maevitbase_ade20k", **FIXED),
@@ -785,6 +912,7 @@ FULL = [
         Case(f"mmseg/{name}", Mmseg(config), classes=None, sizes=FULL_SIZE, heavy=True)
         for name, config in (
             ("fcn_full-size", "fcn/fcn_r50-d8_4xb2-40k_cityscapes-512x1024"),
+            ("fastfcn_pspnet_full-size", "fastfcn/fastfcn_r50-d32_jpu_psp_4xb2-80k_cityscapes-512x1024"),
             ("pspnet_full-size", "pspnet/pspnet_r50-d8_4xb4-80k_ade20k-512x512"),
         )
     ),
@@ -817,6 +945,7 @@ FULL = [
             (Ssseg, "nonlocalnet/nonlocalnet_resnet50os8_ade20k", {}),
             (Ssseg, "ocrnet/ocrnet_resnet50os8_ade20k", {}),
             (SssegPoints, "pointrend/pointrend_resnet50os32_ade20k", {}),
+            (Ssseg, "semanticfpn/semanticfpn_resnet50os32_ade20k", {}),
             (Ssseg, "upernet/upernet_resnet50os16_ade20k", {}),
         )
     ),

@@ -11,7 +11,7 @@ from torch import nn
 
 from parity.case import images_of
 from parity.reference import Reference
-from parity.toolboxes import Mmseg, Ssseg, SssegPoints
+from parity.toolboxes import Mmseg, Ssseg, SssegPoints, SssegUpsampled
 from parity.weights import randomise
 from vitrail import load
 from vitrail.checkpoints import export_checkpoint
@@ -60,7 +60,8 @@ def reference_of(entry: Entry) -> Reference:
     project, _, name = entry.name.partition("/")
     if project == "mmseg":
         return Mmseg(name)
-    return SssegPoints(name) if name.startswith("pointrend_") else Ssseg(name)
+    kinds = {"pointrend": SssegPoints, "fastfcn": SssegUpsampled}
+    return kinds.get(name.partition("_")[0], Ssseg)(name)
 
 
 def build_reference(entry: Entry) -> nn.Module:

@@ -8,7 +8,7 @@ import json
 import sys
 import types
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -19,8 +19,39 @@ from parity.missing import require
 SSSEG_CONFIGS = Path(__file__).resolve().parents[1] / "tests" / "data" / "reference" / "ssseg_configs.json"
 
 
+def _mask_views(masks: Tensor, maps: Tensor, sizes: Mapping[str, int]) -> Iterator[tuple[Tensor, Tensor]]:
+    """Yield, for every pixel, the part of its mask that lies on the map, and the part of the map below it."""
+    height, width, tall, wide = (sizes[key] for key in ("h_feature", "w_feature", "h_mask", "w_mask"))
+    for row in range(height):
+        for column in range(width):
+            top, left = row - sizes["half_h_mask"], column - sizes["half_w_mask"]
+            rows, columns = slice(max(0, top), min(height, top + tall)), slice(max(0, left), min(width, left + wide))
+            own = masks[:, :, row, column].unflatten(1, (tall, wide))
+            inside = own[:, rows.start - top : rows.stop - top, columns.start - left : columns.stop - left]
+            place = row * width + column
+            if sizes["psa_type"] == 0:  # collect
+                yield inside, maps.unflatten(1, (height, width))[:, rows, columns, row, column]
+            else:
+                yield inside, maps[:, place, rows, columns]
+
+
+def psamask_forward(masks: Tensor, maps: Tensor, **sizes: int) -> None:
+    """Compute mmcv's operator, which exists only compiled, by a loop over the pixels."""
+    for mask, below in _mask_views(masks, maps, sizes):
+        below.copy_(mask)
+
+
+def psamask_backward(maps: Tensor, masks: Tensor, **sizes: int) -> None:
+    """Compute the gradient of the operator."""
+    for mask, below in _mask_views(masks, maps, sizes):
+        mask.copy_(below)
+
+
 class _CompiledOperators(types.ModuleType):
     """Takes the place of mmcv's compiled module: importing works, calling an operator says which one is missing."""
+
+    psamask_forward = staticmethod(psamask_forward)
+    psamask_backward = staticmethod(psamask_backward)
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__"):

@@ -83,6 +83,19 @@ class MmsegMaskFormer(Mmseg):
         return replaced("einsum", lambda equation, *terms: einsum(equation, *(term.to(terms[0]) for term in terms)))
 
 
+SMALL_WINDOW, SMALL_STRIDES = 5, (2, 3)
+
+
+class MmsegSmallWindows(Mmseg):
+    """LR-ASPP with smaller windows than its head has, which do not fit in small images."""
+
+    def build(self) -> nn.Module:
+        """See `Reference`."""
+        model = super().build()
+        model.decode_head.image_pool[0] = nn.AvgPool2d(SMALL_WINDOW, SMALL_STRIDES)
+        return model
+
+
 @dataclass(frozen=True)
 class Ssseg(Reference):
     """A configuration of SSSegmentation; for the attributes see `Mmseg`."""
@@ -135,6 +148,31 @@ class SssegMaskFormer(Ssseg):
         model = super().build()
         model.criterion.formattargets = functools.partial(model.criterion.formattargets, ignore_index=255)
         return model
+
+
+class SssegSmallWindows(Ssseg):
+    """LR-ASPP with smaller windows; see `MmsegSmallWindows`."""
+
+    def build(self) -> nn.Module:
+        """See `Reference`."""
+        model = super().build()
+        model.image_pool[0] = nn.AvgPool2d(SMALL_WINDOW, SMALL_STRIDES)
+        return model
+
+
+class SssegUpsampled(Ssseg):
+    """FastFCN, which holds the model of another method without telling it that it is trained."""
+
+    def build(self) -> nn.Module:
+        """See `Reference`."""
+        model = super().build()
+        object.__setattr__(model, "backbone_net", model.segmentor.backbone_net)  # where others have it, no submodule
+        return model
+
+    def losses(self, model: nn.Module, images: Tensor, targets: Tensor) -> Losses:
+        """See `Reference`."""
+        model.segmentor.mode = "TRAIN"
+        return super().losses(model, images, targets)
 
 
 class SssegPoints(Ssseg):

@@ -40,6 +40,13 @@ SMALL: dict[str, dict[str, object]] = {
     "isnet": {"channels": 32, "inner_channels": 16},
     "idrnet": {"channels": 32, "inner_channels": 16, "attend_channels": 16},
     "mcibiplusplus": {"channels": 32, "inner_channels": 16},
+    **{
+        f"fastfcn_{head}": {"channels": 32, "upsampling_channels": 16}
+        for head in ("fcn", "pspnet", "deeplabv3", "encnet")
+    },
+    "psanet": {"channels": 32, "mask_size": (15, 15)},
+    "lraspp": {"channels": 32, "branch_channels": (8, 16)},
+    "semanticfpn": {"pyramid_channels": 32, "channels": 16},
     "pointrend": {"channels": 32, "coarse_channels": 16, "num_points": 256, "points_per_step": 512},
 }
 

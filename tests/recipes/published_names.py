@@ -31,6 +31,8 @@ BACKBONES = {
     "swin_base_patch4_window12_384.ms_in22k": {"structure_type": "swin_base_patch4_window12_384_22k"},
     "swin_large_patch4_window12_384.ms_in22k": {"structure_type": "swin_large_patch4_window12_384_22k"},
     "mobilenetv2_100": {"type": "MobileNetV2"},
+    "tf_mobilenetv3_large_100": {"type": "MobileNetV3", "structure_type": "mobilenetv3_large"},
+    "tf_mobilenetv3_small_100": {"type": "MobileNetV3", "structure_type": "mobilenetv3_small"},
     "cgnet_m3n21": {"type": "CGNet", "structure_type": "cgnetm3n21"},
     "fastscnn": {"type": "FastSCNN"},
     "bisenetv2": {"type": "BiSeNetV2", "structure_type": "bisenetv2"},
@@ -79,6 +81,12 @@ SEGMENTORS = {
     "bisenetv2": "FCN",
     "encnet": "ENCNet",
     "emanet": "EMANet",
+    "semanticfpn": "SemanticFPN",
+    "lraspp": "LRASPPNet",
+    "psanet": "PSANet",
+    "fastfcn_pspnet": "FastFCN",
+    "fastfcn_deeplabv3": "FastFCN",
+    "fastfcn_encnet": "FastFCN",
     "danet": "DANet",
     "ccnet": "CCNet",
     "nonlocalnet": "NonLocalNet",
@@ -258,6 +266,31 @@ OPTIONS: dict[str, dict[str, str]] = {
         "auxiliary.weight": "losses.loss_aux.scale_factor",
         "auxiliary.channels": "auxiliary.out_channels",
     },
+    "psanet": {
+        "channels": "head.feats_channels",
+        "mask_size": "head.mask_size",
+        "directions": "head.type",
+        "compact": "head.compact",
+        "shrink": "head.shrink_factor",
+        "softmax": "head.psa_softmax",
+        "scale": "head.normalization_factor",
+        "dropout": "head.dropout",
+        "auxiliary.weight": "losses.loss_aux.scale_factor",
+        "auxiliary.channels": "auxiliary.out_channels",
+    },
+    "lraspp": {
+        "channels": "head.feats_channels",
+        "branch_channels": "head.branch_channels_list",
+        "pool_norm": "norm_cfg",
+        "norm_eps": "norm_cfg.eps",
+        "dropout": "head.dropout",
+    },
+    "semanticfpn": {
+        "pyramid_channels": "head.feats_channels",
+        "channels": "head.scale_head_channels",
+        "norm": "norm_cfg",
+        "dropout": "head.dropout",
+    },
     "danet": {
         **USUAL,
         "attention_channels": "head.transform_channels",
@@ -288,6 +321,19 @@ VALUES = {
     "head.mode": {"embeddedgaussian": "embedded_gaussian"},
     "head.pooling_type": {"att": "attention"},
     "head.fusion_types": {("channel_add",): ("add",)},
+}
+UPSAMPLING = {
+    "upsampling_channels": "head.jpu.mid_channels",
+    "upsampling_dilations": "head.jpu.dilations",
+    "channels": "head.feats_channels",
+    "dropout": "head.dropout",
+    "auxiliary.weight": "losses.loss_aux.scale_factor",
+    "auxiliary.channels": "auxiliary.out_channels",
+}
+OPTIONS |= {
+    "fastfcn_pspnet": {**UPSAMPLING, "pool_sizes": "head.pool_scales"},
+    "fastfcn_deeplabv3": {**UPSAMPLING, "dilations": "head.dilations"},
+    "fastfcn_encnet": {**UPSAMPLING, **OPTIONS["encnet"]},
 }
 # What SSSegmentation takes where a configuration does not say.
 DEFAULTS: dict[str, object] = {

@@ -69,8 +69,9 @@ def test_there_are_published_recipes_for_every_method() -> None:
 def test_none_of_the_methods_published_configurations_is_missing(reference_data: Path) -> None:
     published = (
         r"(fcn|pspnet)_(resnet|mobilenet|unet)|.*(cgnet|fastscnn|bisenetv2)|(maskformer|pointrend|icnet|ce2p|mcibi)_|"
-        r"(isnet|idrnet|mcibiplusplus)_|(danet|ccnet|nonlocalnet|gcnet|annnet|dnlnet|isanet|apcnet|dmnet)_|"
-        r"(deeplabv3|deeplabv3plus|upernet|ocrnet|segformer|encnet|emanet)_"
+        r"(semanticfpn|lrasppnet|fastfcn|psanet|isnet|idrnet|mcibiplusplus)_|"
+        r"(deeplabv3|deeplabv3plus|upernet|ocrnet|segformer|encnet|emanet)_|"
+        r"(danet|ccnet|nonlocalnet|gcnet|annnet|dnlnet|isanet|apcnet|dmnet)_"
     )
     names = [name for name in configs(reference_data) if re.match(published, name)]
     benchmarks = [name for name in names if configs(reference_data)[name]["dataset"]["type"] in DATASETS.values()]
@@ -108,7 +109,8 @@ def check_backbone_options(options: Mapping[str, Any], config: dict[str, Any]) -
     assert options.get("drop_path_rate", 0.0) == backbone.get("drop_path_rate", 0.1 if beit else 0.0)
     assert options.get("img_size") == {"BEiT": 640, "MAE": 512, "VisionTransformer": 512}.get(backbone["type"])
     plain = backbone["type"] == "VisionTransformer"
-    assert options.get("out_indices") == (backbone["out_indices"] if plain else None)
+    mobile = [0, 1, 4] if backbone["type"] == "MobileNetV3" else None
+    assert options.get("out_indices") == (backbone["out_indices"] if plain else mobile)
     assert options.get("interpolation") == ("bilinear" if plain else None)
     assert options.get("norm_outputs", False) is ("in_channels_list" in config["head"].get("norm_cfg", {}))
     assert options.get("pyramid", False) is ("feature2pyramid" in config["head"])
@@ -157,6 +159,8 @@ def published_option(config: dict[str, Any], path: str) -> Any:
     if path == "head":  # when IDRNet's context attends to itself
         whens = [when for when in ("before", "after") if value[f"use_sa_on_coarsecontext_{when}"]]
         return whens[0] if whens else "none"
+    if path == "head.type":
+        return ["collect", "distribute"] if value == "bi-direction" else [value]
     if path == "act_cfg.type":
         return value == "LeakyReLU"
     if path == "norm_cfg":

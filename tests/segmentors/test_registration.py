@@ -47,9 +47,10 @@ def test_every_option_is_documented_once_with_the_paper(name: str) -> None:
     assert issubclass(method.head, Head)
     assert re.search(r"\b(19|20)\d\d\b", method.summary), method.summary
     assert method.summary.endswith(".")
-    own = method.head.__doc__ or ""
+    # a class that extends another method's head documents what it adds
+    texts = [each.__doc__ or "" for each in method.head.__mro__ if each.__module__.startswith("vitrail.segmentors.")]
     # what `wrap_backbone` adds are arguments of the encoder that it returns
-    texts = [own, ICNetEncoder.__doc__ or ""] if name == "icnet" else [own]
+    texts += [ICNetEncoder.__doc__ or ""] if name == "icnet" else []
     documented = {
         option
         for text in texts

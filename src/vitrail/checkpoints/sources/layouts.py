@@ -166,6 +166,33 @@ class UnnumberedWhenAlone:
         }
 
 
+@dataclass(frozen=True)
+class Within:
+    """A whole model within a module, but for what stands beside that.
+
+    Attributes
+    ----------
+    module : str
+        The module's name.
+    beside : str
+        The name of the other one.
+    """
+
+    module: str
+    beside: str
+
+    def to_ours(self, state: State) -> State:
+        """See `Layout`."""
+        return {name.removeprefix(f"{self.module}."): value for name, value in state.items()}
+
+    def to_theirs(self, state: State) -> State:
+        """See `Layout`."""
+        return {
+            name if name.startswith(f"{self.beside}.") else f"{self.module}.{name}": value
+            for name, value in state.items()
+        }
+
+
 def _numbered(rest: str) -> bool:
     """Return whether a name begins with a module's place in a list.
 

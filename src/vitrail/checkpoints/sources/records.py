@@ -33,6 +33,8 @@ class MethodRecord(Generic[Translate]):
         The only encoder there that makes it this method, for methods that are the head of another one; empty for any.
     encoder : Renaming or None
         Of the encoder, where it is not that of the backbone's own record.
+    inside : str
+        Where the method's extended backbone holds the encoder that the backbone's record names; empty for itself.
     """
 
     type: str
@@ -40,6 +42,7 @@ class MethodRecord(Generic[Translate]):
     renaming: RenamingOf
     over: str = ""
     encoder: Renaming | None = None
+    inside: str = ""
 
 
 @dataclass(frozen=True)
@@ -109,7 +112,9 @@ def model_renaming(
         raise UnsupportedError(f"{title} has no method like vitrail's {model.segmentor!r}")
     method = methods[model.segmentor]
     inner = method.encoder or _encoder_renaming(backbones, model, title)
-    return combine(under(encoder, "backbone", inner), renaming_for(method.renaming, model))
+    ours = f"backbone.{method.inside}" if method.inside else "backbone"
+    # What the method undoes of their names, such as a module around the whole model, comes before the encoder's.
+    return combine(renaming_for(method.renaming, model), under(encoder, ours, inner))
 
 
 def renaming_for(renaming: RenamingOf, model: ModelConfig) -> Renaming:

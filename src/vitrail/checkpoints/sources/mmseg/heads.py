@@ -81,10 +81,25 @@ class ModelSection:
             raise UnsupportedError(f"{self.where} has a {neck.get('type')} between encoder and head")
         return encoder
 
-    def decode_head(self, index: int | None = None) -> Head:
+    @cached_property
+    def encoder_below_neck(self) -> Encoder:
+        """What its backbone is here, for methods that count the neck as a part of theirs."""
+        return translate_backbone(self.values["backbone"], None, f"{self.where}.backbone")
+
+    def neck(self, kind: str) -> Settings:
+        """Return its neck, which has to be of this class, for reading."""
+        neck = Settings(self.values.get("neck") or {}, f"{self.where}.neck")
+        if neck.peek("type") != kind:
+            raise UnsupportedError(
+                f"{self.where} has {neck.peek('type') or 'no neck'} where vitrail's method has {kind}"
+            )
+        neck.pass_over("type")
+        return neck
+
+    def decode_head(self, index: int | None = None, *, norm_eps: float = 1e-5) -> Head:
         """Return a decode head for reading; `index` is its place where there are several."""
         name = "decode_head" if index is None else f"decode_head[{index}]"
-        return Head(self.decode_heads[index or 0], f"{self.where}.{name}")
+        return Head(self.decode_heads[index or 0], f"{self.where}.{name}", norm_eps=norm_eps)
 
 
 class Head:
@@ -96,9 +111,11 @@ class Head:
         Its section.
     where : str
         What it is called, for messages.
+    norm_eps : float
+        The epsilon that our norms have.
     """
 
-    def __init__(self, values: Mapping[str, Any], where: str) -> None:
+    def __init__(self, values: Mapping[str, Any], where: str, *, norm_eps: float = 1e-5) -> None:
         settings = self.settings = Settings(values, where)
         self.where = where
         self.losses = settings.take("loss_decode", _PLAIN_LOSS)
@@ -116,7 +133,7 @@ class Head:
         settings.must_be("ignore_index", 255)
         settings.pass_over("type", "in_channels", "init_cfg")
         if settings.peek("num_convs") != 0:  # a bare classifier has no norms
-            check_norm(settings, "BN", "SyncBN")
+            check_norm(settings, "BN", "SyncBN", eps=norm_eps)
         settings.pass_over("norm_cfg")
 
     def map_index(self, encoder: Encoder) -> int | None:
@@ -180,7 +197,8 @@ def translate_model(values: Mapping[str, Any], where: str) -> ModelConfig:
             raise UnsupportedError(f"{where}: the model has no {key}")
     section = ModelSection(values, where)
     heads = "+".join(str(head.get("type")) for head in section.decode_heads)
-    found = find_method(METHODS, heads, str(values["backbone"].get("type")))
+    neck, backbone = (values.get("neck") or {}).get("type"), str(values["backbone"].get("type"))
+    found = find_method(METHODS, f"{neck}+{heads}", backbone) or find_method(METHODS, heads, backbone)
     if found is None:
         raise UnsupportedError(f"{where}: vitrail has no method with MMSegmentation's {heads}")
     name, record = found
@@ -296,6 +314,16 @@ def several_auxiliary(model: ModelSection, indices: Sequence[int], num_convs: in
     if len(weights) > 1:
         raise UnsupportedError(f"{model.where} weighs its auxiliary heads differently: {sorted(weights)}")
     return {"weight": weights.pop(), "channels": [head.channels for head in heads]}
+
+
+def pyramid_channels(model: ModelSection) -> int:
+    """Return the channels of the feature pyramid over four maps that is the neck of a model."""
+    neck = model.neck("FPN")
+    width: int = neck.take("out_channels")
+    neck.must_be("num_outs", 4)
+    neck.pass_over("in_channels")
+    neck.finish()
+    return width
 
 
 def one_width(widths: Sequence[int], where: str) -> int:

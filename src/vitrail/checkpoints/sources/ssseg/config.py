@@ -42,9 +42,10 @@ def translate_model(config: Config, where: str) -> ModelConfig:
     UnsupportedError
         When vitrail does not compute the same.
     """
-    found = find_method(METHODS, config["type"], config["backbone"]["type"])
+    kind = "+".join(config[key] for key in ("type", "segmentor") if key in config)
+    found = find_method(METHODS, kind, config["backbone"]["type"])
     if found is None:
-        raise UnsupportedError(f"vitrail has no method like SSSegmentation's {config['type']}")
+        raise UnsupportedError(f"vitrail has no method like SSSegmentation's {kind}")
     segmentor, record = found
     options, auxiliary = record.translate(config)
     options |= {"align_corners": True} if config["align_corners"] else {}

@@ -33,7 +33,7 @@ class SSSegmentation:
 
     def recognise(self, checkpoint: Checkpoint) -> bool:
         """Return whether there is an encoder under the name that the project gives it."""
-        return any(name.startswith("backbone_net.") for name in checkpoint.tensors)
+        return any(name.startswith(("backbone_net.", "segmentor.backbone_net.")) for name in checkpoint.tensors)
 
     def translate(self, checkpoint: Checkpoint, card: ModelCard | None) -> tuple[ModelCard, State]:
         """Return the card and the weights; see `Source`."""

@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
-from vitrail.checkpoints.sources.mmseg.encoders import translate_backbone
-from vitrail.checkpoints.sources.mmseg.heads import METHODS, ModelSection, Translation, translation
+from vitrail.checkpoints.sources.mmseg.heads import METHODS, ModelSection, Translation, pyramid_channels, translation
 from vitrail.checkpoints.sources.mmseg.losses import first_weight
 from vitrail.checkpoints.sources.records import MethodRecord
-from vitrail.checkpoints.sources.renaming import Renaming
-from vitrail.checkpoints.sources.settings import Settings, UnsupportedError
+from vitrail.checkpoints.sources.renaming import Names, Renaming
+from vitrail.checkpoints.sources.settings import UnsupportedError
+
+PYRAMID: Names = {
+    "neck.lateral_convs.*.conv": "head.pyramid.laterals.*",
+    "neck.fpn_convs.*.conv": "head.pyramid.smooth.*",
+}
+
+
+def scale_heads(head: str) -> Names:
+    """Return the names of the sum of a pyramid's levels: every other member of their sequences enlarges."""
+    return {f"{head}.scale_heads.*.{2 * i}": f"head.fuse.levels.*.{i}" for i in range(3)}
+
 
 RENAMING = Renaming(
     {
-        "neck.lateral_convs.*.conv": "head.pyramid.laterals.*",
-        "neck.fpn_convs.*.conv": "head.pyramid.smooth.*",
-        # every other member of their sequences enlarges
-        **{f"decode_head.0.scale_heads.*.{2 * i}": f"head.fuse.levels.*.{i}" for i in range(3)},
+        **PYRAMID,
+        **scale_heads("decode_head.0"),
         "decode_head.0.conv_seg": "head.classifier",
         "decode_head.1.fcs.*.conv": "head.points.layers.*.0",
         "decode_head.1.fc_seg": "head.points.classifier",
@@ -24,8 +32,7 @@ RENAMING = Renaming(
 
 def translate(model: ModelSection) -> Translation:
     """Return what a config's `model` section describes."""
-    width = _pyramid_channels(model)
-    encoder = translate_backbone(model.values["backbone"], None, f"{model.where}.backbone")
+    width = pyramid_channels(model)
     coarse, head = model.decode_head(0), model.decode_head(1)
     coarse.settings.must_be("feature_strides", (4, 8, 16, 32))
     head.settings.must_be("coarse_pred_each_layer", True)
@@ -46,17 +53,7 @@ def translate(model: ModelSection) -> Translation:
     }
     coarse.finish()
     head.finish()
-    return translation(head, encoder, options)
-
-
-def _pyramid_channels(model: ModelSection) -> int:
-    neck = Settings(model.values.get("neck") or {}, f"{model.where}.neck")
-    neck.must_be("type", "FPN")
-    width: int = neck.take("out_channels")
-    neck.must_be("num_outs", 4)
-    neck.pass_over("in_channels")
-    neck.finish()
-    return width
+    return translation(head, model.encoder_below_neck, options)
 
 
 METHODS.add("pointrend", MethodRecord("FPNHead+PointHead", translate, RENAMING), module=__name__)

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from vitrail.checkpoints.sources.records import MethodRecord
-from vitrail.checkpoints.sources.renaming import Renaming
+from vitrail.checkpoints.sources.renaming import Names, Renaming
 from vitrail.checkpoints.sources.ssseg.encoders import CONV_NORM
 from vitrail.checkpoints.sources.ssseg.heads import METHODS, Config, Options, head_options, loss_weight
 
+# A feature pyramid and the sum of its levels.
+FEATURE_PYRAMID: Names = {
+    "fpn_neck.lateral_convs.*": ("head.pyramid.laterals.*", CONV_NORM),
+    "fpn_neck.fpn_convs.*": ("head.pyramid.smooth.*", CONV_NORM),
+    # every other member of their sequences enlarges
+    **{f"scale_heads.*.{2 * i}": (f"head.fuse.levels.*.{i}", CONV_NORM) for i in range(3)},
+}
 RENAMING = Renaming(
     {
-        "fpn_neck.lateral_convs.*": ("head.pyramid.laterals.*", CONV_NORM),
-        "fpn_neck.fpn_convs.*": ("head.pyramid.smooth.*", CONV_NORM),
-        # every other member of their sequences enlarges
-        **{f"scale_heads.*.{2 * i}": (f"head.fuse.levels.*.{i}", CONV_NORM) for i in range(3)},
+        **FEATURE_PYRAMID,
         "auxiliary_decoder.1": "head.classifier",
         "fcs": "head.points.layers",
         "decoder.1": "head.points.classifier",
