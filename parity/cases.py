@@ -16,6 +16,7 @@ from parity.toolboxes import (
     Mmseg,
     MmsegMaskFormer,
     Ssseg,
+    SssegCascade,
     SssegMaskFormer,
     SssegMemory,
     SssegPoints,
@@ -620,6 +621,97 @@ MCIBIS = [
     ),
 ]
 
+# --- context from the classes of the pixels and from beyond the image -----------------------------------------------
+_ISNET = {**R18_SSSEG, "head.feats_channels": 32, "head.transform_channels": 16}
+_TWO_STAGES = {"seg": "loss_cls_stage2", "early": "loss_cls_stage1", "aux0_seg": "loss_aux"}
+_IDRNET = {**_ISNET, "head.refine_idcontext_channels": 16, "head.refine_coarsecontext_channels": 16}
+_IDRNET.pop("head.transform_channels")
+_IDRNET_PYRAMID = {
+    "head.fpn.in_channels_list": FOUR_MAPS,
+    "head.fpn.feats_channels": 24,
+    "head.fpn.out_channels": 24,
+}
+# so far apart that there is no chance in which of a few classes is left out
+_SELDOM = {"selected_classes_counter": [10.0 ** (7 * index - 28) for index in range(CLASSES)]}
+_RELATIONS = {
+    "head.relations.mean": "class_relations_mean",
+    "head.relations.variance": "class_relations_var",
+    "head.relations.counts": "selected_classes_counter",
+    "head.class_features": "dl_cls_representations",
+}
+_MEMORY = {"memory_module.memory": [[0.3 * index - 1, 0.5 + 0.2 * index] for index in range(CLASSES)]}
+_PIXELS = {"seg": "loss_cls", "pixel": "loss_pr", "aux0_seg": "loss_aux"}
+_SOFT = {
+    **R18_SSSEG,
+    "head.feats_channels": 32,
+    "head.transform_channels": 16,
+    "head.out_channels": 32,
+    **{f"head.decoder.{name}.in_channels": 32 for name in ("pr", "cwi", "cls")},
+    **{f"head.decoder.{name}.out_channels": 32 for name in ("pr", "cwi", "cls")},
+}
+
+
+def soft(name: str, config: str, changes: Changes, terms: Mapping[str, str], **settings: Any) -> Case:
+    """Return a row of MCIBI++."""
+    changes = {**NARROW_SSSEG, **_SOFT, **changes}
+    reference = SssegCascade(f"mcibiplusplus/mcibiplusplus_{config}", changes, settings.pop("hidden", {}))
+    moves = {"head.memory.statistics": "memory_module.memory"}
+    return Case(f"ssseg/mcibiplusplus_{name}", reference, terms, fixed=_MEMORY, moves=moves, **settings)
+
+
+CLASS_CONTEXTS = [
+    *(
+        ssseg(f"isnet_resnet18os8_{dataset}", f"isnet/isnet_resnet50os8_{dataset}", changes, terms=_TWO_STAGES)
+        for dataset, changes in (
+            ("ade20k", _ISNET),
+            ("lip", {**_ISNET, "head.shortcut.in_channels": 64, "head.shortcut.feats_channels": 8}),
+        )
+    ),
+    *(
+        ssseg(
+            f"idrnet_{config}",
+            f"idrnet/idrnet_{config.replace('18', '50')}",
+            {**_IDRNET, **changes},
+            terms=_TWO_STAGES,
+            fixed=_SELDOM,
+            moves=_RELATIONS,
+        )
+        for config, changes in (
+            ("fcn_resnet18os8_lip", {}),
+            ("ppm_resnet18os8_cityscapes", {}),
+            ("aspp_resnet18os8_cocostuff10k", {}),
+            ("upernet_resnet18os8_ade20k", _IDRNET_PYRAMID),
+        )
+    ),
+    soft("resnet18os8", "resnet50os8_ade20k", {}, _PIXELS),
+    soft(
+        "aspp_resnet18os8_attending",
+        "aspp_resnet50os8_lip",
+        {
+            "head.context_within_image.use_self_attention": True,
+            "head.decoder.cls.in_channels": 64,
+            "head.downsample_before_sa": True,
+            "inference.tta.cascade": {"times": 2, "forward_default_args": None},
+        },
+        {**_PIXELS, "context": "loss_cwi"},
+    ),
+    soft(
+        "ppm_resnet18os8",
+        "ppm_resnet50os8_ade20k",
+        {"head.decoder.cls.in_channels": 64},
+        {**_PIXELS, "context": "loss_cwi"},
+    ),
+    soft(
+        "upernet_resnet18os8",
+        "upernet_resnet50os8_ade20k",
+        {
+            "head.decoder.cls.in_channels": 64 + 3 * 24,
+            "head.fpn": {"in_channels_list": FOUR_MAPS, "feats_channels": 64, "out_channels": 24},
+        },
+        {**_PIXELS, "context": "loss_cwi"},
+    ),
+]
+
 # --- plain transformers at every size: narrow, of four blocks, each model for images of one size --------------------
 WIDTH = 48
 NARROW_TRANSFORMER = {"embed_dim": WIDTH, "depth": 4, "num_heads": 3}
@@ -752,6 +844,7 @@ CASES: list[Case] = [
     *ON_OTHERS_SSSEG,
     *MASKFORMERS_SSSEG,
     *MCIBIS,
+    *CLASS_CONTEXTS,
     *PLAIN_TRANSFORMERS,
     *FULL,
     *TORCHVISION,

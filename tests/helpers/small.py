@@ -37,6 +37,9 @@ SMALL: dict[str, dict[str, object]] = {
     "ce2p": {"channels": 32, "shortcut_channels": 16, "edge_channels": 16},
     "icnet": {"channels": 32, "branch_channels": (16, 32, 32), "pool_channels": 32},
     "mcibi": {"channels": 32, "inner_channels": 16, "memory_weight": 1.0},
+    "isnet": {"channels": 32, "inner_channels": 16},
+    "idrnet": {"channels": 32, "inner_channels": 16, "attend_channels": 16},
+    "mcibiplusplus": {"channels": 32, "inner_channels": 16},
     "pointrend": {"channels": 32, "coarse_channels": 16, "num_points": 256, "points_per_step": 512},
 }
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from recipes.published_names import BACKBONES, DATASETS, OPTIONS, REPEATED, RULES, SEGMENTORS, VALUES
+from recipes.published_names import BACKBONES, DATASETS, DEFAULTS, OPTIONS, REPEATED, RULES, SEGMENTORS, VALUES
 
 from vitrail.datasets import benchmarks
 from vitrail.layers import default_dilations
@@ -26,6 +26,12 @@ LEFT_OUT = {
     "danet": ["position_weight", "channel_weight"],
     "nonlocalnet": ["pairwise"],
     "gcnet": ["pooling", "fusions"],
+    "isnet": ["leaky", "shortcut_channels"],
+    "idrnet": ["early_from_pixels", "pyramid_channels"],
+    "mcibiplusplus": [
+        *("attend", "halve", "kernel_size", "pixel_kernel_size", "context_kernel_size", "pyramid_channels"),
+        "read_by_pixels",
+    ],
 }
 
 PUBLISHED = {name: recipe for name in list_recipes() if (recipe := load_recipe(name)).reference is not None}
@@ -63,8 +69,8 @@ def test_there_are_published_recipes_for_every_method() -> None:
 def test_none_of_the_methods_published_configurations_is_missing(reference_data: Path) -> None:
     published = (
         r"(fcn|pspnet)_(resnet|mobilenet|unet)|.*(cgnet|fastscnn|bisenetv2)|(maskformer|pointrend|icnet|ce2p|mcibi)_|"
-        r"(deeplabv3|deeplabv3plus|upernet|ocrnet|segformer|encnet|emanet)_|"
-        r"(danet|ccnet|nonlocalnet|gcnet|annnet|dnlnet|isanet|apcnet|dmnet)_"
+        r"(isnet|idrnet|mcibiplusplus)_|(danet|ccnet|nonlocalnet|gcnet|annnet|dnlnet|isanet|apcnet|dmnet)_|"
+        r"(deeplabv3|deeplabv3plus|upernet|ocrnet|segformer|encnet|emanet)_"
     )
     names = [name for name in configs(reference_data) if re.match(published, name)]
     benchmarks = [name for name in names if configs(reference_data)[name]["dataset"]["type"] in DATASETS.values()]
@@ -134,6 +140,8 @@ def published_option(config: dict[str, Any], path: str) -> Any:
         return config["losses"]["loss_edge"].get("norm_loss_with_class_weight", True)  # SSSegmentation's default
     value: Any = config
     for key in path.split("."):
+        if path in DEFAULTS and key not in value:
+            return DEFAULTS[path]
         if key.isdigit():
             value = value[int(key)]
         else:
@@ -142,6 +150,13 @@ def published_option(config: dict[str, Any], path: str) -> Any:
         return list(range(len(value)))
     if path.endswith("momentum_cfg"):  # it follows the learning rate: its value at the full one
         return pytest.approx(value["base_momentum"] / value["base_lr"] * config["scheduler"]["optimizer"]["lr"])
+    if path == "head.shortcut":
+        return value["feats_channels"] if value["is_on"] else 0
+    if path == "head.context_within_image":
+        return value["type"] if value["is_on"] else "none"
+    if path == "head":  # when IDRNet's context attends to itself
+        whens = [when for when in ("before", "after") if value[f"use_sa_on_coarsecontext_{when}"]]
+        return whens[0] if whens else "none"
     if path == "act_cfg.type":
         return value == "LeakyReLU"
     if path == "norm_cfg":
@@ -165,7 +180,7 @@ def check_losses(recipe: Recipe, config: dict[str, Any]) -> None:
         for name, term in losses.items():
             assert term["type"] == "CrossEntropyLoss" and not term.get("class_weight")
             assert term.get("use_sigmoid", False) is (name == "loss_se")
-            assert term["scale_factor"] == 1.0 or re.search(r"aux|stage1|se$", name)
+            assert term["scale_factor"] == 1.0 or re.search(r"aux|stage1|(se|pr)$", name)
         return
     for name, term in losses.items():
         assert term["type"] == "CrossEntropyLoss"
@@ -249,7 +264,9 @@ def check_rules(ours: OptimizerConfig, theirs: dict[str, dict[str, float]], back
         # the norms of the maps are the encoder's here, the head's there
         assert [(rule.match, rule.lr, rule.weight_decay) for rule in ours.rules] == [("backbone.norms", 1.0, None)]
         return
-    assert ours.backbone_lr == 1.0
+    theirs = dict(theirs)
+    encoder = theirs.pop("backbone_net", {"lr_multiplier": 1.0, "wd_multiplier": 1.0})
+    assert encoder == {"lr_multiplier": ours.backbone_lr, "wd_multiplier": 1.0}
     expected = {match: rule for key, rule in theirs.items() if rule not in head for match in RULES[backbone, key]}
     assert {rule.match: {"wd_multiplier": rule.weight_decay} for rule in ours.rules} == expected
     assert all(rule.lr is None for rule in ours.rules)

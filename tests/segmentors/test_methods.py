@@ -10,10 +10,11 @@ from torch.nn import functional as F
 
 from vitrail import FeatureMaps
 from vitrail.errors import ModelError
+from vitrail.losses.pixels import classes_present
 from vitrail.segmentors import SEGMENTORS
 from vitrail.segmentors.annnet import ANNHead
 from vitrail.segmentors.emanet import EMAttention
-from vitrail.segmentors.encnet import Encoding, class_presence
+from vitrail.segmentors.encnet import Encoding
 from vitrail.segmentors.segformer import SegFormerHead
 
 
@@ -38,7 +39,7 @@ def test_codes_are_sums_of_weighted_residuals() -> None:
 
 def test_presence_counts_neither_absent_nor_ignored_classes() -> None:
     targets = torch.tensor([[[0, 255], [3, 3]], [[255, 255], [255, 255]]])
-    assert class_presence(targets, 4).tolist() == [[True, False, False, True], [False] * 4]
+    assert classes_present(targets, 4).tolist() == [[True, False, False, True], [False] * 4]
 
 
 def test_fusing_before_resizing_is_fusing_after() -> None:

@@ -11,31 +11,41 @@ from vitrail.layers.layout import in_layout_of
 
 
 class ObjectAttention(nn.Module):
-    """Object attention of OCRNet: each pixel attends to K region vectors.
+    """Object attention of OCRNet: each pixel attends to region vectors, or to the pixels of another map.
 
     Every projection consists of 1×1 convolutions with batch norm and ReLU.
 
     Parameters
     ----------
     channels : int
-        Channels of the pixels, of the regions and of the output.
+        Channels of the pixels.
     inner_channels : int
         Channels of queries, keys and values.
+    region_channels, out_channels : int, optional
+        Channels of the regions and of the output; None is as many as the pixels have.
 
     References
     ----------
     Yuan, Chen and Wang, "Object-Contextual Representations for Semantic Segmentation", ECCV 2020, arXiv:1909.11065.
     """
 
-    def __init__(self, channels: int, inner_channels: int) -> None:
+    def __init__(
+        self,
+        channels: int,
+        inner_channels: int,
+        *,
+        region_channels: int | None = None,
+        out_channels: int | None = None,
+    ) -> None:
         super().__init__()
+        region_channels = channels if region_channels is None else region_channels
         self.query = _project(channels, inner_channels, 2)
-        self.key = _project(channels, inner_channels, 2)
-        self.value = _project(channels, inner_channels, 1)
-        self.out = _project(inner_channels, channels, 1)
+        self.key = _project(region_channels, inner_channels, 2)
+        self.value = _project(region_channels, inner_channels, 1)
+        self.out = _project(inner_channels, channels if out_channels is None else out_channels, 1)
 
     def forward(self, pixels: Tensor, regions: Tensor) -> Tensor:
-        """Return the context [B, C, h, w] of pixels [B, C, h, w], gathered from regions [B, C, K, 1]."""
+        """Return the context [B, D, h, w] of pixels [B, C, h, w], gathered from regions [B, R, K, 1] or a map."""
         return self.out(attend(self.query(pixels), self.key(regions), self.value(regions)))
 
 

@@ -9,7 +9,7 @@ from vitrail.checkpoints.sources.layouts import UnnumberedWhenAlone
 from vitrail.checkpoints.sources.records import MethodRecord
 from vitrail.checkpoints.sources.renaming import Names, Renaming
 from vitrail.checkpoints.sources.settings import UnsupportedError
-from vitrail.checkpoints.sources.ssseg.encoders import CONV_NORM
+from vitrail.checkpoints.sources.ssseg.encoders import CONV_NORM, POOLED
 from vitrail.registry import Registry
 
 Config = Mapping[str, Any]
@@ -128,4 +128,23 @@ NECK: Names = {
     "feats_to_pyramid_net.upsample_4x": "backbone.neck.up4",
     "feats_to_pyramid_net.upsample_2x.0": "backbone.neck.up2",
 }
-PYRAMID: Names = {"ppm_net.branches.*": ("head.pyramid.stages.*", {"1": "1.conv", "2": "1.bn"})}
+# A pooling, and a convolution with a norm.
+POOLED_STAGE: Names = {"1": "1.conv", "2": "1.bn"}
+PYRAMID: Names = {"ppm_net.branches.*": ("head.pyramid.stages.*", POOLED_STAGE)}
+# A block of self-attention: 1×1 convolutions with norms.
+ATTENTION: Names = {
+    "key_project.*": ("key.*", CONV_NORM),
+    "query_project.*": ("query.*", CONV_NORM),
+    "value_project": ("value.0", CONV_NORM),
+    "out_project": ("out.0", CONV_NORM),
+}
+
+
+def context_names(module: str) -> Names:
+    """Return the names of a context module that is an atrous pyramid or pyramid pooling."""
+    return {
+        f"{module}.bottleneck": ("head.context.fuse", CONV_NORM),
+        f"{module}.global_branch": ("head.context.pool.1", POOLED),
+        f"{module}.parallel_branches.*": ("head.context.branches.*", CONV_NORM),
+        f"{module}.branches.*": ("head.context.pyramid.stages.*", POOLED_STAGE),
+    }
