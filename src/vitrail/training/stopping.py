@@ -73,7 +73,8 @@ class Clock:
 class TerminationSignals:
     """Context in which SIGTERM and SIGHUP are noted instead of ending the process, for a run to save and then end.
 
-    Only the main thread can receive signals; elsewhere they keep their effect.
+    Only the main thread can receive signals; elsewhere they keep their effect. So they do in a run of several
+    processes: torchrun ends them by SIGTERM when one has died, while the others wait for it and could not save.
     """
 
     def __init__(self) -> None:
@@ -81,7 +82,7 @@ class TerminationSignals:
         self._before: dict[int, Any] = {}
 
     def __enter__(self) -> TerminationSignals:
-        if threading.current_thread() is threading.main_thread():
+        if world_size() == 1 and threading.current_thread() is threading.main_thread():
             for name in ("SIGTERM", "SIGHUP"):
                 number = getattr(signal, name, None)  # Windows has no SIGHUP
                 if number is not None and signal.getsignal(number) is signal.SIG_DFL:
@@ -97,14 +98,7 @@ class TerminationSignals:
     def _note(self, number: int, frame: FrameType | None) -> None:
         self._received = number
 
-    def received(self, *, agree: bool) -> int:
-        """Return the number of the signal that came, or 0; all processes get the answer of rank 0.
-
-        Parameters
-        ----------
-        agree : bool
-            As in `Clock.is_up`. torchrun sends SIGTERM to all of its processes, and kills them half a minute later.
-        """
-        if world_size() > 1 and not agree:
-            return 0
-        return on_main(lambda: self._received)
+    @property
+    def received(self) -> int:
+        """The number of the signal that came, or 0."""
+        return self._received
