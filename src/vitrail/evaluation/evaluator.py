@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from vitrail.checkpoints import load
+from vitrail.checkpoints.exported import computing_device
 from vitrail.checkpoints.imports import imports_of
 from vitrail.datasets import Benchmark, EvalSampler, SegmentationDataset
 from vitrail.errors import DatasetError
@@ -92,7 +93,9 @@ def evaluate(
     with process_group(target):
         if not isinstance(model, Segmentor):
             with main_first():  # one process downloads
-                model = load(model, device=target, trust_imports=trust_imports)
+                model = load(model, trust_imports=trust_imports)
+        target = computing_device(model, target, explicit=device is not None)
+        model = model.to(target)
         with imports_of(model.card or ModelCard((), ()), "the model's recipe", trust=False):
             recipe = resolve_recipe(recipe, overrides, card=model.card)
             dataset = evaluation_dataset(recipe.data, root=data_root, split=split)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -23,6 +23,7 @@ from vitrail.optim import create_optimizer, create_schedule
 from vitrail.recipes import Recipe
 from vitrail.runtime.device import autocast, memory_layout, pick_device
 from vitrail.runtime.distributed import Strategy, create_strategy, is_main, on_main, process_group, rank
+from vitrail.runtime.graphs import GraphedStep
 from vitrail.runtime.kernels import CompiledModule, deterministic_algorithms, training_kernels
 from vitrail.runtime.progress_bar import ProgressBar
 from vitrail.segmentors import Segmentor
@@ -51,6 +52,7 @@ from vitrail.training.setup import (
     check_model,
     explain_single_images,
     make_card,
+    no_graph_because,
     own_random_state,
     quiet_about_skipped_steps,
     save_memory,
@@ -207,7 +209,8 @@ class TrainingRun:
         self.checkpoints = self._create_checkpoints()
         self.state, logger_states = self.checkpoints.restore() if self.resume else (RunState(), {})
         notes = [*weights, *self._restore_position()]
-        self._forward = CompiledModule(self.network) if train.compile else self.network
+        self._forward = CompiledModule(self.network) if train.compile == "inductor" else self.network
+        self._backward = self._create_backward()
         self._normalize = Normalize(self.recipe.data.mean, self.recipe.data.std).to(self.device)
         self._start_loggers(logger_states, notes)
         self._clock = Clock(train.max_minutes)
@@ -276,10 +279,15 @@ class TrainingRun:
         with training_kernels(self.device, tf32=train.tf32, deterministic=train.deterministic):
             for part in split(images, targets, train.accumulate):
                 with contextlib.nullcontext() if part.last else self.strategy.accumulate(self.network):
-                    losses = self.compute_losses(part.images, part.targets)
-                    objective = torch.stack(list(losses.values())).sum() * part.share
-                    self.scaler.scale(objective * self.strategy.loss_scale).backward()
+                    losses = self._backward(part.images, part.targets, part.share)
                 self.meter.add(losses, part.share)
+
+    def backward(self, images: Tensor, targets: Tensor, share: Tensor) -> dict[str, Tensor]:
+        """Add to the gradients those of the losses of uint8 images and targets, times `share`; return the losses."""
+        losses = self.compute_losses(images, targets)
+        objective = torch.stack(list(losses.values())).sum() * share
+        self.scaler.scale(objective * self.strategy.loss_scale).backward()
+        return {name: loss.detach() for name, loss in losses.items()}
 
     def compute_losses(self, images: Tensor, targets: Tensor) -> dict[str, Tensor]:
         """Return the losses by name, whose sum is minimised, for uint8 images [b, 3, H, W] and targets [b, H, W]."""
@@ -397,6 +405,15 @@ class TrainingRun:
         save_memory(model.backbone, train)
         freeze_by_name(model, train.freeze)
         return model
+
+    def _create_backward(self) -> Callable[[Tensor, Tensor, Tensor], dict[str, Tensor]]:
+        compile = self.recipe.train.compile
+        if compile == "none":
+            return self.backward
+        problem = no_graph_because(self.model, self.recipe.train, self.device)
+        if problem and compile == "graphs":
+            raise TrainingError(f"train.compile=graphs: {problem}; use train.compile=none or inductor")
+        return self.backward if problem else GraphedStep(self.backward, self.model, required=compile == "graphs")
 
     def _create_average(self) -> WeightAverage | None:
         if self.recipe.train.ema is None:
