@@ -231,6 +231,23 @@ def test_a_pickle_that_runs_code_is_refused(tmp_path: Path, monkeypatch: pytest.
     assert not (tmp_path / "trace").exists()
 
 
+def test_a_folder_is_recognised_and_converted_there_and_back(scenes: Path, tmp_path: Path, monkeypatch, capsys) -> None:
+    said = ok("dataset", "inspect", scenes)
+    assert re.search(f"vitrail train \\S+.* --data-root {re.escape(str(scenes))}", said), said
+    coco, back = tmp_path / "coco", tmp_path / "back"
+    assert f"val: 4 images are in {coco}" in ok("dataset", "convert", scenes, coco)
+    assert "coco" in ok("dataset", "inspect", coco)
+    assert f"val: 4 images are in {back}" in ok("dataset", "convert", coco, back)
+    first, last = (create_dataset("folder", root, "val") for root in (scenes, back))
+    for one, other in zip(first, last, strict=True):
+        names = [
+            [d.benchmark.classes[i] for i in s["mask"].unique() if i < 255] for d, s in ((first, one), (last, other))
+        ]
+        assert torch.equal(one["image"], other["image"]) and names[0] == names[1]
+    assert "is not an empty folder" in refused(capsys, monkeypatch, "dataset", "convert", scenes, coco)
+    assert "nowhere" in refused(capsys, monkeypatch, "dataset", "inspect", tmp_path / "nowhere")
+
+
 def test_what_is_wrong_with_a_dataset_is_listed(scenes: Path, tmp_path: Path, monkeypatch, capsys) -> None:
     import shutil
 
