@@ -60,6 +60,9 @@ class Case:
         How the names of the reference's tensors begin that are no weights, such as the class weights of a loss.
     blank : mapping from str to int
         Names of the reference's tensors, and the row that is zero in each: a class that a memory has not seen yet.
+    fixed : mapping from str to nested sequences of numbers
+        Names of the reference's tensors, and the values that they have instead of drawn ones, where not all are
+        possible.
     seeded : bool
         Whether both draw random numbers in training, and have to draw the same.
     progress : Progress or None
@@ -83,6 +86,7 @@ class Case:
     imports: Import | None = None
     keep: tuple[str, ...] = ()
     blank: Mapping[str, int] = field(default_factory=dict)
+    fixed: Mapping[str, Any] = field(default_factory=dict)
     seeded: bool = False
     progress: Progress | None = None
     moves: Mapping[str, str] = field(default_factory=dict)
@@ -111,6 +115,8 @@ class Case:
         with torch.no_grad():
             for name, row in self.blank.items():
                 tensors[name][row] = 0.0
+            for name, values in self.fixed.items():
+                tensors[name].copy_(torch.tensor(values))
 
     def build_ours(self, settings: str, tensors: Mapping[str, Tensor]) -> Segmentor:
         """Build our model of the reference's settings and tensors, without dropout."""

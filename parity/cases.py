@@ -16,6 +16,7 @@ from parity.toolboxes import (
     Mmseg,
     MmsegMaskFormer,
     Ssseg,
+    SssegCascade,
     SssegMaskFormer,
     SssegMemory,
     SssegPoints,
@@ -69,6 +70,56 @@ ON_RESNETS_MMSEG = [
             terms={**ONE_AUXILIARY, "presence": "decode.loss_se"},
         )
         for suffix, lateral in (("", False), ("_lateral", True))
+    ),
+    mmseg(
+        "danet_r18-d8",
+        "danet/danet_r50-d8_4xb2-80k_cityscapes-512x1024",
+        {**R18_MMSEG, "decode_head.pam_channels": 24},
+        terms={
+            "seg": "decode.pam_cam.loss_ce",
+            "position": "decode.pam.loss_ce",
+            "channel": "decode.cam.loss_ce",
+            "aux0_seg": "aux.loss_ce",
+        },
+    ),
+    mmseg("ccnet_r18-d8", "ccnet/ccnet_r50-d8_4xb2-80k_cityscapes-512x1024", R18_MMSEG),
+    *(
+        mmseg(
+            f"nonlocalnet_r18-d8_{mode}",
+            "nonlocal_net/nonlocal_r50-d8_4xb2-80k_cityscapes-512x1024",
+            {**R18_MMSEG, "decode_head.mode": mode},
+            # whose scores it divides in place, so that it cannot be trained there
+            terms={} if mode == "concatenation" else ONE_AUXILIARY,
+        )
+        for mode in ("embedded_gaussian", "gaussian", "dot_product", "concatenation")
+    ),
+    *(
+        mmseg(
+            f"gcnet_r18-d8_{pooling}_{'_'.join(fusions)}",
+            "gcnet/gcnet_r50-d8_4xb2-80k_cityscapes-512x1024",
+            {**R18_MMSEG, "decode_head.pooling_type": pooling, "decode_head.fusion_types": fusions},
+        )
+        for pooling, fusions in (("att", ("channel_add",)), ("avg", ("channel_add", "channel_mul")))
+    ),
+    mmseg(
+        "annnet_r18-d8",
+        "ann/ann_r50-d8_4xb2-80k_cityscapes-512x1024",
+        {**R18_MMSEG, "decode_head.in_channels": [256, 512], "decode_head.project_channels": 24},
+    ),
+    mmseg("dnlnet_r18-d8", "dnlnet/dnl_r50-d8_4xb2-80k_cityscapes-512x1024", R18_MMSEG),
+    mmseg(
+        "isanet_r18-d8",
+        "isanet/isanet_r50-d8_4xb2-80k_cityscapes-512x1024",
+        {**R18_MMSEG, "decode_head.isa_channels": 24},
+    ),
+    mmseg("apcnet_r18-d8", "apcnet/apcnet_r50-d8_4xb2-80k_cityscapes-512x1024", R18_MMSEG),
+    *(
+        mmseg(
+            f"dmnet_r18-d8{suffix}",
+            "dmnet/dmnet_r50-d8_4xb2-80k_cityscapes-512x1024",
+            {**R18_MMSEG, "decode_head.filter_sizes": sizes},
+        )
+        for suffix, sizes in (("", (1, 3, 5, 7)), ("_even", (2, 4)))
     ),
     Case(
         "mmseg/ocrnet_r18-d8",
@@ -301,6 +352,36 @@ ON_RESNETS_SSSEG = [
         "ocrnet/ocrnet_resnet50os8_ade20k",
         {**R18_SSSEG, "head.transform_channels": 24},
         terms={"seg": "loss_cls", "coarse": "loss_aux"},
+    ),
+    ssseg(
+        "danet_resnet18os16",
+        "danet/danet_resnet50os16_ade20k",
+        {**R18_SSSEG, "head.transform_channels": 24},
+        terms={
+            "seg": "loss_cls_pamcam",
+            "position": "loss_cls_pam",
+            "channel": "loss_cls_cam",
+            "aux0_seg": "loss_aux",
+        },
+    ),
+    *(
+        ssseg(f"{method}_resnet18os16", f"{method}/{method}_resnet50os16_ade20k", R18_SSSEG)
+        for method in ("ccnet", "nonlocalnet", "gcnet", "dnlnet", "apcnet", "dmnet")
+    ),
+    ssseg(
+        "annnet_resnet18os16",
+        "annnet/annnet_resnet50os16_ade20k",
+        {
+            **R18_ENCODER,
+            "auxiliary.in_channels": 256,
+            "head.in_channels_list": [256, 512],
+            "head.transform_channels": 24,
+        },
+    ),
+    ssseg(
+        "isanet_resnet18os8",
+        "isanet/isanet_resnet50os8_ade20k",
+        {**R18_SSSEG, "head.isa_channels": 24},
     ),
     Case(
         "ssseg/pointrend_resnet18os32",
@@ -540,6 +621,97 @@ MCIBIS = [
     ),
 ]
 
+# --- context from the classes of the pixels and from beyond the image -----------------------------------------------
+_ISNET = {**R18_SSSEG, "head.feats_channels": 32, "head.transform_channels": 16}
+_TWO_STAGES = {"seg": "loss_cls_stage2", "early": "loss_cls_stage1", "aux0_seg": "loss_aux"}
+_IDRNET = {**_ISNET, "head.refine_idcontext_channels": 16, "head.refine_coarsecontext_channels": 16}
+_IDRNET.pop("head.transform_channels")
+_IDRNET_PYRAMID = {
+    "head.fpn.in_channels_list": FOUR_MAPS,
+    "head.fpn.feats_channels": 24,
+    "head.fpn.out_channels": 24,
+}
+# so far apart that there is no chance in which of a few classes is left out
+_SELDOM = {"selected_classes_counter": [10.0 ** (7 * index - 28) for index in range(CLASSES)]}
+_RELATIONS = {
+    "head.relations.mean": "class_relations_mean",
+    "head.relations.variance": "class_relations_var",
+    "head.relations.counts": "selected_classes_counter",
+    "head.class_features": "dl_cls_representations",
+}
+_MEMORY = {"memory_module.memory": [[0.3 * index - 1, 0.5 + 0.2 * index] for index in range(CLASSES)]}
+_PIXELS = {"seg": "loss_cls", "pixel": "loss_pr", "aux0_seg": "loss_aux"}
+_SOFT = {
+    **R18_SSSEG,
+    "head.feats_channels": 32,
+    "head.transform_channels": 16,
+    "head.out_channels": 32,
+    **{f"head.decoder.{name}.in_channels": 32 for name in ("pr", "cwi", "cls")},
+    **{f"head.decoder.{name}.out_channels": 32 for name in ("pr", "cwi", "cls")},
+}
+
+
+def soft(name: str, config: str, changes: Changes, terms: Mapping[str, str], **settings: Any) -> Case:
+    """Return a row of MCIBI++."""
+    changes = {**NARROW_SSSEG, **_SOFT, **changes}
+    reference = SssegCascade(f"mcibiplusplus/mcibiplusplus_{config}", changes, settings.pop("hidden", {}))
+    moves = {"head.memory.statistics": "memory_module.memory"}
+    return Case(f"ssseg/mcibiplusplus_{name}", reference, terms, fixed=_MEMORY, moves=moves, **settings)
+
+
+CLASS_CONTEXTS = [
+    *(
+        ssseg(f"isnet_resnet18os8_{dataset}", f"isnet/isnet_resnet50os8_{dataset}", changes, terms=_TWO_STAGES)
+        for dataset, changes in (
+            ("ade20k", _ISNET),
+            ("lip", {**_ISNET, "head.shortcut.in_channels": 64, "head.shortcut.feats_channels": 8}),
+        )
+    ),
+    *(
+        ssseg(
+            f"idrnet_{config}",
+            f"idrnet/idrnet_{config.replace('18', '50')}",
+            {**_IDRNET, **changes},
+            terms=_TWO_STAGES,
+            fixed=_SELDOM,
+            moves=_RELATIONS,
+        )
+        for config, changes in (
+            ("fcn_resnet18os8_lip", {}),
+            ("ppm_resnet18os8_cityscapes", {}),
+            ("aspp_resnet18os8_cocostuff10k", {}),
+            ("upernet_resnet18os8_ade20k", _IDRNET_PYRAMID),
+        )
+    ),
+    soft("resnet18os8", "resnet50os8_ade20k", {}, _PIXELS),
+    soft(
+        "aspp_resnet18os8_attending",
+        "aspp_resnet50os8_lip",
+        {
+            "head.context_within_image.use_self_attention": True,
+            "head.decoder.cls.in_channels": 64,
+            "head.downsample_before_sa": True,
+            "inference.tta.cascade": {"times": 2, "forward_default_args": None},
+        },
+        {**_PIXELS, "context": "loss_cwi"},
+    ),
+    soft(
+        "ppm_resnet18os8",
+        "ppm_resnet50os8_ade20k",
+        {"head.decoder.cls.in_channels": 64},
+        {**_PIXELS, "context": "loss_cwi"},
+    ),
+    soft(
+        "upernet_resnet18os8",
+        "upernet_resnet50os8_ade20k",
+        {
+            "head.decoder.cls.in_channels": 64 + 3 * 24,
+            "head.fpn": {"in_channels_list": FOUR_MAPS, "feats_channels": 64, "out_channels": 24},
+        },
+        {**_PIXELS, "context": "loss_cwi"},
+    ),
+]
+
 # --- plain transformers at every size: narrow, of four blocks, each model for images of one size --------------------
 WIDTH = 48
 NARROW_TRANSFORMER = {"embed_dim": WIDTH, "depth": 4, "num_heads": 3}
@@ -626,14 +798,23 @@ FULL = [
             **settings,
         )
         for kind, config, settings in (
+            (Ssseg, "annnet/annnet_resnet50os8_ade20k", {}),
+            (Ssseg, "apcnet/apcnet_resnet50os8_ade20k", {}),
+            (Ssseg, "ccnet/ccnet_resnet50os8_ade20k", {}),
             (Ssseg, "ce2p/ce2p_resnet50os16_lip", {}),
+            (Ssseg, "danet/danet_resnet50os8_ade20k", {}),
             (Ssseg, "deeplabv3/deeplabv3_resnet50os8_ade20k", {}),
             (Ssseg, "deeplabv3plus/deeplabv3plus_resnet50os8_ade20k", {}),
+            (Ssseg, "dmnet/dmnet_resnet50os8_ade20k", {}),
+            (Ssseg, "dnlnet/dnlnet_resnet50os8_ade20k", {}),
             (Ssseg, "emanet/emanet_resnet50os8_ade20k", {}),
             (Ssseg, "encnet/encnet_resnet50os8_ade20k", {}),
+            (Ssseg, "gcnet/gcnet_resnet50os8_ade20k", {}),
             (Ssseg, "icnet/icnet_resnet50os8_cityscapes", {}),
+            (Ssseg, "isanet/isanet_resnet50os8_ade20k", {}),
             (Ssseg, "maskformer/maskformer_swintiny_ade20k", _KEPT),
             (Ssseg, "mcibi/mcibi_deeplabv3_resnet50os8_ade20k", {}),
+            (Ssseg, "nonlocalnet/nonlocalnet_resnet50os8_ade20k", {}),
             (Ssseg, "ocrnet/ocrnet_resnet50os8_ade20k", {}),
             (SssegPoints, "pointrend/pointrend_resnet50os32_ade20k", {}),
             (Ssseg, "upernet/upernet_resnet50os16_ade20k", {}),
@@ -663,6 +844,7 @@ CASES: list[Case] = [
     *ON_OTHERS_SSSEG,
     *MASKFORMERS_SSSEG,
     *MCIBIS,
+    *CLASS_CONTEXTS,
     *PLAIN_TRANSFORMERS,
     *FULL,
     *TORCHVISION,

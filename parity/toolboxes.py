@@ -149,6 +149,27 @@ class SssegPoints(Ssseg):
 
 
 @dataclass(frozen=True)
+class SssegCascade(Ssseg):
+    """MCIBI++, whose memory is updated in training and read again in prediction, as its configuration says."""
+
+    def build(self) -> nn.Module:
+        """See `Reference`."""
+        model = super().build()
+        model.forward = functools.partial(model.forward, learning_rate=0.01, epoch=1)
+        return model
+
+    def logits(self, model: nn.Module, images: Tensor, *, at_image_size: bool) -> Tensor:
+        """See `Reference`."""
+        from ssseg.modules.utils import SSSegInputStructure
+
+        logits = super().logits(model, images, at_image_size=at_image_size)
+        for _ in range(model.cfg["inference"]["tta"].get("cascade", {}).get("times", 1) - 1):
+            meta = SSSegInputStructure(images=images, mode="TEST")
+            logits = model(meta, memory_gather_logits=logits).seg_logits
+        return logits
+
+
+@dataclass(frozen=True)
 class SssegMemory(Ssseg):
     """MCIBI in an epoch in which it updates and supervises its memory.
 

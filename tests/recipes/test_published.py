@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from recipes.published_names import BACKBONES, DATASETS, OPTIONS, REPEATED, RULES, SEGMENTORS
+from recipes.published_names import BACKBONES, DATASETS, DEFAULTS, OPTIONS, REPEATED, RULES, SEGMENTORS, VALUES
 
 from vitrail.datasets import benchmarks
 from vitrail.layers import default_dilations
@@ -20,7 +20,19 @@ from vitrail.segmentors import SEGMENTORS as METHODS
 
 LOSSES = {"cross_entropy": False, "binary_cross_entropy": True}
 # Options that some recipes of a method set, and that have the builder's default in the others.
-LEFT_OUT = {"ce2p": ["edge_weights_in_mean"], "mcibi": ["leaky", "memory_weight", "momentum"]}
+LEFT_OUT = {
+    "ce2p": ["edge_weights_in_mean"],
+    "mcibi": ["leaky", "memory_weight", "momentum"],
+    "danet": ["position_weight", "channel_weight"],
+    "nonlocalnet": ["pairwise"],
+    "gcnet": ["pooling", "fusions"],
+    "isnet": ["leaky", "shortcut_channels"],
+    "idrnet": ["early_from_pixels", "pyramid_channels"],
+    "mcibiplusplus": [
+        *("attend", "halve", "kernel_size", "pixel_kernel_size", "context_kernel_size", "pyramid_channels"),
+        "read_by_pixels",
+    ],
+}
 
 PUBLISHED = {name: recipe for name in list_recipes() if (recipe := load_recipe(name)).reference is not None}
 
@@ -57,6 +69,7 @@ def test_there_are_published_recipes_for_every_method() -> None:
 def test_none_of_the_methods_published_configurations_is_missing(reference_data: Path) -> None:
     published = (
         r"(fcn|pspnet)_(resnet|mobilenet|unet)|.*(cgnet|fastscnn|bisenetv2)|(maskformer|pointrend|icnet|ce2p|mcibi)_|"
+        r"(isnet|idrnet|mcibiplusplus)_|(danet|ccnet|nonlocalnet|gcnet|annnet|dnlnet|isanet|apcnet|dmnet)_|"
         r"(deeplabv3|deeplabv3plus|upernet|ocrnet|segformer|encnet|emanet)_"
     )
     names = [name for name in configs(reference_data) if re.match(published, name)]
@@ -97,7 +110,7 @@ def check_backbone_options(options: Mapping[str, Any], config: dict[str, Any]) -
     plain = backbone["type"] == "VisionTransformer"
     assert options.get("out_indices") == (backbone["out_indices"] if plain else None)
     assert options.get("interpolation") == ("bilinear" if plain else None)
-    assert options.get("norm_outputs", False) is ("norm_cfg" in config["head"])
+    assert options.get("norm_outputs", False) is ("in_channels_list" in config["head"].get("norm_cfg", {}))
     assert options.get("pyramid", False) is ("feature2pyramid" in config["head"])
     assert options.get("concat", False) is (backbone["type"] == "HRNet")
     assert options.get("pointwise_bias", True) is (backbone["type"] != "BiSeNetV2")
@@ -127,6 +140,8 @@ def published_option(config: dict[str, Any], path: str) -> Any:
         return config["losses"]["loss_edge"].get("norm_loss_with_class_weight", True)  # SSSegmentation's default
     value: Any = config
     for key in path.split("."):
+        if path in DEFAULTS and key not in value:
+            return DEFAULTS[path]
         if key.isdigit():
             value = value[int(key)]
         else:
@@ -135,10 +150,19 @@ def published_option(config: dict[str, Any], path: str) -> Any:
         return list(range(len(value)))
     if path.endswith("momentum_cfg"):  # it follows the learning rate: its value at the full one
         return pytest.approx(value["base_momentum"] / value["base_lr"] * config["scheduler"]["optimizer"]["lr"])
+    if path == "head.shortcut":
+        return value["feats_channels"] if value["is_on"] else 0
+    if path == "head.context_within_image":
+        return value["type"] if value["is_on"] else "none"
+    if path == "head":  # when IDRNet's context attends to itself
+        whens = [when for when in ("before", "after") if value[f"use_sa_on_coarsecontext_{when}"]]
+        return whens[0] if whens else "none"
     if path == "act_cfg.type":
         return value == "LeakyReLU"
     if path == "norm_cfg":
         return bool(value)
+    if path in VALUES:
+        return VALUES[path][tuple(value) if isinstance(value, list) else value]
     return value > 1 if path.endswith("stride") else value
 
 
@@ -156,7 +180,7 @@ def check_losses(recipe: Recipe, config: dict[str, Any]) -> None:
         for name, term in losses.items():
             assert term["type"] == "CrossEntropyLoss" and not term.get("class_weight")
             assert term.get("use_sigmoid", False) is (name == "loss_se")
-            assert term["scale_factor"] == 1.0 or re.search(r"aux|stage1|se$", name)
+            assert term["scale_factor"] == 1.0 or re.search(r"aux|stage1|(se|pr)$", name)
         return
     for name, term in losses.items():
         assert term["type"] == "CrossEntropyLoss"
@@ -240,7 +264,9 @@ def check_rules(ours: OptimizerConfig, theirs: dict[str, dict[str, float]], back
         # the norms of the maps are the encoder's here, the head's there
         assert [(rule.match, rule.lr, rule.weight_decay) for rule in ours.rules] == [("backbone.norms", 1.0, None)]
         return
-    assert ours.backbone_lr == 1.0
+    theirs = dict(theirs)
+    encoder = theirs.pop("backbone_net", {"lr_multiplier": 1.0, "wd_multiplier": 1.0})
+    assert encoder == {"lr_multiplier": ours.backbone_lr, "wd_multiplier": 1.0}
     expected = {match: rule for key, rule in theirs.items() if rule not in head for match in RULES[backbone, key]}
     assert {rule.match: {"wd_multiplier": rule.weight_decay} for rule in ours.rules} == expected
     assert all(rule.lr is None for rule in ours.rules)
@@ -333,8 +359,10 @@ def difference(check: Callable[..., None], recipe: Recipe, published: Any) -> st
 
 
 TABLE1 = re.compile(
-    r"(fcn|pspnet|deeplabv3|deeplabv3plus|upernet|ocrnet|encnet|emanet)_resnet(\d+)os8_(voc|ade20k|cityscapes)"
+    r"(fcn|pspnet|deeplabv3|deeplabv3plus|upernet|ocrnet|encnet|emanet|"
+    r"danet|ccnet|nonlocalnet|gcnet|annnet|dnlnet|isanet|apcnet|dmnet)_resnet(\d+)os8_(voc|ade20k|cityscapes)"
 )
+TABLE1_NAMES = {"annnet": "annet"}
 
 
 @pytest.mark.parametrize("name", [name for name in PUBLISHED if TABLE1.fullmatch(name)])
@@ -345,4 +373,6 @@ def test_the_papers_table_says_the_same(name: str, reference_data: Path) -> None
     column = {"voc": "voc_train_test", "ade20k": "ade20k_train_val", "cityscapes": "cityscapes_train_val"}[dataset]
     reference = PUBLISHED[name].reference
     assert reference is not None
-    assert reference.miou == pytest.approx(float(rows[method, f"ResNet-{depth}"][column]) / 100, abs=1e-9)
+    assert reference.miou == pytest.approx(
+        float(rows[TABLE1_NAMES.get(method, method), f"ResNet-{depth}"][column]) / 100, abs=1e-9
+    )

@@ -19,7 +19,7 @@ from torch.nn import functional as F
 from vitrail.errors import VitrailError
 from vitrail.evaluation.report_page import Card, page
 from vitrail.evaluation.result import Evaluation, ImageResult, ImageScore
-from vitrail.labels import IGNORE
+from vitrail.labels import IGNORE, ignore_index_of
 from vitrail.runtime.distributed import gather_objects, on_main
 from vitrail.visualize import index_mask, overlay
 
@@ -67,7 +67,7 @@ class Shown:
     """One image of the report, at the size in which it is shown."""
 
     image: Tensor  # uint8 [3, h, w]
-    mask: Tensor  # uint8 [h, w]
+    mask: Tensor  # uint8 or int16 [h, w]
     prediction: Tensor  # uint8 [h, w]
     size: tuple[int, int]
     confusion: Tensor  # int64 [K, K]
@@ -136,7 +136,7 @@ class WorstImages:
 
     def _write_pictures(self, shown: Shown, place: int, classes: Sequence[str]) -> Card:
         pictures = {
-            "image": overlay(shown.image, torch.full_like(shown.mask, IGNORE), self.palette),
+            "image": overlay(shown.image, torch.full_like(shown.mask, ignore_index_of(shown.mask)), self.palette),
             "truth": overlay(shown.image, shown.mask, self.palette, 0.6),
             "prediction": overlay(shown.image, shown.prediction, self.palette, 0.6),
             "errors": _errors(shown),
@@ -193,13 +193,13 @@ def _shown(result: ImageResult) -> Shown:
 
 
 def _reduced(mask: Tensor, size: tuple[int, int]) -> Tensor:
-    small = F.interpolate(mask[None, None].to(torch.uint8), size=size, mode="nearest-exact")
-    return small[0, 0].cpu()
+    small = F.interpolate(mask[None, None].float(), size=size, mode="nearest-exact")
+    return small[0, 0].to(mask.dtype).cpu()
 
 
 def _errors(shown: Shown) -> Image.Image:
     """Show the image in grey, wrong pixels in red, ignored ones dark."""
-    labelled = shown.mask != IGNORE
+    labelled = shown.mask != ignore_index_of(shown.mask)
     grey = shown.image.float().mean(dim=0)
     grey = torch.where(labelled, 0.75 * grey + 50, 0.3 * grey).to(torch.uint8)
     wrong = torch.where(labelled & (shown.mask != shown.prediction), 0, IGNORE).to(torch.uint8)

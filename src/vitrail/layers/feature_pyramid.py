@@ -53,6 +53,40 @@ def _convolution(in_channels: int, channels: int, kernel_size: int, *, norm: boo
     return conv
 
 
+def merge_top_down(
+    features: Sequence[Tensor],
+    coarsest: Tensor,
+    laterals: nn.ModuleList,
+    smooth: nn.ModuleList,
+    *,
+    align_corners: bool = False,
+) -> Tensor:
+    """Add a coarse map to the finer ones, level by level, and return all levels resized and concatenated (UPerNet).
+
+    Parameters
+    ----------
+    features : sequence of Tensor
+        [B, C_i, h_i, w_i], the encoder's maps without the coarsest, finest first.
+    coarsest : Tensor
+        [B, D, h, w], what takes the place of the coarsest.
+    laterals, smooth : ModuleList
+        For each of the features, what brings it to D channels, and what is applied to its sum with the coarser level.
+    align_corners : bool
+        How maps are resized.
+
+    Returns
+    -------
+    Tensor
+        At the size of the finest map; the channels of the finest level come first, those of `coarsest` last.
+    """
+    levels = [coarsest]
+    for lateral, convolution, feature in zip(reversed(laterals), reversed(smooth), reversed(features), strict=True):
+        coarsest = lateral(feature) + resize(coarsest, feature.shape[-2:], align_corners=align_corners)
+        levels.insert(0, convolution(coarsest))
+    size = levels[0].shape[-2:]
+    return torch.cat([resize(level, size, align_corners=align_corners) for level in levels], dim=1)
+
+
 class PyramidSum(nn.Module):
     """Semantic FPN: upsamples every pyramid level to the finest by convolutions and 2× resizes, and sums them.
 

@@ -1,7 +1,8 @@
-"""Sums and means over the processes of a distributed run, usable inside a model; without one, over this process."""
+"""Sums, means and tables over the processes of a distributed run, usable inside a model; without one, over this one."""
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 from torch import distributed as dist
 
@@ -23,3 +24,24 @@ def sum_over_processes(x: Tensor) -> Tensor:
 def mean_over_processes(x: Tensor) -> Tensor:
     """Return the mean of `x` over all processes, without gradient."""
     return sum_over_processes(x) / world_size()
+
+
+def gather_over_processes(x: Tensor) -> Tensor:
+    """Return the tensors of all processes one after the other along the first dimension; all have the same shape."""
+    if world_size() == 1:
+        return x
+    parts = [torch.empty_like(x) for _ in range(world_size())]
+    dist.all_gather(parts, x.contiguous())
+    return torch.cat(parts)
+
+
+def own_share(x: Tensor) -> Tensor:
+    """Return this process's part of what `gather_over_processes` returned."""
+    return x.chunk(world_size())[dist.get_rank() if world_size() > 1 else 0]
+
+
+def alike_on_processes(x: Tensor) -> Tensor:
+    """Return the first process's tensor, on all processes."""
+    if world_size() > 1:
+        dist.broadcast(x, src=0)
+    return x

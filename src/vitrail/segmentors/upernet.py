@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import torch
 from timm.layers import ConvNormAct
 from torch import Tensor, nn
 
-from vitrail.layers import PyramidPooling, resize
+from vitrail.layers import PyramidPooling
+from vitrail.layers.feature_pyramid import merge_top_down
 from vitrail.segmentors.auxiliary import Auxiliary
 from vitrail.segmentors.method import register_segmentor
 from vitrail.segmentors.segmentor import FeatureMaps, Head
@@ -59,12 +59,5 @@ class UPerHead(Head):
     def forward(self, features: Sequence[Tensor]) -> Tensor:
         """Decode the backbone's maps into logits [B, K, h, w] at the size of the finest map."""
         coarse = self.pyramid_fuse(self.pyramid(features[-1]))
-        maps = [coarse]
-        for lateral, smooth, feature in zip(
-            reversed(self.laterals), reversed(self.smooth), reversed(features[:-1]), strict=True
-        ):
-            coarse = lateral(feature) + resize(coarse, feature.shape[-2:], align_corners=self.align_corners)
-            maps.insert(0, smooth(coarse))
-        size = maps[0].shape[-2:]
-        x = self.fuse(torch.cat([resize(m, size, align_corners=self.align_corners) for m in maps], dim=1))
-        return self.classifier(self.dropout(x))
+        x = merge_top_down(features[:-1], coarse, self.laterals, self.smooth, align_corners=self.align_corners)
+        return self.classifier(self.dropout(self.fuse(x)))

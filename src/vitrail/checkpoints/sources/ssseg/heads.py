@@ -9,6 +9,7 @@ from vitrail.checkpoints.sources.layouts import UnnumberedWhenAlone
 from vitrail.checkpoints.sources.records import MethodRecord
 from vitrail.checkpoints.sources.renaming import Names, Renaming
 from vitrail.checkpoints.sources.settings import UnsupportedError
+from vitrail.checkpoints.sources.ssseg.encoders import CONV_NORM, POOLED
 from vitrail.registry import Registry
 
 Config = Mapping[str, Any]
@@ -95,9 +96,55 @@ def head_renaming(names: Names, *, auxiliary: Names | None = None, **settings: A
     )
 
 
+def around_block(suffix: str, block: str, names: Names, **settings: Any) -> Renaming:
+    """Return the renaming of a method that has a block between the two convolutions of an FCN head.
+
+    Parameters
+    ----------
+    suffix : str
+        How the names of the convolutions before and after the block end.
+    block : str
+        The name of the block.
+    names : Names
+        Of its modules.
+    **settings
+        Further arguments of `Renaming`.
+    """
+    return head_renaming(
+        {
+            f"conv_before_{suffix}": ("head.convs.0", CONV_NORM),
+            block: ("head.context", names),
+            f"conv_after_{suffix}": ("head.convs.1", CONV_NORM),
+            **FUSED,
+        },
+        **settings,
+    )
+
+
+# A convolution that fuses maps, dropout and the classifier.
+FUSED: Names = {"decoder": ("head.fuse", CONV_NORM), "decoder.4": "head.classifier"}
 # Of plain transformers, whose maps it turns into a pyramid.
 NECK: Names = {
     "feats_to_pyramid_net.upsample_4x": "backbone.neck.up4",
     "feats_to_pyramid_net.upsample_2x.0": "backbone.neck.up2",
 }
-PYRAMID: Names = {"ppm_net.branches.*": ("head.pyramid.stages.*", {"1": "1.conv", "2": "1.bn"})}
+# A pooling, and a convolution with a norm.
+POOLED_STAGE: Names = {"1": "1.conv", "2": "1.bn"}
+PYRAMID: Names = {"ppm_net.branches.*": ("head.pyramid.stages.*", POOLED_STAGE)}
+# A block of self-attention: 1×1 convolutions with norms.
+ATTENTION: Names = {
+    "key_project.*": ("key.*", CONV_NORM),
+    "query_project.*": ("query.*", CONV_NORM),
+    "value_project": ("value.0", CONV_NORM),
+    "out_project": ("out.0", CONV_NORM),
+}
+
+
+def context_names(module: str) -> Names:
+    """Return the names of a context module that is an atrous pyramid or pyramid pooling."""
+    return {
+        f"{module}.bottleneck": ("head.context.fuse", CONV_NORM),
+        f"{module}.global_branch": ("head.context.pool.1", POOLED),
+        f"{module}.parallel_branches.*": ("head.context.branches.*", CONV_NORM),
+        f"{module}.branches.*": ("head.context.pyramid.stages.*", POOLED_STAGE),
+    }

@@ -11,6 +11,7 @@ _SHAPES = {
     "swin_tiny_patch4_window7_224": "swin_tiny_patch4_window7_224",
     "swin_small_patch4_window7_224": "swin_small_patch4_window7_224",
     "swin_base_patch4_window12_384_22k": "swin_base_patch4_window12_384.ms_in22k",
+    "swin_large_patch4_window12_384_22k": "swin_large_patch4_window12_384.ms_in22k",
 }
 
 

@@ -8,11 +8,13 @@ from vitrail.checkpoints.sources.layouts import Change
 from vitrail.checkpoints.sources.records import MethodRecord
 from vitrail.checkpoints.sources.renaming import Names, Renaming
 from vitrail.checkpoints.sources.settings import UnsupportedError
-from vitrail.checkpoints.sources.ssseg.encoders import CONV_NORM, POOLED
+from vitrail.checkpoints.sources.ssseg.encoders import CONV_NORM
 from vitrail.checkpoints.sources.ssseg.heads import (
+    ATTENTION,
     METHODS,
     Config,
     Options,
+    context_names,
     fcn_names,
     head_options,
     head_renaming,
@@ -21,24 +23,16 @@ from vitrail.checkpoints.sources.ssseg.heads import (
 )
 from vitrail.recipes import ModelConfig
 
-_ATTENTION: Names = {
-    "key_project.*": ("key.*", CONV_NORM),
-    "query_project.*": ("query.*", CONV_NORM),
-    "value_project": ("value.0", CONV_NORM),
-    "out_project": ("out.0", CONV_NORM),
-}
 _NAMES: Names = {
     "norm_layers": "backbone.norms",
     "downsample_backbone": ("head.halve", CONV_NORM),
-    "context_within_image_module.global_branch": ("head.context.pool.1", POOLED),
-    "context_within_image_module.bottleneck": ("head.context.fuse", CONV_NORM),
-    "context_within_image_module.parallel_branches.*": ("head.context.branches.*", CONV_NORM),
+    **context_names("context_within_image_module"),
     "bottleneck": ("head.project", CONV_NORM),
     "memory_module.memory": "head.memory.features",
     "memory_module.bottleneck": ("head.fuse_beyond", CONV_NORM),
     "memory_module.bottleneck_ms": ("head.fuse_within", CONV_NORM),
-    "memory_module.self_attention": ("head.beyond", _ATTENTION),
-    "memory_module.self_attention_ms": ("head.within", _ATTENTION),
+    "memory_module.self_attention": ("head.beyond", ATTENTION),
+    "memory_module.self_attention_ms": ("head.within", ATTENTION),
     "decoder_stage1": ("head.early_classifier.0", CONV_NORM),
     "decoder_stage1.4": "head.early_classifier.2",
     "decoder_stage2": ("head.classifier.0", CONV_NORM),
