@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib.util
 import json
 from pathlib import Path
@@ -169,13 +170,14 @@ def test_damaged_and_foreign_files_are_named(model: Segmentor, tmp_path: Path) -
         vitrail.load(tmp_path / "gone.onnx")
 
 
+@pytest.mark.slow
 @needs_onnx
 def test_the_command_line_predicts_and_evaluates_exported_files(tmp_path: Path) -> None:
     benchmark = vitrail.create_dataset("scenes", None, "val").benchmark
-    card = small_card(benchmark.classes)
+    card = dataclasses.replace(small_card(benchmark.classes), palette=benchmark.palette)
     saved = build_model(model_config_from_dict(SETTINGS), len(card.classes), card=card).eval()
     save_model(saved, tmp_path / "m.safetensors")
-    export_model(saved, tmp_path / "m.onnx")
+    export_model(saved, tmp_path / "m.onnx", size=(96, 128))
     Image.fromarray(IMAGES[0].permute(1, 2, 0).numpy()).save(tmp_path / "street.png")
     for name in ("m.safetensors", "m.onnx"):
         out = tmp_path / f"out-{Path(name).suffix[1:]}"
