@@ -39,12 +39,13 @@ def our_pipeline(
 
     from vitrail.datasets.image_files import decode_image
     from vitrail.datasets.mask_files import IndexMasks
+    from vitrail.labels import IGNORE
     from vitrail.recipes import AugmentConfig, ResizeConfig
     from vitrail.transforms import TrainTransform
 
     config = AugmentConfig(resize=ResizeConfig(size=base), scale=(0.5, 2.0), crop=crop, max_class_share=0.75)
     transform = TrainTransform(config, fill=MEAN)
-    read_mask = IndexMasks(labels)
+    read_mask = IndexMasks(labels, len({*labels.values()} - {IGNORE}))
 
     def run(item: Item) -> Any:
         image, mask = item

@@ -71,6 +71,56 @@ ON_RESNETS_MMSEG = [
         )
         for suffix, lateral in (("", False), ("_lateral", True))
     ),
+    mmseg(
+        "danet_r18-d8",
+        "danet/danet_r50-d8_4xb2-80k_cityscapes-512x1024",
+        {**R18_MMSEG, "decode_head.pam_channels": 24},
+        terms={
+            "seg": "decode.pam_cam.loss_ce",
+            "position": "decode.pam.loss_ce",
+            "channel": "decode.cam.loss_ce",
+            "aux0_seg": "aux.loss_ce",
+        },
+    ),
+    mmseg("ccnet_r18-d8", "ccnet/ccnet_r50-d8_4xb2-80k_cityscapes-512x1024", R18_MMSEG),
+    *(
+        mmseg(
+            f"nonlocalnet_r18-d8_{mode}",
+            "nonlocal_net/nonlocal_r50-d8_4xb2-80k_cityscapes-512x1024",
+            {**R18_MMSEG, "decode_head.mode": mode},
+            # whose scores it divides in place, so that it cannot be trained there
+            terms={} if mode == "concatenation" else ONE_AUXILIARY,
+        )
+        for mode in ("embedded_gaussian", "gaussian", "dot_product", "concatenation")
+    ),
+    *(
+        mmseg(
+            f"gcnet_r18-d8_{pooling}_{'_'.join(fusions)}",
+            "gcnet/gcnet_r50-d8_4xb2-80k_cityscapes-512x1024",
+            {**R18_MMSEG, "decode_head.pooling_type": pooling, "decode_head.fusion_types": fusions},
+        )
+        for pooling, fusions in (("att", ("channel_add",)), ("avg", ("channel_add", "channel_mul")))
+    ),
+    mmseg(
+        "annnet_r18-d8",
+        "ann/ann_r50-d8_4xb2-80k_cityscapes-512x1024",
+        {**R18_MMSEG, "decode_head.in_channels": [256, 512], "decode_head.project_channels": 24},
+    ),
+    mmseg("dnlnet_r18-d8", "dnlnet/dnl_r50-d8_4xb2-80k_cityscapes-512x1024", R18_MMSEG),
+    mmseg(
+        "isanet_r18-d8",
+        "isanet/isanet_r50-d8_4xb2-80k_cityscapes-512x1024",
+        {**R18_MMSEG, "decode_head.isa_channels": 24},
+    ),
+    mmseg("apcnet_r18-d8", "apcnet/apcnet_r50-d8_4xb2-80k_cityscapes-512x1024", R18_MMSEG),
+    *(
+        mmseg(
+            f"dmnet_r18-d8{suffix}",
+            "dmnet/dmnet_r50-d8_4xb2-80k_cityscapes-512x1024",
+            {**R18_MMSEG, "decode_head.filter_sizes": sizes},
+        )
+        for suffix, sizes in (("", (1, 3, 5, 7)), ("_even", (2, 4)))
+    ),
     Case(
         "mmseg/ocrnet_r18-d8",
         Mmseg(
@@ -302,6 +352,36 @@ ON_RESNETS_SSSEG = [
         "ocrnet/ocrnet_resnet50os8_ade20k",
         {**R18_SSSEG, "head.transform_channels": 24},
         terms={"seg": "loss_cls", "coarse": "loss_aux"},
+    ),
+    ssseg(
+        "danet_resnet18os16",
+        "danet/danet_resnet50os16_ade20k",
+        {**R18_SSSEG, "head.transform_channels": 24},
+        terms={
+            "seg": "loss_cls_pamcam",
+            "position": "loss_cls_pam",
+            "channel": "loss_cls_cam",
+            "aux0_seg": "loss_aux",
+        },
+    ),
+    *(
+        ssseg(f"{method}_resnet18os16", f"{method}/{method}_resnet50os16_ade20k", R18_SSSEG)
+        for method in ("ccnet", "nonlocalnet", "gcnet", "dnlnet", "apcnet", "dmnet")
+    ),
+    ssseg(
+        "annnet_resnet18os16",
+        "annnet/annnet_resnet50os16_ade20k",
+        {
+            **R18_ENCODER,
+            "auxiliary.in_channels": 256,
+            "head.in_channels_list": [256, 512],
+            "head.transform_channels": 24,
+        },
+    ),
+    ssseg(
+        "isanet_resnet18os8",
+        "isanet/isanet_resnet50os8_ade20k",
+        {**R18_SSSEG, "head.isa_channels": 24},
     ),
     Case(
         "ssseg/pointrend_resnet18os32",
@@ -718,14 +798,23 @@ FULL = [
             **settings,
         )
         for kind, config, settings in (
+            (Ssseg, "annnet/annnet_resnet50os8_ade20k", {}),
+            (Ssseg, "apcnet/apcnet_resnet50os8_ade20k", {}),
+            (Ssseg, "ccnet/ccnet_resnet50os8_ade20k", {}),
             (Ssseg, "ce2p/ce2p_resnet50os16_lip", {}),
+            (Ssseg, "danet/danet_resnet50os8_ade20k", {}),
             (Ssseg, "deeplabv3/deeplabv3_resnet50os8_ade20k", {}),
             (Ssseg, "deeplabv3plus/deeplabv3plus_resnet50os8_ade20k", {}),
+            (Ssseg, "dmnet/dmnet_resnet50os8_ade20k", {}),
+            (Ssseg, "dnlnet/dnlnet_resnet50os8_ade20k", {}),
             (Ssseg, "emanet/emanet_resnet50os8_ade20k", {}),
             (Ssseg, "encnet/encnet_resnet50os8_ade20k", {}),
+            (Ssseg, "gcnet/gcnet_resnet50os8_ade20k", {}),
             (Ssseg, "icnet/icnet_resnet50os8_cityscapes", {}),
+            (Ssseg, "isanet/isanet_resnet50os8_ade20k", {}),
             (Ssseg, "maskformer/maskformer_swintiny_ade20k", _KEPT),
             (Ssseg, "mcibi/mcibi_deeplabv3_resnet50os8_ade20k", {}),
+            (Ssseg, "nonlocalnet/nonlocalnet_resnet50os8_ade20k", {}),
             (Ssseg, "ocrnet/ocrnet_resnet50os8_ade20k", {}),
             (SssegPoints, "pointrend/pointrend_resnet50os32_ade20k", {}),
             (Ssseg, "upernet/upernet_resnet50os16_ade20k", {}),

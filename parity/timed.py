@@ -92,6 +92,25 @@ TIMED = [
         "emanet/emanet_r50-d8_4xb2-80k_cityscapes-512x1024",
         {**R18_MMSEG, "decode_head.in_channels": 512},
     ),
+    *(
+        mmseg(
+            method,
+            "resnet18c",
+            f"{folder}/{config}_r50-d8_4xb2-80k_cityscapes-512x1024",
+            {**R18_MMSEG, "decode_head.in_channels": [256, 512] if method == "annnet" else 512},
+        )
+        for method, folder, config in (
+            ("danet", "danet", "danet"),
+            ("ccnet", "ccnet", "ccnet"),
+            ("nonlocalnet", "nonlocal_net", "nonlocal"),
+            ("gcnet", "gcnet", "gcnet"),
+            ("annnet", "ann", "ann"),
+            ("dnlnet", "dnlnet", "dnl"),
+            ("isanet", "isanet", "isanet"),
+            ("apcnet", "apcnet", "apcnet"),
+            ("dmnet", "dmnet", "dmnet"),
+        )
+    ),
     mmseg(
         "pointrend",
         "resnet18c",

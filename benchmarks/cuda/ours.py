@@ -91,9 +91,9 @@ def training_overrides(work: Workload) -> tuple[str, ...]:
     )
 
 
-def time_training(work: Workload, watch: Stopwatch, amp: Precision, *, compiled: bool) -> None:
+def time_training(work: Workload, watch: Stopwatch, amp: Precision, *, compile: str) -> None:
     """Train as `vitrail train` does until the watch has enough."""
-    overrides = (f"train.amp={half(watch.device, amp)}", f"train.compile={str(compiled).lower()}")
+    overrides = (f"train.amp={half(watch.device, amp)}", f"train.compile={compile}")
     with tempfile.TemporaryDirectory() as folder:
         run = TimedRun(work, watch, overrides, folder)
         try:

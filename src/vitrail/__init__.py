@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from vitrail.export import export_model, register_exporter
     from vitrail.inference import Prediction, Predictor, predict
     from vitrail.inference.sources import Frame, FrameSource, register_frame_source
-    from vitrail.labels import IGNORE
+    from vitrail.labels import IGNORE, ignore_index
     from vitrail.losses import register_loss
     from vitrail.optim import register_optimizer, register_schedule
     from vitrail.recipes import Recipe, list_recipes, load_recipe
@@ -88,7 +88,7 @@ _EXPORTS = {
     "vitrail.export": ("export_model", "register_exporter"),
     "vitrail.inference": ("Prediction", "Predictor", "predict"),
     "vitrail.inference.sources": ("Frame", "FrameSource", "register_frame_source"),
-    "vitrail.labels": ("IGNORE",),
+    "vitrail.labels": ("IGNORE", "ignore_index"),
     "vitrail.losses": ("register_loss",),
     "vitrail.optim": ("register_optimizer", "register_schedule"),
     "vitrail.recipes": ("Recipe", "list_recipes", "load_recipe"),

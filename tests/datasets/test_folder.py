@@ -219,7 +219,7 @@ def test_coloured_masks_want_a_palette(tmp_path):
         ("3", "should be a mapping"),
         ("classes: [a", "not valid YAML"),
         ("classes: [a]\nvalues: [x]", "'x' is no mask value"),
-        (f"classes: {[f'c{number}' for number in range(300)]}", "300 classes, but masks are kept in 8 bits"),
+        (f"classes: {[f'c{number}' for number in range(8193)]}", "8193 classes, but there can be 8192 at most"),
         ("classes: [a, a]", "'a' is listed 2 times"),
         ("classes: [a, b]\npalette: [[0, 0, 0], [256, 0, 0]]", "palette.1: [256, 0, 0] is no colour"),
         ("classes: [a, 3]", "put the name into quotes"),

@@ -347,9 +347,18 @@ def test_brush_strokes_with_runs_of_different_bytes():
     bits = f"{6:032b}{7:05b}" + f"{2:04b}{3:04b}{7:04b}{15:04b}"
     bits += f"0{0:02b}{3:03b}" + "".join(f"{value:08b}" for value in (1, 2, 3, 4)) + f"1{1:02b}{1:04b}{9:08b}"
     bits += "0" * (-len(bits) % 8)
-    assert decode_brush(tuple(int(bits[i : i + 8], 2) for i in range(0, len(bits), 8))).tolist() == [1, 2, 3, 4, 9, 9]
+    assert decode_brush(tuple(int(bits[i : i + 8], 2) for i in range(0, len(bits), 8)), 6).tolist() == [
+        1,
+        2,
+        3,
+        4,
+        9,
+        9,
+    ]
     with pytest.raises(DatasetError, match="end early"):
-        decode_brush((0, 0, 0, 9, 0))
+        decode_brush((0, 0, 0, 9, 0), 9)
+    with pytest.raises(DatasetError, match="stand for 4,294,967,295 values, not 9"):
+        decode_brush((255, 255, 255, 255, 0, 0, 0, 0), 9)
 
 
 def test_parquet_files_of_hugging_face(tmp_path):

@@ -35,7 +35,7 @@ def test_two_colour_masks_are_zero_and_one(tmp_path):
 
 
 def test_labels_become_classes(tmp_path):
-    read = IndexMasks(LABELS)
+    read = IndexMasks(LABELS, 3)
     assert read(encode(tmp_path, np.array([[0, 7, 8]], np.uint8)), "m.png").tolist() == [[255, 0, 2]]
     assert read(encode(tmp_path, np.array([[0, 7, 300]], np.uint16)), "m.png").tolist() == [[255, 0, 1]]
 
@@ -43,17 +43,17 @@ def test_labels_become_classes(tmp_path):
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
 def test_an_unknown_value_is_named_with_its_file(tmp_path, dtype):
     with pytest.raises(DatasetError, match=r"m\.png holds the value 9.*0, 7–8, 300"):
-        IndexMasks(LABELS)(encode(tmp_path, np.array([[7, 9]], dtype)), "m.png")
+        IndexMasks(LABELS, 3)(encode(tmp_path, np.array([[7, 9]], dtype)), "m.png")
 
 
 def test_colours_become_classes(tmp_path):
     colours = np.array([[[255, 0, 0], [0, 0, 9], [1, 1, 1]]], np.uint8)
-    read = ColourMasks({(255, 0, 0): 4, (0, 0, 9): 0, (1, 1, 1): 255})
+    read = ColourMasks({(255, 0, 0): 4, (0, 0, 9): 0, (1, 1, 1): 255}, 5)
     assert read(encode(tmp_path, colours), "m.png").tolist() == [[4, 0, 255]]
     indexed = Image.fromarray(colours).quantize(3)
     assert read(encode(tmp_path, indexed), "m.png").tolist() == [[4, 0, 255]]
     with pytest.raises(DatasetError, match=r"m\.png holds the colour \(1, 1, 1\)"):
-        ColourMasks({(255, 0, 0): 4, (0, 0, 9): 0})(encode(tmp_path, colours), "m.png")
+        ColourMasks({(255, 0, 0): 4, (0, 0, 9): 0}, 5)(encode(tmp_path, colours), "m.png")
 
 
 def matlab(**variables):
@@ -64,7 +64,7 @@ def matlab(**variables):
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
 def test_label_maps_of_matlab_become_classes(dtype):
-    read = IndexMasks(LABELS)
+    read = IndexMasks(LABELS, 3)
     labels = np.array([[0, 7, 8], [8, 8, 7]], dtype)
     assert read(matlab(S=labels, regionMapStuff=labels), "m.mat").tolist() == [[255, 0, 2], [2, 2, 0]]
     with pytest.raises(DatasetError, match=r"m\.mat holds the value 9"):
@@ -73,7 +73,7 @@ def test_label_maps_of_matlab_become_classes(dtype):
 
 def test_other_and_damaged_files_of_matlab_are_refused():
     good = matlab(S=np.random.default_rng(0).integers(0, 9, (30, 40), np.uint8))
-    read = IndexMasks(dict.fromkeys(range(9), 0))
+    read = IndexMasks(dict.fromkeys(range(9), 0), 1)
     assert read(good, "m.mat").shape == (30, 40)
     for bad in (good[:200], good[:-9], good[:150] + bytes(len(good) - 150), matlab(T=np.zeros((2, 2), np.uint8))):
         with pytest.raises(DatasetError, match=r"cannot read the mask m\.mat"):
@@ -86,7 +86,7 @@ def test_other_and_damaged_files_of_matlab_are_refused():
 def test_without_scipy_a_mask_of_matlab_says_what_is_needed(monkeypatch):
     monkeypatch.setitem(sys.modules, "scipy.io", None)
     with pytest.raises(DatasetError, match=r"m\.mat needs scipy: pip install 'vitrail\[matlab\]'"):
-        IndexMasks(LABELS)(matlab(S=np.zeros((2, 2), np.uint8)), "m.mat")
+        IndexMasks(LABELS, 3)(matlab(S=np.zeros((2, 2), np.uint8)), "m.mat")
 
 
 def test_coloured_masks_are_not_mistaken_for_indices(tmp_path):
@@ -99,8 +99,8 @@ def test_lossy_and_odd_masks_are_refused(tmp_path):
         read_mask(save(tmp_path / "m.jpg", np.zeros((8, 8), np.uint8)))
     with pytest.raises(DatasetError, match="mode F"):
         read_mask(save(tmp_path / "m.tif", Image.fromarray(np.zeros((4, 4), np.float32))))
-    with pytest.raises(DatasetError, match="value 300"):
-        read_mask(save(tmp_path / "m.png", np.full((4, 4), 300, np.uint16)))
+    with pytest.raises(DatasetError, match="value 8192: class indices end at 8191"):
+        read_mask(save(tmp_path / "m.png", np.full((4, 4), 8192, np.uint16)))
 
 
 def test_truncated_and_missing_masks_are_named(tmp_path):

@@ -121,9 +121,14 @@ def test_the_models_own_recipe_is_used_and_can_be_overridden(root):
     data = RECIPE.model_dump()
     data["data"]["root"] = str(root)
     model.card = replace(model.card, recipe=data)
-    plain = vitrail.evaluate(model, device="cpu")
+    with pytest.raises(DatasetError, match="--data-root"):  # where data are is not for a model to say
+        vitrail.evaluate(model, device="cpu")
+    plain = vitrail.evaluate(model, data_root=root, device="cpu")
     resized = vitrail.evaluate(
-        model, overrides=["data.eval_resize.size=[64, 64]", "data.eval_resize.keep_ratio=false"], device="cpu"
+        model,
+        overrides=["data.eval_resize.size=[64, 64]", "data.eval_resize.keep_ratio=false"],
+        data_root=root,
+        device="cpu",
     )
     assert plain.images == resized.images == 5
     assert plain.confusion.sum() == resized.confusion.sum()
@@ -188,3 +193,10 @@ def test_the_authors_cgnet_on_camvid(shared, camvid_root):
     assert evaluation.classes == order
     assert 100 * evaluation.miou == pytest.approx(85.68, abs=0.05)
     assert evaluation.iou == pytest.approx(published, abs=0.005)
+
+
+def test_predictions_do_not_replace_the_masks(root):
+    before = {path: path.read_bytes() for path in (root / "masks").rglob("*.png")}
+    with pytest.raises(VitrailError, match="a file of the dataset: choose another folder"):
+        vitrail.evaluate(small_model(), recipe=RECIPE, data_root=root, device="cpu", save_predictions=root / "masks")
+    assert {path: path.read_bytes() for path in before} == before

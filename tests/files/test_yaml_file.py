@@ -121,7 +121,7 @@ def test_files(tmp_path: Path) -> None:
     with pytest.raises(DatasetError, match=r"cannot read .*a\.yaml"):
         read_yaml(path, DatasetError)
     path.write_bytes(b"#" * 4_000_001)
-    with pytest.raises(DatasetError, match=r"a\.yaml has 4,000,001 bytes"):
+    with pytest.raises(DatasetError, match=r"a\.yaml: it is too large, 4,000,001 bytes"):
         read_yaml(path, DatasetError)
     with pytest.raises(DatasetError, match="cannot read"):
         read_yaml(tmp_path, DatasetError)

@@ -233,3 +233,12 @@ def test_files_of_every_kind_are_written(model: Segmentor, photos: Path, tmp_pat
     index = np.asarray(Image.open(records[0]["files"]["index"]))
     assert np.array_equal(index, predict(model, photos / "a.png").mask)
     assert set(records[0]["files"]) == set(kinds)
+
+
+def test_pictures_do_not_replace_the_images(model: Segmentor, tmp_path: Path) -> None:
+    for name in ("1", "1_overlay"):
+        Image.new("RGB", (40, 32), (7, 7, 7)).save(tmp_path / f"{name}.png")
+    before = (tmp_path / "1_overlay.png").read_bytes()
+    with pytest.raises(PredictionError, match="would replace the input"):
+        predict_files(model, tmp_path, tmp_path)
+    assert (tmp_path / "1_overlay.png").read_bytes() == before

@@ -42,7 +42,7 @@ def assert_same(found: Tensor, expected: Tensor, logits: Tensor) -> None:
 
 
 @pytest.mark.parametrize("align_corners", [False, True])
-@pytest.mark.parametrize("classes", [3, 20])  # both memory formats
+@pytest.mark.parametrize("classes", [3, 6, 20])  # resized, and in bands of both memory formats
 @pytest.mark.parametrize(("source", "target"), SIZES)
 def test_cross_entropy(
     source: tuple[int, int], target: tuple[int, int], classes: int, align_corners: bool, monkeypatch: pytest.MonkeyPatch
@@ -76,8 +76,9 @@ def test_binary_cross_entropy(source: tuple[int, int], target: tuple[int, int], 
     assert_same(found, expected, logits)
 
 
-def test_gradient_matches_finite_differences() -> None:
-    logits, targets, weights = problem(3, (3, 4), (7, 9))
+@pytest.mark.parametrize("classes", [3, 5])  # resized, and in bands
+def test_gradient_matches_finite_differences(classes: int) -> None:
+    logits, targets, weights = problem(classes, (3, 4), (7, 9))
     loss = lambda x: per_pixel_cross_entropy(x, targets, class_weights=weights, label_smoothing=0.1)  # noqa: E731
     assert torch.autograd.gradcheck(loss, logits)
 
@@ -122,6 +123,16 @@ for source, height, align_corners in ((3, 10, False), (3, 10, True), (9, 4, Fals
         expected = per_pixel._row_loss_backward(gradient, rows, targets, weights, lse, *options)
         found = per_pixel_triton.backward(gradient, rows, targets, weights, lse, *options)
         torch.testing.assert_close(found, expected)
+wide, targets = torch.randn(1, 300, 2, 3), torch.tensor([[[255, -1, 299]] * 4], dtype=torch.int16)
+wide = wide.contiguous(memory_format=torch.channels_last)
+loss, lse = per_pixel._row_loss(wide, targets, torch.ones(300), 1.0, 0.0, False, False)
+assert loss[0, :, 1].eq(0).all() and loss[0, :, 0].gt(0).all()
+found = per_pixel_triton.forward(wide, targets, torch.ones(300), 1.0, 0.0, False, False)
+torch.testing.assert_close(found[0], loss)
+options = (wide, targets, torch.ones(300), lse, 1.0, 0.0, False, False)
+expected = per_pixel._row_loss_backward(torch.ones_like(loss), *options)
+torch.testing.assert_close(per_pixel_triton.backward(torch.ones_like(loss), *options), expected)
+targets = torch.zeros(2, 4, 5, dtype=torch.uint8)
 found, _ = per_pixel_triton.forward(rows, torch.full_like(targets, 7), weights, 1.0, 0.0, False, True)
 assert found.isnan().all(), "a target that is no class"
 rows = 3 * torch.randn(5, 3, 7)

@@ -79,6 +79,22 @@ SEGMENTORS = {
     "bisenetv2": "FCN",
     "encnet": "ENCNet",
     "emanet": "EMANet",
+    "danet": "DANet",
+    "ccnet": "CCNet",
+    "nonlocalnet": "NonLocalNet",
+    "gcnet": "GCNet",
+    "annnet": "ANNNet",
+    "dnlnet": "DNLNet",
+    "isanet": "ISANet",
+    "apcnet": "APCNet",
+    "dmnet": "DMNet",
+}
+# Options of every method on the last map with one auxiliary head.
+USUAL = {
+    "channels": "head.feats_channels",
+    "dropout": "head.dropout",
+    "auxiliary.weight": "losses.loss_aux.scale_factor",
+    "auxiliary.channels": "auxiliary.out_channels",
 }
 # Where SSSegmentation keeps what our options say, for methods with options of their own.
 OPTIONS: dict[str, dict[str, str]] = {
@@ -242,6 +258,36 @@ OPTIONS: dict[str, dict[str, str]] = {
         "auxiliary.weight": "losses.loss_aux.scale_factor",
         "auxiliary.channels": "auxiliary.out_channels",
     },
+    "danet": {
+        **USUAL,
+        "attention_channels": "head.transform_channels",
+        "position_weight": "losses.loss_cls_pam.scale_factor",
+        "channel_weight": "losses.loss_cls_cam.scale_factor",
+    },
+    "ccnet": {**USUAL, "recurrence": "head.num_recurrence"},
+    "nonlocalnet": {**USUAL, "reduction": "head.reduction", "scale": "head.use_scale", "pairwise": "head.mode"},
+    "gcnet": {
+        **USUAL,
+        "ratio": "head.ratio",
+        "pooling": "head.pooling_type",
+        "fusions": "head.fusion_types",
+    },
+    "annnet": {**USUAL, "attention_channels": "head.transform_channels", "pool_sizes": "head.key_pool_scales"},
+    "dnlnet": {
+        **USUAL,
+        "reduction": "head.reduction",
+        "scale": "head.use_scale",
+        "temperature": "head.temperature",
+    },
+    "isanet": {**USUAL, "attention_channels": "head.isa_channels", "window": "head.down_factor"},
+    "apcnet": {**USUAL, "pool_sizes": "head.pool_scales"},
+    "dmnet": {**USUAL, "filter_sizes": "head.filter_sizes"},
+}
+# What single values of SSSegmentation's options are called here.
+VALUES = {
+    "head.mode": {"embeddedgaussian": "embedded_gaussian"},
+    "head.pooling_type": {"att": "attention"},
+    "head.fusion_types": {("channel_add",): ("add",)},
 }
 # What SSSegmentation takes where a configuration does not say.
 DEFAULTS: dict[str, object] = {

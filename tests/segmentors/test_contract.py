@@ -21,6 +21,8 @@ from vitrail.segmentors import SEGMENTORS, ModelCard
 UNREACHABLE: dict[str, set[str]] = {
     # a constant added before a linear convolution and another batch norm, which takes constants away
     "bisenetv2": {"backbone.context.norm.bias"},
+    # means that are taken away before pixels are compared, and a constant before a softmax
+    "dnlnet": {f"head.context.{name}.bias" for name in ("query", "key", "unary")},
     # DETR's first decoder layer attends among queries that are all zero
     "maskformer": {"head.query_decoder.layers.0.self_attn.in_proj_weight"},
 }
@@ -85,8 +87,9 @@ def test_gradients_reach_every_parameter(name: str, images: Tensor, targets: Ten
     model = small(name).train()
     with torch.no_grad():
         for module in model.modules():  # a branch that starts at zero hides what lies before it
-            if isinstance(module, nn.BatchNorm2d) and not module.weight.any():
-                module.weight.fill_(0.5)
+            weight = getattr(module, "weight", None)
+            if isinstance(weight, nn.Parameter) and not weight.any():
+                weight.uniform_(0.2, 0.8)
             if isinstance(module, nn.MultiheadAttention):
                 module.in_proj_bias.normal_()
         model(images, targets)  # fills what training fills

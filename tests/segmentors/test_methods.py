@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import pytest
 import torch
 from torch.nn import functional as F
 
 from vitrail import FeatureMaps
+from vitrail.errors import ModelError
+from vitrail.losses.pixels import classes_present
+from vitrail.segmentors import SEGMENTORS
+from vitrail.segmentors.annnet import ANNHead
 from vitrail.segmentors.emanet import EMAttention
-from vitrail.segmentors.encnet import Encoding, class_presence
+from vitrail.segmentors.encnet import Encoding
 from vitrail.segmentors.segformer import SegFormerHead
 
 
@@ -32,7 +39,7 @@ def test_codes_are_sums_of_weighted_residuals() -> None:
 
 def test_presence_counts_neither_absent_nor_ignored_classes() -> None:
     targets = torch.tensor([[[0, 255], [3, 3]], [[255, 255], [255, 255]]])
-    assert class_presence(targets, 4).tolist() == [[True, False, False, True], [False] * 4]
+    assert classes_present(targets, 4).tolist() == [[True, False, False, True], [False] * 4]
 
 
 def test_fusing_before_resizing_is_fusing_after() -> None:
@@ -41,3 +48,23 @@ def test_fusing_before_resizing_is_fusing_after() -> None:
     maps = [project(f) for project, f in zip(head.projections, features, strict=True)]
     joined = torch.cat([maps[0], F.interpolate(maps[1], (9, 11), mode="bilinear")], dim=1)
     torch.testing.assert_close(head(features), head.classifier(head.fuse(joined)), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "message"),
+    [
+        ("gcnet", {"pooling": "max"}, r"pooling .*'max'"),
+        ("gcnet", {"fusions": []}, "fusions must be some of add, multiply"),
+        ("gcnet", {"fusions": ["add", "concat"]}, "fusions must be some of add, multiply"),
+        ("isanet", {"window": [8]}, r"window must be a height and a width of at least 1, not \[8\]"),
+        ("isanet", {"window": [8, 0]}, r"window must be"),
+    ],
+)
+def test_impossible_options_are_refused(name: str, options: dict[str, Any], message: str) -> None:
+    with pytest.raises(ModelError, match=message):
+        SEGMENTORS[name].head(FeatureMaps((8, 16), (4, 8)), 3, **options)
+
+
+def test_the_last_two_maps_have_to_be_there() -> None:
+    with pytest.raises(ModelError, match=r"annnet: there is no feature map -2"):
+        ANNHead(FeatureMaps((16,), (8,)), 3)

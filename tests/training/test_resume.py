@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -15,9 +17,9 @@ import torch
 from helpers import tiny_training as tiny
 
 from vitrail import checkpoints
-from vitrail.errors import CheckpointError, TrainingError
-from vitrail.training import TrainingResult, train
-from vitrail.training.checkpoint import STATE
+from vitrail.errors import CheckpointError, TrainingError, VitrailError
+from vitrail.training import TrainingResult, TrainingRun, train
+from vitrail.training.folder import PREVIOUS, STATE, locked
 
 PROGRAM = Path(tiny.__file__)
 
@@ -174,3 +176,124 @@ def test_a_state_that_runs_code_is_refused(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError):
         run(tmp_path, resume=True)
     assert not (tmp_path / "owned").exists()
+
+
+def advice_of(error: BaseException) -> list[str]:
+    """The command that a message says to give."""
+    found = re.search(r"(mv \S+ \S+), and --resume", str(error))
+    assert found, error
+    return found[1].split()
+
+
+def test_a_flipped_bit_in_a_state_is_noticed_and_the_advice_works(tmp_path: Path) -> None:
+    run(tmp_path / "whole", train__iterations=4, train__save_every=2)
+    run(tmp_path / "run", train__iterations=4, train__save_every=2)
+    state = tmp_path / "run" / STATE
+    data = bytearray(state.read_bytes())
+    weights = state_of(tmp_path / "run")["model"]["head.classifier.weight"].numpy().tobytes()
+    data[data.index(weights) + 5] ^= 0x40
+    state.write_bytes(data)
+    with pytest.raises(CheckpointError, match="damaged") as refused:
+        run(tmp_path / "run", resume=True, train__iterations=4, train__save_every=2)
+    subprocess.run(advice_of(refused.value), check=True)
+    assert state_of(tmp_path / "run")["iteration"] == 2
+    run(tmp_path / "run", resume=True, train__iterations=4, train__save_every=2)
+    assert_same(state_of(tmp_path / "run")["model"], state_of(tmp_path / "whole")["model"])
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"format": "x"}, {"recipe": None}, {"recipe": {}}, {"history": None}, {"history": [3]}, {"iteration": "5"},
+        {"iteration": -3}, {"iteration": 10**12}, {"random": None}, {"random": [3]}, {"random": [{}]}, {"best": None},
+        {"optimizer": {}}, {"schedule": {}}, {"model": {}}, {"model": []}, {"loggers": []}, {"scaler": None},
+        {"classes": [1]}, {"classes": None}, {"images": 3},
+    ],
+)  # fmt: skip
+def test_a_state_of_anything_else_is_an_error_that_says_how_to_go_on(
+    finished: Path, tmp_path: Path, change: dict[str, Any]
+) -> None:
+    shutil.copytree(finished, tmp_path / "run")
+    torch.save({**state_of(finished), **change}, tmp_path / "run" / STATE)
+    with pytest.raises(VitrailError, match=r"start the run again|previous\.state|recipe") as refused:
+        run(tmp_path / "run", resume=True, train__iterations=1)
+    assert len(str(refused.value)) < 3000
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("finished")
+    with pytest.MonkeyPatch.context() as patch:
+        tiny.register(patch.setitem)
+        run(folder, train__iterations=1)
+    return folder
+
+
+def test_classes_in_another_order_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run(tmp_path, train__iterations=1)
+    state = state_of(tmp_path)
+    torch.save({**state, "classes": state["classes"][::-1]}, tmp_path / STATE)
+    with pytest.raises(TrainingError, match="began with the classes blue, red, ground, and the data now have ground"):
+        run(tmp_path, resume=True)
+
+
+def test_a_folder_belongs_to_one_run_at_a_time(tmp_path: Path) -> None:
+    with locked(tmp_path), pytest.raises(TrainingError, match="another process is training in"):
+        run(tmp_path, train__iterations=1)
+    run(tmp_path, train__iterations=1)  # a lock that was left behind is nobody's
+    assert (tmp_path / "run.lock").exists()
+
+
+def test_one_command_starts_a_run_and_goes_on_with_it(tmp_path: Path) -> None:
+    whole = train(tiny.recipe(), output_dir=tmp_path / "whole", device="cpu")
+    train(tiny.recipe(train__iterations=2), output_dir=tmp_path / "run", resume="auto", device="cpu")
+    result = train(tiny.recipe(), output_dir=tmp_path / "run", resume="auto", device="cpu")
+    assert [record["event"] for record in result.history if record["event"] in ("start", "resume")] == [
+        "start", "resume",
+    ]  # fmt: skip
+    assert len(whole.history) > 0
+
+
+def test_models_of_a_run_that_saved_no_state_do_not_stand_in_the_way(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stop_at_the_state(source: Path, target: Path) -> None:
+        if target.name == STATE:
+            raise KeyboardInterrupt
+        replace(source, target)
+
+    replace = os.replace
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(os, "replace", stop_at_the_state)
+        run(tmp_path, train__iterations=1)
+    assert (tmp_path / "last.safetensors").exists() and not (tmp_path / STATE).exists()
+    with pytest.raises(TrainingError, match="Start the run without --resume"):
+        run(tmp_path, resume=True, train__iterations=1)
+    run(tmp_path, train__iterations=1)
+    assert state_of(tmp_path)["iteration"] == 1 and not (tmp_path / PREVIOUS).exists()
+    (tmp_path / STATE).unlink()  # the models of a run that did save one are kept
+    with pytest.raises(TrainingError, match="already holds a run"):
+        run(tmp_path, train__iterations=1)
+
+
+@pytest.mark.parametrize(("name", "code"), [("SIGTERM", 143), ("SIGHUP", 129)])
+def test_a_signal_saves_the_run_and_ends_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, code: int
+) -> None:
+    run(tmp_path / "whole", train__iterations=4)
+    step = TrainingRun.train_step
+
+    def signalled(self: TrainingRun, *batch: Any) -> None:
+        if self.state.iteration == 1:
+            os.kill(os.getpid(), getattr(signal, name))
+        step(self, *batch)
+
+    with monkeypatch.context() as patch, pytest.raises(SystemExit) as ended:
+        patch.setattr(TrainingRun, "train_step", signalled)
+        run(tmp_path / "run", train__iterations=4)
+    assert ended.value.code == code
+    assert state_of(tmp_path / "run")["iteration"] == 2
+    assert state_of(tmp_path / "run")["history"][-1]["reason"] == f"stopped by {name}; --resume goes on"
+    assert signal.getsignal(getattr(signal, name)) is signal.SIG_DFL
+    run(tmp_path / "run", resume=True, train__iterations=4)
+    assert_same(state_of(tmp_path / "run")["model"], state_of(tmp_path / "whole")["model"])

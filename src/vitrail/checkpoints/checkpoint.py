@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -12,6 +11,8 @@ from typing import Any
 from safetensors import SafetensorError, safe_open
 
 from vitrail.errors import CheckpointError
+from vitrail.files.json_text import parse_json
+from vitrail.files.regular import read_regular
 from vitrail.files.torch_file import read_pickle
 from vitrail.files.weights_file import is_safetensors
 
@@ -51,12 +52,8 @@ class Checkpoint:
         path = self.origin.parent / "config.json"
         if not path.is_file():
             return None
-        try:
-            if path.stat().st_size > _MAX_CONFIG:
-                raise CheckpointError(f"{path} is too large for a configuration ({path.stat().st_size:,} bytes)")
-            config = json.loads(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError, RecursionError) as error:
-            raise CheckpointError(f"{path} cannot be read as JSON: {error}") from error
+        data = read_regular(path, CheckpointError, what="the configuration ", limit=_MAX_CONFIG)
+        config = parse_json(data, str(path), CheckpointError)
         if not isinstance(config, dict):
             raise CheckpointError(f"{path} is not a JSON object")
         return config

@@ -9,9 +9,10 @@ from pathlib import Path
 import torch
 
 from vitrail.checkpoints.checkpoint import Checkpoint, read_checkpoint
+from vitrail.checkpoints.exported import computing_device, exported_format, find_exported, load_exported
 from vitrail.checkpoints.imports import imports_of
 from vitrail.checkpoints.index import PROJECTS, Entry, find_by_name, index
-from vitrail.checkpoints.limits import check_described_model
+from vitrail.checkpoints.limits import check_described_model, no_more_than
 from vitrail.checkpoints.sources import SOURCES, Source, Writer
 from vitrail.checkpoints.state import few, load_state
 from vitrail.errors import CheckpointError, RecipeError, nearest
@@ -42,7 +43,8 @@ def load(
     name : str or path
         A model that comes with the package, by name; a published one, such as "ssseg/pspnet_resnet50os8_ade20k" or
         "mmseg/pspnet_r50-d8_4xb4-80k_ade20k-512x512" (`vitrail weights` lists them); a local file: vitrail's
-        .safetensors or another project's checkpoint, recognised by its content; or the http(s) address of such a file.
+        .safetensors or another project's checkpoint, recognised by its content; a file that `vitrail.export_model`
+        wrote, such as an .onnx file, recognised by its suffix; or the http(s) address of such a file.
     device : str or torch.device
         Where to put it.
     like : str, optional
@@ -51,12 +53,14 @@ def load(
         The names of its classes, where they are not those of `like`.
     trust_imports : bool
         Let the file import the modules that it names, which runs their code. Otherwise a model of a plugin's needs the
-        plugin to be installed or imported already.
+        plugin to be installed or imported already. Also load exported files of formats that can hold code, such as
+        .pt2.
 
     Returns
     -------
     Segmentor
-        In evaluation mode, with `card` set: classes, palette, recipe, origin.
+        In evaluation mode, with `card` set: classes, palette, recipe, origin. That of an exported file predicts on the
+        CPU and cannot be trained.
 
     Raises
     ------
@@ -74,6 +78,13 @@ def load(
     if card is None and classes is not None:
         raise CheckpointError("classes go with like=…, the published model that the checkpoint is built like")
     path, entry = _locate(str(name))
+    format = exported_format(path)
+    if format is not None:
+        if card is not None:
+            raise CheckpointError(f"like=… is for checkpoints of other projects: {path} says itself what it is")
+        exported = load_exported(path, format, trust=trust_imports)
+        computing_device(exported, torch.device(device), explicit=True)
+        return exported
     if card is None and entry is not None:
         card = entry.card()
     return load_model(path, card, trust_imports=trust_imports).to(device)
@@ -108,7 +119,8 @@ def load_model(path: str | Path, card: ModelCard | None = None, *, trust_imports
         with imports_of(card, str(path), trust=trust_imports):
             config = model_config_from_dict({**card.recipe["model"], "pretrained": False})
             check_described_model(config, len(card.classes), state, where)
-            model = build_model(config, len(card.classes), card=card)
+            with no_more_than(state, where):
+                model = build_model(config, len(card.classes), card=card)
     except RecipeError as error:
         raise CheckpointError(f"{path}: {error}") from error
     load_state(model, state, where)
@@ -225,6 +237,9 @@ def _locate(name: str) -> tuple[Path, Entry | None]:
         entry = next((entry for entry in index().values() if entry.url == name and not entry.unsupported), None)
         return download(name, sha256=entry.sha256 if entry and entry.sha256 else None), entry
     path, shipped = Path(name), shipped_models()
+    exported = find_exported(path)
+    if exported is not None:
+        return exported, None
     if path.is_file():
         return path, None
     if name in shipped:

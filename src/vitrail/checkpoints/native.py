@@ -17,6 +17,7 @@ from vitrail.checkpoints.imports import required_imports
 from vitrail.checkpoints.state import model_state
 from vitrail.errors import CheckpointError
 from vitrail.files.atomic import atomic_path
+from vitrail.files.json_text import parse_json
 from vitrail.segmentors import ModelCard, Segmentor
 
 MODEL_FORMAT = 1
@@ -83,10 +84,8 @@ def read_description(checkpoint: Checkpoint) -> dict[str, Any]:
     CheckpointError
         When the description is damaged.
     """
-    try:
-        description = json.loads(checkpoint.metadata[METADATA_KEY])
-    except (TypeError, ValueError, RecursionError) as error:
-        raise CheckpointError(f"{checkpoint.origin} is damaged: its description is no JSON: {error}") from error
+    text, where = checkpoint.metadata[METADATA_KEY], f"{checkpoint.origin} is damaged: its description"
+    description = parse_json(text, where, CheckpointError)
     if not isinstance(description, dict):
         raise CheckpointError(f"{checkpoint.origin} is damaged: its description is not a JSON object")
     return description

@@ -16,6 +16,7 @@ from vitrail.cli.evaluate import evaluate
 from vitrail.cli.export import export
 from vitrail.cli.find_lr import find_lr
 from vitrail.cli.listing import list_entries
+from vitrail.cli.output import echo
 from vitrail.cli.predict import predict
 from vitrail.cli.recipes import recipe, recipes
 from vitrail.cli.train import train
@@ -55,5 +56,5 @@ def main() -> None:
     try:
         cli()
     except VitrailError as error:
-        click.echo(f"vitrail: {error}", err=True)
+        echo(f"vitrail: {error}", err=True)
         sys.exit(2)

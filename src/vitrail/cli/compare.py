@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from vitrail.cli.options import FILE, FOLDER
+from vitrail.cli.output import echo
 
 
 @click.command()
@@ -24,7 +25,7 @@ def compare(folders: Sequence[Path], page: Path | None) -> None:
     from vitrail.training.compare_page import compare_page
 
     runs = [read_run(folder) for folder in folders]
-    click.echo(table(runs))
+    echo(table(runs))
     if page is not None:
         try:
             with atomic_path(page) as temporary:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from vitrail.cli.options import FOLDER, PATH, json_option, key_values
+from vitrail.cli.output import echo
 from vitrail.errors import VitrailError
 
 if TYPE_CHECKING:
@@ -79,17 +80,17 @@ def check(
     arguments = key_values(options)
     if write is not None:
         for split, images in write_dataset(name, root, splits, write, limit=limit, options=arguments).items():
-            click.echo(f"{split}: {images} images and masks are in {write}")
+            echo(f"{split}: {images} images and masks are in {write}")
         return
     if fix is not None:
         if name != "folder" or root is None:
             raise VitrailError("--fix corrects the dataset 'folder': give that name and its --root")
-        click.echo(f"{write_fixed(root, fix, options=arguments)}\nThe copy is in {fix}")
+        echo(f"{write_fixed(root, fix, options=arguments)}\nThe copy is in {fix}")
         return
     checked = check_dataset(name, root, splits, options=arguments, pixels=PixelFormat(channels, value_range))
-    click.echo(_as_json(checked) if as_json else _as_text(checked))
+    echo(_as_json(checked) if as_json else _as_text(checked))
     if report is not None:
-        click.echo(f"the page is {write_page(checked, report)}")
+        echo(f"the page is {write_page(checked, report)}")
     _refuse(checked)
 
 
@@ -121,7 +122,7 @@ def inspect(folder: Path) -> None:
     """
     from vitrail.datasets.inspect_folder import inspect_folder
 
-    click.echo(str(inspect_folder(folder)))
+    echo(str(inspect_folder(folder)))
 
 
 @dataset.command()
@@ -146,4 +147,4 @@ def convert(source: Path, output: Path, target: str | None, splits: Sequence[str
     target = target or ("coco" if name == "folder" else "folder")
     write = write_coco if target == "coco" else write_dataset
     for split, images in write(name, source, splits, output, options=arguments).items():
-        click.echo(f"{split}: {images} images are in {output}")
+        echo(f"{split}: {images} images are in {output}")

@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from vitrail.cli.options import FILE, key_values, model_argument, trust_imports_option
+from vitrail.cli.output import echo
 from vitrail.errors import VitrailError
 
 
@@ -57,4 +58,4 @@ def export(
         options=key_values(options, "vitrail export"),
     )
     verdict = "agrees" if exported.check.passed else "DOES NOT AGREE"
-    click.echo(f"{exported.check}\n{target} {verdict} with the model")
+    echo(f"{exported.check}\n{target} {verdict} with the model")

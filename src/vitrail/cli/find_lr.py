@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from vitrail.cli.options import data_root_option, device_option, overrides_argument, start_from_option
+from vitrail.cli.output import echo
 
 
 @click.command("find-lr")
@@ -34,4 +35,4 @@ def find_lr(
     result = find_learning_rate(
         recipe, overrides=overrides, data_root=data_root, start_from=start_from, device=device, iterations=iterations
     )
-    click.echo(result.table())
+    echo(result.table())

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from vitrail.cli.options import filter_argument, json_option
-from vitrail.cli.output import count, matching, print_columns
+from vitrail.cli.output import count, echo, matching, print_columns
 
 if TYPE_CHECKING:
     from vitrail.registry import Listing
@@ -32,7 +32,7 @@ def list_entries(kind: str | None, wanted: str, as_json: bool) -> None:
     listed = {listing.name: listing for listing in _listings(kind)}
     chosen = [listed[name] for name in matching(listed, wanted, kind)]
     if as_json:
-        click.echo(json.dumps([listing.to_dict() for listing in chosen], indent=1))
+        echo(json.dumps([listing.to_dict() for listing in chosen], indent=1))
     else:
         print_columns({listing.name: (listing.origin, listing.summary) for listing in chosen})
 
@@ -42,7 +42,7 @@ def _print_kinds(as_json: bool) -> None:
 
     counts = {kind: len(_listings(kind)) for kind in KINDS}
     if as_json:
-        click.echo(json.dumps(counts, indent=1))
+        echo(json.dumps(counts, indent=1))
     else:
         print_columns({kind: (count(number, "name"),) for kind, number in counts.items()})
 

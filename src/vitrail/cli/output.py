@@ -10,12 +10,28 @@ import click
 from vitrail.errors import VitrailError, nearest
 
 
+def printable(text: str) -> str:
+    """Return a text in which nothing controls a terminal: escapes in the names of files and classes are spelled out.
+
+    Line breaks and tabs stay; bytes of file names that are not UTF-8 become \\udc80 to \\udcff.
+    """
+    return "".join(
+        letter if letter.isprintable() or letter in "\n\t" else letter.encode("unicode_escape").decode()
+        for letter in text
+    )
+
+
+def echo(text: str, *, nl: bool = True, err: bool = False) -> None:
+    """Print a text that may hold names from files of strangers."""
+    click.echo(printable(text), nl=nl, err=err)
+
+
 def print_once(text: str) -> None:
     """Print a result from the main process only."""
     from vitrail.runtime.distributed import local_rank
 
     if not local_rank():
-        click.echo(text)
+        echo(text)
 
 
 def count(number: int, noun: str) -> str:
@@ -53,4 +69,4 @@ def print_columns(rows: Mapping[str, tuple[str, ...]]) -> None:
     table = [(name, *columns) for name, columns in rows.items()]
     widths = [max(map(len, column)) for column in zip(*table, strict=True)]
     for row in table:
-        click.echo("  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)).rstrip())
+        echo("  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)).rstrip())

@@ -19,7 +19,7 @@ from vitrail.cli.options import (
     recipe_option,
     trust_imports_option,
 )
-from vitrail.cli.output import count
+from vitrail.cli.output import count, echo
 
 if TYPE_CHECKING:
     from vitrail.inference.network import Compile
@@ -96,10 +96,10 @@ def predict(
 
 def _print_areas(records: Sequence[dict[str, Any]], output_dir: Path, as_json: bool) -> None:
     if as_json:
-        click.echo(json.dumps(records, indent=1))
+        echo(json.dumps(records, indent=1))
         return
     for record in records:
         shares = ", ".join(f"{area['name']} {area['share']:.1%}" for area in record["areas"][:4])
-        click.echo(f"{record['id']}: {shares}")
+        echo(f"{record['id']}: {shares}")
     if records:
-        click.echo(f"{count(len(records), 'image')}: pictures are in {output_dir}")
+        echo(f"{count(len(records), 'image')}: pictures are in {output_dir}")

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import click
 
 from vitrail.cli.options import filter_argument, overrides_argument
-from vitrail.cli.output import matching
+from vitrail.cli.output import echo, matching
 
 
 @click.command()
@@ -19,7 +19,7 @@ def recipes(wanted: str) -> None:
     """
     from vitrail.recipes import list_recipes
 
-    click.echo("\n".join(matching(list_recipes(), wanted, "recipe")))
+    echo("\n".join(matching(list_recipes(), wanted, "recipe")))
 
 
 @click.command()
@@ -29,4 +29,4 @@ def recipe(name: str, overrides: Sequence[str]) -> None:
     """Print a recipe with all its values."""
     from vitrail.recipes import dump_recipe, load_recipe
 
-    click.echo(dump_recipe(load_recipe(name, overrides)), nl=False)
+    echo(dump_recipe(load_recipe(name, overrides)), nl=False)

@@ -17,12 +17,24 @@ from vitrail.cli.options import (
 from vitrail.cli.output import print_once
 
 
-@click.command()
+class _Train(click.Command):
+    """Takes --resume=auto, which click would read as a value of a flag."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        return super().parse_args(ctx, ["--resume-auto" if each == "--resume=auto" else each for each in args])
+
+
+@click.command(cls=_Train)
 @click.argument("recipe")
 @overrides_argument
 @output_dir_option("For models, state and logs.")
 @data_root_option
 @click.option("--resume", is_flag=True, help="Continue the run in the output folder.")
+@click.option(
+    "--resume-auto",
+    is_flag=True,
+    help="Or --resume=auto: continue the run if there is one, else start it, as torchrun --max-restarts needs.",
+)
 @start_from_option
 @device_option
 def train(
@@ -31,6 +43,7 @@ def train(
     output_dir: Path,
     data_root: Path | None,
     resume: bool,
+    resume_auto: bool,
     start_from: str | None,
     device: str | None,
 ) -> None:
@@ -48,8 +61,9 @@ def train(
         output_dir=output_dir,
         overrides=overrides,
         data_root=data_root,
-        resume=resume,
+        resume="auto" if resume_auto else resume,
         start_from=start_from,
         device=device,
     )
-    print_once(f"{run.evaluation.table()}\n\nbest model: {run.best}\nlast model: {run.last}")
+    best = run.best if run.best.exists() else "none: no evaluation had a labelled pixel to count"
+    print_once(f"{run.evaluation.table()}\n\nbest model: {best}\nlast model: {run.last}")

@@ -9,6 +9,7 @@ from pathlib import Path
 import click
 
 from vitrail.cli.options import FILE, json_option, trust_imports_option
+from vitrail.cli.output import echo
 
 
 @click.command()
@@ -38,7 +39,7 @@ def weights(
     entries = list_weights(
         wanted, method=method, backbone=backbone, dataset=dataset, project=project, supported=supported
     )
-    click.echo(json.dumps([entry.to_dict() for entry in entries], indent=1) if as_json else weights_table(entries))
+    echo(json.dumps([entry.to_dict() for entry in entries], indent=1) if as_json else weights_table(entries))
 
 
 @click.command()
@@ -64,4 +65,4 @@ def convert(source: str, target: Path, like: str | None, classes: Sequence[str],
     from vitrail.checkpoints import convert_file
 
     described = convert_file(source, target, to=to, like=like, classes=classes or None, trust_imports=trust_imports)
-    click.echo(f"{described} -> {target}")
+    echo(f"{described} -> {target}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-MAX_CLASSES = 254  # the largest number of classes in an 8-bit mask: 255 is ignored, and 254 marks unknown values
+from vitrail.labels import MAX_CLASSES
 
 
 @dataclass(frozen=True)
@@ -42,8 +42,9 @@ class Benchmark:
         By name; "train" and "val" at least. A tuple of names is the concatenation of those splits. Empty for a
         dataset without files.
     labels : mapping from int to int, or None
-        Raw mask value to class index (255 = ignored); values that are not listed are errors. None: the raw values
-        are the class indices, and 255 is ignored.
+        Raw mask value to class index (`vitrail.labels.ignore_index` of the number of classes = ignored); values that
+        are not listed are errors. None: the raw values are the class indices, and 255 is ignored, or 65535 where there
+        are more than 255 classes.
     flip_pairs : tuple of (int, int)
         Left-right pairs of classes, which are swapped when an image is flipped.
     citation : str
@@ -63,4 +64,4 @@ class Benchmark:
         if len(self.classes) != len(self.palette):
             raise ValueError(f"{self.name}: {len(self.classes)} classes but {len(self.palette)} colours")
         if len(self.classes) > MAX_CLASSES:
-            raise ValueError(f"{self.name}: {len(self.classes)} classes, but 8-bit masks hold {MAX_CLASSES} at most")
+            raise ValueError(f"{self.name}: {len(self.classes)} classes, but there can be {MAX_CLASSES} at most")

@@ -14,7 +14,7 @@ from vitrail.datasets.dataset import SegmentationDataset, create_dataset
 from vitrail.datasets.doctor import Finding, SplitSurvey, examine, in_files, survey
 from vitrail.datasets.pixel_format import RGB, PixelFormat
 from vitrail.errors import DatasetError
-from vitrail.labels import IGNORE
+from vitrail.labels import ignore_index
 from vitrail.visualize import class_counts
 
 
@@ -183,7 +183,7 @@ def _counted(name: str, split: str, dataset: SegmentationDataset) -> DatasetChec
                 continue
             counts = np.asarray(class_counts(mask, len(classes)))
             pixels, found_in = pixels + counts, found_in + (counts > 0)
-            ignored += int((mask == IGNORE).sum())
+            ignored += int((mask == ignore_index(len(classes))).sum())
             sizes.append((mask.shape[0], mask.shape[1]))
     sizes.sort(key=lambda size: size[0] * size[1])
     return DatasetCheck(

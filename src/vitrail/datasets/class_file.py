@@ -9,11 +9,10 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, StringConstraints, ValidationError, model_validator
 
-from vitrail.datasets.benchmark import MAX_CLASSES
 from vitrail.datasets.text_files import read_text
 from vitrail.errors import DatasetError, nearest
 from vitrail.files.yaml_file import read_yaml
-from vitrail.labels import IGNORE
+from vitrail.labels import IGNORE, MAX_CLASSES, WIDE_IGNORE_IN_FILES, ignore_index, is_wide
 from vitrail.visualize.palette import parse_hex_colour
 
 
@@ -66,7 +65,8 @@ class ClassFile(BaseModel):
     values : tuple of int, optional
         The mask value of each class; the default is 0, 1, 2, ….
     ignore : tuple of int or of (int, int, int)
-        Mask values, or colours in coloured masks, that are ignored. 255 always is, unless it is a class's value.
+        Mask values, or colours in coloured masks, that are ignored. 255 always is, unless it is a class's value, and
+        so is 65535 where there are more than 255 classes.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -82,8 +82,7 @@ class ClassFile(BaseModel):
             raise ValueError("there are no classes")
         if len(self.classes) > MAX_CLASSES:
             raise ValueError(
-                f"there are {len(self.classes)} classes, but masks are kept in 8 bits, which hold {MAX_CLASSES}: merge "
-                "some of them"
+                f"there are {len(self.classes)} classes, but there can be {MAX_CLASSES} at most: merge some of them"
             )
         name, times = Counter(self.classes).most_common(1)[0]
         if times > 1:
@@ -98,13 +97,16 @@ class ClassFile(BaseModel):
 
     def labels(self) -> dict[int, int]:
         """Return the class index of each mask value."""
-        ignored = {value: IGNORE for value in (IGNORE, *self.ignore) if isinstance(value, int)}
+        usual = (IGNORE, WIDE_IGNORE_IN_FILES) if is_wide(len(self.classes)) else (IGNORE,)
+        label = ignore_index(len(self.classes))
+        ignored = {value: label for value in (*usual, *self.ignore) if isinstance(value, int)}
         values = self.values or range(len(self.classes))
         return {**ignored, **{value: index for index, value in enumerate(values)}}
 
     def colours(self) -> dict[Colour, int]:
         """Return the class index of each mask colour."""
-        ignored = {colour: IGNORE for colour in self.ignore if not isinstance(colour, int)}
+        label = ignore_index(len(self.classes))
+        ignored = {colour: label for colour in self.ignore if not isinstance(colour, int)}
         return {**ignored, **{colour: index for index, colour in enumerate(self.palette or ())}}
 
 

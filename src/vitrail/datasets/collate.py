@@ -16,7 +16,7 @@ def collate_train(samples: Sequence[dict[str, Any]]) -> dict[str, Any]:
     Returns
     -------
     dict
-        image : uint8 [B, 3, h, w]; mask : uint8 [B, h, w]; id : list of str; size : list of (H, W).
+        image : uint8 [B, 3, h, w]; mask : uint8 or int16 [B, h, w]; id : list of str; size : list of (H, W).
 
     Raises
     ------
@@ -37,7 +37,7 @@ def collate_eval(samples: Sequence[dict[str, Any]]) -> dict[str, Any]:
     Returns
     -------
     dict
-        image : list of uint8 [3, h, w]; mask : list of uint8 [H, W]; id : list of str; size : list of (H, W).
+        image : list of uint8 [3, h, w]; mask : list of uint8 or int16 [H, W]; id : list of str; size : list of (H, W).
     """
     return {
         "image": [sample["image"].as_subclass(torch.Tensor).contiguous() for sample in samples],

@@ -28,7 +28,8 @@ class Source(Protocol):
     ids: list[str]
 
     def load(self, index: int) -> tuple[tv_tensors.Image, tv_tensors.Mask]:
-        """Return image, uint8 RGB [3, H, W], and mask, uint8 [H, W] of class indices with 255 ignored.
+        """Return image, uint8 RGB [3, H, W], and mask [H, W] of class indices: uint8 with 255 ignored,
+        or int16 with -1 ignored where there are more than 255 classes.
 
         A source with an attribute `pixels`, a `PixelFormat`, returns as many channels as that says.
         """

@@ -52,7 +52,7 @@ class PairedFiles:
         self.ids = [pair.id for pair in pairs]
 
     def load(self, index: int) -> tuple[tv_tensors.Image, tv_tensors.Mask]:
-        """Return image, uint8 [C, H, W], and mask, uint8 [H, W].
+        """Return image, uint8 [C, H, W], and mask, uint8 or int16 [H, W].
 
         Raises
         ------
@@ -64,7 +64,7 @@ class PairedFiles:
         return image, self.load_mask(index, (image.shape[1], image.shape[2]))
 
     def load_mask(self, index: int, size: tuple[int, int]) -> tv_tensors.Mask:
-        """Return a mask, uint8 [H, W], for an image of the given height and width; errors as `load`."""
+        """Return a mask, uint8 or int16 [H, W], for an image of the given height and width; errors as `load`."""
         pair = self.pairs[index]
         mask = self.read_mask(self.files.read(pair.mask), self.files.locate(pair.mask))
         if size != mask.shape:

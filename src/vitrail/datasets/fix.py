@@ -23,7 +23,7 @@ from vitrail.datasets.own_masks import describe_masks
 from vitrail.datasets.storage import Folder
 from vitrail.errors import DatasetError
 from vitrail.files.yaml_file import dump_yaml
-from vitrail.labels import IGNORE
+from vitrail.labels import IGNORE, is_wide
 from vitrail.visualize import index_mask
 from vitrail.visualize.palette import distinct_colours
 
@@ -125,7 +125,7 @@ def _describe(
     except DatasetError:
         if given is not None:
             raise
-    return ClassFile(classes=_NAMES, values=(0, IGNORE)), IndexMasks({0: 0, IGNORE: 1})
+    return ClassFile(classes=_NAMES, values=(0, IGNORE)), IndexMasks({0: 0, IGNORE: 1}, 2)
 
 
 class _Copy:
@@ -134,6 +134,7 @@ class _Copy:
     def __init__(self, files: Folder, folder: Path, classes: ClassFile, reader: MaskReader) -> None:
         self.files, self.folder, self.classes, self.reader = files, folder, classes, reader
         self.palette = classes.palette or distinct_colours(len(classes.classes))
+        self.dtype = np.int16 if is_wide(len(classes.classes)) else np.uint8
         self.images = 0
         self.repaired: list[str] = []
         self.turned: list[str] = []
@@ -201,7 +202,7 @@ class _Copy:
     def _nearest(self, data: bytes, where: str) -> Array:
         if isinstance(self.reader, ColourMasks):
             known = np.array(list(self.reader.colours), np.int32)
-            indices = np.array(list(self.reader.colours.values()), np.uint8)
+            indices = np.array(list(self.reader.colours.values()), self.dtype)
             with open_image(data, where) as image:
                 load_pixels(image, where)
                 turn_upright(image)
@@ -214,7 +215,7 @@ class _Copy:
             raise DatasetError(f"{where} holds values that are no class, and the classes are too near to guess which")
         grey = _grey(data, where).astype(np.int32)
         nearest = values[np.abs(grey[None] - values[:, None, None]).argmin(0)]
-        found: Array = np.vectorize(labels.__getitem__, otypes=[np.uint8])(nearest)
+        found: Array = np.vectorize(labels.__getitem__, otypes=[self.dtype])(nearest)
         return found
 
 

@@ -8,6 +8,7 @@ flipped bit makes them end the process.
 from __future__ import annotations
 
 import contextlib
+import functools
 import io
 import os
 import threading
@@ -23,6 +24,7 @@ from torchvision import tv_tensors
 
 from vitrail.datasets.pixel_format import RGB, PixelFormat
 from vitrail.errors import DatasetError, VitrailError
+from vitrail.files.regular import read_regular
 
 Array = npt.NDArray[Any]
 
@@ -30,6 +32,9 @@ IMAGE_SUFFIXES = (
     *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".apng", ".bmp", ".dib", ".tif", ".tiff", ".webp", ".avif", ".gif"),
     *(".jp2", ".j2k", ".jpf", ".jpx", ".jpc", ".j2c", ".ppm", ".pgm", ".pbm", ".pnm", ".tga", ".npy"),
 )
+# Pillow's names of the formats of these suffixes, recognised by content. Others are never tried: EPS would start
+# another program (Ghostscript), and every further decoder is one more that strangers' files could reach.
+FORMATS = ("JPEG", "PNG", "BMP", "DIB", "TIFF", "WEBP", "AVIF", "GIF", "JPEG2000", "PPM", "TGA")
 MAX_PIXELS = 1 << 30  # as 8-bit RGB they take 3 GB
 _NPY_MAGIC = b"\x93NUMPY"
 _TIFF_MAGICS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
@@ -46,7 +51,7 @@ def read_image(path: str | Path, pixels: PixelFormat = RGB) -> tv_tensors.Image:
     Parameters
     ----------
     path : str or Path
-        A file of any format that Pillow reads, a TIFF of any number of bands, or a NumPy file (.npy) of an array
+        A file of any format in `FORMATS`, a TIFF of any number of bands, or a NumPy file (.npy) of an array
         [H, W] or [H, W, C].
     pixels : PixelFormat
         The number of channels and the range of values.
@@ -61,11 +66,7 @@ def read_image(path: str | Path, pixels: PixelFormat = RGB) -> tv_tensors.Image:
     DatasetError
         When the file is missing, truncated, too large, not an image, or does not fit `pixels`.
     """
-    try:
-        data = Path(path).read_bytes()
-    except OSError as error:
-        raise DatasetError(f"cannot read the image {path}: {error.strerror or error}") from error
-    return decode_image(data, str(path), pixels)
+    return decode_image(read_regular(path, DatasetError, what="the image "), str(path), pixels)
 
 
 def decode_image(data: bytes, where: str, pixels: PixelFormat = RGB) -> tv_tensors.Image:
@@ -125,14 +126,21 @@ def open_image(data: bytes, where: str) -> ImageFile.ImageFile:
     """
     try:
         with _without_pillows_limit():
-            image = Image.open(io.BytesIO(data))
+            image = Image.open(io.BytesIO(data), formats=_formats())
     except UnidentifiedImageError as error:
-        what = "is empty" if not data else "is not an image that Pillow can read"
+        what = "is empty" if not data else f"is not an image of a known format ({', '.join(FORMATS)})"
         raise DatasetError(f"{where} {what}: remove or replace the file") from error
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise DatasetError(f"cannot read the image {where}: {error}") from error
     check_size(image.width, image.height, where)
     return image
+
+
+@functools.cache
+def _formats() -> tuple[str, ...]:
+    """Return the names in `FORMATS` that the installed Pillow decodes."""
+    Image.init()
+    return tuple(name for name in FORMATS if name in Image.OPEN)
 
 
 def check_size(width: int, height: int, where: str) -> None:
@@ -205,7 +213,7 @@ def _decode_npy(data: bytes, where: str) -> Array:
 def _has_many_bands(data: bytes) -> bool:
     """Return whether a TIFF file is none of those that Pillow reads without loss."""
     try:
-        with _without_pillows_limit(), Image.open(io.BytesIO(data)) as image:
+        with _without_pillows_limit(), Image.open(io.BytesIO(data), formats=("TIFF",)) as image:
             tags = image.tag_v2
             bits, samples = tags.get(_BITS_PER_SAMPLE, (1,)), tags.get(_SAMPLES_PER_PIXEL, 1)
             return samples > 4 or (samples > 1 and max(bits) > 8) or getattr(image, "n_frames", 1) > 1

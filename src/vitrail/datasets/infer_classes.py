@@ -9,7 +9,6 @@ from collections.abc import Sequence
 import numpy as np
 from tqdm import tqdm
 
-from vitrail.datasets.benchmark import MAX_CLASSES
 from vitrail.datasets.class_file import ClassFile
 from vitrail.datasets.edge_greys import EdgeGreys
 from vitrail.datasets.mask_encoding import MaskLook
@@ -20,6 +19,7 @@ from vitrail.labels import IGNORE
 
 logger = logging.getLogger(__name__)
 _LISTED = 20
+_MOST = 255  # values that are taken for classes without having been named
 
 
 def infer_classes(files: Files, masks: Sequence[str]) -> ClassFile:
@@ -45,10 +45,10 @@ def infer_classes(files: Files, masks: Sequence[str]) -> ClassFile:
         decoded = decode_values(files.read(name), files.locate(name))
         found.update(np.unique(decoded).tolist())
         edges.add(decoded, files.locate(name))
-        if len(found) > MAX_CLASSES + 1:
+        if len(found) > _MOST:
             raise DatasetError(
                 f"the masks up to {files.locate(name)} hold {len(found)} different values, too many to be classes: "
-                "are they masks?"
+                "are they masks? If they are, write one class name per line into classes.txt"
             )
     if {0, IGNORE} < found and edges.found():
         raise DatasetError(edges.message())
@@ -86,7 +86,7 @@ def colours_wanted(looks: Sequence[MaskLook], files: Files, mask: str, given: Cl
     shown = ", ".join(str(list(colour)) for colour in colours[:_LISTED]) + (", …" if len(colours) > _LISTED else "")
     names = ", ".join(given.classes if given else (f"class {number}" for number, _ in enumerate(colours[:_LISTED])))
     where = files.locate(mask)
-    if len(colours) > MAX_CLASSES:
+    if len(colours) > _MOST:
         return DatasetError(
             f"the masks, such as {where}, hold {len(colours)} colours, too many to be classes: are they masks?"
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol
@@ -17,17 +18,56 @@ from vitrail.datasets.benchmark import Benchmark
 from vitrail.datasets.image_files import load_pixels, open_image, turn_upright
 from vitrail.datasets.matlab import MATLAB_HEADER, read_matlab
 from vitrail.errors import DatasetError
-from vitrail.labels import IGNORE
+from vitrail.files.regular import read_regular
+from vitrail.labels import IGNORE, MAX_CLASSES, WIDE_IGNORE, WIDE_IGNORE_IN_FILES, ignore_index, is_wide
 
 Array = npt.NDArray[Any]
-_UNKNOWN = 254
+_UNKNOWN = 254  # a value that is no class, while an 8-bit mask of fewer classes is read
+_WIDE_UNKNOWN = -2  # the same where there are more
+
+
+@dataclass(frozen=True)
+class _Encoding:
+    """How class indices and values that are no class are kept while a mask is read.
+
+    Attributes
+    ----------
+    wide : bool
+        Whether that takes 16 bits.
+    narrow_result : bool
+        Whether the mask is uint8 in the end.
+    """
+
+    wide: bool
+    narrow_result: bool
+
+    @classmethod
+    def of(cls, num_classes: int) -> _Encoding:
+        """Return the encoding of masks of so many classes."""
+        return cls(wide=num_classes > _UNKNOWN, narrow_result=not is_wide(num_classes))
+
+    @property
+    def dtype(self) -> type[np.integer[Any]]:
+        """Of the indices while they are checked."""
+        return np.int16 if self.wide else np.uint8
+
+    @property
+    def unknown(self) -> int:
+        """The index of values that are no class."""
+        return _WIDE_UNKNOWN if self.wide else _UNKNOWN
+
+    def mask(self, indices: Array) -> tv_tensors.Mask:
+        """Return checked indices as a mask of the type that suits the number of classes."""
+        if self.narrow_result and self.wide:
+            indices = indices.astype(np.uint8)
+        return tv_tensors.Mask(torch.from_numpy(indices))
 
 
 class MaskReader(Protocol):
     """Converts the content of a mask file to class indices."""
 
     def __call__(self, data: bytes, where: str) -> tv_tensors.Mask:
-        """Return uint8 [H, W]; `where` names the file in errors."""
+        """Return uint8 or int16 [H, W], see `vitrail.labels`; `where` names the file in errors."""
 
 
 def read_mask(path: str | Path) -> tv_tensors.Mask:
@@ -41,22 +81,16 @@ def read_mask(path: str | Path) -> tv_tensors.Mask:
     Returns
     -------
     tv_tensors.Mask
-        uint8 [H, W], the values in the file.
+        [H, W], the values in the file: uint8, or int16 where some are larger than 255, with -1 (ignored) for 65535.
 
     Raises
     ------
     DatasetError
-        When the file is missing, truncated, not a mask, or holds values above 255.
+        When the file is missing, truncated, not a mask, or holds values that are no class indices.
     """
-    try:
-        data = Path(path).read_bytes()
-    except OSError as error:
-        raise DatasetError(f"cannot read the mask {path}: {error.strerror or error}") from error
-    values = decode_values(data, str(path))
+    values = decode_values(read_regular(path, DatasetError, what="the mask "), str(path))
     if values.dtype != np.uint8:
-        if values.min() < 0 or values.max() > IGNORE:
-            raise DatasetError(f"the mask {path} holds the value {values.max()}: 8-bit indices end at {IGNORE}")
-        values = values.astype(np.uint8)
+        values = _narrowest(values, str(path))
     return tv_tensors.Mask(torch.from_numpy(np.array(values)))
 
 
@@ -108,33 +142,38 @@ class IndexMasks:
     Parameters
     ----------
     labels : mapping from int to int
-        Raw value to class index or 255; all other values are errors.
+        Raw value to class index or the ignored label; all other values are errors.
+    num_classes : int
+        K, which decides the type of the masks; see `vitrail.labels`.
     """
 
-    def __init__(self, labels: Mapping[int, int]) -> None:
+    def __init__(self, labels: Mapping[int, int], num_classes: int) -> None:
         self.labels = dict(labels)
-        self.table = bytes(self.labels.get(value, _UNKNOWN) for value in range(256))
+        self.encoding = _Encoding.of(num_classes)
+        self.table = b"" if self.encoding.wide else bytes(self.labels.get(value, _UNKNOWN) for value in range(256))
 
     def __call__(self, data: bytes, where: str) -> tv_tensors.Mask:
-        """Return the class indices, uint8 [H, W]."""
+        """Return the class indices, uint8 or int16 [H, W]."""
         values = decode_values(data, where)
         indices: Array
-        if values.dtype == np.uint8:
+        if values.dtype == np.uint8 and not self.encoding.wide:
             # bytes.translate beats numpy's indexing more than twofold
             indices = np.frombuffer(bytearray(values.tobytes().translate(self.table)), np.uint8).reshape(values.shape)
         else:
-            indices = self._wide(values)
-        if (indices == _UNKNOWN).any():
-            value = values[indices == _UNKNOWN][0]
+            indices = self._looked_up(values)
+        unknown = indices == self.encoding.unknown
+        if unknown.any():
+            value = values[unknown][0]
             raise DatasetError(
                 f"the mask {where} holds the value {value}, which is no class: "
                 f"the known values are {_ranges(self.labels)}. Correct the mask, or describe the value as ignored"
             )
-        return tv_tensors.Mask(torch.from_numpy(indices))
+        return self.encoding.mask(indices)
 
-    def _wide(self, values: Array) -> Array:
+    def _looked_up(self, values: Array) -> Array:
         found, inverse = np.unique(values, return_inverse=True)
-        indices = np.array([self.labels.get(int(value), _UNKNOWN) for value in found], np.uint8)
+        unknown = self.encoding.unknown
+        indices = np.array([self.labels.get(int(value), unknown) for value in found], self.encoding.dtype)
         return indices[inverse].reshape(values.shape)
 
 
@@ -144,25 +183,29 @@ class ColourMasks:
     Parameters
     ----------
     colours : mapping from (int, int, int) to int
-        RGB colour to class index or 255; all other colours are errors.
+        RGB colour to class index or the ignored label; all other colours are errors.
+    num_classes : int
+        K, which decides the type of the masks; see `vitrail.labels`.
     """
 
-    def __init__(self, colours: Mapping[tuple[int, int, int], int]) -> None:
+    def __init__(self, colours: Mapping[tuple[int, int, int], int], num_classes: int) -> None:
         self.colours = dict(colours)
+        self.encoding = _Encoding.of(num_classes)
 
     def __call__(self, data: bytes, where: str) -> tv_tensors.Mask:
-        """Return the class indices, uint8 [H, W]."""
+        """Return the class indices, uint8 or int16 [H, W]."""
         codes = decode_colours(data, where)
         indices = self._table[codes]
-        if (indices == _UNKNOWN).any():
-            code = int(codes[indices == _UNKNOWN][0])
+        unknown = indices == self.encoding.unknown
+        if unknown.any():
+            code = int(codes[unknown][0])
             colour = (code >> 16, code >> 8 & 255, code & 255)
             raise DatasetError(f"the mask {where} holds the colour {colour}, which is no class: add it to classes.yaml")
-        return tv_tensors.Mask(torch.from_numpy(indices))
+        return self.encoding.mask(indices)
 
     @cached_property
     def _table(self) -> Array:
-        table = np.full(1 << 24, _UNKNOWN, np.uint8)
+        table = np.full(1 << 24, self.encoding.unknown, self.encoding.dtype)
         for (red, green, blue), index in self.colours.items():
             table[red << 16 | green << 8 | blue] = index
         return table
@@ -170,9 +213,22 @@ class ColourMasks:
 
 def mask_reader(benchmark: Benchmark) -> MaskReader:
     """Return the reader for a benchmark's index masks."""
+    count = len(benchmark.classes)
     if benchmark.labels is not None:
-        return IndexMasks(benchmark.labels)
-    return IndexMasks({**{index: index for index in range(len(benchmark.classes))}, IGNORE: IGNORE})
+        return IndexMasks(benchmark.labels, count)
+    ignored = WIDE_IGNORE_IN_FILES if is_wide(count) else IGNORE
+    return IndexMasks({**{index: index for index in range(count)}, ignored: ignore_index(count)}, count)
+
+
+def _narrowest(values: Array, where: str) -> Array:
+    """Return values of more than 8 bits as uint8, or as int16 with -1 for 65535 where some are larger than 255."""
+    if values.min() >= 0 and values.max() <= IGNORE:
+        return values.astype(np.uint8)
+    wide = np.where(values == WIDE_IGNORE_IN_FILES, WIDE_IGNORE, values.astype(np.int64))
+    wrong = wide[(wide < WIDE_IGNORE) | (wide >= MAX_CLASSES)]
+    if wrong.size:
+        raise DatasetError(f"the mask {where} holds the value {wrong[0]}: class indices end at {MAX_CLASSES - 1}")
+    return wide.astype(np.int16)
 
 
 def _open_mask(data: bytes, where: str) -> Image.Image:

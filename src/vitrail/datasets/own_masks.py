@@ -44,9 +44,9 @@ def describe_masks(
         raise colours_wanted(looks or _looks(files, masks), files, masks[0], given)
     classes = infer_classes(files, masks) if given is None else given
     if coloured:
-        return classes, ColourMasks(classes.colours())
+        return classes, ColourMasks(classes.colours(), len(classes.classes))
     classes = binary_values(looks, classes)
-    return classes, IndexMasks(classes.labels())
+    return classes, IndexMasks(classes.labels(), len(classes.classes))
 
 
 def describe(name: str, root: Path, classes: ClassFile) -> Benchmark:

@@ -12,7 +12,7 @@ from torchvision import tv_tensors
 from vitrail.datasets.benchmark import Benchmark
 from vitrail.datasets.dataset import SegmentationDataset, Source
 from vitrail.errors import DatasetError, nearest
-from vitrail.labels import IGNORE
+from vitrail.labels import ignore_index, is_wide
 
 
 class RemappedSource:
@@ -23,7 +23,7 @@ class RemappedSource:
     source : Source
         The images with their masks.
     table : Tensor
-        [256], uint8: the new index of each value of a mask.
+        uint8 or int16: the new index of each value of a mask; the last entry is that of what is ignored, 255 or -1.
     """
 
     def __init__(self, source: Source, table: Tensor) -> None:
@@ -32,7 +32,7 @@ class RemappedSource:
         self.ids = source.ids
 
     def load(self, index: int) -> tuple[tv_tensors.Image, tv_tensors.Mask]:
-        """Return image, uint8 [C, H, W], and mask, uint8 [H, W]."""
+        """Return image, uint8 [C, H, W], and mask, uint8 or int16 [H, W]."""
         image, mask = self.source.load(index)
         return image, tv_tensors.Mask(self.table[mask.as_subclass(Tensor).long()])
 
@@ -46,7 +46,7 @@ def remap_classes(dataset: SegmentationDataset, names: Mapping[str, str | None])
 
 
 def remap_benchmark(old: Benchmark, names: Mapping[str, str | None]) -> tuple[Benchmark, Tensor]:
-    """Return the description of a dataset with other classes, and the new index of each of the 256 mask values.
+    """Return the description of a dataset with other classes, and the table that `RemappedSource` takes.
 
     Parameters
     ----------
@@ -71,7 +71,8 @@ def remap_benchmark(old: Benchmark, names: Mapping[str, str | None]) -> tuple[Be
     classes = tuple(dict.fromkeys(name for name in targets if name is not None))
     if not classes:
         raise DatasetError("data.classes ignores every class of the dataset: keep one")
-    table = torch.full((256,), IGNORE, dtype=torch.uint8)
+    ignored, dtype = ignore_index(len(classes)), torch.int16 if is_wide(len(classes)) else torch.uint8
+    table = torch.full((len(old.classes) + 1 if is_wide(len(old.classes)) else 256,), ignored, dtype=dtype)
     for index, name in enumerate(targets):
         if name is not None:
             table[index] = classes.index(name)
@@ -81,6 +82,6 @@ def remap_benchmark(old: Benchmark, names: Mapping[str, str | None]) -> tuple[Be
         classes=classes,
         palette=tuple(old.palette[targets.index(name)] for name in classes),
         labels=None,
-        flip_pairs=tuple(sorted(pair for pair in pairs if IGNORE not in pair and pair[0] != pair[1])),
+        flip_pairs=tuple(sorted(pair for pair in pairs if ignored not in pair and pair[0] != pair[1])),
     )
     return benchmark, table

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import tarfile
 import zipfile
@@ -12,6 +13,11 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from vitrail.errors import DatasetError
+from vitrail.files.regular import MAX_BYTES, read_regular
+
+# Archives of images hardly shrink; those of masks of one value, a few hundred times.
+MAX_RATIO = 100
+ALWAYS_ALLOWED = 256 << 20  # bytes of one file
 
 
 class Files(Protocol):
@@ -57,10 +63,7 @@ class Folder:
 
     def read(self, name: str) -> bytes:
         """Return the content of a file."""
-        try:
-            return (self.root / name).read_bytes()
-        except OSError as error:
-            raise DatasetError(f"cannot read {self.root / name}: {error.strerror or error}") from error
+        return read_regular(self.root / name, DatasetError)
 
     def locate(self, name: str) -> str:
         """Return the path on disk."""
@@ -109,9 +112,24 @@ class Zip(Archive):
         if name not in self.names:
             raise self._missing(name)
         try:
-            return self._open(self.path).read(self.names[name])
+            return self._expand(self._open(self.path), self.names[name])
         except (OSError, EOFError, RuntimeError, NotImplementedError, zipfile.BadZipFile, zlib.error) as error:
             raise DatasetError(f"cannot read {self.locate(name)}: {error}; is the download complete?") from error
+
+    def _expand(self, archive: zipfile.ZipFile, name: str) -> bytes:
+        """Return a file of the archive, expanded to the size that the archive states and no further."""
+        info = archive.getinfo(name)
+        if info.file_size > max(ALWAYS_ALLOWED, MAX_RATIO * info.compress_size) or info.file_size > MAX_BYTES:
+            raise DatasetError(
+                f"{self.locate(name)} is refused: it would expand from {info.compress_size:,} to {info.file_size:,} "
+                "bytes, as no image does"
+            )
+        if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):  # Python expands others whole
+            raise DatasetError(
+                f"{self.locate(name)} is compressed by a method that is not read in place: unpack the archive"
+            )
+        with archive.open(info) as file:
+            return file.read(info.file_size)
 
     def _open(self, path: Path) -> zipfile.ZipFile:
         # A handle inherited through fork shares its file position with the parent, so reads would get mixed up.
@@ -127,18 +145,33 @@ class Zip(Archive):
         return {**self.__dict__, "_zip": None}
 
 
+class _WithinItsSize(io.FileIO):
+    """A file that never makes room for more bytes than it has, whatever number of them is asked for."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path)
+        self._size = path.stat().st_size
+
+    def read(self, size: int | None = -1) -> bytes:
+        left = max(self._size - self.tell(), 0)
+        return super().read(left if size is None or size < 0 else min(size, left)) or b""
+
+
 class Tar(Archive):
     """An uncompressed .tar archive, whose files are read at their offsets."""
 
     def __init__(self, path: Path) -> None:
         try:
-            with tarfile.open(path, "r:") as archive:
+            with _WithinItsSize(path) as file, tarfile.open(fileobj=file, mode="r:") as archive:
                 members = [member for member in archive if member.isfile()]
-        except (OSError, tarfile.TarError) as error:
+        except (OSError, ValueError, tarfile.TarError) as error:
             raise DatasetError(
                 f"cannot open {path}: {error}. Only uncompressed .tar archives can be read in place: "
                 "unpack any other, and check that the download is complete"
             ) from error
+        end = path.stat().st_size
+        if any(member.issparse() or member.offset_data + member.size > end for member in members):
+            raise DatasetError(f"cannot open {path}: the archive ends early, or has files with holes")
         super().__init__(path, (member.name for member in members))
         self.places = {member.name: (member.offset_data, member.size) for member in members}
 

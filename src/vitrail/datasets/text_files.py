@@ -6,6 +6,7 @@ import codecs
 from pathlib import Path
 
 from vitrail.errors import DatasetError
+from vitrail.files.regular import read_regular
 
 _MARKS = ((codecs.BOM_UTF8, "utf-8-sig"), (codecs.BOM_UTF16_LE, "utf-16"), (codecs.BOM_UTF16_BE, "utf-16"))
 
@@ -18,11 +19,7 @@ def read_text(path: Path) -> str:
     DatasetError
         When it cannot be read, or has another encoding.
     """
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise DatasetError(f"cannot read {path}: {error.strerror or error}") from error
-    return decode_text(data, str(path))
+    return decode_text(read_regular(path, DatasetError), str(path))
 
 
 def decode_text(data: bytes, where: str) -> str:

@@ -13,7 +13,7 @@ from tqdm import tqdm
 from vitrail.datasets.dataset import SegmentationDataset, create_dataset
 from vitrail.datasets.write import empty_folder, write_image
 from vitrail.errors import DatasetError
-from vitrail.labels import IGNORE
+from vitrail.labels import ignore_index
 
 
 def write_coco(
@@ -65,7 +65,7 @@ def _write_split(dataset: SegmentationDataset, split: str, folder: Path) -> None
         )
         for value in np.unique(mask).tolist():
             region = mask == value
-            category = len(classes) + 1 if value == IGNORE else value + 1
+            category = len(classes) + 1 if value == ignore_index(len(classes)) else value + 1
             rows, columns = np.flatnonzero(region.any(1)), np.flatnonzero(region.any(0))
             box = [columns[0], rows[0], columns[-1] - columns[0] + 1, rows[-1] - rows[0] + 1]
             annotations.append(

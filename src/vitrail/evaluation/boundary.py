@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from vitrail.labels import IGNORE
+from vitrail.labels import ignore_index
 from vitrail.layers.processes import sum_over_processes
 
 DILATION_RATIO = 0.02  # of the image's diagonal, as in the authors' code
@@ -41,13 +41,14 @@ class BoundaryCounts:
         self.counts = torch.zeros(3, num_classes, dtype=torch.int64, device=device)
 
     def update(self, prediction: Tensor, mask: Tensor) -> None:
-        """Add an image: predicted and true class indices [H, W], 255 ignored in the true ones."""
+        """Add an image: predicted and true class indices [H, W]; what is ignored is so in the true ones."""
+        ignored = ignore_index(self.counts.shape[1])
         truth = mask.to(self.counts.device).long()
-        guess = prediction.to(self.counts.device).long().masked_fill(truth == IGNORE, IGNORE)
+        guess = prediction.to(self.counts.device).long().masked_fill(truth == ignored, ignored)
         height, width = truth.shape
         distance = max(round(DILATION_RATIO * (height**2 + width**2) ** 0.5), 1)
         for label in torch.cat([truth.unique(), guess.unique()]).unique().tolist():
-            if label == IGNORE:
+            if label == ignored:
                 continue
             true, predicted = (boundary_region(labels == label, distance) for labels in (truth, guess))
             self.counts[:, label] += torch.stack([(true & predicted).sum(), true.sum(), predicted.sum()])

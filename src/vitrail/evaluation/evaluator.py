@@ -10,13 +10,14 @@ from typing import Any
 import torch
 
 from vitrail.checkpoints import load
+from vitrail.checkpoints.exported import computing_device
 from vitrail.checkpoints.imports import imports_of
 from vitrail.datasets import Benchmark, EvalSampler, SegmentationDataset
 from vitrail.errors import DatasetError
 from vitrail.evaluation.boundary import BoundaryCounts
 from vitrail.evaluation.confusion import ConfusionMatrix
 from vitrail.evaluation.loader import evaluation_dataset, evaluation_samples
-from vitrail.evaluation.report import SavePredictions, WorstImages
+from vitrail.evaluation.report import SavePredictions, WorstImages, check_not_in_data
 from vitrail.evaluation.result import Evaluation, ImageResult, ImageScore, score_image
 from vitrail.inference import Predictor
 from vitrail.inference.resolve import resolve_recipe
@@ -92,7 +93,9 @@ def evaluate(
     with process_group(target):
         if not isinstance(model, Segmentor):
             with main_first():  # one process downloads
-                model = load(model, device=target, trust_imports=trust_imports)
+                model = load(model, trust_imports=trust_imports)
+        target = computing_device(model, target, explicit=device is not None)
+        model = model.to(target)
         with imports_of(model.card or ModelCard((), ()), "the model's recipe", trust=False):
             recipe = resolve_recipe(recipe, overrides, card=model.card)
             dataset = evaluation_dataset(recipe.data, root=data_root, split=split)
@@ -100,6 +103,7 @@ def evaluate(
         _check_classes(model, benchmark)
         observers: list[Callable[[ImageResult], None]] = []
         if save_predictions is not None:
+            check_not_in_data(Path(save_predictions), dataset)
             observers.append(SavePredictions(Path(save_predictions), benchmark.palette))
         worst_images = None if report is None else WorstImages(Path(report), benchmark.palette, count=worst)
         if worst_images is not None:

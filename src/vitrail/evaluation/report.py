@@ -16,10 +16,11 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 
+from vitrail.datasets import SegmentationDataset
 from vitrail.errors import VitrailError
 from vitrail.evaluation.report_page import Card, page
 from vitrail.evaluation.result import Evaluation, ImageResult, ImageScore
-from vitrail.labels import IGNORE
+from vitrail.labels import IGNORE, ignore_index_of
 from vitrail.runtime.distributed import gather_objects, on_main
 from vitrail.visualize import index_mask, overlay
 
@@ -62,12 +63,30 @@ class SavePredictions:
             index_mask(result.prediction, self.palette).save(path)
 
 
+def check_not_in_data(folder: Path, dataset: SegmentationDataset) -> None:
+    """Refuse a folder for predictions in which one of them would replace an image or a mask of the dataset.
+
+    Raises
+    ------
+    VitrailError
+        The message names the file.
+    """
+    files, pairs = getattr(dataset.source, "files", None), getattr(dataset.source, "pairs", ())
+    if files is None or not folder.is_dir():
+        return
+    own = {Path(files.locate(name)).resolve() for pair in pairs for name in (pair.image, pair.mask)}
+    for image_id in dataset.ids:
+        path = (folder / f"{image_id}.png").resolve()
+        if path in own:
+            raise VitrailError(f"a prediction would replace {path}, a file of the dataset: choose another folder")
+
+
 @dataclass(frozen=True, eq=False)
 class Shown:
     """One image of the report, at the size in which it is shown."""
 
     image: Tensor  # uint8 [3, h, w]
-    mask: Tensor  # uint8 [h, w]
+    mask: Tensor  # uint8 or int16 [h, w]
     prediction: Tensor  # uint8 [h, w]
     size: tuple[int, int]
     confusion: Tensor  # int64 [K, K]
@@ -136,7 +155,7 @@ class WorstImages:
 
     def _write_pictures(self, shown: Shown, place: int, classes: Sequence[str]) -> Card:
         pictures = {
-            "image": overlay(shown.image, torch.full_like(shown.mask, IGNORE), self.palette),
+            "image": overlay(shown.image, torch.full_like(shown.mask, ignore_index_of(shown.mask)), self.palette),
             "truth": overlay(shown.image, shown.mask, self.palette, 0.6),
             "prediction": overlay(shown.image, shown.prediction, self.palette, 0.6),
             "errors": _errors(shown),
@@ -193,13 +212,13 @@ def _shown(result: ImageResult) -> Shown:
 
 
 def _reduced(mask: Tensor, size: tuple[int, int]) -> Tensor:
-    small = F.interpolate(mask[None, None].to(torch.uint8), size=size, mode="nearest-exact")
-    return small[0, 0].cpu()
+    small = F.interpolate(mask[None, None].float(), size=size, mode="nearest-exact")
+    return small[0, 0].to(mask.dtype).cpu()
 
 
 def _errors(shown: Shown) -> Image.Image:
     """Show the image in grey, wrong pixels in red, ignored ones dark."""
-    labelled = shown.mask != IGNORE
+    labelled = shown.mask != ignore_index_of(shown.mask)
     grey = shown.image.float().mean(dim=0)
     grey = torch.where(labelled, 0.75 * grey + 50, 0.3 * grey).to(torch.uint8)
     wrong = torch.where(labelled & (shown.mask != shown.prediction), 0, IGNORE).to(torch.uint8)

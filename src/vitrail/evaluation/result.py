@@ -43,7 +43,8 @@ class ImageResult:
     image : Tensor [3, h, w]
         RGB, uint8, as it is given to the model, before normalisation.
     mask, prediction : Tensor [H, W]
-        True and predicted class indices, on the device; 255 in the mask is ignored.
+        True and predicted class indices, on the device; 255 in the mask is ignored, or -1 where there are
+        more than 255 classes.
     confusion : Tensor [K, K]
         Pixel counts of this image, on the device: rows are true classes, columns predicted ones.
     score : ImageScore

@@ -13,6 +13,7 @@ from typing import Any
 
 import vitrail
 from vitrail.checkpoints import load
+from vitrail.checkpoints.exported import ExportedSegmentor
 from vitrail.errors import ExportError
 from vitrail.export.check import ExportCheck, Shape, check_export, street_images
 from vitrail.export.exporter import EXPORTERS, Exporter, find_format
@@ -175,6 +176,8 @@ def _exporter(name: str, options: Mapping[str, Any]) -> Exporter:
 
 
 def _graph(model: Segmentor, output: ExportOutput) -> ExportGraph:
+    if isinstance(model, ExportedSegmentor):
+        raise ExportError(f"{model.path} is an exported file: export the model file that it was made from")
     if model.card is None:
         raise ExportError("the model has no card, so its classes are unknown: set model.card to a vitrail.ModelCard")
     return ExportGraph(model, Normalize(model.card.mean, model.card.std), output).eval().requires_grad_(False)
@@ -194,6 +197,7 @@ def _description(graph: ExportGraph, size: tuple[int, int] | None) -> dict[str, 
         "card": graph.model.card.to_dict(),
         "output": graph.output,
         "head_output": graph.model.head.output,
+        "align_corners": graph.model.head.align_corners,
         "input": {"name": "images", "type": "uint8", "layout": "batch, RGB, height, width"},
         "outputs": list(graph.output_names),
         "size": list(size) if size else None,

@@ -26,10 +26,14 @@ class Exporter(Protocol):
         End of the file names, such as ".onnx".
     modules : mapping from str to str
         Modules that it imports, each with the PyPI package that has it; checked before any work is done.
+    runs_code : bool
+        Whether loading a file can run code that somebody put into it; such files are loaded as models only when the
+        user trusts them.
     """
 
     suffix: ClassVar[str]
     modules: ClassVar[Mapping[str, str]]
+    runs_code: ClassVar[bool]
 
     def trace(self, graph: ExportGraph, example: Tensor, *, any_size: bool) -> Any:
         """Return the program of the graph, in whatever form `write` takes.
@@ -73,7 +77,7 @@ def register_exporter(name: str) -> Callable[[ExporterType], ExporterType]:
 
 
 def find_format(path: Path, format: str | None) -> str:
-    """Return the name of the format: the given one, or the only one whose suffix the path has.
+    """Return the name of the format: the given one, or the only one with the longest suffix that the path has.
 
     Raises
     ------
@@ -83,7 +87,9 @@ def find_format(path: Path, format: str | None) -> str:
     if format is not None:
         EXPORTERS[format]  # raises for an unknown name
         return format
-    names = [name for name, exporter in EXPORTERS.items() if path.name.lower().endswith(exporter.suffix)]
+    suffixes = {name: exporter.suffix for name, exporter in EXPORTERS.items()}
+    fitting = [suffix for suffix in suffixes.values() if path.name.lower().endswith(suffix)]
+    names = [name for name, suffix in suffixes.items() if suffix == max(fitting, key=len, default=None)]
     if len(names) == 1:
         return names[0]
     known = ", ".join(f"{name} ({exporter.suffix})" for name, exporter in EXPORTERS.items())

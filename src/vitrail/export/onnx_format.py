@@ -35,6 +35,7 @@ class OnnxExporter:
 
     suffix: ClassVar[str] = ".onnx"
     modules: ClassVar[Mapping[str, str]] = {"onnx": "onnx", "onnxscript": "onnxscript", "onnxruntime": "onnxruntime"}
+    runs_code: ClassVar[bool] = False
 
     def __init__(self, *, opset: int = MIN_OPSET) -> None:
         if opset < MIN_OPSET:
@@ -77,6 +78,7 @@ class OnnxExporter:
 
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 3
+        _load(path)  # refuses files that name other files
         session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
 
         def run(images: Tensor) -> tuple[Tensor, ...]:
@@ -86,10 +88,25 @@ class OnnxExporter:
 
     def read_metadata(self, path: Path) -> str:
         """Return the metadata of the file."""
-        import onnx
-
-        entries = {entry.key: entry.value for entry in onnx.load(str(path)).metadata_props}
+        entries = {entry.key: entry.value for entry in _load(path).metadata_props}
         return str(entries[_KEY])
+
+
+def _load(path: Path) -> Any:
+    """Return the `onnx.ModelProto` in a file.
+
+    Raises
+    ------
+    ExportError
+        When the file takes weights from other files.
+    """
+    import onnx
+    from onnx.external_data_helper import _get_all_tensors, uses_external_data
+
+    proto = onnx.load(str(path), load_external_data=False)
+    if any(uses_external_data(tensor) for tensor in _get_all_tensors(proto)):
+        raise ExportError(f"{path} takes weights from other files, which is not followed: write it as one file")
+    return proto
 
 
 class OnnxGraph(nn.Module):

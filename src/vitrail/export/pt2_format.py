@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import ClassVar
@@ -17,7 +18,8 @@ from vitrail.export.graph import ExportGraph
 
 MIN_SIDE = 64  # of images; smaller feature maps have sides of one pixel, for which programs are specialised
 MAX_SIDE = 16384
-_METADATA = "vitrail.json"
+METADATA_NAME = "vitrail.json"
+_MAX_METADATA = 16 << 20  # bytes
 
 
 @register_exporter("pt2")
@@ -26,6 +28,7 @@ class TorchExporter:
 
     suffix: ClassVar[str] = ".pt2"
     modules: ClassVar[Mapping[str, str]] = {}
+    runs_code: ClassVar[bool] = True  # torch.export.load unpickles and evaluates text
 
     def trace(self, graph: ExportGraph, example: Tensor, *, any_size: bool) -> ExportedProgram:
         """Return the program of the graph; see `Exporter.trace`."""
@@ -34,7 +37,7 @@ class TorchExporter:
     def write(self, program: ExportedProgram, path: Path, metadata: str) -> None:
         """Write the program with its metadata."""
         content = io.BytesIO()  # torch complains about the names of temporary files
-        torch.export.save(program, content, extra_files={_METADATA: metadata})
+        torch.export.save(program, content, extra_files={METADATA_NAME: metadata})
         path.write_bytes(content.getvalue())
 
     def open(self, path: Path) -> Runner:
@@ -49,9 +52,16 @@ class TorchExporter:
 
     def read_metadata(self, path: Path) -> str:
         """Return the metadata of the file."""
-        extra = {_METADATA: ""}
-        torch.export.load(io.BytesIO(path.read_bytes()), extra_files=extra)
-        return str(extra[_METADATA])
+        return read_archive_metadata(path)
+
+
+def read_archive_metadata(path: Path) -> str:
+    """Return the metadata of a .pt2 file without loading its program."""
+    with zipfile.ZipFile(path) as archive:
+        (name,) = (name for name in archive.namelist() if name.rpartition("/")[2] == METADATA_NAME)
+        if archive.getinfo(name).file_size > _MAX_METADATA:
+            raise ExportError(f"the metadata of {path} are too large")
+        return archive.read(name).decode()
 
 
 def trace_program(graph: nn.Module, example: Tensor, *, any_size: bool) -> ExportedProgram:

@@ -17,6 +17,7 @@ from typing import Any
 import yaml
 
 from vitrail.errors import VitrailError
+from vitrail.files.regular import read_regular
 
 MAX_BYTES = 4_000_000
 MAX_DEPTH = 32
@@ -111,11 +112,10 @@ def read_yaml(path: Path, error: type[VitrailError]) -> YamlDocument:
     VitrailError
         When the file cannot be read, is larger than `MAX_BYTES`, or `parse_yaml` refuses its text.
     """
+    data = read_regular(path, error, limit=MAX_BYTES)
     try:
-        if path.stat().st_size > MAX_BYTES:
-            raise error(f"{path} has {path.stat().st_size:,} bytes; YAML files of {MAX_BYTES:,} at most are read")
-        text = path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as problem:
+        text = data.decode("utf-8-sig").replace("\r\n", "\n")
+    except UnicodeDecodeError as problem:
         raise error(f"cannot read {path}: {problem}") from problem
     return parse_yaml(text, str(path), error)
 

@@ -12,6 +12,7 @@ from vitrail.errors import PredictionError, VitrailError
 from vitrail.inference.prediction import Kind
 from vitrail.inference.predictor import Predictor, PredictorOptions, as_predictor
 from vitrail.inference.sources import Pictures, open_frames
+from vitrail.inference.sources.opening import input_files
 from vitrail.runtime.progress_bar import ProgressBar
 from vitrail.segmentors import Segmentor
 
@@ -67,7 +68,7 @@ def predict_files(
     UnreadableImagesError
         At the end, when images could not be read: it names them, and the pictures of all others are there.
     VitrailError
-        When model, recipe or images cannot be found.
+        When model, recipe or images cannot be found, and where a picture would replace one of the images.
     """
     folder = Path(output_dir)
     frames = open_frames(images)
@@ -78,12 +79,15 @@ def predict_files(
 
     records: list[dict[str, Any]] = []
     names: set[str] = set()
+    inputs = set(input_files(frames))
     predictions = as_predictor(model, options)(frames, on_error=note_failure)
     with ProgressBar("predict", total=frames.num_frames) as bar:
         for number, prediction in enumerate(predictions):
             name = _free_name(prediction.id or f"image{number:04d}", names)
             files = {kind: _inside(folder, f"{name}_{kind}.png") for kind in kinds}
             for kind, path in files.items():
+                if path.resolve() in inputs:
+                    raise PredictionError(f"a picture would replace the input {path}: choose another output folder")
                 prediction.save(path, kind, alpha=alpha)
             bar.advance(1)
             records.append({**prediction.to_dict(), "files": {kind: str(path) for kind, path in files.items()}})

@@ -11,6 +11,7 @@ import numpy as np
 from PIL import Image
 
 from vitrail.errors import PredictionError
+from vitrail.inference.polygons import Polygon, Ring, class_polygons
 from vitrail.inference.rle import compress, find_runs, run_lengths
 from vitrail.visualize import class_counts, colour_mask, index_mask, overlay, with_legend
 
@@ -188,6 +189,35 @@ class Prediction:
                 annotation["score"] = float(self.scores[where].mean(dtype=np.float64))
             annotations.append(annotation)
         return annotations
+
+    def to_polygons(self) -> list[Polygon]:
+        """Return the outline of every connected region, by class and the largest first; `Polygon` says how."""
+        return [polygon for area in sorted(self.areas()) for polygon in class_polygons(self.mask, area.index)]
+
+    def to_geojson(self) -> dict[str, Any]:
+        """Return a GeoJSON FeatureCollection (RFC 7946) with one polygon for each connected region.
+
+        Coordinates are pixels: x to the right, and y upwards from the lower left corner of the image, so that maps show
+        it upright. Each feature has the properties "class" (the index), "name" and "colour" (#rrggbb).
+        """
+        features = []
+        for polygon in self.to_polygons():
+            red, green, blue = self.palette[polygon.index]
+            rings = [self._geojson_ring(ring) for ring in (polygon.exterior, *polygon.holes)]
+            properties = {
+                "class": polygon.index,
+                "name": self.classes[polygon.index],
+                "colour": f"#{red:02x}{green:02x}{blue:02x}",
+            }
+            geometry = {"type": "Polygon", "coordinates": rings}
+            features.append({"type": "Feature", "properties": properties, "geometry": geometry})
+        return {"type": "FeatureCollection", "features": features}
+
+    def _geojson_ring(self, ring: Ring) -> list[list[int]]:
+        """Return a closed ring with y upwards, counterclockwise for exteriors as RFC 7946 asks."""
+        height = self.mask.shape[0]
+        # Exteriors run clockwise on the screen, holes the other way round: the standard wants the opposite.
+        return [[x, height - y] for x, y in reversed([ring[-1], *ring])]
 
     def _repr_png_(self) -> bytes:
         picture = self.overlay(legend=True)

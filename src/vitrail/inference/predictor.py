@@ -13,10 +13,12 @@ from torch import Tensor
 from torchvision import tv_tensors
 
 from vitrail.checkpoints import load
+from vitrail.checkpoints.exported import ExportedSegmentor, computing_device
 from vitrail.datasets import benchmarks
 from vitrail.datasets.pixel_format import PixelFormat
 from vitrail.datasets.remap import remap_benchmark
-from vitrail.errors import ModelError, PredictionError, VitrailError
+from vitrail.errors import DeviceError, ModelError, PredictionError, VitrailError
+from vitrail.inference.index_segmenter import IndexSegmenter
 from vitrail.inference.large_images import in_windows, window_side
 from vitrail.inference.network import Compile, Network, create_forward
 from vitrail.inference.prediction import Prediction
@@ -146,28 +148,25 @@ class Predictor:
     ) -> None:
         self.device = pick_device(device)
         if not isinstance(model, Segmentor):
-            model = load(model, device=self.device, trust_imports=trust_imports)
+            model = load(model, trust_imports=trust_imports)
+        self.device = computing_device(model, self.device, explicit=device is not None)
         self.model = model.to(self.device)
         left_to_recipe = settings is None or resize == "recipe" or flip_pairs is None
         wanted = left_to_recipe or recipe is not None or bool(overrides)
         chosen = _find_recipe(recipe, overrides, self.model.card) if wanted else None
         self.settings = _with_batch_size(_find_settings(settings, chosen, overrides), batch_size)
-        self.amp: Precision = self.settings.amp if amp is None else amp
+        self.amp: Precision = _find_precision(self.model, amp, self.settings)
         self.with_scores = scores
         self.whole_pixels = whole_pixels
         self._resize = _resize_transform(resize, chosen)
         autocast(self.device, self.amp)  # raises now what it would raise at the first image
         normalize = _normalisation(mean, std, self.model.card, chosen).to(self.device)
         self._pixels = PixelFormat(normalize.mean.shape[0], _value_range(chosen))
+        pairs = tuple(_recipe_flip_pairs(chosen) if flip_pairs is None else flip_pairs)
         network = Network(self.model, self.device, normalize, self.amp, channels_last)
-        self._segmenter = Segmenter(
-            self.model,
-            self.settings,
-            self.device,
-            create_forward(network, compile),
-            flip_pairs=tuple(_recipe_flip_pairs(chosen) if flip_pairs is None else flip_pairs),
-            channels=self._pixels.channels,
-        )
+        self._segmenter = _create_segmenter(network, compile, self.settings, pairs, self._pixels.channels)
+        if scores and isinstance(self._segmenter, IndexSegmenter):
+            self._segmenter.check_scores()
         self._lock = threading.Lock()
 
     def __call__(self, images: Pictures, *, on_error: OnError | None = None) -> Iterator[Prediction]:
@@ -274,6 +273,30 @@ class Predictor:
                 labels = segmenter.labels(chosen_inputs, chosen_sizes, with_scores=self.with_scores)
             result.update(zip(chosen, labels, strict=True))
         return [result[index] for index in range(len(images))]
+
+
+def _create_segmenter(
+    network: Network, compile: Compile, settings: EvalConfig, flip_pairs: Sequence[tuple[int, int]], channels: int
+) -> Segmenter | IndexSegmenter:
+    model = network.model
+    if not isinstance(model, ExportedSegmentor):
+        forward = create_forward(network, compile)
+        return Segmenter(model, settings, network.device, forward, flip_pairs=flip_pairs, channels=channels)
+    if compile != "none":
+        raise DeviceError(f"{model.path} is an exported model, which cannot be compiled: leave out compile={compile}")
+    if model.returns != "raw":
+        return IndexSegmenter(model, settings, channels)
+    # The file normalises images itself, so its forward pass takes the place of the network's.
+    return Segmenter(model, settings, network.device, model, flip_pairs=flip_pairs, channels=channels)
+
+
+def _find_precision(model: Segmentor, amp: Precision | None, settings: EvalConfig) -> Precision:
+    """Return the precision: the given one or that of the settings; an exported file has its own."""
+    if not isinstance(model, ExportedSegmentor):
+        return settings.amp if amp is None else amp
+    if amp not in (None, "none"):
+        raise DeviceError(f"{model.path} is an exported model, whose precision is fixed: amp={amp} has no effect")
+    return "none"
 
 
 def as_predictor(model: Predictor | Segmentor | str | Path, options: PredictorOptions) -> Predictor:

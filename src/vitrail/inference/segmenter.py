@@ -91,7 +91,7 @@ class Segmenter:
         PredictionError
             When an image is not uint8 [3, h, w], or a whole image does not fit into the memory of the device.
         """
-        sizes = _checked_sizes(images, sizes, self.channels)
+        sizes = checked_sizes(images, sizes, self.channels)
         result: dict[int, Labels] = {}
         with evaluating(self.model), torch.no_grad(), _memory_hint(images, self.settings):
             for index, scores in self._maps(images, sizes):
@@ -100,7 +100,7 @@ class Segmenter:
 
     def scores(self, images: Sequence[Tensor], sizes: Sequence[Size] | None) -> list[Tensor]:
         """Return the averaged scores of all classes, [K, H, W] for each image; arguments as in `labels`."""
-        sizes = _checked_sizes(images, sizes, self.channels)
+        sizes = checked_sizes(images, sizes, self.channels)
         result: dict[int, Tensor] = {}
         with evaluating(self.model), torch.no_grad(), _memory_hint(images, self.settings):
             for index, scores in self._maps(images, sizes):
@@ -109,7 +109,7 @@ class Segmenter:
 
     def _maps(self, images: Sequence[Tensor], sizes: Sequence[Size]) -> Iterator[tuple[int, ScoreMap]]:
         """Yield the index and the score map of each image; a map must be read before the next one is requested."""
-        for group in _equal_sizes(images, 1 if self.settings.mode == "slide" else self.settings.batch_size):
+        for group in equal_sizes(images, 1 if self.settings.mode == "slide" else self.settings.batch_size):
             batch = torch.stack([images[index].to(self.device, non_blocking=True) for index in group])
             views = [view for scale in self.settings.scales for view in self._views(batch, scale)]
             for position, index in enumerate(group):
@@ -195,7 +195,7 @@ def _scaled(images: Tensor, scale: float) -> Tensor:
     return F.interpolate(images.float(), size=size, mode="bilinear", align_corners=False)
 
 
-def _equal_sizes(images: Sequence[Tensor], batch_size: int) -> Iterator[list[int]]:
+def equal_sizes(images: Sequence[Tensor], batch_size: int) -> Iterator[list[int]]:
     """Yield the indices of images of equal size, at most `batch_size` at a time."""
     groups: dict[torch.Size, list[int]] = {}
     for index, image in enumerate(images):
@@ -205,7 +205,8 @@ def _equal_sizes(images: Sequence[Tensor], batch_size: int) -> Iterator[list[int
             yield group[start : start + batch_size]
 
 
-def _checked_sizes(images: Sequence[Tensor], sizes: Sequence[Size] | None, channels: int) -> Sequence[Size]:
+def checked_sizes(images: Sequence[Tensor], sizes: Sequence[Size] | None, channels: int) -> Sequence[Size]:
+    """Return the sizes of the results: the given ones, or those of the images; arguments as in `Segmenter.labels`."""
     for image in images:
         if image.dtype != torch.uint8 or image.ndim != 3 or image.shape[0] != channels or 0 in image.shape:
             raise PredictionError(

@@ -1,4 +1,4 @@
-"""Attention of pixels to object regions, and attention with a relative position bias."""
+"""Attention of the pixels of one map to those of another, to object regions, and with a relative position bias."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import torch
 from timm.layers import ConvNormAct
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+from vitrail.layers.layout import in_layout_of
 
 
 class ObjectAttention(nn.Module):
@@ -44,15 +46,34 @@ class ObjectAttention(nn.Module):
 
     def forward(self, pixels: Tensor, regions: Tensor) -> Tensor:
         """Return the context [B, D, h, w] of pixels [B, C, h, w], gathered from regions [B, R, K, 1] or a map."""
-        query, key, value = self.query(pixels), self.key(regions), self.value(regions)
-        context = F.scaled_dot_product_attention(
-            query.flatten(2).transpose(1, 2), key.flatten(2).transpose(1, 2), value.flatten(2).transpose(1, 2)
-        )  # [B, h * w, D]
-        return self.out(context.transpose(1, 2).reshape(query.shape))
+        return self.out(attend(self.query(pixels), self.key(regions), self.value(regions)))
 
 
 def _project(in_channels: int, channels: int, count: int) -> nn.Sequential:
     return nn.Sequential(*(ConvNormAct(in_channels if i == 0 else channels, channels, 1) for i in range(count)))
+
+
+def attend(query: Tensor, key: Tensor, value: Tensor, *, scale: float | None = None) -> Tensor:
+    """Compute scaled dot-product attention of every pixel of a map to every pixel of another.
+
+    Parameters
+    ----------
+    query : Tensor
+        [B, D, h, w].
+    key, value : Tensor
+        [B, D, …] and [B, C, …], with any number of dimensions behind the channels.
+    scale : float, optional
+        Factor of the scores before the softmax; None takes 1 / √D.
+
+    Returns
+    -------
+    Tensor
+        [B, C, h, w], in the memory format of the query.
+    """
+    # with four dimensions and channels that lie side by side, PyTorch's kernels do not keep the matrix of all scores
+    q, k, v = (each.flatten(2).transpose(1, 2).unsqueeze(1).contiguous() for each in (query, key, value))
+    context = F.scaled_dot_product_attention(q, k, v, scale=scale)  # [B, 1, h * w, C]
+    return in_layout_of(context.squeeze(1).transpose(1, 2).unflatten(2, query.shape[-2:]), query)
 
 
 def biased_attention(query: Tensor, key: Tensor, value: Tensor, bias: Tensor, *, dropout: float = 0.0) -> Tensor:

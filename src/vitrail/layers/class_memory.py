@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from vitrail.labels import IGNORE
+from vitrail.labels import ignore_index
 from vitrail.layers.processes import sum_over_processes
 from vitrail.layers.resize import resize
 
@@ -74,7 +74,7 @@ class ClassMemory(nn.Module):
 
     def _sums(self, pixels: Tensor, labels: Tensor) -> Tensor:
         """Return the weighted sums of features and the sums of weights, [K, C + 1], for pixels [C, P]."""
-        valid = labels != IGNORE
+        valid = labels != ignore_index(len(self.features))
         labels = labels.masked_fill(~valid, 0).long()[None]  # [1, P]
         norms = self.features.norm(dim=1).clamp(min=1e-8)
         similarity = (self.features @ pixels).gather(0, labels) / (norms[labels] * _norms(pixels).clamp(min=1e-8))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from vitrail.labels import ignore_index
 from vitrail.layers.processes import alike_on_processes, gather_over_processes, own_share
 
 _NO_RELATION = -1e16  # of what the softmax makes 0 unless there is nothing else
@@ -119,18 +120,16 @@ def _mix(relations: Tensor, vectors: Tensor, present: Tensor) -> Tensor:
     return (scores.softmax(dim=2).to(vectors.dtype) @ vectors) * present[:, :, None]
 
 
-def loss_statistics(losses: Tensor, targets: Tensor, num_classes: int, ignored: int) -> tuple[Tensor, Tensor, Tensor]:
+def loss_statistics(losses: Tensor, targets: Tensor, num_classes: int) -> tuple[Tensor, Tensor, Tensor]:
     """Return the mean and the variance of the loss over the pixels of each class of an image, and their number.
 
     Parameters
     ----------
     losses : Tensor [B, H, W]
     targets : Tensor [B, H, W]
-        Class indices.
+        Class indices; ignored pixels do not count.
     num_classes : int
         K.
-    ignored : int
-        The value of pixels that do not count.
 
     Returns
     -------
@@ -138,7 +137,7 @@ def loss_statistics(losses: Tensor, targets: Tensor, num_classes: int, ignored: 
         0 for classes without pixels.
     """
     flat, labels = losses.flatten(1), targets.flatten(1)
-    valid = labels != ignored
+    valid = labels != ignore_index(num_classes)
     labels = labels.masked_fill(~valid, 0).long()
 
     def by_class(values: Tensor) -> Tensor:

@@ -9,7 +9,7 @@ from torch.nn import functional as F
 from vitrail.labels import IGNORE
 
 
-def class_edges(targets: Tensor, width: int = 3) -> Tensor:
+def class_edges(targets: Tensor, width: int = 3, *, ignore: int = IGNORE) -> Tensor:
     """Return the edge mask of a segmentation: 1 at the borders between classes, 0 elsewhere.
 
     Neighbouring pixels (8-connected) of different classes form an edge, which is then dilated to `width` pixels. There
@@ -18,9 +18,11 @@ def class_edges(targets: Tensor, width: int = 3) -> Tensor:
     Parameters
     ----------
     targets : Tensor
-        Class indices [B, H, W], 255 ignored.
+        Class indices [B, H, W].
     width : int
         Width of the edges in pixels, odd.
+    ignore : int
+        Label of ignored pixels.
 
     Returns
     -------
@@ -34,7 +36,7 @@ def class_edges(targets: Tensor, width: int = 3) -> Tensor:
     """
 
     def differ(a: Tensor, b: Tensor) -> Tensor:
-        return (a != b) & (a != IGNORE) & (b != IGNORE)
+        return (a != b) & (a != ignore) & (b != ignore)
 
     edges = torch.zeros_like(targets, dtype=torch.bool)
     edges[:, 1:] |= differ(targets[:, 1:], targets[:, :-1])

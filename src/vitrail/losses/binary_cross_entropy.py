@@ -7,7 +7,7 @@ from typing import Literal
 
 from torch import Tensor
 
-from vitrail.labels import IGNORE
+from vitrail.labels import ignore_index
 from vitrail.losses.criterion import ResizingLoss, register_loss
 from vitrail.losses.per_pixel import per_pixel_binary_cross_entropy
 from vitrail.losses.pixels import check_class_weights, class_weight_tensor
@@ -46,5 +46,6 @@ class BinaryCrossEntropyLoss(ResizingLoss):
         loss = per_pixel_binary_cross_entropy(
             logits, targets, align_corners=align_corners, class_weights=self.class_weights
         )
-        pixels = targets.numel() if self.ignored_in_mean else (targets != IGNORE).sum().clamp(min=1)
+        ignored = ignore_index(logits.shape[1])
+        pixels = targets.numel() if self.ignored_in_mean else (targets != ignored).sum().clamp(min=1)
         return loss.sum() / (pixels * logits.shape[1])

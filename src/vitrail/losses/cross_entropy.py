@@ -8,7 +8,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from vitrail.labels import IGNORE
+from vitrail.labels import ignore_index
 from vitrail.losses.criterion import ResizingLoss, register_loss
 from vitrail.losses.per_pixel import per_pixel_cross_entropy
 from vitrail.losses.pixels import check_class_weights, class_weight_tensor, split_ignored
@@ -59,13 +59,13 @@ class CrossEntropyLoss(ResizingLoss):
             class_weights=self.class_weights,
             label_smoothing=self.label_smoothing,
         )
-        return loss.sum() / self._divisor(targets).to(loss.dtype)
+        return loss.sum() / self._divisor(targets, logits.shape[1]).to(loss.dtype)
 
-    def _divisor(self, targets: Tensor) -> Tensor:
+    def _divisor(self, targets: Tensor, num_classes: int) -> Tensor:
         if self.class_weights is not None and self.weights_in_mean:
-            classes, valid = split_ignored(targets)
+            classes, valid = split_ignored(targets, num_classes)
             weight = (self.class_weights[classes] * valid).sum()
             return torch.where(weight > 0, weight, 1.0)
         if self.ignored_in_mean:
             return torch.tensor(targets.numel(), device=targets.device)
-        return (targets != IGNORE).sum().clamp(min=1)
+        return (targets != ignore_index(num_classes)).sum().clamp(min=1)

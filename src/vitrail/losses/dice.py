@@ -52,7 +52,7 @@ class DiceLoss(nn.Module):
     def forward(self, logits: Tensor, targets: Tensor) -> Tensor:
         """Return the loss of logits [B, K, H, W] for targets [B, H, W]; 0 when every pixel is ignored."""
         logits = in_full_precision(logits)
-        classes, valid = split_ignored(targets)
+        classes, valid = split_ignored(targets, logits.shape[1])
         scores = logits.sigmoid() if self.sigmoid else logits.softmax(dim=1)
         counted = scores * valid.unsqueeze(1)
         own = counted.gather(1, classes.unsqueeze(1)).squeeze(1)  # [B, H, W]: 0 where ignored

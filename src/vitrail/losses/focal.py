@@ -61,7 +61,7 @@ class FocalLoss(ResizingLoss):
     def forward(self, logits: Tensor, targets: Tensor, *, align_corners: bool = False) -> Tensor:
         """Return the loss of logits [B, K, h, w] for targets [B, H, W]; 0 when every pixel is ignored."""
         check_class_weights(self.class_weights, logits)
-        classes, valid = split_ignored(targets)
+        classes, valid = split_ignored(targets, logits.shape[1])
         if self.sigmoid:
             resized = resize_logits(in_full_precision(logits), targets.shape[-2:], align_corners=align_corners)
             loss, terms = self._binary(resized, classes), logits.shape[1]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from vitrail.labels import IGNORE
+from vitrail.labels import ignore_index
 from vitrail.losses.criterion import register_loss
 from vitrail.losses.pixels import in_full_precision
 
@@ -42,7 +42,7 @@ class LovaszLoss(nn.Module):
 
     def _flat(self, scores: Tensor, targets: Tensor) -> Tensor:
         """Return the loss of probabilities [K, P] for targets [P]."""
-        valid = targets != IGNORE
+        valid = targets != ignore_index(len(scores))
         losses, counts = [], []
         # one class at a time: sorting [K, P] at once would hold int64 indices for every class and pixel
         for index, score in enumerate(scores):

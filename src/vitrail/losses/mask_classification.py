@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from vitrail.layers.assignment import assign
 from vitrail.layers.processes import mean_over_processes
 from vitrail.layers.resize import resize
-from vitrail.losses.pixels import in_full_precision
+from vitrail.losses.pixels import classes_present, in_full_precision
 
 _ALPHA, _GAMMA = 0.25, 2.0  # of the focal loss (Lin et al., ICCV 2017), as in DETR and MaskFormer
 
@@ -146,14 +146,6 @@ class MaskClassificationLoss(nn.Module):
         weights = torch.ones(no_object + 1, device=logits.device, dtype=logits.dtype)
         weights[no_object] = self.no_object_weight
         return F.cross_entropy(logits.flatten(0, 1), labels.flatten(), weights)
-
-
-def classes_present(targets: Tensor, num_classes: int) -> Tensor:
-    """Return bool [B, K], True for the classes that occur in each of the targets [B, H, W]."""
-    labels = targets.flatten(1).long().clamp(max=num_classes)
-    return torch.zeros(len(labels), num_classes + 1, dtype=torch.bool, device=labels.device).scatter(1, labels, True)[
-        :, :num_classes
-    ]
 
 
 def _focal_loss(logits: Tensor, target_masks: Tensor) -> Tensor:

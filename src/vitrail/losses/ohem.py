@@ -59,7 +59,7 @@ class OHEMCrossEntropyLoss(ResizingLoss):
     def forward(self, logits: Tensor, targets: Tensor, *, align_corners: bool = False) -> Tensor:
         """Return the loss of logits [B, K, h, w] for targets [B, H, W]; 0 when every pixel is ignored."""
         check_class_weights(self.class_weights, logits)
-        classes, valid = split_ignored(targets)
+        classes, valid = split_ignored(targets, logits.shape[1])
         loss = per_pixel_cross_entropy(logits, targets, align_corners=align_corners)  # [B, H, W]
         weighted = loss if self.class_weights is None else loss * self.class_weights.to(loss.dtype)[classes]
         hard = self._hard(loss.detach(), weighted.detach(), valid)

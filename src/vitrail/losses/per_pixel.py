@@ -1,7 +1,8 @@
 """Losses of every pixel at the resolution of the targets, computed from the logits at the resolution of the head.
 
 Resized logits of all classes take B × K × H × W values, the largest tensor of a training step by far; here they exist
-in bands of rows (on the CPU) or in registers (in the CUDA kernel) only, in the forward and in the backward pass.
+in bands of rows (on the CPU) or in registers (in the CUDA kernel) only, in the forward and in the backward pass. (Those
+of two to four classes are resized on the CPU.)
 
 The width is resized first, as a map of its own: it is H / h times smaller than the resized logits. What is left, mixing
 two rows for each row of the targets and the loss itself, is one operator, opaque to `torch.compile`.
@@ -16,13 +17,14 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from vitrail.labels import IGNORE
+from vitrail.labels import ignore_index
 from vitrail.layers.interpolation import Neighbours, mixing, neighbours
 from vitrail.layers.operators import gradient_operator, has_triton, operator
 from vitrail.layers.resize import CHANNELS_LAST_FROM, resize
 
 _CPU_BAND_VALUES = 2**19  # 2 MB of float32, near the size of a core's caches
 _DEVICE_BAND_VALUES = 2**26  # 256 MB, enough to occupy a device that the kernels do not run on
+_RESIZED_CLASSES = 4  # up to which resized logits are small enough to be faster on the CPU: 1.2 to 2.7 times, measured
 _MIN_BAND_ROWS = 8  # a band reads the source rows around it, so very thin bands would read each row many times
 
 
@@ -41,7 +43,7 @@ def per_pixel_cross_entropy(
     logits : Tensor [B, K, h, w]
         Of any size. Sums are in float32, or in float64 for float64 logits.
     targets : Tensor [B, H, W]
-        Class indices of any integer type; 255 is ignored.
+        Class indices of any integer type; 255 is ignored, or -1 where there are more than 255 classes.
     align_corners : bool
         How the logits are resized (as in `torch.nn.functional.interpolate`).
     class_weights : Tensor [K], optional
@@ -54,6 +56,8 @@ def per_pixel_cross_entropy(
     Tensor [B, H, W]
         0 at ignored pixels. It equals `F.cross_entropy(F.interpolate(logits, …), targets, reduction="none")`.
     """
+    if logits.shape[1] <= _RESIZED_CLASSES and logits.device.type == "cpu":
+        return _of_resized(logits, targets, class_weights, label_smoothing, align_corners=align_corners)
     keep, spread = 1 - label_smoothing, label_smoothing / logits.shape[1]
     return _per_pixel(logits, targets, class_weights, keep, spread, binary=False, align_corners=align_corners)
 
@@ -66,6 +70,21 @@ def per_pixel_binary_cross_entropy(
     Parameters and result are as in `per_pixel_cross_entropy`; a class weight multiplies the loss of its class.
     """
     return _per_pixel(logits, targets, class_weights, 1.0, 0.0, binary=True, align_corners=align_corners)
+
+
+def _of_resized(
+    logits: Tensor, targets: Tensor, class_weights: Tensor | None, label_smoothing: float, *, align_corners: bool
+) -> Tensor:
+    """Return the softmax cross entropy of every pixel from resized logits of all classes."""
+    logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
+    return F.cross_entropy(
+        resize(logits, targets.shape[-2:], align_corners=align_corners),
+        targets.long(),
+        weight=None if class_weights is None else class_weights.to(logits.dtype),
+        ignore_index=ignore_index(logits.shape[1]),
+        reduction="none",
+        label_smoothing=label_smoothing,
+    )
 
 
 def _per_pixel(
@@ -126,12 +145,12 @@ def _row_loss_backward(
     if (kernels := _kernels(rows)) is not None:
         found: Tensor = kernels.backward(gradient, rows, targets, weights, lse, keep, spread, binary, align_corners)
         return found
-    result = torch.zeros_like(rows)
+    result, ignored = torch.zeros_like(rows), ignore_index(rows.shape[1])
     for image, band in _bands(rows, targets.shape[1], align_corners):
         logits = band.mix(rows[image])
         target = targets[image, band.start : band.stop]
-        factor = torch.where(target != IGNORE, gradient[image, band.start : band.stop], 0.0)
-        target = target.masked_fill(target == IGNORE, 0).long()
+        factor = torch.where(target != ignored, gradient[image, band.start : band.stop], 0.0)
+        target = target.masked_fill(target == ignored, 0).long()
         own = keep * weights[target] * factor
         if binary:
             logits.sigmoid_().mul_(weights[:, None, None]).mul_(factor)
@@ -173,11 +192,11 @@ def _row_loss(
         found: tuple[Tensor, Tensor] = kernels.forward(rows, targets, weights, keep, spread, binary, align_corners)
         return found
     loss = rows.new_empty(targets.shape)
-    lse = rows.new_zeros(targets.shape)
+    lse, ignored = rows.new_zeros(targets.shape), ignore_index(rows.shape[1])
     for image, band in _bands(rows, targets.shape[1], align_corners):
         logits = band.mix(rows[image])
         target = targets[image, band.start : band.stop]
-        valid, target = target != IGNORE, target.masked_fill(target == IGNORE, 0).long()
+        valid, target = target != ignored, target.masked_fill(target == ignored, 0).long()
         own = logits.gather(0, target[None])[0]
         if binary:
             value = (F.softplus(logits) * weights[:, None, None]).sum(0) - weights[target] * own

@@ -15,7 +15,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from vitrail.labels import IGNORE
+from vitrail.labels import ignore_index
 from vitrail.layers.interpolation import neighbours
 
 MAX_CLASSES = 8192  # of one pixel in a program's registers
@@ -56,7 +56,7 @@ def forward(
         spread,
         BINARY=binary,
         SMOOTH=spread != 0,
-        IGNORED=IGNORE,
+        IGNORED=ignore_index(classes),
         BLOCK_K=block_k,
         BLOCK_X=block_x,
     )
@@ -101,7 +101,7 @@ def backward(
         spread,
         BINARY=binary,
         SMOOTH=spread != 0,
-        IGNORED=IGNORE,
+        IGNORED=ignore_index(classes),
         BLOCK_K=block_k,
         BLOCK_X=block_x,
     )

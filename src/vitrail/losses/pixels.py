@@ -8,13 +8,21 @@ import torch
 from torch import Tensor
 
 from vitrail.errors import ModelError
-from vitrail.labels import IGNORE
+from vitrail.labels import ignore_index
 
 
-def split_ignored(targets: Tensor) -> tuple[Tensor, Tensor]:
-    """Return int64 targets with 0 in place of 255, and a bool mask that is False at ignored pixels."""
-    valid = targets != IGNORE
+def split_ignored(targets: Tensor, num_classes: int) -> tuple[Tensor, Tensor]:
+    """Return int64 targets with 0 in place of the ignored label, and a bool mask that is False at ignored pixels."""
+    valid = targets != ignore_index(num_classes)
     return targets.masked_fill(~valid, 0).long(), valid
+
+
+def classes_present(targets: Tensor, num_classes: int) -> Tensor:
+    """Return bool [B, K], True for the classes that occur in each of the targets [B, H, W]."""
+    labels, valid = split_ignored(targets.flatten(1), num_classes)
+    labels = torch.where(valid, labels, num_classes).clamp(max=num_classes)
+    marks = torch.zeros(len(labels), num_classes + 1, dtype=torch.bool, device=labels.device)
+    return marks.scatter_(1, labels, True)[:, :num_classes]
 
 
 def in_full_precision(logits: Tensor) -> Tensor:

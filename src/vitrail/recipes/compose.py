@@ -32,6 +32,7 @@ _ARGUMENTS = (
 )
 _IDENTITY = ("name", "description", "reference")
 _MAX_BASES = 64  # on the way from a file to its farthest base
+_MAX_FRAGMENTS = 1000  # of one recipe; a base that is named twice counts twice
 
 
 class Shipped(NamedTuple):
@@ -188,6 +189,8 @@ def _expand(fragment: Fragment, folder: Path, trail: tuple[str, ...], key: str) 
             # A recipe is not what it is built on: neither its name nor its published result are its own.
             kept = {name: value for name, value in inherited.values.items() if name not in _IDENTITY}
             fragments.append(replace(inherited, values=kept))
+        if len(fragments) > _MAX_FRAGMENTS:
+            raise RecipeError(f"{fragment.where(('base',))}: base: stands for more than {_MAX_FRAGMENTS:,} files")
     own = {name: value for name, value in fragment.values.items() if name != "base"}
     return [*fragments, replace(fragment, values=own)]
 

@@ -9,6 +9,7 @@ from typing import Any
 from vitrail.errors import RecipeError
 from vitrail.files.yaml_file import dump_yaml
 from vitrail.recipes.compose import YAML_SUFFIXES, Fragment, file_fragments, merge, recipe_fragments, shipped_recipes
+from vitrail.recipes.model_file import without_machine_settings
 from vitrail.recipes.overrides import with_overrides
 from vitrail.recipes.schema import Recipe
 from vitrail.recipes.validate import recipe_from_dict
@@ -72,6 +73,8 @@ def model_file_recipe(
 ) -> Recipe:
     """Return the recipe that a model file carries, with overrides applied.
 
+    What concerns the machine, such as `data.root` and `data.workers`, is not taken from the file.
+
     Parameters
     ----------
     data : mapping
@@ -91,7 +94,9 @@ def model_file_recipe(
     PluginError
         For a module under `imports` that is no installed plugin, while `trust_imports` is False.
     """
-    fragments = with_overrides([Fragment(source, dict(data), origin="model file")], overrides)
+    fragments = with_overrides(
+        [Fragment(source, without_machine_settings(data, source), origin="model file")], overrides
+    )
     return recipe_from_dict(merge(fragments), fragments, trust_imports=trust_imports)
 
 

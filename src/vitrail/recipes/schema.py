@@ -311,7 +311,11 @@ class TrainConfig(Section):
     channels_last: bool | None = Field(
         None, description="Train in PyTorch's channels_last memory format; None does so on all devices but the CPU."
     )
-    compile: bool = Field(False, description="torch.compile the model for the shapes of a training step.")
+    compile: Literal["none", "graphs", "inductor"] = Field(
+        "none",
+        description="graphs: record the training step as a CUDA graph; inductor: torch.compile, and a graph where one "
+        "can be recorded.",
+    )
     tf32: bool = Field(True, description="TF32 in the float32 products of a training step on CUDA; false is float32.")
     deterministic: bool = Field(
         False, description="Deterministic kernels only: equal runs give equal bits on CUDA too, more slowly."

@@ -10,6 +10,7 @@ from timm.layers import ConvNormAct
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from vitrail.labels import ignore_index
 from vitrail.layers import PyramidPooling, resize, resize_logits
 from vitrail.layers.edges import class_edges
 from vitrail.layers.processes import mean_over_processes
@@ -137,7 +138,7 @@ class CE2PHead(Head):
         parsed, edges, edge_features = self._decode(features)
         logits, early = self._refined(parsed, edge_features), self.early_classifier(parsed)
         edges = resize_logits(edges, targets.shape[-2:], align_corners=self.align_corners)
-        edge_targets = class_edges(targets, self.edge_width)
+        edge_targets = class_edges(targets, self.edge_width, ignore=ignore_index(self.num_classes))
         return {
             "seg": resized_loss(criterion, logits, targets, align_corners=self.align_corners),
             "early": self.early_weight * resized_loss(criterion, early, targets, align_corners=self.align_corners),

@@ -11,6 +11,7 @@ from torch.nn import functional as F
 
 from vitrail.layers import resize
 from vitrail.losses import resized_loss
+from vitrail.losses.pixels import classes_present
 from vitrail.segmentors.auxiliary import Auxiliary
 from vitrail.segmentors.method import register_segmentor
 from vitrail.segmentors.segmentor import Criterion, FeatureMaps, Head
@@ -116,7 +117,7 @@ class EncHead(Head):
         logits, code = self._decode(features)
         losses = {"seg": resized_loss(criterion, logits, targets, align_corners=self.align_corners)}
         if self.presence is not None:
-            present = class_presence(targets, self.num_classes)
+            present = classes_present(targets, self.num_classes)
             predicted = self.presence(code)
             losses["presence"] = self.presence_weight * F.binary_cross_entropy_with_logits(
                 predicted, present.to(predicted.dtype)
@@ -133,9 +134,3 @@ class EncHead(Head):
         code = self.encode(self.project(x)).mean(dim=1)
         gate = self.gate(code).sigmoid()[:, :, None, None]
         return self.classifier(self.dropout(F.relu(x + x * gate))), code
-
-
-def class_presence(targets: Tensor, num_classes: int) -> Tensor:
-    """Return a bool tensor [B, K]: which classes occur in each of the targets [B, H, W], 255 ignored."""
-    marks = torch.zeros(len(targets), 256, dtype=torch.bool, device=targets.device)
-    return marks.scatter_(1, targets.flatten(1).long(), True)[:, :num_classes]

@@ -10,7 +10,6 @@ from timm.layers import ConvNormAct
 from torch import Tensor, nn
 
 from vitrail.errors import ModelError
-from vitrail.labels import IGNORE
 from vitrail.layers import ObjectAttention, resize
 from vitrail.layers.class_context import class_sums, class_vectors, of_each_pixel, predicted_classes
 from vitrail.layers.class_relations import ClassRelations, loss_statistics
@@ -216,10 +215,7 @@ class IDRHead(Head):
         without = self._classify(parts, parts.present & (every != chosen[:, None]))
         (mean, variance, counts), (mean_without, variance_without, _) = (
             loss_statistics(
-                per_pixel_cross_entropy(each, targets, align_corners=self.align_corners),
-                targets,
-                self.num_classes,
-                IGNORE,
+                per_pixel_cross_entropy(each, targets, align_corners=self.align_corners), targets, self.num_classes
             )
             for each in (logits, without)
         )

@@ -114,7 +114,8 @@ class Head(nn.Module):
         raise NotImplementedError
 
     def losses(self, features: Sequence[Tensor], targets: Tensor, criterion: Criterion) -> dict[str, Tensor]:
-        """Return the training losses by name for targets [B, H, W] of class indices, 255 ignored.
+        """Return the training losses by name for targets [B, H, W] of class indices; 255 is ignored, or -1
+        where there are more than 255 classes.
 
         A method with its own training signal overrides this.
         """
@@ -179,8 +180,9 @@ class Segmentor(nn.Module):
     def forward(self, images: Tensor, targets: Tensor | None = None) -> Any:
         """Return logits [B, K, H, W] at the size of the images [B, C, H, W], or a dictionary of losses.
 
-        With targets [B, H, W] (class indices, 255 ignored) the result is a dictionary of scalar losses whose sum is
-        the objective, so that the same module works bare, distributed and compiled.
+        With targets [B, H, W] (class indices; 255 is ignored, or -1 where there are more than 255 classes) the result
+        is a dictionary of scalar losses whose sum is the objective, so that the same module works bare, distributed and
+        compiled.
         """
         features = self.backbone(images)
         if targets is None:

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from vitrail.labels import IGNORE
+from vitrail.labels import ignore_index_of
 from vitrail.layers.processes import sum_over_processes, world_size
 
 
@@ -46,11 +46,11 @@ def labelled_shares(targets: Tensor, parts: int) -> Tensor:
     Parameters
     ----------
     targets : Tensor [B, H, W]
-        This process's share of the batch; 255 is ignored.
+        This process's share of the batch: masks as datasets return them.
     parts : int
         In how many equal parts it goes through the model.
     """
     if parts == 1 and world_size() == 1:
         return torch.ones(1, device=targets.device)
-    counts = (targets != IGNORE).view(parts, -1).sum(dim=1).float()
+    counts = (targets != ignore_index_of(targets)).view(parts, -1).sum(dim=1).float()
     return counts / sum_over_processes(counts.sum()).clamp(min=1)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Literal
 
 import torch
 
@@ -18,7 +19,7 @@ def train(
     output_dir: str | Path,
     overrides: Sequence[str] = (),
     data_root: str | Path | None = None,
-    resume: bool = False,
+    resume: bool | Literal["auto"] = False,
     start_from: str | Path | None = None,
     device: str | torch.device | None = None,
 ) -> TrainingResult:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from vitrail.checkpoints import save_model
-from vitrail.errors import CheckpointError, TrainingError
+from vitrail.errors import CheckpointError, RecipeError, TrainingError
 from vitrail.files.atomic import atomic_path
 from vitrail.files.torch_file import read_pickle
 from vitrail.recipes import Recipe, recipe_from_dict
@@ -22,11 +22,26 @@ from vitrail.runtime.distributed import Strategy, gather_objects, on_main, rank
 from vitrail.segmentors import Segmentor
 from vitrail.training.ema import WeightAverage
 from vitrail.training.flatten import flatten
+from vitrail.training.folder import BEST, LAST, STATE, UNSAVED, keep_previous, way_out_of_damage
 from vitrail.training.loggers import Logger
 from vitrail.training.state import RunState
 
 STATE_FORMAT = 1
-LAST, BEST, STATE = "last.safetensors", "best.safetensors", "last.state.pt"
+_KINDS: Mapping[str, type] = {
+    "format": int,
+    "recipe": dict,
+    "images": str,
+    "classes": list,
+    "iteration": int,
+    "best": float,
+    "history": list,
+    "loggers": dict,
+    "random": list,
+    "model": dict,
+    "optimizer": dict,
+    "schedule": dict,
+    "scaler": dict,
+}
 
 # What may differ when a run is resumed: nothing here changes what a step does to the weights, except that the length of
 # the run gives the learning-rate schedule that length (`vitrail.training.notes.stretch` says so in the log).
@@ -53,25 +68,6 @@ MAY_CHANGE = (
 )
 
 
-def check_output_dir(folder: Path, *, resume: bool) -> None:
-    """Raise TrainingError when there is nothing to resume in `folder`, or something that a new run would overwrite."""
-    if resume and not (folder / STATE).is_file():
-        raise TrainingError(f"nothing to resume in {folder}: there is no {STATE}")
-    if not resume:
-        taken = [name for name in (STATE, LAST, BEST) if (folder / name).exists()]
-        if taken:
-            advice = "go on with it (resume=True, --resume)" if STATE in taken else "remove what is there"
-            raise TrainingError(
-                f"{folder} already holds a run ({', '.join(taken)}): {advice}, or choose another folder"
-            )
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        for leftover in folder.glob(".*.part"):  # of a process that was killed while it wrote
-            leftover.unlink()
-    except OSError as error:
-        raise TrainingError(f"cannot write to the output folder {folder}: {error}") from error
-
-
 class Checkpoints:
     """Saves and restores everything that a run consists of.
 
@@ -88,6 +84,8 @@ class Checkpoints:
         The run's recipe; a state of another recipe is not restored.
     image_ids : list of str
         Of the training images; a state of other images is not restored.
+    classes : sequence of str
+        Of the training data, in their order; a state of other classes is not restored.
     strategy : Strategy
         Gathers and distributes the state of model and optimizer.
     model : Segmentor
@@ -104,6 +102,7 @@ class Checkpoints:
         *,
         recipe: Recipe,
         image_ids: list[str],
+        classes: Sequence[str],
         strategy: Strategy,
         model: Segmentor,
         average: WeightAverage | None,
@@ -115,7 +114,8 @@ class Checkpoints:
         self.best = folder / BEST
         self.state = folder / STATE
         self._recipe = recipe
-        self._images = hashlib.sha256("\n".join(image_ids).encode()).hexdigest()
+        self._images = hashlib.sha256("\n".join(image_ids).encode(errors="surrogateescape")).hexdigest()
+        self._classes = list(classes)
         self._strategy = strategy
         self._model = model
         self._average = average
@@ -146,6 +146,7 @@ class Checkpoints:
             "format": STATE_FORMAT,
             "recipe": self._recipe.model_dump(mode="json"),
             "images": self._images,
+            "classes": self._classes,
             "iteration": state.iteration,
             "best": state.best,
             "history": list(state.history),
@@ -163,7 +164,9 @@ class Checkpoints:
             try:
                 save_model(eval_model, self.last)
                 with atomic_path(self.state) as temporary, temporary.open("wb") as file:
-                    torch.save(content, file)
+                    torch.save(content, file)  # with a checksum of every tensor
+                    keep_previous(self.state.parent)
+                (self.state.parent / UNSAVED).unlink(missing_ok=True)
             except (OSError, RuntimeError, CheckpointError) as error:  # torch reports a full disk as a RuntimeError
                 raise TrainingError(self._advice(f"cannot save iteration {state.iteration}", error)) from error
 
@@ -199,9 +202,12 @@ class Checkpoints:
         CheckpointError
             When the state is damaged.
         TrainingError
-            When it belongs to another recipe or other images.
+            When it belongs to another recipe, other images or other classes.
         """
-        content = _read_state(self.state)
+        try:
+            content = _read_state(self.state)
+        except CheckpointError as error:
+            raise CheckpointError(f"{error}. {way_out_of_damage(self.state.parent)}") from error
         self._check_same_run(content)
         try:
             self._strategy.load_model_state(self._model, content["model"])
@@ -212,8 +218,9 @@ class Checkpoints:
                 self._strategy.load_model_state(self._average, content["average"])
             state = RunState(content["iteration"], content["best"], tuple(content["history"]))
             _set_random_state(content["random"], self._strategy.device)
-        except (KeyError, ValueError, RuntimeError) as error:
-            raise CheckpointError(f"{self.state} does not fit this run: {error}") from error
+        except (AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
+            way_out = way_out_of_damage(self.state.parent)
+            raise CheckpointError(f"{self.state} does not fit this run: {error}. {way_out}") from error
         self._saved = state.iteration
         return state, content["loggers"]
 
@@ -235,7 +242,11 @@ class Checkpoints:
             )
 
     def _check_same_run(self, state: dict[str, Any]) -> None:
-        before = flatten(recipe_from_dict(state["recipe"]).model_dump(mode="json"))
+        try:
+            before = flatten(recipe_from_dict(state["recipe"]).model_dump(mode="json"))
+        except RecipeError as error:
+            way_out = way_out_of_damage(self.state.parent)
+            raise CheckpointError(f"{self.state} does not hold a recipe: {error}. {way_out}") from error
         now = flatten(self._recipe.model_dump(mode="json"))
         keys = [key for key in sorted({*before, *now}) if before.get(key) != now.get(key) and not _may_change(key)]
         if keys:
@@ -243,6 +254,11 @@ class Checkpoints:
             raise TrainingError(
                 f"cannot resume {self.last.parent} with another recipe: {differing}. "
                 "Use the recipe of the run, or start a new run in another folder"
+            )
+        if state["classes"] != self._classes:
+            raise TrainingError(
+                f"cannot resume {self.last.parent}: the run began with the classes {', '.join(state['classes'])}, and "
+                f"the data now have {', '.join(self._classes)}: restore the names and their order"
             )
         if state["images"] != self._images:
             raise TrainingError(
@@ -267,11 +283,18 @@ def _reason(error: BaseException) -> str:
 def _read_state(path: Path) -> dict[str, Any]:
     """Read a training state as data: nothing in the file is run."""
     state = read_pickle(path)
-    if not {"format", "recipe", "images", "iteration", "random", "loggers"} <= state.keys() or not _is_plain(state):
+    if not all(isinstance(state.get(key), kind) for key, kind in _KINDS.items()) or not _is_plain(state):
         raise CheckpointError(f"{path} is no training state of vitrail")
     if state["format"] > STATE_FORMAT:
         raise CheckpointError(f"{path} was written by a newer vitrail: upgrade vitrail")
+    strings = all(isinstance(name, str) for name in state["classes"])
+    if not strings or not _is_history(state["history"]) or not 0 <= state["iteration"] <= 10**9:
+        raise CheckpointError(f"{path} is no training state of vitrail")
     return state
+
+
+def _is_history(history: list[Any]) -> bool:
+    return all(isinstance(record, dict) and isinstance(record.get("event"), str) for record in history)
 
 
 def _is_plain(value: Any) -> bool:

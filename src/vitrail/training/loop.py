@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Generator, Sequence
+import signal
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -23,14 +25,16 @@ from vitrail.optim import create_optimizer, create_schedule
 from vitrail.recipes import Recipe
 from vitrail.runtime.device import autocast, memory_layout, pick_device
 from vitrail.runtime.distributed import Strategy, create_strategy, is_main, on_main, process_group, rank
+from vitrail.runtime.graphs import GraphedStep
 from vitrail.runtime.kernels import CompiledModule, deterministic_algorithms, training_kernels
 from vitrail.runtime.progress_bar import ProgressBar
 from vitrail.segmentors import Segmentor
 from vitrail.training.accumulate import split
 from vitrail.training.check_data import check_data
-from vitrail.training.checkpoint import BEST, LAST, Checkpoints, check_output_dir
+from vitrail.training.checkpoint import Checkpoints
 from vitrail.training.class_weights import with_class_weights
 from vitrail.training.ema import WeightAverage
+from vitrail.training.folder import BEST, LAST, can_resume, check_output_dir, locked
 from vitrail.training.freeze import freeze_by_name
 from vitrail.training.loader import batches_on, training_dataset, training_loader, with_augmentation, with_eval_resize
 from vitrail.training.loggers import Logger, RunInfo, create_loggers
@@ -51,6 +55,7 @@ from vitrail.training.setup import (
     check_model,
     explain_single_images,
     make_card,
+    no_graph_because,
     own_random_state,
     quiet_about_skipped_steps,
     save_memory,
@@ -58,7 +63,7 @@ from vitrail.training.setup import (
 )
 from vitrail.training.start import create_start_model, start_of, with_origin
 from vitrail.training.state import RunState
-from vitrail.training.stopping import Clock, no_improvement
+from vitrail.training.stopping import Clock, TerminationSignals, no_improvement
 from vitrail.transforms import Normalize
 
 
@@ -78,8 +83,9 @@ class TrainingRun:
         Changes to the recipe, such as "train.batch_size=8".
     data_root : str or Path, optional
         The dataset's folder; takes precedence over `data.root`.
-    resume : bool
-        Resume the run in `output_dir` from its last checkpoint.
+    resume : bool or "auto"
+        Resume the run in `output_dir` from its last checkpoint; "auto" does so where there is one, and starts the run
+        otherwise.
     start_from : str or Path, optional
         A trained model whose weights are taken where they fit: whatever `vitrail.load` takes. Takes precedence over
         `train.start_from`; a run that is resumed has weights of its own.
@@ -139,7 +145,7 @@ class TrainingRun:
         output_dir: str | Path,
         overrides: Sequence[str] = (),
         data_root: str | Path | None = None,
-        resume: bool = False,
+        resume: bool | Literal["auto"] = False,
         start_from: str | Path | None = None,
         device: str | torch.device | None = None,
         model: Segmentor | None = None,
@@ -150,10 +156,13 @@ class TrainingRun:
         if model is not None and self.recipe.train.start_from is not None:
             raise TrainingError("a ready model is trained from the weights that it has: leave out start_from")
         self.folder = Path(output_dir)
-        self.resume = resume
+        self.resume = resume is True
+        self._resume_if_possible = resume == "auto"
         self.device = pick_device(device)
         self.state = RunState()
         self.stop_reason: str | None = None
+        self._stopped_by = 0
+        self._signals = TerminationSignals()
         self.started_from: Record | None = None
         self.evaluation: Evaluation | None = None
         self.loggers: dict[str, Logger] = {}
@@ -169,10 +178,16 @@ class TrainingRun:
         VitrailError
             For mistakes in the recipe, the data or the arguments.
         TrainingError
-            When the loss is no longer finite or the disk is full; the last good checkpoint is then still there.
+            When the loss is no longer finite or the disk is full; the last good checkpoint is then still there. When
+            another run uses the output folder.
+        SystemExit
+            After SIGTERM or SIGHUP, once the run is saved: with the code 143 or 129, as for a process that the signal
+            ends.
         """
         with contextlib.ExitStack() as stack:
             stack.enter_context(process_group(self.device))
+            stack.enter_context(locked(self.folder))
+            self._signals = stack.enter_context(TerminationSignals())
             stack.enter_context(own_random_state(self.device, self.recipe.train.seed))
             stack.enter_context(deterministic_algorithms(self.recipe.train.deterministic))
             stack.enter_context(quiet_about_skipped_steps())
@@ -184,11 +199,15 @@ class TrainingRun:
             self._bar = stack.enter_context(self._progress_bar())
             while self.state.iteration < self.plan.iterations and self.stop_reason is None:
                 self.step()
+            if self._stopped_by:
+                raise SystemExit(128 + self._stopped_by)
             evaluation = self.evaluation or self.evaluate()  # a resumed run may have nothing left to train
             return self.result(evaluation)
 
     def setup(self) -> None:
         """Create everything that training needs, restore it when the run is resumed, and start the loggers."""
+        if self._resume_if_possible:
+            self.resume = on_main(lambda: can_resume(self.folder))
         on_main(lambda: check_output_dir(self.folder, resume=self.resume))
         train = self.recipe.train
         self.strategy = create_strategy(train.strategy.name, self.device, train.strategy.options)
@@ -207,7 +226,8 @@ class TrainingRun:
         self.checkpoints = self._create_checkpoints()
         self.state, logger_states = self.checkpoints.restore() if self.resume else (RunState(), {})
         notes = [*weights, *self._restore_position()]
-        self._forward = CompiledModule(self.network) if train.compile else self.network
+        self._forward = CompiledModule(self.network) if train.compile == "inductor" else self.network
+        self._backward = self._create_backward()
         self._normalize = Normalize(self.recipe.data.mean, self.recipe.data.std).to(self.device)
         self._start_loggers(logger_states, notes)
         self._clock = Clock(train.max_minutes)
@@ -227,11 +247,13 @@ class TrainingRun:
         if self.plan.logs(iteration):
             self.log(lr)
         out_of_time = self._clock.is_up(agree=self.plan.logs(iteration) or self.plan.saves(iteration))
-        if self.plan.saves(iteration) or out_of_time:
+        self._stopped_by = self._signals.received(agree=self.plan.logs(iteration) or self.plan.saves(iteration))
+        if self.plan.saves(iteration) or out_of_time or self._stopped_by:
             self.meter.check(iteration)
             with self.meter.paused():
                 evaluation = self.evaluate_and_log() if self.plan.evaluates(iteration) or out_of_time else None
                 self.stop_early(out_of_time=out_of_time)
+                self._stop_by_signal()
                 self.save(evaluation)
 
     def stop_early(self, *, out_of_time: bool) -> None:
@@ -239,9 +261,19 @@ class TrainingRun:
         if self.state.iteration >= self.plan.iterations:
             return
         minutes = self.recipe.train.max_minutes
-        self.stop_reason = no_improvement(self.recipe.train.early_stopping, self.state.history) or (
-            f"stopped after train.max_minutes={minutes:g}; --resume goes on" if out_of_time else None
+        self._end_early(
+            no_improvement(self.recipe.train.early_stopping, self.state.history)
+            or (f"stopped after train.max_minutes={minutes:g}; --resume goes on" if out_of_time else None)
         )
+
+    def _stop_by_signal(self) -> None:
+        if self._stopped_by and self.state.iteration < self.plan.iterations and self.stop_reason is None:
+            name = signal.Signals(self._stopped_by).name
+            self._end_early(f"stopped by {name}; --resume goes on")
+
+    def _end_early(self, reason: str | None) -> None:
+        """Set `stop_reason`, and log it where there is one."""
+        self.stop_reason = reason
         if self.stop_reason is not None:
             record = stop_record(self.state.iteration, self.plan, self.stop_reason)
             self.state = self.state.with_record(record)
@@ -276,10 +308,15 @@ class TrainingRun:
         with training_kernels(self.device, tf32=train.tf32, deterministic=train.deterministic):
             for part in split(images, targets, train.accumulate):
                 with contextlib.nullcontext() if part.last else self.strategy.accumulate(self.network):
-                    losses = self.compute_losses(part.images, part.targets)
-                    objective = torch.stack(list(losses.values())).sum() * part.share
-                    self.scaler.scale(objective * self.strategy.loss_scale).backward()
+                    losses = self._backward(part.images, part.targets, part.share)
                 self.meter.add(losses, part.share)
+
+    def backward(self, images: Tensor, targets: Tensor, share: Tensor) -> dict[str, Tensor]:
+        """Add to the gradients those of the losses of uint8 images and targets, times `share`; return the losses."""
+        losses = self.compute_losses(images, targets)
+        objective = torch.stack(list(losses.values())).sum() * share
+        self.scaler.scale(objective * self.strategy.loss_scale).backward()
+        return {name: loss.detach() for name, loss in losses.items()}
 
     def compute_losses(self, images: Tensor, targets: Tensor) -> dict[str, Tensor]:
         """Return the losses by name, whose sum is minimised, for uint8 images [b, 3, H, W] and targets [b, H, W]."""
@@ -398,6 +435,15 @@ class TrainingRun:
         freeze_by_name(model, train.freeze)
         return model
 
+    def _create_backward(self) -> Callable[[Tensor, Tensor, Tensor], dict[str, Tensor]]:
+        compile = self.recipe.train.compile
+        if compile == "none":
+            return self.backward
+        problem = no_graph_because(self.model, self.recipe.train, self.device)
+        if problem and compile == "graphs":
+            raise TrainingError(f"train.compile=graphs: {problem}; use train.compile=none or inductor")
+        return self.backward if problem else GraphedStep(self.backward, self.model, required=compile == "graphs")
+
     def _create_average(self) -> WeightAverage | None:
         if self.recipe.train.ema is None:
             return None
@@ -408,6 +454,7 @@ class TrainingRun:
             self.folder,
             recipe=self.recipe,
             image_ids=self.train_dataset.ids,
+            classes=self.train_dataset.benchmark.classes,
             strategy=self.strategy,
             model=self.model,
             average=self.average,

@@ -16,8 +16,8 @@ from vitrail.datasets import Benchmark
 from vitrail.errors import RecipeError, TrainingError, VitrailError
 from vitrail.inference.resolve import resolve_recipe
 from vitrail.recipes import ModelConfig, Recipe, TrainConfig
-from vitrail.runtime.distributed import main_first
-from vitrail.segmentors import ModelCard, Segmentor, build_model
+from vitrail.runtime.distributed import main_first, world_size
+from vitrail.segmentors import Head, ModelCard, Segmentor, build_model
 
 
 def training_recipe(
@@ -143,6 +143,19 @@ def save_memory(backbone: Backbone, train: TrainConfig) -> None:
         freeze_norms(backbone)
     if train.activation_checkpointing:
         backbone.set_grad_checkpointing()
+
+
+def no_graph_because(model: Segmentor, train: TrainConfig, device: torch.device) -> str | None:
+    """Return why a training step cannot be recorded once and replayed as a CUDA graph, or None where it can."""
+    if device.type != "cuda":
+        return f"it needs a CUDA device, not {device.type}"
+    if world_size() > 1:
+        return "it is for a single process"
+    if train.accumulate > 1:
+        return "it needs train.accumulate=1"
+    heads = [type(head) for head in (model.head, *model.auxiliary)]
+    changing = [head.__name__ for head in heads if head.set_progress is not Head.set_progress]
+    return f"the training step of {', '.join(changing)} changes during the run" if changing else None
 
 
 def freeze_norms(backbone: nn.Module) -> None:

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import signal
+import threading
 import time
 from collections.abc import Sequence
+from types import FrameType, TracebackType
+from typing import Any
 
 from vitrail.recipes import EarlyStoppingConfig
 from vitrail.runtime.distributed import on_main, world_size
@@ -64,3 +68,43 @@ class Clock:
             return False
         limit = 60 * self.minutes
         return on_main(lambda: time.monotonic() - self._begin >= limit)
+
+
+class TerminationSignals:
+    """Context in which SIGTERM and SIGHUP are noted instead of ending the process, for a run to save and then end.
+
+    Only the main thread can receive signals; elsewhere they keep their effect.
+    """
+
+    def __init__(self) -> None:
+        self._received = 0
+        self._before: dict[int, Any] = {}
+
+    def __enter__(self) -> TerminationSignals:
+        if threading.current_thread() is threading.main_thread():
+            for name in ("SIGTERM", "SIGHUP"):
+                number = getattr(signal, name, None)  # Windows has no SIGHUP
+                if number is not None and signal.getsignal(number) is signal.SIG_DFL:
+                    self._before[number] = signal.signal(number, self._note)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def _note(self, number: int, frame: FrameType | None) -> None:
+        self._received = number
+
+    def received(self, *, agree: bool) -> int:
+        """Return the number of the signal that came, or 0; all processes get the answer of rank 0.
+
+        Parameters
+        ----------
+        agree : bool
+            As in `Clock.is_up`. torchrun sends SIGTERM to all of its processes, and kills them half a minute later.
+        """
+        if world_size() > 1 and not agree:
+            return 0
+        return on_main(lambda: self._received)

@@ -21,10 +21,11 @@ AUGMENTATIONS: Registry[AugmentationBuilder] = Registry("augmentation", RecipeEr
 def register_augmentation(name: str) -> Callable[[Builder], Builder]:
     """Register a class or function `(*, …) -> augmentation` under `name`.
 
-    An augmentation is called with an image, uint8 [3, H, W], and its mask, uint8 [H, W] with 255 ignored, and returns
-    both, of equal size. Its random choices have to come from torch's global random state, which is seeded for each
-    sample. The keyword-only parameters are what `options` of `data.augment.extra` can set; one called `fill` gets the
-    dataset's mean colour, for what lies outside the image, unless the recipe sets it.
+    An augmentation is called with an image, uint8 [3, H, W], and its mask [H, W], uint8 with 255 ignored or, where
+    there are more than 255 classes, int16 with -1 ignored, and returns both, of equal size. Its random choices have to
+    come from torch's global random state, which is seeded for each sample. The keyword-only parameters are what
+    `options` of `data.augment.extra` can set; one called `fill` gets the dataset's mean colour, for what lies outside
+    the image, unless the recipe sets it.
     """
     return AUGMENTATIONS.register(name)
 
@@ -61,18 +62,21 @@ def create_augmentation(name: str, options: Mapping[str, Any], fill: tuple[int, 
 
 
 def apply(name: str, augmentation: Augmentation, image: torch.Tensor, mask: torch.Tensor) -> Pair:
-    """Apply an augmentation to uint8 [C, H, W] and [H, W], and check what it returns.
+    """Apply an augmentation to an image, uint8 [C, H, W], and a mask [H, W], and check what it returns.
 
     Raises
     ------
     DatasetError
-        When it returns anything but uint8 [C, h, w] and [h, w], or does not take an image of C channels.
+        When it returns anything but uint8 [C, h, w] and [h, w] of the mask's type, or does not take an image of C
+        channels.
     """
-    channels = image.shape[0]
+    channels, dtype = image.shape[0], mask.dtype
     image, mask = augmentation(tv_tensors.Image(image), tv_tensors.Mask(mask))
-    if not image.dtype == mask.dtype == torch.uint8 or image.shape != (channels, *mask.shape[-2:]) or mask.ndim != 2:
+    types = (image.dtype, mask.dtype) == (torch.uint8, dtype)
+    if not types or image.shape != (channels, *mask.shape[-2:]) or mask.ndim != 2:
         raise DatasetError(
-            f"augmentation {name!r} must return an image, uint8 [{channels}, H, W], and its mask, uint8 [H, W]; "
+            f"augmentation {name!r} must return an image, uint8 [{channels}, H, W], and its mask, "
+            f"{str(dtype).removeprefix('torch.')} [H, W]; "
             f"it returned {image.dtype} {list(image.shape)} and {mask.dtype} {list(mask.shape)}"
         )
     return image, mask

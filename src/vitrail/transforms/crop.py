@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from vitrail.labels import IGNORE
+from vitrail.labels import IGNORE, WIDE_IGNORE
 from vitrail.transforms.resize import ResizedMask
 from vitrail.transforms.sizes import Size
 
@@ -32,7 +32,7 @@ def draw_crop(mask: ResizedMask, crop: Size, max_class_share: float) -> tuple[in
     top, left : int
         Upper left corner of the crop in pixels.
     mask : Tensor
-        The cropped mask, uint8 [h, w].
+        The cropped mask [h, w].
     """
     top, left = _draw_corner(mask.size, crop)
     part = mask.crop(top, left, crop)
@@ -46,8 +46,11 @@ def draw_crop(mask: ResizedMask, crop: Size, max_class_share: float) -> tuple[in
 
 
 def is_varied(mask: Tensor, max_class_share: float) -> bool:
-    """Return whether a mask (uint8 [H, W]) has at least two classes, each with a share below `max_class_share`."""
-    counts = torch.bincount(mask.flatten(), minlength=IGNORE + 1)[:IGNORE]
+    """Return whether a mask [H, W] has at least two classes, each with a share below `max_class_share`."""
+    if mask.dtype == torch.uint8:
+        counts = torch.bincount(mask.flatten(), minlength=IGNORE + 1)[:IGNORE]
+    else:
+        counts = torch.bincount(mask[mask != WIDE_IGNORE], minlength=1)
     largest, total = int(counts.max()), int(counts.sum())
     return largest < total and largest < max_class_share * total
 

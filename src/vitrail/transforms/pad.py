@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from vitrail.labels import IGNORE
+from vitrail.labels import ignore_index_of
 from vitrail.transforms.sizes import Size
 
 
@@ -19,7 +19,7 @@ def pad_to(image: Tensor, mask: Tensor, size: Size, fill: Sequence[int]) -> tupl
     image : Tensor
         uint8 [3, H, W].
     mask : Tensor
-        uint8 [H, W]; padded with 255.
+        uint8 or int16 [H, W]; padded with the ignored label.
     size : (int, int)
         Smallest (height, width) of the result.
     fill : sequence of int
@@ -30,7 +30,7 @@ def pad_to(image: Tensor, mask: Tensor, size: Size, fill: Sequence[int]) -> tupl
         return image, mask
     shape = max(height, size[0]), max(width, size[1])
     padded_image = torch.tensor(fill, dtype=torch.uint8)[:, None, None].repeat(1, *shape)
-    padded_mask = torch.full(shape, IGNORE, dtype=torch.uint8)
+    padded_mask = torch.full(shape, ignore_index_of(mask), dtype=mask.dtype)
     padded_image[:, :height, :width] = image
     padded_mask[:height, :width] = mask
     return padded_image, padded_mask

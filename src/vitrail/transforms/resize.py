@@ -26,7 +26,7 @@ class ResizedMask:
     Parameters
     ----------
     mask : Tensor
-        uint8 [H, W].
+        uint8 or int16 [H, W].
     size : (int, int)
         (height, width) to resize to.
     """
@@ -38,7 +38,7 @@ class ResizedMask:
         self._columns = _nearest(mask.shape[1], size[1])
 
     def crop(self, top: int, left: int, size: Size) -> Tensor:
-        """Return the crop of `size` at (top, left), clipped at the border; uint8 [h, w]."""
+        """Return the crop of `size` at (top, left), clipped at the border, [h, w]."""
         rows, columns = self._rows[top : top + size[0]], self._columns[left : left + size[1]]
         return torch.from_numpy(self._mask.take(rows, axis=0).take(columns, axis=1))
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 import inspect
 from typing import Any
 
+import torch
 from torchvision import tv_tensors
 from torchvision.transforms import v2
 
-from vitrail.labels import IGNORE
+from vitrail.labels import IGNORE, WIDE_IGNORE
 from vitrail.registry import copy_options
 from vitrail.transforms.augmentations import AUGMENTATIONS, AugmentationBuilder, Pair
 
@@ -35,21 +36,22 @@ class TorchvisionAugmentation:
 
     Parameters
     ----------
-    transform : v2.Transform
-        The transform.
+    narrow, wide : v2.Transform
+        The transform of masks of up to 255 classes, and of more: what they fill a mask with differs.
     image_only : bool
         Whether the mask is left out.
     """
 
-    def __init__(self, transform: v2.Transform, *, image_only: bool) -> None:
-        self.transform = transform
+    def __init__(self, narrow: v2.Transform, wide: v2.Transform, *, image_only: bool) -> None:
+        self.narrow = narrow
+        self.wide = wide
         self.image_only = image_only
 
     def __call__(self, image: tv_tensors.Image, mask: tv_tensors.Mask) -> Pair:
-        """Return image, uint8 [3, H, W], and mask, uint8 [H, W], after the transform."""
+        """Return image, uint8 [C, H, W], and mask, uint8 or int16 [H, W], after the transform."""
         if self.image_only:
-            return self.transform(image), mask
-        image, mask = self.transform(image, mask)
+            return self.narrow(image), mask
+        image, mask = (self.narrow if mask.dtype == torch.uint8 else self.wide)(image, mask)
         return image, mask
 
 
@@ -63,11 +65,16 @@ def register() -> None:
 def _builder(name: str, kind: type[v2.Transform]) -> AugmentationBuilder:
     def build(**options: Any) -> TorchvisionAugmentation:
         options = {key: tuple(value) if isinstance(value, list) else value for key, value in options.items()}
-        if "fill" in options:
-            colour = options["fill"]
-            options["fill"] = {tv_tensors.Image: colour, tv_tensors.Mask: IGNORE}
-        return TorchvisionAugmentation(kind(**options), image_only=name in _IMAGE_ONLY)
+        narrow, wide = (kind(**_filling(options, label)) for label in (IGNORE, WIDE_IGNORE))
+        return TorchvisionAugmentation(narrow, wide, image_only=name in _IMAGE_ONLY)
 
-    build.__doc__ = f"`torchvision.transforms.v2.{name}`; what it fills in a mask is 255, which is ignored."
+    build.__doc__ = f"`torchvision.transforms.v2.{name}`; what it fills in a mask is ignored."
     copy_options(build, kind, leave_out=("inplace",))
     return build
+
+
+def _filling(options: dict[str, Any], label: int) -> dict[str, Any]:
+    """Return options whose `fill`, if there is one, is the image's colour and the mask's label."""
+    if "fill" not in options:
+        return options
+    return {**options, "fill": {tv_tensors.Image: options["fill"], tv_tensors.Mask: label}}

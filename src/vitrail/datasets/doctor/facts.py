@@ -18,7 +18,7 @@ from vitrail.datasets.matlab import MATLAB_HEADER
 from vitrail.datasets.pixel_format import PixelFormat
 from vitrail.datasets.storage import Files
 from vitrail.errors import DatasetError
-from vitrail.labels import IGNORE
+from vitrail.labels import ignore_index
 from vitrail.visualize import class_counts
 
 _ORIENTATION = 0x0112  # EXIF tag
@@ -125,7 +125,7 @@ def gather(source: FileSource, index: int, num_classes: int, *, decode_images: b
     except DatasetError as error:
         return Facts(**known, error=str(error))
     counts = tuple(int(count) for count in class_counts(mask, num_classes))
-    return Facts(**known, counts=counts, ignored=int((mask == IGNORE).sum()))
+    return Facts(**known, counts=counts, ignored=int((mask == ignore_index(num_classes)).sum()))
 
 
 def _image_facts(source: FileSource, pair: Pair, *, decode: bool) -> dict[str, Any]:

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
-import numpy as np
 import numpy.typing as npt
 import torch
 
@@ -51,7 +50,7 @@ class SplitSurvey:
     facts: tuple[Facts, ...]
     table: torch.Tensor | None = None
 
-    def labels(self, mask: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+    def labels(self, mask: npt.NDArray[Any]) -> npt.NDArray[Any]:
         """Return a mask of the source with the classes of the description."""
         return mask if self.table is None else self.table.numpy()[mask]
 
@@ -103,7 +102,7 @@ def survey(
     """
     source = _unwrapped(dataset)
     table = dataset.source.table if isinstance(dataset.source, RemappedSource) else None
-    raw_classes = len(dataset.benchmark.classes) if table is None else 255
+    raw_classes = len(dataset.benchmark.classes) if table is None else len(table) - 1
     memory = _Memory(source, raw_classes, decode_images) if remember else None
     known = memory.read() if memory else {}
 
@@ -139,7 +138,7 @@ def _remapped(facts: Facts, table: torch.Tensor, num_classes: int) -> Facts:
     ignored = facts.ignored
     for index, count in enumerate(facts.counts):
         target = int(table[index])
-        if target < num_classes:
+        if 0 <= target < num_classes:
             counts[target] += count
         else:
             ignored += count

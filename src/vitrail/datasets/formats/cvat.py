@@ -25,6 +25,7 @@ from vitrail.datasets.formats.drawn import (
 )
 from vitrail.datasets.formats.json_file import wrong_entry
 from vitrail.datasets.formats.shapes import Bitmap, Ellipse, Line, Point, Polygon, Rectangle
+from vitrail.datasets.text_files import read_text
 from vitrail.errors import DatasetError
 from vitrail.visualize.palette import parse_hex_colour
 
@@ -91,11 +92,11 @@ def recognise(root: Path) -> str | None:
 
 def _parse(path: Path) -> ET.Element:
     try:
-        text = path.read_text(encoding="utf-8")
+        text = read_text(path)
         if "<!DOCTYPE" in text or "<!ENTITY" in text:
             raise DatasetError(f"{path} defines entities, which annotations do not need: export it anew")
         return ET.fromstring(text)
-    except (OSError, UnicodeDecodeError, ET.ParseError) as error:
+    except (ET.ParseError, ValueError) as error:
         raise DatasetError(f"cannot read {path}: {error}") from error
 
 

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torchvision import tv_tensors
 
-from vitrail.datasets.benchmark import MAX_CLASSES, Benchmark
+from vitrail.datasets.benchmark import Benchmark
 from vitrail.datasets.files import Pair
 from vitrail.datasets.formats.shapes import Mask
 from vitrail.datasets.image_files import decode_image
@@ -19,7 +19,7 @@ from vitrail.datasets.pixel_format import RGB, PixelFormat
 from vitrail.datasets.splits import complete_splits, pick_split
 from vitrail.datasets.storage import Files, Folder
 from vitrail.errors import DatasetError, nearest
-from vitrail.labels import IGNORE
+from vitrail.labels import MAX_CLASSES, ignore_index, is_wide
 from vitrail.visualize.palette import Colour, distinct_colours
 
 BACKGROUND = "background"
@@ -61,16 +61,21 @@ class DrawnMasks:
     images : sequence of Labelled
         The images with their shapes.
     values : mapping from str to int
-        Class index of each name; 255 ignores what a shape covers.
+        Class index of each name; the ignored label ignores what a shape covers.
     rest : int
-        What no shape covers: a class index, or 255.
+        What no shape covers: a class index, or the ignored label.
+    num_classes : int
+        K, which decides the type of the masks; see `vitrail.labels`.
     """
 
-    def __init__(self, files: Files, images: Sequence[Labelled], values: Mapping[str, int], rest: int) -> None:
+    def __init__(
+        self, files: Files, images: Sequence[Labelled], values: Mapping[str, int], rest: int, num_classes: int
+    ) -> None:
         self.files = files
         self.images = images
         self.values = dict(values)
         self.rest = rest
+        self.dtype = np.int16 if is_wide(num_classes) else np.uint8
         self.pixels: PixelFormat = RGB
         self.pairs = [Pair(_without_suffix(each.image), each.image, each.annotation) for each in images]
         self.ids = [pair.id for pair in self.pairs]
@@ -81,14 +86,14 @@ class DrawnMasks:
         return f"{sorted(self.values.items())} {self.rest}"
 
     def load(self, index: int) -> tuple[tv_tensors.Image, tv_tensors.Mask]:
-        """Return image, uint8 [C, H, W], and mask, uint8 [H, W]."""
+        """Return image, uint8 [C, H, W], and mask, uint8 or int16 [H, W]."""
         name = self.images[index].image
         image = decode_image(self.files.read(name), self.files.locate(name), self.pixels)
         return image, self.load_mask(index, (image.shape[1], image.shape[2]))
 
     def load_mask(self, index: int, size: tuple[int, int]) -> tv_tensors.Mask:
         """Return the mask of an image of the given height and width."""
-        mask: Mask = np.full(size, self.rest, np.uint8)
+        mask: Mask = np.full(size, self.rest, self.dtype)
         for name, shape in self.images[index].shapes:
             shape.fill(mask, self.values[name])
         return tv_tensors.Mask(torch.from_numpy(mask))
@@ -147,15 +152,15 @@ def drawn_dataset(
     if background is not None and background not in names:
         names.insert(0, background)
     if len(names) > MAX_CLASSES:
-        raise DatasetError(f"{root} has {len(names)} classes, but masks are kept in 8 bits, which hold {MAX_CLASSES}")
+        raise DatasetError(f"{root} has {len(names)} classes, but there can be {MAX_CLASSES} at most")
     values = {label: index for index, label in enumerate(names)}
-    rest = IGNORE if background is None else values[background]
+    rest = ignore_index(len(names)) if background is None else values[background]
     palette = list(distinct_colours(len(names)))
     for label, colour in (colours or {}).items():
         if label in values and colour is not None:
             palette[values[label]] = colour
     benchmark = Benchmark(name, root.resolve().name, tuple(names), tuple(palette), splits={})
-    return benchmark, DrawnMasks(Folder(root), chosen, values, rest)
+    return benchmark, DrawnMasks(Folder(root), chosen, values, rest, len(names))
 
 
 def wanted_root(root: Path | None, name: str) -> Path:

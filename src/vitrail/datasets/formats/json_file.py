@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 from vitrail.datasets.text_files import read_text
 from vitrail.errors import DatasetError
+from vitrail.files.json_text import parse_json
 
 
 def read_json(path: Path) -> Any:
@@ -18,10 +18,7 @@ def read_json(path: Path) -> Any:
     DatasetError
         When it cannot be read.
     """
-    try:
-        return json.loads(read_text(path))
-    except (json.JSONDecodeError, RecursionError) as error:
-        raise DatasetError(f"{path} is not valid JSON: {error}") from error
+    return parse_json(read_text(path), str(path), DatasetError)
 
 
 def peek_json(path: Path) -> Any:

@@ -43,7 +43,8 @@ class Brush:
                 f"brush strokes of Label Studio are made for {self.height} × {self.width} pixels, but the image has "
                 f"{mask.shape[0]} × {mask.shape[1]}"
             )
-        alpha = decode_brush(self.rle).reshape(self.height, self.width, 4)[..., 3]
+        values = 4 * self.height * self.width
+        alpha = decode_brush(self.rle, values).reshape(self.height, self.width, 4)[..., 3]
         mask[alpha > 127] = value
 
 
@@ -168,8 +169,15 @@ def _shapes(result: dict[str, Any]) -> Iterator[tuple[str, Shape]]:
         yield label, RelativeBox(x, y, x + w, y + h)
 
 
-def decode_brush(rle: tuple[int, ...]) -> np.ndarray:
+def decode_brush(rle: tuple[int, ...], expected: int) -> np.ndarray:
     """Decode Label Studio's run-length encoding of bytes.
+
+    Parameters
+    ----------
+    rle : tuple of int
+        The code, in bytes.
+    expected : int
+        How many values it should stand for; nothing is allocated for another number.
 
     Returns
     -------
@@ -179,7 +187,7 @@ def decode_brush(rle: tuple[int, ...]) -> np.ndarray:
     Raises
     ------
     DatasetError
-        When the code ends early.
+        When the code ends early, or is of another number of values.
     """
     bits = np.unpackbits(np.asarray(rle, np.uint8))
     at = 0
@@ -194,6 +202,10 @@ def decode_brush(rle: tuple[int, ...]) -> np.ndarray:
 
     total, word = read(32), read(5) + 1
     sizes = [read(4) + 1 for _ in range(4)]
+    if total != expected:
+        raise DatasetError(
+            f"brush strokes of Label Studio stand for {total:,} values, not {expected:,}: export them anew"
+        )
     out = np.zeros(total, np.uint8)
     filled = 0
     while filled < total:

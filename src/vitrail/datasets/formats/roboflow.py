@@ -48,7 +48,9 @@ def roboflow(
         raise DatasetError(f"{root} holds no {_CLASSES}: is it Roboflow's export 'semantic segmentation masks'?")
     pairs = pick_split(root, complete_splits(splits, val_fraction, split_seed), split)
     classes = _read_classes(_class_files(root)[0])
-    return describe("roboflow", root, classes), PairedFiles(Folder(root), pairs, IndexMasks(classes.labels()))
+    return describe("roboflow", root, classes), PairedFiles(
+        Folder(root), pairs, IndexMasks(classes.labels(), len(classes.classes))
+    )
 
 
 def recognise(root: Path) -> str | None:

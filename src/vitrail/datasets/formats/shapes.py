@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageDraw
 
-Mask = npt.NDArray[np.uint8]
+Mask = npt.NDArray[Any]
 Point = tuple[float, float]
 _LINE_WIDTH = 10  # pixels, as labelme draws lines
 _POINT_RADIUS = 5

@@ -26,7 +26,7 @@ from vitrail.datasets.storage import Folder
 from vitrail.datasets.text_files import read_text
 from vitrail.errors import DatasetError
 from vitrail.files.yaml_file import read_yaml
-from vitrail.labels import IGNORE
+from vitrail.labels import IGNORE, WIDE_IGNORE_IN_FILES, ignore_index, is_wide
 
 _SPLITS = ("train", "val", "test")
 _MASK_SUFFIXES = (".png", ".tif", ".tiff", ".bmp")
@@ -170,12 +170,17 @@ def _with_masks(
     split_seed: int,
 ) -> tuple[Benchmark, PairedFiles]:
     mapping = data.get("label_mapping") or {}
-    labels = {int(raw): IGNORE if new is None or int(new) in (IGNORE, -1) else int(new) for raw, new in mapping.items()}
+    ignored = ignore_index(len(names))
+    labels = {
+        int(raw): ignored if new is None or int(new) in (ignored, -1) else int(new) for raw, new in mapping.items()
+    }
     known = labels or {index: index for index in range(len(names))}
     pairs = {name: [_pair(root, image, str(data["masks_dir"])) for image in listed] for name, listed in images.items()}
     chosen = pick_split(root, complete_splits(pairs, val_fraction, split_seed), split)
     classes = ClassFile(classes=tuple(names))
-    return describe("yolo", root, classes), PairedFiles(Folder(root), chosen, IndexMasks({IGNORE: IGNORE, **known}))
+    usual = {WIDE_IGNORE_IN_FILES if is_wide(len(names)) else IGNORE: ignored}
+    reader = IndexMasks({**usual, **known}, len(names))
+    return describe("yolo", root, classes), PairedFiles(Folder(root), chosen, reader)
 
 
 def _pair(root: Path, image: str, masks: str) -> Pair:

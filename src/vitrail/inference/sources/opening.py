@@ -91,6 +91,15 @@ def open_frames(images: Pictures) -> FrameSource:
     return JoinedFrames(_with_distinct_names([open_frames(item) for item in images]))
 
 
+def input_files(source: FrameSource) -> Iterator[Path]:
+    """Yield the image files of a source, resolved, as far as they are known in advance."""
+    if isinstance(source, JoinedFrames):
+        for part in source.sources:
+            yield from input_files(part)
+    elif isinstance(source, ImageFiles):
+        yield from (file.resolve() for file, _ in source.files)
+
+
 def is_single(images: Pictures) -> bool:
     """Return whether `images` is exactly one image: one image file, or the pixels of one."""
     if isinstance(images, (str, Path)):

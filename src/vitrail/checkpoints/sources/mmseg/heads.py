@@ -200,17 +200,46 @@ def translation(
     return Translation(encoder, head.num_classes, {**options, **common}, losses, auxiliary or {})
 
 
-def on_last_map(keys: Mapping[str, str]) -> Translate:
+def on_last_map(
+    keys: Mapping[str, str], *, always: Mapping[str, Any] | None = None, only: Mapping[str, Any] | None = None
+) -> Translate:
     """Return the translation of a method that reads the last map and has one auxiliary head at most.
 
-    `keys` are the names of the head's own settings there, by those of our options.
+    Parameters
+    ----------
+    keys : mapping from str to str
+        Names of the head's own settings there, by those of our options.
+    always : mapping, optional
+        Options of ours for what all its heads there have.
+    only : mapping, optional
+        Settings there that vitrail computes with a single value.
     """
 
     def translate(model: ModelSection) -> Translation:
         head = model.decode_head()
         head.read_last_map(model.encoder)
-        options = {"channels": head.channels, **head.take(keys)}
+        options = {"channels": head.channels, **head.take(keys), **(always or {})}
+        for key, value in (only or {}).items():
+            head.settings.must_be(key, value)
         head.settings.pass_over("c1_in_channels")
+        head.finish()
+        return translation(head, model.encoder, options, one_auxiliary(model))
+
+    return translate
+
+
+def around_block(read: Callable[[Settings], dict[str, Any]]) -> Translate:
+    """Return the translation of a method that has a block between the two convolutions of an FCN head.
+
+    `read` takes what the block is from the settings of the head, and returns it as options of ours.
+    """
+
+    def translate(model: ModelSection) -> Translation:
+        head = model.decode_head()
+        head.read_last_map(model.encoder)
+        for key, value in (("kernel_size", 3), ("dilation", 1), ("concat_input", True)):
+            head.settings.must_be(key, value)
+        options = {"channels": head.channels, **read(head.settings)}
         head.finish()
         return translation(head, model.encoder, options, one_auxiliary(model))
 

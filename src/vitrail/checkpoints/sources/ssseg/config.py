@@ -59,7 +59,7 @@ def translate_model(config: Config, where: str) -> ModelConfig:
 
 def _losses(losses: Config) -> list[Terms]:
     """Return the terms of the main head's criterion, then those of each auxiliary head's."""
-    main = losses.get("loss_cls") or losses.get("loss_cls_stage2")
+    main = losses.get("loss_cls") or losses.get("loss_cls_stage2") or losses.get("loss_cls_pamcam")
     if not main:
         return [[{"name": "cross_entropy"}]]
     return [_terms(main), *(_terms(terms) for name, terms in losses.items() if name.startswith("loss_aux"))]

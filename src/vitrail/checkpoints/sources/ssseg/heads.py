@@ -96,6 +96,33 @@ def head_renaming(names: Names, *, auxiliary: Names | None = None, **settings: A
     )
 
 
+def around_block(suffix: str, block: str, names: Names, **settings: Any) -> Renaming:
+    """Return the renaming of a method that has a block between the two convolutions of an FCN head.
+
+    Parameters
+    ----------
+    suffix : str
+        How the names of the convolutions before and after the block end.
+    block : str
+        The name of the block.
+    names : Names
+        Of its modules.
+    **settings
+        Further arguments of `Renaming`.
+    """
+    return head_renaming(
+        {
+            f"conv_before_{suffix}": ("head.convs.0", CONV_NORM),
+            block: ("head.context", names),
+            f"conv_after_{suffix}": ("head.convs.1", CONV_NORM),
+            **FUSED,
+        },
+        **settings,
+    )
+
+
+# A convolution that fuses maps, dropout and the classifier.
+FUSED: Names = {"decoder": ("head.fuse", CONV_NORM), "decoder.4": "head.classifier"}
 # Of plain transformers, whose maps it turns into a pyramid.
 NECK: Names = {
     "feats_to_pyramid_net.upsample_4x": "backbone.neck.up4",
