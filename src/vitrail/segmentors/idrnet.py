@@ -10,7 +10,7 @@ from timm.layers import ConvNormAct
 from torch import Tensor, nn
 
 from vitrail.errors import ModelError
-from vitrail.labels import IGNORE
+from vitrail.labels import ignore_index
 from vitrail.layers import ObjectAttention, resize
 from vitrail.layers.class_context import class_sums, class_vectors, of_each_pixel, predicted_classes
 from vitrail.layers.class_relations import ClassRelations, loss_statistics
@@ -219,7 +219,7 @@ class IDRHead(Head):
                 per_pixel_cross_entropy(each, targets, align_corners=self.align_corners),
                 targets,
                 self.num_classes,
-                IGNORE,
+                ignore_index(self.num_classes),
             )
             for each in (logits, without)
         )
