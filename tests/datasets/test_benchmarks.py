@@ -16,7 +16,7 @@ from vitrail.datasets import benchmarks, collate_eval, create_dataset, list_data
 from vitrail.datasets.benchmark import Benchmark
 from vitrail.datasets.dataset import DATASETS
 from vitrail.errors import DatasetError
-from vitrail.labels import IGNORE
+from vitrail.labels import IGNORE, MAX_CLASSES
 
 FILED = [name for name, benchmark in benchmarks().items() if benchmark.splits]
 
@@ -472,10 +472,10 @@ def test_a_damaged_file_in_an_archive_is_named(tmp_path):
     assert "a.zip:" in message(lambda: [dataset[index] for index in range(3)])
 
 
-def test_too_many_classes_for_a_byte_are_refused():
-    names = tuple(map(str, range(255)))
-    with pytest.raises(ValueError, match="254"):
-        Benchmark("x", "x", names, ((0, 0, 0),) * 255, {})
+def test_too_many_classes_are_refused():
+    names = tuple(map(str, range(MAX_CLASSES + 1)))
+    with pytest.raises(ValueError, match=f"{MAX_CLASSES} at most"):
+        Benchmark("x", "x", names, ((0, 0, 0),) * len(names), {})
 
 
 def test_paths_may_be_strings(tmp_path):

@@ -47,7 +47,7 @@ def test_class_sums_are_those_of_the_resized_features() -> None:
 
 def test_loss_statistics_are_those_of_each_class() -> None:
     losses, targets = torch.rand(2, 12, 17), targets_with_ignored()
-    mean, variance, counts = loss_statistics(losses, targets, 5, 255)
+    mean, variance, counts = loss_statistics(losses, targets, 5)
     for image in range(2):
         for index in range(4):
             own = losses[image][targets[image] == index]
