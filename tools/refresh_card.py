@@ -1,4 +1,4 @@
-"""Write the current form of its recipe into the model that ships with the package: `python tools/refresh_card.py`.
+"""Write the current form of its recipe into the models that ship with the package: `python tools/refresh_card.py`.
 
 Needed when the keys of recipes change before a release. The tensors stay as they are, byte for byte.
 """

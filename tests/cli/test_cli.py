@@ -147,7 +147,7 @@ def test_lists_can_be_filtered() -> None:
     assert "fastscnn_scenes\n" in ok("recipes")
     assert ok("recipes", "fastscnn_sce*").split() == ["fastscnn_scenes"]
     assert "cgnet_camvid" in ok("recipes", "camvid")
-    assert ok("list", "segmentor", "psp").startswith("pspnet  vitrail 0.1.0  ")
+    assert ok("list", "segmentor", "emanet").startswith("emanet  vitrail 0.1.0  ")
     assert "resnet50c" in ok("list", "backbone", "resnet50c").split()
     assert re.search(r"camvid +vitrail 0.1.0 +CamVid, 11 classes", ok("list", "dataset"))
 

@@ -153,7 +153,7 @@ def test_a_missing_library_is_named_before_anything_is_trained(
     monkeypatch.setitem(sys.modules, module, None)
     monkeypatch.setattr(tiny.TinyHead, "forward", lambda *args: pytest.fail("training has started"))
     with pytest.raises(TrainingError, match=rf"the logger '{name}' needs {library} .*pip install 'vitrail\[logging\]'"):
-        run(tmp_path, train__loggers=["text", name])
+        run(tmp_path / "run", train__loggers=["text", name])
     assert not list(tmp_path.iterdir())
 
 

@@ -60,7 +60,7 @@ def test_the_loss_falls_and_the_run_leaves_what_it_promises(tmp_path: Path) -> N
     assert lines == result.history
     assert "iteration 60/60" in (tmp_path / "run/train.log").read_text()
     assert {path.name for path in (tmp_path / "run").iterdir()} == {
-        *("best.safetensors", "last.safetensors", "last.state.pt", "previous.state.pt", "run.lock"),
+        *("best.safetensors", "last.safetensors", "last.state.pt", "previous.state.pt"),
         *("log.jsonl", "train.log"),
     }
 

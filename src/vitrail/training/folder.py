@@ -21,7 +21,8 @@ UNSAVED = ".unsaved"  # there from the start of a run until its first state is s
 def locked(folder: Path) -> Iterator[None]:
     """Context in which no other run can use a folder; every process calls this, and rank 0 holds the lock.
 
-    The system releases the lock when the process ends, however it ends, so that none is ever stale.
+    The system releases the lock when the process ends, however it ends, so that none is ever stale. A run that ends
+    before it writes anything leaves nothing behind.
 
     Raises
     ------
@@ -33,7 +34,18 @@ def locked(folder: Path) -> Iterator[None]:
     try:
         yield
     finally:
+        if lock.is_locked:
+            _clean(folder)
         lock.release()
+
+
+def _clean(folder: Path) -> None:
+    """Remove the lock's file, and the folder and its mark if there is nothing else."""
+    with contextlib.suppress(OSError):  # the folder may be gone
+        (folder / LOCK).unlink(missing_ok=True)
+        if [path.name for path in folder.iterdir()] in ([], [UNSAVED]):
+            (folder / UNSAVED).unlink(missing_ok=True)
+            folder.rmdir()
 
 
 def _acquire(lock: FileLock, folder: Path) -> None:
