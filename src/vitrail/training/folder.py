@@ -29,23 +29,24 @@ def locked(folder: Path) -> Iterator[None]:
     TrainingError
         When another run holds the lock, or the folder cannot be written to.
     """
-    lock = FileLock(folder / LOCK)
+    lock, is_new = FileLock(folder / LOCK), not folder.exists()
     on_main(lambda: _acquire(lock, folder))
     try:
         yield
     finally:
         if lock.is_locked:
-            _clean(folder)
+            _clean(folder, remove=is_new)
         lock.release()
 
 
-def _clean(folder: Path) -> None:
-    """Remove the lock's file, and the folder and its mark if there is nothing else."""
+def _clean(folder: Path, *, remove: bool) -> None:
+    """Remove the lock's file, and where there is nothing else the mark and, if asked, the folder."""
     with contextlib.suppress(OSError):  # the folder may be gone
         (folder / LOCK).unlink(missing_ok=True)
         if [path.name for path in folder.iterdir()] in ([], [UNSAVED]):
             (folder / UNSAVED).unlink(missing_ok=True)
-            folder.rmdir()
+            if remove:
+                folder.rmdir()
 
 
 def _acquire(lock: FileLock, folder: Path) -> None:
