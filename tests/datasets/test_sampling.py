@@ -9,7 +9,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 from vitrail.datasets import EvalSampler, SampleKey, TrainSampler, collate_eval, collate_train, create_dataset
-from vitrail.datasets.worker_errors import explain_dead_workers
+from vitrail.datasets.worker_errors import explain_dead_workers, loaded
 from vitrail.errors import DatasetError
 from vitrail.recipes import AugmentConfig
 from vitrail.transforms import TrainTransform
@@ -156,7 +156,7 @@ class KilledAtTwo(Dataset):
 
 
 def test_a_loader_process_that_was_killed_is_explained():
-    with pytest.raises(DatasetError, match=r"lower data\.workers .*--resume"), explain_dead_workers():
-        list(DataLoader(KilledAtTwo(), num_workers=1))
+    with pytest.raises(DatasetError, match=r"lower data\.workers .*--resume"):
+        list(loaded(DataLoader(KilledAtTwo(), num_workers=1)))
     with pytest.raises(RuntimeError, match="another"), explain_dead_workers():
         raise RuntimeError("another error")

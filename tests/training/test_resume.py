@@ -279,8 +279,10 @@ def test_models_of_a_run_that_saved_no_state_do_not_stand_in_the_way(
 
 @pytest.mark.parametrize(("name", "code"), [("SIGTERM", 143), ("SIGHUP", 129)])
 def test_a_signal_saves_the_run_and_ends_it(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, code: int
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest, name: str, code: int
 ) -> None:
+    before = signal.signal(getattr(signal, name), signal.SIG_DFL)  # nohup ignores SIGHUP, and programs inherit that
+    request.addfinalizer(lambda: signal.signal(getattr(signal, name), before))
     run(tmp_path / "whole", train__iterations=4)
     step = TrainingRun.train_step
 
