@@ -81,6 +81,16 @@ def test_training_leaves_models_and_goes_on(run_folder: Path) -> None:
     assert "mIoU" in ok("train", "fastscnn_scenes", *longer, "-o", run_folder, "--resume", "--device", "cpu")
 
 
+def test_one_command_starts_a_run_and_goes_on_with_it(tmp_path: Path) -> None:
+    command = ("train", "fastscnn_scenes", *QUICK, "-o", tmp_path, "--resume=auto", "--device", "cpu")
+    assert "mIoU" in ok(*command)
+    saved = (tmp_path / "last.state.pt").read_bytes()
+    assert "mIoU" in ok(*command)  # there is nothing left to train
+    assert (tmp_path / "last.state.pt").read_bytes() == saved
+    events = [json.loads(line)["event"] for line in (tmp_path / "log.jsonl").read_text().splitlines()]
+    assert events.count("start") == 1
+
+
 def test_evaluation_prints_a_table_or_json(trained: Path, tmp_path: Path) -> None:
     classes = create_dataset("scenes", None, "val").benchmark.classes
     table = ok("evaluate", trained)
@@ -90,7 +100,7 @@ def test_evaluation_prints_a_table_or_json(trained: Path, tmp_path: Path) -> Non
     report, saved = tmp_path / "report", tmp_path / "saved"
     ok("evaluate", trained, "--report", report, "--worst", "2", "--save-predictions", saved)
     assert (report / "index.html").is_file()
-    assert len(list(saved.rglob("*.png"))) == data["images"] or list(saved.rglob("*.png"))
+    assert list(saved.rglob("*.png"))
 
 
 def test_written_scenes_can_be_checked_trained_on_and_predicted(scenes: Path, trained: Path, tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from vitrail import FeatureMaps
+from vitrail import FeatureMaps, create_model
 from vitrail.errors import ModelError
 from vitrail.losses.pixels import classes_present
 from vitrail.segmentors import SEGMENTORS
@@ -16,6 +16,12 @@ from vitrail.segmentors.annnet import ANNHead
 from vitrail.segmentors.emanet import EMAttention
 from vitrail.segmentors.encnet import Encoding
 from vitrail.segmentors.segformer import SegFormerHead
+
+
+def test_lraspp_reads_the_published_maps_by_default() -> None:
+    model = create_model("lraspp", num_classes=3)
+    assert tuple(model.backbone.strides) == (2, 4, 8)
+    assert tuple(create_model("lraspp", "resnet18", num_classes=3).backbone.strides) == (4, 8, 16, 32)
 
 
 def test_bases_move_in_training_only_and_stay_on_the_unit_sphere_without_momentum() -> None:

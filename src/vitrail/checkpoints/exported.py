@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -129,21 +129,27 @@ class _FileHead(Head):
         self.output = output  # type: ignore[misc, assignment] # of this file, not of all heads; checked by the caller
 
 
+def formats_of(path: Path) -> list[str]:
+    """Return the names of the export formats with the longest suffix that the file's name ends with."""
+    name = path.name.lower()
+    suffixes = {format: kind.suffix for format, kind in find_registry("export format").items()}
+    fitting = {format: suffix for format, suffix in suffixes.items() if name.endswith(suffix)}
+    longest = max(map(len, fitting.values()), default=0)
+    return [format for format, suffix in fitting.items() if len(suffix) == longest]
+
+
 def exported_format(path: Path) -> str | None:
-    """Return the name of the export format with the longest suffix that the file's name ends with; None for no format.
+    """Return the name of the export format that a file's name says, None for no format.
 
     Raises
     ------
     PluginError
-        When several formats have it.
+        When several formats have its suffix.
     """
-    name = path.name.lower()
-    suffixes = {format: kind.suffix for format, kind in find_registry("export format").items()}
-    fitting = {format: suffix for format, suffix in suffixes.items() if name.endswith(suffix)}
-    longest = [format for format, suffix in fitting.items() if len(suffix) == max(map(len, fitting.values()))]
-    if len(longest) > 1:
-        raise PluginError(f"{path}: several export formats have this suffix: {', '.join(longest)}; rename the file")
-    return longest[0] if longest else None
+    formats = formats_of(path)
+    if len(formats) > 1:
+        raise PluginError(f"{path}: several export formats have this suffix: {', '.join(formats)}; rename the file")
+    return formats[0] if formats else None
 
 
 def load_exported(path: Path, format: str, *, trust: bool) -> ExportedSegmentor:
@@ -195,23 +201,6 @@ def _description(exporter: Any, path: Path) -> tuple[Mapping[str, Any], ModelCar
             f"{path} was not exported by vitrail, or is damaged ({type(error).__name__}: {str(error)[:200]})"
         ) from error
     return described, card
-
-
-def find_exported(path: Path) -> Path | None:
-    """Return the exported file that a path names, itself or the only .xml file in an OpenVINO folder, or None.
-
-    Raises
-    ------
-    CheckpointError
-        When a folder holds several.
-    """
-    if path.is_file():
-        return path if exported_format(path) is not None else None
-    found: Sequence[Path] = sorted(path.glob("*.xml")) if path.is_dir() else ()
-    found = [each for each in found if each.with_suffix(".bin").is_file() and exported_format(each) is not None]
-    if len(found) > 1:
-        raise CheckpointError(f"{path} holds several models: give one of {', '.join(each.name for each in found)}")
-    return found[0] if found else None
 
 
 def computing_device(model: nn.Module, wanted: torch.device, *, explicit: bool) -> torch.device:

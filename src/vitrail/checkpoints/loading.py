@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 
 from vitrail.checkpoints.checkpoint import Checkpoint, read_checkpoint
-from vitrail.checkpoints.exported import computing_device, exported_format, find_exported, load_exported
+from vitrail.checkpoints.exported import computing_device, exported_format, load_exported
 from vitrail.checkpoints.imports import imports_of
 from vitrail.checkpoints.index import PROJECTS, Entry, find_by_name, index
 from vitrail.checkpoints.limits import check_described_model, no_more_than
@@ -237,9 +237,6 @@ def _locate(name: str) -> tuple[Path, Entry | None]:
         entry = next((entry for entry in index().values() if entry.url == name and not entry.unsupported), None)
         return download(name, sha256=entry.sha256 if entry and entry.sha256 else None), entry
     path, shipped = Path(name), shipped_models()
-    exported = find_exported(path)
-    if exported is not None:
-        return exported, None
     if path.is_file():
         return path, None
     if name in shipped:

@@ -8,6 +8,7 @@ from typing import Any, ClassVar, Protocol, TypeVar
 
 from torch import Tensor
 
+from vitrail.checkpoints.exported import formats_of
 from vitrail.errors import ExportError
 from vitrail.export.graph import ExportGraph
 from vitrail.registry import Registry
@@ -87,9 +88,7 @@ def find_format(path: Path, format: str | None) -> str:
     if format is not None:
         EXPORTERS[format]  # raises for an unknown name
         return format
-    suffixes = {name: exporter.suffix for name, exporter in EXPORTERS.items()}
-    fitting = [suffix for suffix in suffixes.values() if path.name.lower().endswith(suffix)]
-    names = [name for name, suffix in suffixes.items() if suffix == max(fitting, key=len, default=None)]
+    names = formats_of(path)
     if len(names) == 1:
         return names[0]
     known = ", ".join(f"{name} ({exporter.suffix})" for name, exporter in EXPORTERS.items())

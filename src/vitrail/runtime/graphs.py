@@ -61,12 +61,13 @@ class GraphedFunction:
         before = torch.backends.cudnn.benchmark
         torch.backends.cudnn.benchmark = True  # a recorded shape repeats
         try:
-            with _side_stream(x.device):
-                for _ in range(_WARM_UP_CALLS):
-                    self._function(own)
-            graph = torch.cuda.CUDAGraph()
-            with torch.cuda.graph(graph):
-                output = self._function(own)
+            with torch.cuda.device(x.device):
+                with _side_stream(x.device):
+                    for _ in range(_WARM_UP_CALLS):
+                        self._function(own)
+                graph = torch.cuda.CUDAGraph()
+                with torch.cuda.graph(graph):
+                    output = self._function(own)
         finally:
             torch.backends.cudnn.benchmark = before
         return _Recording(graph, own, output)
@@ -120,7 +121,8 @@ class GraphedStep:
     def _try_to_record(self, inputs: Sequence[Tensor]) -> None:
         self._graph, self._outputs, self._gradients = None, {}, []  # frees the memory of an earlier recording
         try:
-            self._graph = self._record(inputs)
+            with torch.cuda.device(inputs[0].device):
+                self._graph = self._record(inputs)
         except RuntimeError as error:
             reason = f"this training step cannot be recorded as a CUDA graph: {str(error).strip().splitlines()[0]}"
             if self._required:

@@ -82,6 +82,8 @@ def create_model(
     else:
         if backbone is None and output_stride is None:
             output_stride = method.output_stride
+        if backbone is None and not backbone_options:
+            backbone_options = method.backbone_options
         clash = {"pretrained", "output_stride", "in_channels"} & (backbone_options or {}).keys()
         if clash:
             raise ModelError(f"{', '.join(sorted(clash))} belongs beside backbone_options, not in it")

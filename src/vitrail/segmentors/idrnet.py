@@ -13,6 +13,7 @@ from vitrail.errors import ModelError
 from vitrail.layers import ObjectAttention, resize
 from vitrail.layers.class_context import class_sums, class_vectors, of_each_pixel, predicted_classes
 from vitrail.layers.class_relations import ClassRelations, loss_statistics
+from vitrail.layers.classifier import ConvClassifier
 from vitrail.layers.coarse_context import context_module
 from vitrail.layers.feature_pyramid import merge_top_down
 from vitrail.layers.processes import sum_over_processes
@@ -136,9 +137,7 @@ class IDRHead(Head):
         self.attention = ObjectAttention(coarse_channels, attend_channels) if attend != "none" else None
         self.early_from_pixels = early_from_pixels or self.context is None
         early_channels = channels if self.early_from_pixels else coarse_channels
-        self.early_classifier = nn.Sequential(
-            ConvNormAct(early_channels, channels, 1), nn.Dropout2d(dropout), nn.Conv2d(channels, num_classes, 1)
-        )
+        self.early_classifier = ConvClassifier(early_channels, channels, num_classes, dropout=dropout)
         width = 2 * channels + (coarse_channels if self.context is not None else 0)
         self.has_pyramid = pyramid_channels > 0
         if self.has_pyramid:

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from vitrail.layers import ObjectAttention, resize
 from vitrail.layers.class_context import class_vectors, of_each_pixel, predicted_classes
+from vitrail.layers.classifier import ConvClassifier
 from vitrail.layers.layout import in_layout_of
 from vitrail.layers.leaky import replace_relu_with_leaky_relu
 from vitrail.losses import resized_loss
@@ -70,9 +71,7 @@ class ISHead(Head):
         self.semantic_level = ObjectAttention(channels, inner_channels)
         self.fuse_image_level = ConvNormAct(2 * channels, channels, 3) if fuse_input else None
         self.fuse_semantic_level = ConvNormAct(2 * channels, channels, 3) if fuse_input else None
-        self.early_classifier = nn.Sequential(
-            ConvNormAct(channels, channels, 1), nn.Dropout2d(dropout), nn.Conv2d(channels, num_classes, 1)
-        )
+        self.early_classifier = ConvClassifier(channels, channels, num_classes, dropout=dropout)
         self.shortcut: nn.Module | None = None
         self.fuse: nn.Module = nn.Identity()
         if shortcut_channels:

@@ -15,7 +15,12 @@ from vitrail.segmentors.method import register_segmentor
 from vitrail.segmentors.segmentor import FeatureMaps, Head
 
 
-@register_segmentor("lraspp", backbone="tf_mobilenetv3_large_100", output_stride=8)
+@register_segmentor(
+    "lraspp",
+    backbone="tf_mobilenetv3_large_100",
+    output_stride=8,
+    backbone_options={"out_indices": [0, 1, 4]},  # the maps at strides 2, 4 and 8
+)
 class LRASPPHead(Head):
     """Lite reduced atrous spatial pyramid pooling (Howard et al., "Searching for MobileNetV3", ICCV 2019).
 
@@ -26,7 +31,7 @@ class LRASPPHead(Head):
     ----------
     maps : FeatureMaps
         The backbone's feature maps; the head reads the last, and the finest ones that `branch_channels` counts. The
-        published models have MobileNetV3's maps at the strides 2, 4 and 8: `out_indices` (0, 1, 4) of the encoder.
+        published models have MobileNetV3's maps at the strides 2, 4 and 8, as by default: `out_indices` (0, 1, 4).
     num_classes : int
         K, the number of classes.
     channels : int

@@ -11,6 +11,7 @@ from torch.nn import functional as F
 
 from vitrail.layers import ASPP, ObjectAttention
 from vitrail.layers.class_memory import ClassMemory
+from vitrail.layers.classifier import ConvClassifier
 from vitrail.layers.leaky import replace_relu_with_leaky_relu
 from vitrail.losses import resized_loss
 from vitrail.losses.pixels import in_full_precision
@@ -79,13 +80,13 @@ class MCIBIHead(Head):
         self.halve = ConvNormAct(in_channels, in_channels, 3, stride=2) if halve else nn.Identity()
         self.context = ASPP(in_channels, channels, dilations)
         self.project = ConvNormAct(in_channels, channels, 3)
-        self.early_classifier = _classifier(channels, num_classes, dropout)
+        self.early_classifier = ConvClassifier(channels, channels, num_classes, dropout=dropout)
         self.memory = ClassMemory(num_classes, channels)
         self.beyond = ObjectAttention(channels, inner_channels)
         self.fuse_beyond = ConvNormAct(2 * channels, channels, 3)
         self.within = ObjectAttention(channels, inner_channels)
         self.fuse_within = ConvNormAct(2 * channels, channels, 3)
-        self.classifier = _classifier(channels, num_classes, dropout)
+        self.classifier = ConvClassifier(channels, channels, num_classes, dropout=dropout)
         self.early_weight = early_weight
         self.memory_weight = memory_weight
         self.momentum = momentum
@@ -131,7 +132,3 @@ class MCIBIHead(Head):
         beyond = self.fuse_beyond(torch.cat([x, recalled], dim=1))
         within = self.within(x, context)
         return self.classifier(self.fuse_within(torch.cat([within, beyond], dim=1))), early, x
-
-
-def _classifier(channels: int, num_classes: int, dropout: float) -> nn.Sequential:
-    return nn.Sequential(ConvNormAct(channels, channels, 1), nn.Dropout2d(dropout), nn.Conv2d(channels, num_classes, 1))

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from vitrail.errors import ModelError
 from vitrail.layers import ObjectAttention, resize
+from vitrail.layers.classifier import ConvClassifier
 from vitrail.layers.coarse_context import context_module
 from vitrail.layers.feature_pyramid import merge_top_down
 from vitrail.layers.soft_class_memory import SoftClassMemory
@@ -108,7 +109,9 @@ class MCIBIPlusPlusHead(Head):
             context, in_channels, channels, dilations=dilations, pool_sizes=pool_sizes, align_corners=align_corners
         )
         self.project = ConvNormAct(in_channels, channels, 3)
-        self.pixel_classifier = _classifier(channels, channels, num_classes, pixel_kernel_size, dropout)
+        self.pixel_classifier = ConvClassifier(
+            channels, channels, num_classes, kernel_size=pixel_kernel_size, dropout=dropout
+        )
         self.memory = SoftClassMemory(num_classes, channels, momentum=momentum)
         self.halve = ConvNormAct(channels, channels, 3, stride=2) if halve else None
         self.beyond = ObjectAttention(channels, inner_channels)
@@ -117,7 +120,9 @@ class MCIBIPlusPlusHead(Head):
         self.within: nn.Module | None = None
         width = channels
         if self.context is not None:
-            self.context_classifier = _classifier(channels, channels, num_classes, context_kernel_size, dropout)
+            self.context_classifier = ConvClassifier(
+                channels, channels, num_classes, kernel_size=context_kernel_size, dropout=dropout
+            )
             self.within = ObjectAttention(channels, channels // 2) if attend else None
             width = 2 * channels
         self.has_pyramid = pyramid_channels > 0
@@ -127,7 +132,7 @@ class MCIBIPlusPlusHead(Head):
             self.laterals = nn.ModuleList(ConvNormAct(each, width, 1) for each in maps.channels[:-1])
             self.smooth = nn.ModuleList(ConvNormAct(width, pyramid_channels, 3) for _ in maps.channels[:-1])
             width += pyramid_channels * len(self.laterals)
-        self.classifier = _classifier(width, channels, num_classes, kernel_size, dropout)
+        self.classifier = ConvClassifier(width, channels, num_classes, kernel_size=kernel_size, dropout=dropout)
         self.read_by_pixels = read_by_pixels
         self.pixel_weight = pixel_weight
         self.context_weight = context_weight
@@ -189,11 +194,3 @@ class MCIBIPlusPlusHead(Head):
             recalled = self.beyond(self.halve(x), self.halve(recalled))
             recalled = resize(recalled, x.shape[-2:], align_corners=self.align_corners)
         return self.fuse_beyond(torch.cat([x, recalled], dim=1))
-
-
-def _classifier(in_channels: int, channels: int, num_classes: int, kernel_size: int, dropout: float) -> nn.Sequential:
-    return nn.Sequential(
-        ConvNormAct(in_channels, channels, kernel_size),
-        nn.Dropout2d(dropout),
-        nn.Conv2d(channels, num_classes, 1),
-    )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from inspect import Parameter
 from typing import Any, TypeVar
 
@@ -27,12 +27,15 @@ class Method:
         Its output stride when none is given; None is the backbone's own.
     auxiliary : Auxiliary
         The auxiliary heads used when none are described.
+    backbone_options : mapping
+        Options of `backbone` when neither a backbone nor options are given.
     """
 
     head: type[Head]
     backbone: str
     output_stride: int | None = None
     auxiliary: Auxiliary = NO_AUXILIARY
+    backbone_options: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def summary(self) -> str:
@@ -74,11 +77,14 @@ def register_segmentor(
     backbone: str = "resnet50c",
     output_stride: int | None = None,
     auxiliary: Auxiliary = NO_AUXILIARY,
+    backbone_options: Mapping[str, Any] | None = None,
 ) -> Callable[[HeadClass], HeadClass]:
     """Return a class decorator that registers a `Head` as the method `name`; see `Method` for the arguments."""
 
     def decorator(head: HeadClass) -> HeadClass:
-        SEGMENTORS.add(name, Method(head, backbone, output_stride, auxiliary), module=head.__module__)
+        SEGMENTORS.add(
+            name, Method(head, backbone, output_stride, auxiliary, backbone_options or {}), module=head.__module__
+        )
         return head
 
     return decorator
