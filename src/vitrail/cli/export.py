@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from vitrail.cli.options import FILE, key_values, model_argument, trust_imports_option
+from vitrail.cli.options import FILE, key_values, model_argument, overwrite_option, trust_imports_option
 from vitrail.cli.output import echo
 from vitrail.errors import VitrailError
 
@@ -22,6 +22,7 @@ from vitrail.errors import VitrailError
 @click.option("--raw", is_flag=True, help="Return the values of all classes (logits) instead of class indices.")
 @click.option("--scores", is_flag=True, help="Return the probability of each pixel's class too.")
 @click.option("--force", is_flag=True, help="Keep the file even if it does not agree with the model.")
+@overwrite_option
 @trust_imports_option
 def export(
     model: str,
@@ -33,6 +34,7 @@ def export(
     raw: bool,
     scores: bool,
     force: bool,
+    overwrite: bool,
     trust_imports: bool,
 ) -> None:
     """Export a model to a file that runs without vitrail.
@@ -54,6 +56,7 @@ def export(
         raw=raw,
         scores=scores,
         force=force,
+        overwrite=overwrite,
         trust_imports=trust_imports,
         options=key_values(options, "vitrail export"),
     )

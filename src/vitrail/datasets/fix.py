@@ -21,6 +21,7 @@ from vitrail.datasets.image_files import load_pixels, open_image, turn_upright
 from vitrail.datasets.mask_files import ColourMasks, IndexMasks, MaskReader
 from vitrail.datasets.own_masks import describe_masks
 from vitrail.datasets.storage import Folder
+from vitrail.datasets.write import empty_folder
 from vitrail.errors import DatasetError
 from vitrail.files.yaml_file import dump_yaml
 from vitrail.labels import IGNORE, is_wide
@@ -85,9 +86,7 @@ def write_fixed(root: str | Path, output_dir: str | Path, *, options: dict[str, 
     DatasetError
         When the dataset cannot be opened, or the folder cannot be written to.
     """
-    root, folder = Path(root).expanduser(), Path(output_dir).expanduser()
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise DatasetError(f"{folder} is not an empty folder: choose another one to write to")
+    root, folder = Path(root).expanduser(), empty_folder(Path(output_dir).expanduser())
     if folder.resolve().is_relative_to(root.resolve()) or root.resolve().is_relative_to(folder.resolve()):
         raise DatasetError(f"{folder} and the dataset {root} lie in one another: write beside the dataset")
     chosen = dict(options or {})

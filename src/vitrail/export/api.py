@@ -19,6 +19,7 @@ from vitrail.export.check import ExportCheck, Shape, check_export, street_images
 from vitrail.export.exporter import EXPORTERS, Exporter, find_format
 from vitrail.export.graph import ExportGraph, ExportOutput
 from vitrail.files.atomic import atomic_path
+from vitrail.files.outputs import check_free
 from vitrail.registry import check_arguments
 from vitrail.segmentors import Segmentor
 from vitrail.transforms import Normalize
@@ -60,6 +61,7 @@ def export_model(
     raw: bool = False,
     scores: bool = False,
     force: bool = False,
+    overwrite: bool = False,
     trust_imports: bool = False,
     options: Mapping[str, Any] | None = None,
 ) -> ExportedModel:
@@ -76,7 +78,7 @@ def export_model(
     model : Segmentor, str or Path
         A model, or what `vitrail.load` takes: a name, a file, an address.
     path : path
-        The file; replaced when it exists.
+        The file.
     format : str, optional
         A name of `vitrail list "export format"`, such as "onnx" or "pt2"; None takes that of the path's suffix.
     size : (int, int), optional
@@ -88,6 +90,8 @@ def export_model(
         Return "scores" too: the probability of each pixel's class, float32 [B, H, W].
     force : bool
         Keep the file even if it does not agree with the model.
+    overwrite : bool
+        Replace the file where it exists; it stays as it is when the export fails.
     trust_imports : bool
         Import the modules that the model file names; as in `vitrail.load`.
     options : mapping, optional
@@ -101,7 +105,7 @@ def export_model(
     ------
     ExportError
         When the format is unknown or lacks a library, when the model cannot be expressed in it, or when the file does
-        not agree with the model; there is no file then, or the one that was there before.
+        not agree with the model; there is no file then, or the one that was there before. When the file exists.
 
     Examples
     --------
@@ -112,6 +116,7 @@ def export_model(
         raise ExportError("raw and scores exclude each other: a raw export returns the values of all classes")
     name = find_format(path, format)
     exporter = _exporter(name, options or {})
+    check_free([path], overwrite=overwrite, error=ExportError)
     segmentor = copy.deepcopy(model) if isinstance(model, Segmentor) else load(model, trust_imports=trust_imports)
     graph = _graph(segmentor.cpu(), "raw" if raw else "scores" if scores else "classes")
     described = _description(graph, size)
