@@ -23,6 +23,7 @@ from vitrail.datasets.own_masks import describe_masks
 from vitrail.datasets.storage import Folder
 from vitrail.datasets.write import empty_folder
 from vitrail.errors import DatasetError
+from vitrail.files.printable import printable
 from vitrail.files.yaml_file import dump_yaml
 from vitrail.labels import IGNORE, is_wide
 from vitrail.visualize import index_mask
@@ -99,7 +100,7 @@ def write_fixed(root: str | Path, output_dir: str | Path, *, options: dict[str, 
     work = _Copy(files, folder, classes, reader)
     try:
         for name, pairs in parts.items():
-            for pair in tqdm(pairs, desc=f"write {name}", unit="img", disable=None, leave=False):
+            for pair in tqdm(pairs, desc=printable(f"write {name}"), unit="img", disable=None, leave=False):
                 work.write(pair, name)
         if not work.images:
             raise DatasetError("no pair of image and mask can be used:\n" + "\n".join(work.left_out[:10]))
