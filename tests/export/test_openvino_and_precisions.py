@@ -81,7 +81,7 @@ def test_a_bin_file_of_another_origin_is_not_replaced(model: Segmentor, tmp_path
 
 def test_an_export_that_is_repeated_replaces_both_files(model: Segmentor, openvino_file: Path, tmp_path: Path) -> None:
     path = copied(openvino_file, tmp_path)
-    export_model(model, path, precision="float16")
+    export_model(model, path, precision="float16", overwrite=True)
     assert {file.name for file in tmp_path.iterdir()} == {"model.xml", "model.bin"}
     assert path.with_suffix(".bin").stat().st_size < openvino_file.with_suffix(".bin").stat().st_size
     assert read_export_metadata(path)["precision"] == "float16"

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from vitrail.cli.options import FILE, key_values, model_argument, trust_imports_option
+from vitrail.cli.options import FILE, key_values, model_argument, overwrite_option, trust_imports_option
 from vitrail.cli.output import echo
 from vitrail.errors import VitrailError
 
@@ -25,6 +25,7 @@ from vitrail.errors import VitrailError
 @click.option("--int8", is_flag=True, help="Convolutions and products in 8 bits; needs --calibrate.")
 @click.option("--calibrate", metavar="IMAGES", help="Images for --int8; the masks of the file are compared on them.")
 @click.option("--force", is_flag=True, help="Keep the file even if it does not agree with the model.")
+@overwrite_option
 @trust_imports_option
 def export(
     model: str,
@@ -39,6 +40,7 @@ def export(
     int8: bool,
     calibrate: str | None,
     force: bool,
+    overwrite: bool,
     trust_imports: bool,
 ) -> None:
     """Export a model to a file that runs without vitrail.
@@ -65,6 +67,7 @@ def export(
         precision="int8" if int8 else "float16" if half else "float32",
         images=calibrate,
         force=force,
+        overwrite=overwrite,
         trust_imports=trust_imports,
         options=key_values(options, "vitrail export"),
     )

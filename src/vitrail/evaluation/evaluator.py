@@ -17,14 +17,14 @@ from vitrail.errors import DatasetError
 from vitrail.evaluation.boundary import BoundaryCounts
 from vitrail.evaluation.confusion import ConfusionMatrix
 from vitrail.evaluation.loader import evaluation_dataset, evaluation_samples
-from vitrail.evaluation.report import SavePredictions, WorstImages, check_not_in_data
+from vitrail.evaluation.report import SavePredictions, WorstImages, check_outputs
 from vitrail.evaluation.result import Evaluation, ImageResult, ImageScore, score_image
 from vitrail.inference import Predictor
 from vitrail.inference.resolve import resolve_recipe
 from vitrail.precision import Precision
 from vitrail.recipes import EvalConfig, Recipe
 from vitrail.runtime.device import pick_device
-from vitrail.runtime.distributed import gather_objects, main_first, process_group, rank, world_size
+from vitrail.runtime.distributed import gather_objects, main_first, on_main, process_group, rank, world_size
 from vitrail.runtime.progress_bar import ProgressBar
 from vitrail.segmentors import ModelCard, Segmentor
 
@@ -43,6 +43,7 @@ def evaluate(
     save_predictions: str | Path | None = None,
     report: str | Path | None = None,
     worst: int = 20,
+    overwrite: bool = False,
     trust_imports: bool = False,
 ) -> Evaluation:
     """Evaluate a model on one split of a dataset.
@@ -72,6 +73,8 @@ def evaluate(
         A folder for `index.html`, which shows the images with the lowest mean IoU, and `summary.json`.
     worst : int
         Number of images in the report.
+    overwrite : bool
+        Replace predictions and a report that are there already.
     trust_imports : bool
         Let a model file import the modules that it names; see `vitrail.load`.
 
@@ -82,7 +85,8 @@ def evaluate(
     Raises
     ------
     VitrailError
-        When model, recipe or dataset cannot be found or read, or do not fit together.
+        When model, recipe or dataset cannot be found or read, or do not fit together, and, before anything is
+        computed, when files to be written exist.
 
     Examples
     --------
@@ -101,11 +105,12 @@ def evaluate(
             dataset = evaluation_dataset(recipe.data, root=data_root, split=split)
         benchmark = dataset.benchmark
         _check_classes(model, benchmark)
+        predictions, page = (None if path is None else Path(path) for path in (save_predictions, report))
+        on_main(lambda: check_outputs(predictions, page, dataset, overwrite=overwrite))
         observers: list[Callable[[ImageResult], None]] = []
-        if save_predictions is not None:
-            check_not_in_data(Path(save_predictions), dataset)
-            observers.append(SavePredictions(Path(save_predictions), benchmark.palette))
-        worst_images = None if report is None else WorstImages(Path(report), benchmark.palette, count=worst)
+        if predictions is not None:
+            observers.append(SavePredictions(predictions, benchmark.palette))
+        worst_images = None if page is None else WorstImages(page, benchmark.palette, count=worst)
         if worst_images is not None:
             observers.append(worst_images)
         evaluation = evaluate_dataset(

@@ -19,6 +19,7 @@ from vitrail.export.exporter import EXPORTERS, Exporter, find_format, require_mo
 from vitrail.export.graph import ExportGraph, ExportOutput
 from vitrail.export.images import read_images
 from vitrail.files.atomic import atomic_files
+from vitrail.files.outputs import check_free
 from vitrail.inference.sources import Pictures
 from vitrail.registry import check_arguments
 from vitrail.segmentors import Segmentor
@@ -63,6 +64,7 @@ def export_model(
     precision: Literal["float32", "float16", "int8"] = "float32",
     images: Pictures | None = None,
     force: bool = False,
+    overwrite: bool = False,
     trust_imports: bool = False,
     options: Mapping[str, Any] | None = None,
 ) -> ExportedModel:
@@ -79,7 +81,7 @@ def export_model(
     model : Segmentor, str or Path
         A model, or what `vitrail.load` takes: a name, a file, an address.
     path : path
-        The file; replaced when it exists.
+        The file.
     format : str, optional
         A name of `vitrail list "export format"`, such as "onnx" or "pt2"; None takes that of the path's suffix.
     size : (int, int), optional
@@ -97,6 +99,8 @@ def export_model(
         int8, which reads at most 300 of them, evenly chosen. The check compares the masks of these images too.
     force : bool
         Keep the file even if it does not agree with the model.
+    overwrite : bool
+        Replace the file where it exists; it stays as it is when the export fails.
     trust_imports : bool
         Import the modules that the model file names; as in `vitrail.load`.
     options : mapping, optional
@@ -110,7 +114,8 @@ def export_model(
     ------
     ExportError
         When the format is unknown or lacks a library or the precision, when the model cannot be expressed in it, or
-        when the file does not agree with the model; there is no file then, or the one that was there before.
+        when the file does not agree with the model; there is no file then, or the one that was there before. When the
+        file exists.
 
     Examples
     --------
@@ -123,6 +128,7 @@ def export_model(
     name = find_format(path, format)
     exporter = _exporter(name, options or {})
     _check_precision(name, exporter, precision, images)
+    check_free([path], overwrite=overwrite, error=ExportError)
     segmentor = copy.deepcopy(model) if isinstance(model, Segmentor) else load(model, trust_imports=trust_imports)
     graph = _graph(segmentor.cpu(), "raw" if raw else "scores" if scores else "classes")
     described = _description(graph, size, precision)

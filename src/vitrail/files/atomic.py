@@ -5,22 +5,26 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import secrets
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 
 @contextlib.contextmanager
-def atomic_path(path: str | Path) -> Iterator[Path]:
+def atomic_path(path: str | Path, *, durable: bool = True) -> Iterator[Path]:
     """Give a temporary path beside `path` to write to, and put the result in place when the block ends without error.
 
-    The data is on the disk before the name changes, so that a crash leaves the old file or the new one, never a part.
+    A process that ends in the block, however it ends, leaves the old file or none, never a part of the new one.
     An error in the block removes the temporary file and leaves `path` as it was.
 
     Parameters
     ----------
     path : path
         Where the file shall be; missing parent folders are made.
+    durable : bool
+        Put the data on the disk before the name changes, so that the same holds when the machine loses power. This
+        takes milliseconds: too much for each of many pictures.
 
     Yields
     ------
@@ -29,16 +33,18 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
+    temporary = path.with_name(f".{secrets.token_hex(8)}.part")  # short, however long the name is
     try:
-        temporary.touch()
+        temporary.touch(exist_ok=False)
         mode = temporary.stat().st_mode  # what the user's umask gives; safetensors would make the file private
         yield temporary
         temporary.chmod(mode)
-        with temporary.open("rb+") as file:
-            os.fsync(file.fileno())
+        if durable:
+            with temporary.open("rb+") as file:
+                os.fsync(file.fileno())
         os.replace(temporary, path)  # noqa: PTH105 - the atomic rename this module is about
-        _sync_folder(path.parent)
+        if durable:
+            _sync_folder(path.parent)
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -67,7 +73,7 @@ def atomic_files(path: str | Path) -> Iterator[Path]:
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    folder = path.with_name(f".{path.name}.{os.getpid()}.part")
+    folder = path.with_name(f".{secrets.token_hex(8)}.part")
     folder.mkdir()
     try:
         yield folder / path.name
