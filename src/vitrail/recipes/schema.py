@@ -148,6 +148,10 @@ class AugmentConfig(Section):
     scale: tuple[Scale, Scale] = Field((1.0, 1.0), description="Range of the random scale factor.")
     crop: Size | None = Field(None, description="(height, width); smaller images are padded up to it.")
     max_class_share: Fraction = Field(1.0, description="Crops in which one class covers more are drawn again.")
+    class_crop: Fraction = Field(
+        0.0,
+        description="How often the crop is drawn around a pixel of a class, each class in the mask being as likely.",
+    )
     flip: Fraction = Field(0.5, description="Probability of a horizontal flip.")
     rotate_degrees: float = Field(0.0, ge=0, le=180, description="Largest rotation, either way.")
     rotate: Fraction = Field(0.0, description="Probability of a rotation.")
@@ -161,6 +165,16 @@ class AugmentConfig(Section):
         return self
 
 
+class ClassSamplingConfig(Section):
+    """Images drawn by the frequency of their classes (rare class sampling), in place of a permutation in each epoch."""
+
+    probability: Fraction = Field(1.0, description="Share of the samples that are drawn so.")
+    temperature: Positive = Field(
+        0.01,
+        description="Class c is drawn in proportion to exp((1 - f) / temperature), f being its share of the pixels.",
+    )
+
+
 class DataConfig(Section):
     """The dataset and its pipelines."""
 
@@ -170,6 +184,9 @@ class DataConfig(Section):
     eval_split: str = "val"
     options: Options = Field({}, description="Further keyword arguments of the dataset.")
     augment: AugmentConfig = AugmentConfig()
+    class_sampling: ClassSamplingConfig | None = Field(
+        None, description="Draw rare classes more often: a class first, then an image that has it, cropped around it."
+    )
     eval_resize: ResizeConfig | None = Field(None, description="Test-time resize; None keeps the image's own size.")
     mean: tuple[Mean, ...] = Field(
         (123.675, 116.28, 103.53), description="Of RGB in 0…255; one value for each channel."

@@ -32,6 +32,7 @@ from vitrail.segmentors import Segmentor
 from vitrail.training.accumulate import split
 from vitrail.training.check_data import check_data
 from vitrail.training.checkpoint import Checkpoints
+from vitrail.training.class_counts import class_sampling
 from vitrail.training.class_weights import with_class_weights
 from vitrail.training.ema import WeightAverage
 from vitrail.training.folder import BEST, LAST, can_resume, check_output_dir, locked
@@ -216,6 +217,7 @@ class TrainingRun:
         self.plan = make_plan(train, len(self.train_dataset))
         on_main(lambda: check_data(self.recipe, self.train_dataset, self.eval_dataset, self.plan))
         self.recipe, weights = on_main(lambda: with_class_weights(self.recipe, self.train_dataset, self.folder))
+        self._class_sampling = on_main(lambda: class_sampling(self.recipe.data, self.train_dataset, self.folder))
         self._layout = memory_layout(train.channels_last, self.device)
         self.model = self._prepare(self.create_model())
         self.average = self._create_average()
@@ -290,7 +292,13 @@ class TrainingRun:
 
     def batches(self) -> Generator[tuple[Tensor, Tensor], None, None]:
         """Yield this process's images [B, 3, H, W] and masks [B, H, W], uint8 on the device, from here on."""
-        loader = training_loader(self.train_dataset, self.recipe, start=self.state.iteration, device=self.device)
+        loader = training_loader(
+            self.train_dataset,
+            self.recipe,
+            start=self.state.iteration,
+            device=self.device,
+            class_sampling=self._class_sampling,
+        )
         return batches_on(self.device, loader)
 
     def train_step(self, images: Tensor, targets: Tensor) -> None:
