@@ -19,6 +19,8 @@ from vitrail.export.check import ExportCheck, Shape, check_export, street_images
 from vitrail.export.exporter import EXPORTERS, Exporter, find_format
 from vitrail.export.graph import ExportGraph, ExportOutput
 from vitrail.files.atomic import atomic_path
+from vitrail.inference.resolve import resolve_recipe
+from vitrail.inference.segmenter import chosen_threshold
 from vitrail.registry import check_arguments
 from vitrail.segmentors import Segmentor
 from vitrail.transforms import Normalize
@@ -180,7 +182,10 @@ def _graph(model: Segmentor, output: ExportOutput) -> ExportGraph:
         raise ExportError(f"{model.path} is an exported file: export the model file that it was made from")
     if model.card is None:
         raise ExportError("the model has no card, so its classes are unknown: set model.card to a vitrail.ModelCard")
-    return ExportGraph(model, Normalize(model.card.mean, model.card.std), output).eval().requires_grad_(False)
+    recipe = resolve_recipe(None, card=model.card) if "data" in model.card.recipe else None
+    threshold = chosen_threshold(recipe.evaluation, model.num_classes) if recipe else None
+    normalize = Normalize(model.card.mean, model.card.std)
+    return ExportGraph(model, normalize, output, threshold).eval().requires_grad_(False)
 
 
 def _check_shapes(size: tuple[int, int] | None) -> Sequence[Shape]:
@@ -196,6 +201,7 @@ def _description(graph: ExportGraph, size: tuple[int, int] | None) -> dict[str, 
         "vitrail": vitrail.__version__,
         "card": graph.model.card.to_dict(),
         "output": graph.output,
+        "threshold": graph.threshold,
         "head_output": graph.model.head.output,
         "align_corners": graph.model.head.align_corners,
         "input": {"name": "images", "type": "uint8", "layout": "batch, RGB, height, width"},

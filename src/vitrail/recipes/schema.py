@@ -117,7 +117,10 @@ class ModelConfig(Section):
     output_stride: Literal[4, 8, 16, 32] | None = None
     pretrained: bool | str = False
     in_channels: Channels = 3
-    num_classes: Channels | None = Field(None, description="None takes the number of classes of the dataset.")
+    num_classes: Channels | None = Field(
+        None,
+        description="None takes the number of classes of the dataset; 1 tells two classes apart by one output.",
+    )
     backbone_options: Options = {}
     options: Options = Field({}, description="Keyword arguments of the segmentor's head.")
     losses: tuple[LossConfig, ...] = (LossConfig(),)
@@ -386,6 +389,12 @@ class EvalConfig(Section):
     )
 
     boundary_iou: bool = Field(False, description="Also compute the boundary IoU of each class.")
+    calibration: bool = Field(False, description="Also compute the expected calibration error.")
+    threshold: Fraction | Literal["auto"] | None = Field(
+        None,
+        description="Two classes: pixels are of the second one where its probability is higher than this; None: 0.5; "
+        "auto: with the highest mIoU in the evaluation, and kept in the model files of a training.",
+    )
 
     @model_validator(mode="after")
     def _window(self) -> EvalConfig:

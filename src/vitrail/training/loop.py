@@ -62,7 +62,7 @@ from vitrail.training.setup import (
     save_memory,
     training_recipe,
 )
-from vitrail.training.start import create_start_model, start_of, with_origin
+from vitrail.training.start import create_start_model, start_of, with_origin, with_threshold
 from vitrail.training.state import RunState
 from vitrail.training.stopping import Clock, TerminationSignals, no_improvement
 from vitrail.transforms import Normalize
@@ -374,11 +374,11 @@ class TrainingRun:
         """Evaluate, log the figures and sample predictions, and save the model when it is the best so far."""
         iteration, evaluation = self.state.iteration, self.evaluate()
         best = evaluation.miou > self.state.best
+        record = evaluation_record(iteration, self.plan, evaluation, best=best)
+        self.state = self.state.with_record(record)
         if best:
             self.state = replace(self.state, best=evaluation.miou)
             self.checkpoints.save_best(iteration, self._with_metrics(evaluation))
-        record = evaluation_record(iteration, self.plan, evaluation, best=best)
-        self.state = self.state.with_record(record)
         for logger in self.loggers.values():
             logger.evaluation(record)
         self._log_pictures()
@@ -514,7 +514,8 @@ class TrainingRun:
         model = self.strategy.evaluation_model(self.eval_model)
         metrics = {} if evaluation is None else {name: getattr(evaluation, name) for name in EVALUATED}
         card = model.card or make_card(self.recipe, self.train_dataset.benchmark)
-        model.card = replace(with_origin(card, self.started_from), metrics=metrics)
+        card = with_threshold(with_origin(card, self.started_from), self.state.history)
+        model.card = replace(card, metrics=metrics)
         return model
 
     def _log_pictures(self) -> None:
