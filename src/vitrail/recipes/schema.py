@@ -308,7 +308,11 @@ class TrainConfig(Section):
         None, description="Evaluate, save and stop after so long; a resumed run has the time again."
     )
     early_stopping: EarlyStoppingConfig | None = None
-    batch_size: Count = Field(16, description="Images in one optimizer step, over all processes and accumulation.")
+    batch_size: Count | Literal["auto"] = Field(
+        16,
+        description="Images in one optimizer step, over all processes and accumulation; auto: as many as a CUDA device "
+        "holds.",
+    )
     accumulate: Count = Field(1, description="Parts in which a batch goes through the model.")
     seed: int = Field(0, ge=0, lt=2**63)
     amp: Precision = Field("none", description="Precision of training; evaluation.amp is that of evaluation.")
@@ -354,6 +358,19 @@ class TrainConfig(Section):
         description="text, jsonl, tensorboard, wandb, mlflow or a plugin's, each a name or {name, options}.",
     )
 
+    @property
+    def images_per_step(self) -> int:
+        """The number of images in one optimizer step, where `batch_size` is one.
+
+        Raises
+        ------
+        ValueError
+            For "auto", which a run replaces by the number that it has found.
+        """
+        if self.batch_size == "auto":
+            raise ValueError("train.batch_size=auto has no number before a run has found it")
+        return self.batch_size
+
     @model_validator(mode="after")
     def _loggers_once(self) -> TrainConfig:
         names = [logger.name for logger in self.loggers]
@@ -367,7 +384,7 @@ class TrainConfig(Section):
             raise ValueError("give exactly one of train.epochs and train.iterations")
         if self.early_stopping is not None and self.eval_every is None and self.iterations != "auto":
             raise ValueError("train.early_stopping needs train.eval_every: otherwise the only evaluation is at the end")
-        if self.batch_size % self.accumulate:
+        if self.batch_size != "auto" and self.batch_size % self.accumulate:
             raise ValueError(f"train.batch_size={self.batch_size} cannot be split into {self.accumulate} equal parts")
         return self
 

@@ -58,7 +58,12 @@ def count_classes(dataset: SegmentationDataset, workers: int = 0) -> ClassCounts
     pixels = np.zeros(classes, np.int64)
     found_in: list[list[int]] = [[] for _ in range(classes)]
     loader: Iterable[Any] = DataLoader(
-        ErrorsAsValues(bare), batch_size=None, sampler=range(len(bare)), num_workers=workers, collate_fn=_as_it_is
+        ErrorsAsValues(bare),
+        batch_size=None,
+        sampler=range(len(bare)),
+        num_workers=workers,
+        collate_fn=_as_it_is,
+        generator=torch.Generator(),  # the default draws from the global one, and weights would depend on the cache
     )
     bar = tqdm(loader, desc="count classes", total=len(bare), unit="img", disable=None, leave=False)
     for index, sample in enumerate(bar):

@@ -66,7 +66,7 @@ def training_loader(
     train = recipe.train
     sampler = TrainSampler(
         len(dataset),
-        train.batch_size,
+        train.images_per_step,
         seed=train.seed,
         rank=rank(),
         world_size=world_size(),
