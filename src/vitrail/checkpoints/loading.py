@@ -225,7 +225,8 @@ def _writer(to: str, path: str | Path) -> Writer:
 def _with_classes(card: ModelCard, classes: Sequence[str] | None) -> ModelCard:
     if classes is None:
         return card
-    model = {**card.recipe["model"], "num_classes": len(classes)}
+    one_output = card.recipe["model"].get("num_classes") == 1 and len(classes) == 2
+    model = {**card.recipe["model"], "num_classes": 1 if one_output else len(classes)}
     data = {**card.recipe["data"], "dataset": "folder"}
     return replace(
         card,

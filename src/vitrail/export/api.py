@@ -20,6 +20,8 @@ from vitrail.export.graph import ExportGraph, ExportOutput
 from vitrail.export.images import read_images
 from vitrail.files.atomic import atomic_files
 from vitrail.files.outputs import check_free
+from vitrail.inference.resolve import resolve_recipe
+from vitrail.inference.segmenter import chosen_threshold
 from vitrail.inference.sources import Pictures
 from vitrail.registry import check_arguments
 from vitrail.segmentors import Segmentor
@@ -208,7 +210,10 @@ def _graph(model: Segmentor, output: ExportOutput) -> ExportGraph:
         raise ExportError(f"{model.path} is an exported file: export the model file that it was made from")
     if model.card is None:
         raise ExportError("the model has no card, so its classes are unknown: set model.card to a vitrail.ModelCard")
-    return ExportGraph(model, Normalize(model.card.mean, model.card.std), output).eval().requires_grad_(False)
+    recipe = resolve_recipe(None, card=model.card) if "data" in model.card.recipe else None
+    threshold = chosen_threshold(recipe.evaluation, model.num_classes) if recipe else None
+    normalize = Normalize(model.card.mean, model.card.std)
+    return ExportGraph(model, normalize, output, threshold).eval().requires_grad_(False)
 
 
 def _check_shapes(size: tuple[int, int] | None) -> Sequence[Shape]:
@@ -225,6 +230,7 @@ def _description(graph: ExportGraph, size: tuple[int, int] | None, precision: st
         "card": graph.model.card.to_dict(),
         "output": graph.output,
         "precision": precision,
+        "threshold": graph.threshold,
         "head_output": graph.model.head.output,
         "align_corners": graph.model.head.align_corners,
         "input": {"name": "images", "type": "uint8", "layout": "batch, RGB, height, width"},

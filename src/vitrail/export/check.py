@@ -14,7 +14,8 @@ from torch import Tensor
 from vitrail.datasets import create_dataset
 from vitrail.errors import ExportError
 from vitrail.export.exporter import Runner
-from vitrail.export.graph import ExportGraph, probability_of_best
+from vitrail.export.graph import ExportGraph, choose
+from vitrail.inference.score_map import to_probabilities
 from vitrail.transforms.resize import resize_image
 
 Shape = tuple[int, int, int]
@@ -52,7 +53,8 @@ class Agreement:
     difference : float
         Largest difference of what both return, as a share of the largest magnitude: of logits (or what else the head
         returns) in a raw export, of the probabilities of the best class where the file returns them. Otherwise the
-        largest amount by which the model's value of the class that the file chose falls short of the best class.
+        largest amount by which the model's value of the class that the file chose falls short of the best class, or
+        its probability of the threshold.
     equal : float
         Share of the pixels with the same class, 0…1.
     """
@@ -211,7 +213,7 @@ def _compare_images(graph: ExportGraph, run: Runner, images: Sequence[Tensor], m
         expected = graph(image)[0]
         found = _run(run, image)[0]
         if graph.output == "raw":
-            expected, found = expected.argmax(dim=1), found.argmax(dim=1)
+            expected, found = (choose(each, graph.model.head.output, graph.threshold)[0] for each in (expected, found))
         pairs = expected.long() * len(matrix) + found.long()
         matrix += torch.bincount(pairs.flatten(), minlength=matrix.numel()).view_as(matrix)
     equal = matrix.diag()
@@ -232,14 +234,23 @@ def _compare(graph: ExportGraph, run: Runner, shape: Shape) -> Agreement:
     outputs = _run(run, images)
     with torch.no_grad():
         values = graph.model(graph.normalize(images))
-    best, classes = values.max(dim=1)
+    classes, expected = choose(values, graph.model.head.output, graph.threshold)
     if graph.output == "raw":
         difference, scale = (outputs[0] - values).abs().max(), values.abs().max()
-        chosen = outputs[0].argmax(dim=1)
+        chosen, _ = choose(outputs[0], graph.model.head.output, graph.threshold)
     else:
         chosen = outputs[0].long()
-        difference, scale = (best - values.gather(1, chosen.unsqueeze(1)).squeeze(1)).max(), values.abs().max()
+        difference, scale = _shortfall(graph, values, chosen)
     if graph.output == "scores":
-        expected = probability_of_best(values, graph.model.head.output)
         difference, scale = torch.maximum(difference / scale, (outputs[1] - expected).abs().max()), torch.ones(())
     return Agreement(shape, float(difference / scale), float((chosen == classes).float().mean()))
+
+
+def _shortfall(graph: ExportGraph, values: Tensor, chosen: Tensor) -> tuple[Tensor, Tensor]:
+    """Return by how much the classes [B, H, W] that a file chose fall short of being the right ones, and the scale."""
+    if graph.threshold is None:
+        own = values.gather(1, chosen.unsqueeze(1)).squeeze(1)
+        return (values.amax(dim=1) - own).max(), values.abs().max()
+    second = to_probabilities(values.transpose(0, 1), graph.model.head.output)[1]
+    short = torch.where(chosen.bool(), graph.threshold - second, second - graph.threshold)
+    return short.clamp(min=0).max(), torch.ones(())
