@@ -39,7 +39,7 @@ def yolo(
     *,
     background: str | None = BACKGROUND,
     file: str = "",
-    val_fraction: float = 0.2,
+    val_fraction: float | None = None,
     split_seed: int = 0,
 ) -> tuple[Benchmark, Source]:
     """Images with the YAML file of YOLO and polygons or masks, read in place.
@@ -55,7 +55,7 @@ def yolo(
     file : str
         Name of the YAML file; empty takes the one that there is.
     val_fraction, split_seed
-        Of the random split, where the file names no "val".
+        Of the random split; see `splits.complete_splits`.
 
     Raises
     ------
@@ -166,7 +166,7 @@ def _with_masks(
     names: list[str],
     images: dict[str, list[str]],
     split: str,
-    val_fraction: float,
+    val_fraction: float | None,
     split_seed: int,
 ) -> tuple[Benchmark, PairedFiles]:
     mapping = data.get("label_mapping") or {}
