@@ -18,11 +18,12 @@ from pathlib import Path, PurePosixPath
 from vitrail.datasets.benchmark import Benchmark
 from vitrail.datasets.class_file import find_class_file
 from vitrail.datasets.dataset import register_dataset
-from vitrail.datasets.files import Pair, PairedFiles
+from vitrail.datasets.files import PairedFiles
 from vitrail.datasets.formats.recognise import recognise_format
 from vitrail.datasets.image_files import IMAGE_SUFFIXES
 from vitrail.datasets.lists import ImageList
 from vitrail.datasets.own_masks import describe, describe_masks
+from vitrail.datasets.pairs import Pair
 from vitrail.datasets.splits import complete_splits, pick_split, split_name
 from vitrail.datasets.storage import Folder
 from vitrail.errors import DatasetError

@@ -252,7 +252,7 @@ def open_files(root: Path, landmarks: Sequence[str]) -> Files:
         A folder, or a .zip or uncompressed .tar file.
     landmarks : sequence of str
         Relative paths of files or folders that the data must contain; they decide how deep the data are, and whether
-        archives inside the folder are needed.
+        archives inside the folder are needed. Without any, the folder and all archives in it are read as one.
 
     Returns
     -------
@@ -271,7 +271,7 @@ def open_files(root: Path, landmarks: Sequence[str]) -> Files:
         )
     if root.is_dir():
         folder = Folder(root)
-        depth = _folder_depth(root, landmarks)
+        depth = _folder_depth(root, landmarks) if landmarks else None
         if depth is not None:
             return Subfolder(folder, depth)
         sources = [_open_archive(path) for path in sorted(root.iterdir()) if path.suffix.lower() in (".zip", ".tar")]

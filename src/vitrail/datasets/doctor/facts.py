@@ -12,9 +12,9 @@ import numpy as np
 from PIL import Image
 from torchvision import tv_tensors
 
-from vitrail.datasets.files import Pair
 from vitrail.datasets.image_files import decode_bands, load_pixels, open_image
 from vitrail.datasets.matlab import MATLAB_HEADER
+from vitrail.datasets.pairs import Pair
 from vitrail.datasets.pixel_format import PixelFormat
 from vitrail.datasets.storage import Files
 from vitrail.errors import DatasetError

@@ -12,9 +12,9 @@ import torch
 from torchvision import tv_tensors
 
 from vitrail.datasets.benchmark import Benchmark
-from vitrail.datasets.files import Pair
 from vitrail.datasets.formats.shapes import Mask
 from vitrail.datasets.image_files import decode_image
+from vitrail.datasets.pairs import Pair
 from vitrail.datasets.pixel_format import RGB, PixelFormat
 from vitrail.datasets.splits import complete_splits, pick_split
 from vitrail.datasets.storage import Files, Folder

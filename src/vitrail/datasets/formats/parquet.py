@@ -9,9 +9,10 @@ from typing import Any
 from vitrail.datasets.benchmark import Benchmark
 from vitrail.datasets.class_file import find_class_file
 from vitrail.datasets.dataset import register_dataset
-from vitrail.datasets.files import Pair, PairedFiles
+from vitrail.datasets.files import PairedFiles
 from vitrail.datasets.formats.drawn import wanted_root
 from vitrail.datasets.own_masks import describe, describe_masks
+from vitrail.datasets.pairs import Pair
 from vitrail.datasets.splits import complete_splits, pick_split, split_name
 from vitrail.errors import DatasetError
 

@@ -14,13 +14,14 @@ from typing import Any
 from vitrail.datasets.benchmark import Benchmark
 from vitrail.datasets.class_file import ClassFile
 from vitrail.datasets.dataset import Source, register_dataset
-from vitrail.datasets.files import Pair, PairedFiles
+from vitrail.datasets.files import PairedFiles
 from vitrail.datasets.formats.drawn import BACKGROUND, Labelled, drawn_dataset, wanted_root
 from vitrail.datasets.formats.shapes import RelativePolygon, as_points
 from vitrail.datasets.image_files import IMAGE_SUFFIXES
 from vitrail.datasets.lists import read_lines
 from vitrail.datasets.mask_files import IndexMasks
 from vitrail.datasets.own_masks import describe
+from vitrail.datasets.pairs import Pair
 from vitrail.datasets.splits import complete_splits, pick_split
 from vitrail.datasets.storage import Folder
 from vitrail.datasets.text_files import read_text
