@@ -8,15 +8,18 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from helpers.image_makers import mask, save
+from helpers.image_makers import mask, picture, save
 from helpers.official_layouts import TOPS, WRITERS, write_ade20k, write_camvid
 from torch.utils.data import DataLoader
 
-from vitrail.datasets import SampleKey, benchmarks, collate_eval, create_dataset, list_datasets
+from vitrail.datasets import SampleKey, benchmarks, collate_eval, create_dataset, list_datasets, read_image, read_mask
 from vitrail.datasets.benchmark import Benchmark
 from vitrail.datasets.dataset import DATASETS
+from vitrail.datasets.pixel_format import PixelFormat
+from vitrail.datasets.recipe import open_split
 from vitrail.errors import DatasetError
 from vitrail.labels import IGNORE, MAX_CLASSES
+from vitrail.recipes import load_recipe
 
 EVALUATION_ONLY = {"dark_zurich", "nighttime_driving"}
 FILED = [name for name, benchmark in benchmarks().items() if benchmark.splits]
@@ -53,13 +56,22 @@ def test_the_numbers_of_classes_are_those_of_the_papers():
         "dark_zurich": 19,
         "drive": 2,
         "hrf": 2,
+        "isaid": 16,
+        "levir_cd": 2,
         "lip": 20,
         "loveda": 7,
         "mapillary_v1": 65,
         "mapillary_v2": 124,
+        "mhp_v1": 19,
+        "mhp_v2": 59,
         "nighttime_driving": 19,
         "pascal_context": 60,
         "pascal_context_59": 59,
+        "potsdam": 6,
+        "refuge": 3,
+        "sbu_shadow": 2,
+        "supervisely_person": 2,
+        "vaihingen": 6,
         "scenes": 8,
         "stare": 2,
         "voc": 21,
@@ -104,10 +116,11 @@ def test_official_layouts(tmp_path, name, source):
         pack("zip", root, where / "one.zip")
     else:
         where = root if source == "top" else data
-    dataset = create_dataset(name, where, "val" if name in EVALUATION_ONLY else "train")
+    channels = 6 if name == "levir_cd" else 3
+    dataset = create_dataset(name, where, "val" if name in EVALUATION_ONLY else "train", pixels=PixelFormat(channels))
     assert dataset.ids == ids
     for sample in [dataset[index] for index in range(len(dataset))]:
-        assert sample["image"].shape == (3, 24, 32)
+        assert sample["image"].shape == (channels, 24, 32)
         assert sample["size"] == (24, 32) == tuple(sample["mask"].shape)
         assert set(sample["mask"].unique().tolist()) <= {*range(len(dataset.benchmark.classes)), IGNORE}
     for split in benchmarks()[name].splits:
@@ -170,6 +183,54 @@ def test_a_frame_of_each_video_is_drawn_by_the_seed(tmp_path):
     assert "1 of 2 folders" in message(lambda: create_dataset("vspw", tmp_path, "train"))
 
 
+def test_two_images_of_a_place_become_one_of_six_channels(tmp_path):
+    WRITERS["levir_cd"](tmp_path)
+    assert "model.in_channels=6" in message(lambda: create_dataset("levir_cd", tmp_path, "val")[0])
+    image = create_dataset("levir_cd", tmp_path, "val", pixels=PixelFormat(6))[0]["image"]
+    for part, folder in zip(image.split(3), ("A", "B"), strict=True):
+        assert np.array_equal(part, read_image(tmp_path / "val" / folder / "val_1.png"))
+    save(tmp_path / "val/B/val_1.png", picture(32, 24))
+    assert "one size" in message(lambda: create_dataset("levir_cd", tmp_path, "val", pixels=PixelFormat(6))[0])
+
+
+def test_the_masks_of_several_people_lie_on_each_other(tmp_path):
+    WRITERS["mhp_v1"](tmp_path)
+    dataset = create_dataset("mhp_v1", tmp_path, "train")
+    assert dataset.ids == ["1", "1_2"]
+    for index, name in enumerate(dataset.ids):
+        lower, upper = (read_mask(tmp_path / f"annotations/{name}_02_0{person}.png") for person in (1, 2))
+        assert np.array_equal(dataset[index]["mask"], np.where(upper == 0, lower, upper))
+        assert (lower != 0).any() and (upper != 0).any() and ((lower != 0) & (upper != 0)).any()
+    for path in tmp_path.glob("annotations/1_2_*"):
+        path.unlink()
+    assert "1 of 2 images have no mask" in message(lambda: create_dataset("mhp_v1", tmp_path, "train"))
+
+
+def test_pixels_of_other_colours_are_ignored_or_errors(tmp_path):
+    WRITERS["potsdam"](tmp_path)
+    odd = np.full((24, 32, 3), (252, 255, 0), np.uint8)
+    save(tmp_path / "5_Labels/top_potsdam_2_10_label_noBoundary.tif", odd)
+    assert (create_dataset("potsdam", tmp_path, "train")[0]["mask"] == IGNORE).all()
+    WRITERS["isaid"](tmp_path)
+    save(tmp_path / "train/Semantic_masks/images/images/P0000_instance_color_RGB.png", odd)
+    assert "(252, 255, 0)" in message(lambda: create_dataset("isaid", tmp_path, "train")[0])
+
+
+def test_a_file_that_is_there_twice_is_named(tmp_path):
+    WRITERS["isaid"](tmp_path)
+    save(tmp_path / "train/other/P0000.png", picture())
+    text = message(lambda: create_dataset("isaid", tmp_path, "train"))
+    assert "are both P0000" in text and "other" in text
+
+
+def test_a_recipe_is_evaluated_on_a_dataset_without_training_images(tmp_path):
+    WRITERS["nighttime_driving"](tmp_path)
+    recipe = load_recipe("fcn_resnet50os16_cityscapes", overrides=["data.dataset=nighttime_driving"])
+    assert len(open_split(recipe.data, recipe.data.eval_split, root=tmp_path)) == 2
+    text = message(lambda: open_split(recipe.data, recipe.data.train_split, root=tmp_path))
+    assert "Nighttime Driving has no split 'train'" in text and "It has: val" in text
+
+
 def test_masks_that_are_not_published_are_no_labels(tmp_path):
     WRITERS["bdd100k"](tmp_path)
     assert "--submission DIR" in message(lambda: create_dataset("bdd100k", tmp_path, "test"))
@@ -179,7 +240,7 @@ def test_masks_that_are_not_published_are_no_labels(tmp_path):
 
 def test_left_and_right_change_places_in_a_mirror():
     paired = {name for name, benchmark in benchmarks().items() if benchmark.flip_pairs}
-    assert paired == {"lip", "cihp", "atr"}
+    assert paired == {"lip", "cihp", "atr", "mhp_v1", "mhp_v2"}
     for benchmark in map(benchmarks().get, paired):
         sides = {name.lower() for name in benchmark.classes if name.lower().startswith(("left", "right"))}
         for pair in benchmark.flip_pairs:

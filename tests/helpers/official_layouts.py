@@ -28,7 +28,7 @@ def write_voc(root):
         save(root / "SegmentationClassAug" / f"{name}.png", mask(classes=21, seed=seed))
     lists = root / "ImageSets" / "Segmentation"
     lists.mkdir(parents=True)
-    for split in ("train", "val", "trainval", "trainaug"):
+    for split in ("train", "val", "trainval", "trainaug", "test"):
         (lists / f"{split}.txt").write_text("\n".join(names))
     return names
 
@@ -44,6 +44,7 @@ def write_ade20k(root):
         for seed, name in enumerate(names):
             save(root / "images" / folder / f"{name}.jpg", picture(seed=seed))
             save(root / "annotations" / folder / f"{name}.png", mask(classes=151, seed=seed))
+    save(root / "release_test/testing/ADE_test_00000001.jpg", picture())
     return ["ADE_train_00000001", "ADE_train_00000002"]
 
 
@@ -57,6 +58,7 @@ def write_cityscapes(root):
             save(root / kind / folder / city / f"{name}_{kind}_labelIds.png", mask(classes=34, seed=seed))
             save(root / kind / folder / city / f"{name}_{kind}_color.png", picture())
             ids += [f"{city}/{name}"] if folder == "train" else []
+    save(root / "leftImg8bit/test/berlin/berlin_000543_000019_leftImg8bit.png", picture())
     return ids
 
 
@@ -74,12 +76,21 @@ def write_lip(root):
     for split, ids in (("val", ["100034_483681"]), ("train", ["77_471474", "1000_1234574"])):
         images, masks = f"TrainVal_images/{split}_images", f"TrainVal_parsing_annotations/{split}_segmentations"
         write_listed(root, images, masks, f"TrainVal_images/{split}_id.txt", ids, 20)
+    write_test(root, "Testing_images/testing_images", "Testing_images/test_id.txt")
     return ids
+
+
+def write_test(root, images, listing=None):
+    """Write an image without a mask."""
+    save(root / images / "test_1.jpg", picture(20, 30))
+    if listing:
+        (root / listing).write_text("test_1")
 
 
 def write_cihp(root):
     for split, folder, ids in (("val", "Validation", ["0000001"]), ("train", "Training", ["0000006", "0000002"])):
         write_listed(root, f"{folder}/Images", f"{folder}/Category_ids", f"{folder}/{split}_id.txt", ids, 20)
+    write_test(root, "Testing/Images", "Testing/test_id.txt")
     return ids
 
 
@@ -182,6 +193,96 @@ def write_vspw(root):
     return ids
 
 
+def in_colours(name, values):
+    """A mask in the benchmark's colours; 255 is black."""
+    table = np.zeros((256, 3), np.uint8)
+    table[: len(benchmarks()[name].palette)] = benchmarks()[name].palette
+    return table[values]
+
+
+def write_isaid(root):
+    for split, ids in (("val", ["P0003"]), ("test", ["P0006"]), ("train", ["P0000", "P0002"])):
+        for seed, name in enumerate(ids):
+            save(root / split / "images" / "images" / f"{name}.png", picture(seed=seed))
+            if split != "test":
+                masks = root / split / "Semantic_masks" / "images" / "images"
+                save(masks / f"{name}_instance_color_RGB.png", in_colours("isaid", mask(classes=16, seed=seed)))
+                save(masks / f"{name}_instance_id_RGB.png", picture())
+    return ["P0000_0_0_32_24", "P0002_0_0_32_24"]
+
+
+def write_isprs(name, image, label):
+    def write(root):
+        splits = benchmarks()[name].splits
+        for split in ("train", "val"):
+            for seed, area in enumerate(splits[split].ids):
+                save(root / image.format(area), picture(seed=seed))
+                labels = np.where(mask(classes=7, seed=seed) == 6, 255, mask(classes=7, seed=seed))
+                save(root / label.format(area), in_colours(name, labels))
+        return [f"{area}_0_0_32_24" for area in splits["train"].ids]
+
+    return write
+
+
+def write_levir_cd(root):
+    for split, ids in (("train", ["train_1", "train_2"]), ("val", ["val_1"]), ("test", ["test_1"])):
+        for seed, name in enumerate(ids):
+            save(root / split / "A" / f"{name}.png", picture(seed=seed))
+            save(root / split / "B" / f"{name}.png", picture(seed=seed + 7))
+            save(root / split / "label" / f"{name}.png", 255 * mask(classes=2, seed=seed))
+    return ["train_1_0_0_32_24", "train_2_0_0_32_24"]
+
+
+def write_refuge(root):
+    places = (
+        ("REFUGE-Training400/Training400/Glaucoma/g0001", "Annotation-Training400/Disc_Cup_Masks/Glaucoma/g0001"),
+        (
+            "REFUGE-Training400/Training400/Non-Glaucoma/n0001",
+            "Annotation-Training400/Disc_Cup_Masks/Non-Glaucoma/n0001",
+        ),
+        ("REFUGE-Validation400/V0001", "REFUGE-Validation400-GT/Disc_Cup_Masks/V0001"),
+        ("Test400/T0001", "REFUGE-Test-GT/Disc_Cup_Masks/T0001"),
+    )
+    for seed, (image, labels) in enumerate(places):
+        save(root / f"{image}.jpg", picture(seed=seed))
+        save(root / f"{labels}.bmp", np.array([0, 128, 255], np.uint8)[mask(classes=3, seed=seed)])
+    return ["g0001", "n0001"]
+
+
+def write_sbu_shadow(root):
+    for folder, ids in (("SBU-Test", ["lssd1"]), ("SBUTrain4KRecoveredSmall", ["lssd10", "lssd100"])):
+        for seed, name in enumerate(ids):
+            save(root / folder / "ShadowImages" / f"{name}.jpg", picture(seed=seed))
+            save(root / folder / "ShadowMasks" / f"{name}.png", 255 * mask(classes=2, seed=seed))
+    return ids
+
+
+def write_supervisely_person(root):
+    for split, ids in (("val", ["ds2_x"]), ("train", ["ds1_b", "ds1_a"])):
+        write_listed(root, f"Images/{split}", f"Anno-Person/{split}", f"{split}.txt", ids, 2)
+        for seed, name in enumerate(ids):
+            save(root / "Anno-Person" / split / f"{name}.png", 255 * mask(classes=2, seed=seed))
+    return ids
+
+
+def write_mhp(version):
+    def write(root):
+        for split, listing, ids in (("val", "test", ["12"]), ("train", "train", ["1", "1_2"])):
+            images, masks = ("images", "annotations") if version == 1 else (f"{split}/images", f"{split}/parsing_annos")
+            listed = root / (f"{listing}_list.txt" if version == 1 else f"list/{split}.txt")
+            listed.parent.mkdir(parents=True, exist_ok=True)
+            listed.write_text("".join(f"{name}{'.jpg' if version == 1 else ''}\n" for name in ids))
+            for seed, name in enumerate(ids):
+                save(root / images / f"{name}.jpg", picture(seed=seed))
+                for person in (1, 2):
+                    labels = mask(classes=19, seed=seed + 9 * person)
+                    labels[:, 20 - 8 * person : 40 - 8 * person] = 0
+                    save(root / masks / f"{name}_02_0{person}.png", labels)
+        return ids
+
+    return write
+
+
 def write_retina(mask_name):
     def write(root):
         for folder, ids in (("validation", ("01",)), ("training", ("21", "22"))):
@@ -199,6 +300,8 @@ def write_loveda(root):
     for seed, (folder, name) in enumerate(folders):
         save(root / folder / "images_png" / f"{name}.png", picture(seed=seed))
         save(root / folder / "masks_png" / f"{name}.png", mask(classes=8, seed=seed))
+    for scene, name in (("Urban", "4191"), ("Rural", "4200")):
+        save(root / "Test" / scene / "images_png" / f"{name}.png", picture(seed=3))
     return ["7", "1366"]
 
 
@@ -209,12 +312,24 @@ def write_mapillary(release, classes):
                 save(root / folder / "images" / f"{name}.jpg", picture(seed=seed))
                 labels = save_palette(mask(classes=classes, seed=seed))
                 save(root / folder / release / "labels" / f"{name}.png", labels)
+        write_test(root, "testing/images")
         return ["-3aC_7", "zz_1"]
 
     return write
 
 
 WRITERS = {
+    "isaid": write_isaid,
+    "potsdam": write_isprs(
+        "potsdam", "2_Ortho_RGB/top_potsdam_{}_RGB.tif", "5_Labels/top_potsdam_{}_label_noBoundary.tif"
+    ),
+    "vaihingen": write_isprs("vaihingen", "top/top_mosaic_09cm_area{}.tif", "top_mosaic_09cm_area{}_noBoundary.tif"),
+    "levir_cd": write_levir_cd,
+    "refuge": write_refuge,
+    "sbu_shadow": write_sbu_shadow,
+    "supervisely_person": write_supervisely_person,
+    "mhp_v1": write_mhp(1),
+    "mhp_v2": write_mhp(2),
     "coco_stuff": write_coco_stuff_171,
     "coco_stuff_10k_171": write_coco_stuff_10k_171,
     "bdd100k": write_bdd100k,
@@ -242,6 +357,15 @@ WRITERS = {
 }
 # The folder that the official archive has at its top.
 TOPS = {
+    "isaid": "iSAID",
+    "potsdam": "",
+    "vaihingen": "",
+    "levir_cd": "LEVIR-CD",
+    "refuge": "",
+    "sbu_shadow": "SBU-shadow",
+    "supervisely_person": "",
+    "mhp_v1": "LV-MHP-v1",
+    "mhp_v2": "LV-MHP-v2",
     "coco_stuff": "",
     "coco_stuff_10k_171": "",
     "bdd100k": "bdd100k",

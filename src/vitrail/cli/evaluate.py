@@ -38,6 +38,8 @@ if TYPE_CHECKING:
 )
 @click.option("--report", type=FOLDER, help="Write a page with the worst images to this folder.")
 @click.option("--worst", type=click.IntRange(1), default=20, show_default=True, help="Images in the report.")
+@click.option("--submission", type=FOLDER, help="Write every prediction as the benchmark's server takes it, here.")
+@click.option("--overwrite", is_flag=True, help="Let --submission replace files of an earlier one.")
 @device_option
 @amp_option
 @trust_imports_option
@@ -51,6 +53,8 @@ def evaluate(
     save_predictions: Path | None,
     report: Path | None,
     worst: int,
+    submission: Path | None,
+    overwrite: bool,
     device: str | None,
     amp: Precision | None,
     trust_imports: bool,
@@ -74,6 +78,10 @@ def evaluate(
         save_predictions=save_predictions,
         report=report,
         worst=worst,
+        submission=submission,
+        overwrite=overwrite,
         trust_imports=trust_imports,
     )
     print_once(json.dumps(evaluation.to_dict(), indent=1) if as_json else evaluation.table())
+    if submission is not None and not as_json:
+        print_once(f"{evaluation.images} files for the benchmark's server are in {submission}")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -68,8 +67,7 @@ class PairedFiles:
                 f"{self.files.locate(pair.image)} is one of two images of a place, but the model takes "
                 f"{self.pixels.channels} channels: set model.in_channels=6, with six values in data.mean and data.std"
             )
-        pixels = replace(self.pixels, channels=self.pixels.channels // 2)
-        names = (pair.image, pair.second_image)
+        pixels, names = self.pixels.halved, (pair.image, pair.second_image)
         first, second = (decode_image(self.files.read(name), self.files.locate(name), pixels) for name in names)
         if first.shape != second.shape:
             raise DatasetError(

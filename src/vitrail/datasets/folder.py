@@ -26,6 +26,7 @@ from vitrail.datasets.own_masks import describe, describe_masks
 from vitrail.datasets.pairs import Pair
 from vitrail.datasets.splits import complete_splits, pick_split, split_name
 from vitrail.datasets.storage import Folder
+from vitrail.datasets.tiles import Tiles, tiled
 from vitrail.errors import DatasetError
 
 _LISTED = 3
@@ -52,7 +53,9 @@ def folder(
     coloured: bool | None = None,
     val_fraction: float | None = None,
     split_seed: int = 0,
-) -> tuple[Benchmark, PairedFiles]:
+    tile_size: int = 0,
+    tile_overlap: int = 0,
+) -> tuple[Benchmark, PairedFiles | Tiles]:
     """The user's own images and masks in a folder.
 
     Parameters
@@ -75,6 +78,8 @@ def folder(
         "val", a fraction that is given is taken from "train".
     split_seed : int
         Seed of that random split.
+    tile_size, tile_overlap : int
+        Height and width of the tiles that images are cut into, and how many pixels neighbours share; 0 does not cut.
 
     Raises
     ------
@@ -88,7 +93,7 @@ def folder(
     root = files.root
     pairs = pick_split(root, splits, split)
     classes, reader = describe_masks(files, [pair.mask for pair in splits["all"]], find_class_file(root), coloured)
-    return describe("folder", root, classes), PairedFiles(files, pairs, reader)
+    return describe("folder", root, classes), tiled(PairedFiles(files, pairs, reader), tile_size, tile_overlap)
 
 
 def find_pairs(

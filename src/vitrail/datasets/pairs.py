@@ -132,7 +132,7 @@ class _Named:
         """Return the file of each id, or raise a DatasetError that counts those that are missing."""
         if self.pattern.startswith(ANYWHERE):
             by_id = self._anywhere()
-            names = [by_id.get(id, self.pattern.removeprefix(ANYWHERE).format(id=id[-1])) for id in ids]
+            names = [by_id.get(id, self.pattern.replace(ANYWHERE, "").format(id=id[-1])) for id in ids]
             present = set(by_id.values())
         else:
             names = [self.pattern.format(folder=id[0], id=id[-1]) for id in ids]

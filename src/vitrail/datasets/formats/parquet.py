@@ -59,6 +59,10 @@ class ParquetFiles:
             raise DatasetError(f"{self.locate(name)} holds no image")
         return content
 
+    def start(self, name: str, size: int) -> bytes:
+        """Return the first bytes of the image in a cell."""
+        return self.read(name)[:size]
+
     def locate(self, name: str) -> str:
         """Return the file, and the cell in it."""
         parts = name.rsplit("/", 2)
