@@ -15,13 +15,14 @@ from vitrail.checkpoints import load
 from vitrail.checkpoints.exported import computing_device
 from vitrail.checkpoints.imports import imports_of
 from vitrail.datasets import Benchmark, EvalSampler, SegmentationDataset
-from vitrail.errors import DatasetError
+from vitrail.errors import DatasetError, VitrailError
 from vitrail.evaluation.boundary import BoundaryCounts
 from vitrail.evaluation.calibration import CalibrationCounts
 from vitrail.evaluation.confusion import ConfusionMatrix
 from vitrail.evaluation.loader import evaluation_dataset, evaluation_samples
 from vitrail.evaluation.report import SavePredictions, WorstImages, check_outputs
 from vitrail.evaluation.result import Evaluation, ImageResult, ImageScore, score_image
+from vitrail.evaluation.submission import WriteSubmission, check_submission
 from vitrail.evaluation.threshold import ThresholdCounts
 from vitrail.inference import Predictor
 from vitrail.inference.resolve import resolve_recipe
@@ -49,6 +50,7 @@ def evaluate(
     save_predictions: str | Path | None = None,
     report: str | Path | None = None,
     worst: int = 20,
+    submission: str | Path | None = None,
     overwrite: bool = False,
     trust_imports: bool = False,
 ) -> Evaluation:
@@ -79,8 +81,11 @@ def evaluate(
         A folder for `index.html`, which shows the images with the lowest mean IoU, and `summary.json`.
     worst : int
         Number of images in the report.
+    submission : path, optional
+        A folder for the predictions as the benchmark's server takes them. The masks of the split need not be
+        published; every figure is nan then. The finished folder is checked.
     overwrite : bool
-        Replace predictions and a report that are there already.
+        Replace predictions, a report and a submission that are there already.
     trust_imports : bool
         Let a model file import the modules that it names; see `vitrail.load`.
 
@@ -108,7 +113,7 @@ def evaluate(
         model = model.to(target)
         with imports_of(model.card or ModelCard((), ()), "the model's recipe", trust=False):
             recipe = resolve_recipe(recipe, overrides, card=model.card)
-            dataset = evaluation_dataset(recipe.data, root=data_root, split=split)
+            dataset = evaluation_dataset(recipe.data, root=data_root, split=split, unlabelled=submission is not None)
         benchmark = dataset.benchmark
         _check_classes(model, benchmark)
         predictions, page = (None if path is None else Path(path) for path in (save_predictions, report))
@@ -116,6 +121,9 @@ def evaluate(
         observers: list[Callable[[ImageResult], None]] = []
         if predictions is not None:
             observers.append(SavePredictions(predictions, benchmark.palette))
+        handed_in = None if submission is None else _submission(Path(submission), recipe, dataset, overwrite=overwrite)
+        if handed_in is not None:
+            observers.append(handed_in)
         worst_images = None if page is None else WorstImages(page, benchmark.palette, count=worst)
         if worst_images is not None:
             observers.append(worst_images)
@@ -132,7 +140,24 @@ def evaluate(
         )
         if worst_images is not None:
             worst_images.write(evaluation, title=_title(model, recipe, split))
+        if handed_in is not None:
+            _check_submission(handed_in, benchmark)
     return evaluation
+
+
+def _submission(folder: Path, recipe: Recipe, dataset: SegmentationDataset, *, overwrite: bool) -> WriteSubmission:
+    """Return what writes a submission, or raise a VitrailError when it must not be written to the folder."""
+    if recipe.data.classes:
+        raise VitrailError("data.classes changes the classes, but a benchmark's server wants the dataset's own")
+    handed_in = WriteSubmission(folder, dataset.benchmark, dataset.ids)
+    check_not_in_data(handed_in.paths, dataset)
+    on_main(lambda: handed_in.refuse_existing(overwrite=overwrite))  # before any process writes
+    return handed_in
+
+
+def _check_submission(handed_in: WriteSubmission, benchmark: Benchmark) -> None:
+    sizes = {image_id: size for share in gather_objects(handed_in.sizes) for image_id, size in share.items()}
+    on_main(lambda: check_submission(handed_in.folder, benchmark, sizes))
 
 
 def evaluate_dataset(
