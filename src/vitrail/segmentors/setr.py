@@ -114,7 +114,7 @@ class AggregatedBackbone(ExtendedBackbone):
     "setr_mla",
     backbone=_ENCODER,
     backbone_options=_ENCODER_OPTIONS,
-    auxiliary=Auxiliary(maps=(1, 2, 3), channels=(256,), num_convs=2, upsample=4, upsample_mode="bilinear"),
+    auxiliary=Auxiliary(maps=(-3, -2, -1), channels=(256,), num_convs=2, upsample=4, upsample_mode="bilinear"),
 )
 class SETRMLAHead(Head):
     """SETR with multi-level aggregation (Zheng et al., CVPR 2021, arXiv:2012.15840).
