@@ -70,7 +70,7 @@ def test_there_are_published_recipes_for_every_method() -> None:
 
 def test_none_of_the_methods_published_configurations_is_missing(reference_data: Path) -> None:
     published = (
-        r"(fcn|pspnet)_(resnet|mobilenet|unet)|.*(cgnet|fastscnn|bisenetv2)|(maskformer|pointrend|icnet|ce2p|mcibi)_|"
+        r"(fcn|pspnet)_(resnet|resnest|mobilenet|unet)|.*(cgnet|fastscnn|bisenetv|erfnet)|(maskformer|pointrend|icnet|ce2p|mcibi)_|"
         r"(semanticfpn|setr(?:naive|pup|mla)|lrasppnet|fastfcn|psanet|isnet|idrnet|mcibiplusplus)_|"
         r"(deeplabv3|deeplabv3plus|upernet|ocrnet|segformer|encnet|emanet)_|"
         r"(danet|ccnet|nonlocalnet|gcnet|annnet|dnlnet|isanet|apcnet|dmnet)_"
@@ -86,7 +86,8 @@ def check_model(recipe: Recipe, config: dict[str, Any]) -> None:
     for key, value in BACKBONES[recipe.model.backbone].items():
         assert config["backbone"][key] == value
     assert recipe.model.output_stride == config["backbone"].get("outstride")
-    assert recipe.model.pretrained == config["backbone"]["pretrained"]
+    encoder = config["backbone"].get("backbone_cfg", config["backbone"])
+    assert recipe.model.pretrained == encoder["pretrained"]
     check_backbone_options(recipe.model.backbone_options, config)
     if recipe.model.segmentor in OPTIONS:
         assert config["align_corners"] == recipe.model.options.get("align_corners", False)
@@ -97,7 +98,13 @@ def check_model(recipe: Recipe, config: dict[str, Any]) -> None:
     assert options.get("depthwise_act", False) is (recipe.model.segmentor == "fastscnn")
     assert options["dropout"] == head["dropout"]
     assert options.get("pool_sizes") == head.get("pool_scales")
-    if recipe.model.segmentor != "cgnet":
+    if recipe.model.segmentor == "fcn":
+        assert options["num_convs"] == head.get("num_convs", 2)
+    if recipe.model.segmentor == "cgnet":
+        return
+    if config["auxiliary"] is None:
+        assert (options["channels"], recipe.model.auxiliary.weight) == (head["feats_channels"], 0.0)
+    else:
         assert options["channels"] == head["feats_channels"]
         assert config["align_corners"] == options.get("align_corners", False)
         auxiliary = config["auxiliary"] if isinstance(config["auxiliary"], list) else [config["auxiliary"]]
@@ -121,7 +128,12 @@ def check_backbone_options(options: Mapping[str, Any], config: dict[str, Any]) -
     assert options.get("concat", False) is (backbone["type"] == "HRNet")
     assert options.get("pointwise_bias", True) is (backbone["type"] != "BiSeNetV2")
     assert options.get("depthwise_act", False) is (backbone["type"] == "FastSCNN")
-    assert options.get("norm_eps") == (1e-5 if backbone["type"] == "CGNet" else None)
+    assert options.get("norm_eps") == (1e-5 if backbone["type"] in ("CGNet", "ERFNet") else None)
+    assert options.get("downsample_bias", True) is (backbone["type"] != "ERFNet")
+    assert options.get("prelu", False) is (backbone.get("act_cfg", {}).get("type") == "PReLU")
+    within = backbone.get("backbone_cfg", {})
+    assert options.get("deep_stem", False) is within.get("use_conv3x3_stem", False)
+    assert within.get("depth", 18) == 18
 
 
 def options_in_force(recipe: Recipe) -> dict[str, Any]:
