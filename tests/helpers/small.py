@@ -50,6 +50,8 @@ SMALL: dict[str, dict[str, object]] = {
     },
     "psanet": {"channels": 32, "mask_size": (15, 15)},
     "lraspp": {"channels": 32, "branch_channels": (8, 16)},
+    "setr": {"channels": 32},
+    "setr_mla": {"channels": 16, "aggregation_channels": 32},
     "semanticfpn": {"pyramid_channels": 32, "channels": 16},
     "pointrend": {"channels": 32, "coarse_channels": 16, "num_points": 256, "points_per_step": 512},
 }
@@ -59,7 +61,8 @@ def small_settings(name: str, **options: object) -> dict[str, Any]:
     """Describe a method on a small encoder as a recipe does: narrow, without dropout or skipped blocks."""
     method = SEGMENTORS[name]
     takes_dropout = "dropout" in method.options
-    backbone = "test_resnet" if method.backbone in PUBLISHED_WITH_RESNET else method.backbone
+    plain = method.backbone.startswith("vit_")
+    backbone = "test_resnet" if method.backbone in PUBLISHED_WITH_RESNET else "test_vit" if plain else method.backbone
     skips = backbone in BACKBONES and "drop_path_rate" in keyword_arguments(BACKBONES[backbone])
     return {
         "segmentor": name,

@@ -101,6 +101,7 @@ class AuxiliaryConfig(Section):
     kernel_size: Pixels | None = None
     concat_input: bool | None = None
     upsample: Pixels | None = None
+    upsample_mode: Literal["nearest", "bilinear"] | None = None
     dropout: Fraction | None = None
     dilation: Pixels | None = None
     leaky: bool | None = None
