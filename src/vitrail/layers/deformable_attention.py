@@ -178,7 +178,7 @@ class DeformableEncoder(nn.Module):
 
 
 def pixel_centres(height: int, width: int, like: Tensor) -> Tensor:
-    """Return the centres (x, y) of a map's pixels, [height·width, 2], from 0 to 1, edge to edge, in at least float32."""
+    """Return the centres (x, y) of a map's pixels, [height·width, 2], from 0 to 1, edge to edge; at least float32."""
     dtype = torch.promote_types(like.dtype, torch.float32)
     y = (torch.arange(height, device=like.device, dtype=dtype) + 0.5) / height
     x = (torch.arange(width, device=like.device, dtype=dtype) + 0.5) / width

@@ -38,9 +38,7 @@ class MaskedQueryDecoderLayer(nn.Module):
         self.norm3 = nn.LayerNorm(channels)
         self.dropout = nn.Dropout(dropout)
 
-    def forward(
-        self, x: Tensor, query_position: Tensor, memory: Tensor, memory_key: Tensor, blocked: Tensor
-    ) -> Tensor:
+    def forward(self, x: Tensor, query_position: Tensor, memory: Tensor, memory_key: Tensor, blocked: Tensor) -> Tensor:
         """Return updated queries [B, Q, C].
 
         Parameters
@@ -99,8 +97,7 @@ class MaskedQueryDecoder(nn.Module):
     ) -> None:
         super().__init__()
         self.project = nn.ModuleList(
-            nn.Conv2d(in_channels, channels, 1) if in_channels != channels else nn.Identity()
-            for _ in range(num_levels)
+            nn.Conv2d(in_channels, channels, 1) if in_channels != channels else nn.Identity() for _ in range(num_levels)
         )
         self.queries = nn.Embedding(num_queries, channels)
         self.query_position = nn.Embedding(num_queries, channels)

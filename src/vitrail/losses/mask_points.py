@@ -1,4 +1,4 @@
-"""Set prediction loss at sampled points: Hungarian matching, then classification, mask and Dice losses (Mask2Former)."""
+"""Set prediction loss at sampled points: matching, then classification, mask and Dice losses (Mask2Former)."""
 
 from __future__ import annotations
 

@@ -74,7 +74,9 @@ class DeformablePixelDecoder(nn.Module):
     ) -> None:
         super().__init__()
         finer, encoded = in_channels[:-_LEVELS], in_channels[-_LEVELS:]
-        self.inputs = nn.ModuleList(conv_group_norm(width, channels, 1, act=False, bias=True) for width in encoded[::-1])
+        self.inputs = nn.ModuleList(
+            conv_group_norm(width, channels, 1, act=False, bias=True) for width in encoded[::-1]
+        )
         for conv, _, _ in self.inputs:
             nn.init.xavier_uniform_(conv.weight)
             nn.init.zeros_(conv.bias)
