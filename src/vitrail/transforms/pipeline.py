@@ -120,15 +120,21 @@ class TrainTransform:
         return image, mask
 
     def _resize_and_crop(self, image: Tensor, mask: Tensor, label: int | None) -> tuple[Tensor, Tensor]:
-        own: Size = (mask.shape[0], mask.shape[1])
-        config = self.config
-        base, keep_ratio = (config.resize.size, config.resize.keep_ratio) if config.resize else (own, True)
-        size = target_size(own, scaled(base, _uniform(*config.scale)), keep_ratio)
+        config, size = self.config, self._draw_size((mask.shape[0], mask.shape[1]))
         resized, crop = ResizedMask(mask, size), config.crop or size
         if label is None and _happens(config.class_crop):
             label = draw_class(mask)
         top, left, mask = draw_crop(resized, crop, config.max_class_share, around=label)
         return resize_image(image, size)[:, top : top + crop[0], left : left + crop[1]], mask
+
+    def _draw_size(self, own: Size) -> Size:
+        config = self.config
+        if config.shortest_edge is not None:
+            lengths = config.shortest_edge.lengths
+            length = lengths[int(torch.randint(len(lengths), ()))]
+            return target_size(own, (length, config.shortest_edge.max_size), keep_ratio=True)
+        base, keep_ratio = (config.resize.size, config.resize.keep_ratio) if config.resize else (own, True)
+        return target_size(own, scaled(base, _uniform(*config.scale)), keep_ratio)
 
 
 class EvalTransform:
