@@ -24,6 +24,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from urllib.parse import urlsplit
 
 import numpy as np
@@ -130,8 +131,8 @@ def form(data: bytes) -> bytes:
 
 def resident_mb(process: int) -> float:
     """Return the resident memory of a process in MB, from /proc."""
-    with open(f"/proc/{process}/status", encoding="ascii") as file:
-        return int(re.search(r"VmRSS:\s+(\d+)", file.read())[1]) / 1024
+    status = Path(f"/proc/{process}/status").read_text(encoding="ascii")
+    return int(re.search(r"VmRSS:\s+(\d+)", status)[1]) / 1024
 
 
 def report(what: str, rate: float, load: Load) -> None:
