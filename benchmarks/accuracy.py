@@ -26,6 +26,7 @@ from __future__ import annotations
 import argparse
 import os
 import platform
+import subprocess
 import sys
 import tempfile
 import time
@@ -56,6 +57,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         return
     if options.data_root is None:
         sys.exit("give the folder of CamVid as --data-root")
+    if options.iterations % options.evaluations:
+        sys.exit(f"--iterations {options.iterations} should be a multiple of --evaluations {options.evaluations}")
     root = Path(options.data_root)
     if options.prepare:
         print(f"{compact(root, Path(options.prepare)):.1f} MB in {options.prepare}")
@@ -87,9 +90,8 @@ def run(options: argparse.Namespace, plan: Plan, folder: Path, begin: float) -> 
 
     print(f"{len(jobs)} runs, {processes} at once, {plan.workers} loaders each", flush=True)
     Pool(plan, processes=processes, end=begin + options.budget - RESERVED_SECONDS, changed=changed).work(jobs)
-    report.write(folder)
-    draw(report, folder / "accuracy.png")
     print(report.markdown(), flush=True)
+    draw(report, folder / "accuracy.png")
 
 
 def plan_of(options: argparse.Namespace, data: Path) -> Plan:
@@ -128,12 +130,12 @@ def _machine(device: str) -> str:
     """Return the name of the device, asked in a process of its own: this one starts others before they use CUDA."""
     if device != "cuda":
         return f"{platform.machine()} CPU"
-    import subprocess
-
-    asked = subprocess.run(
-        ["nvidia-smi", "--query-gpu=name", "--format=csv,noheader"], capture_output=True, text=True, check=False
-    )
-    return asked.stdout.strip().partition("\n")[0] or "a CUDA device"
+    query = ["nvidia-smi", "--query-gpu=name", "--format=csv,noheader"]
+    try:
+        names = subprocess.run(query, capture_output=True, text=True, check=True).stdout
+    except (OSError, subprocess.CalledProcessError):
+        return "a CUDA device"
+    return names.strip().partition("\n")[0]
 
 
 def _cores() -> int:
@@ -158,7 +160,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--processes", type=int, metavar="N", help="runs at once; by default as the cores allow")
     parser.add_argument("--tiny", action="store_true", help="small images and four steps")
     parser.add_argument("--prepare", metavar="DIR", help="write CamVid in a small folder instead")
-    parser.add_argument("--page", metavar="FILE", help="write the results in --out into a page instead")
+    parser.add_argument("--page", metavar="FILE", help="write all results below --out into a page instead")
     parser.add_argument("--out", metavar="DIR", help="folder of the results")
     return parser
 

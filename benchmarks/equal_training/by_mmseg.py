@@ -123,7 +123,7 @@ def _hook(begun: Start, settings: Settings, plan: Plan, recorder: Recorder) -> A
             """Note the loss; import and evaluate the weights."""
             recorder.add(torch.as_tensor(outputs["loss"]))
             iteration = runner.iter + 1
-            if iteration in plan.marks:
+            if plan.evaluates(iteration):
                 model, _ = begun.imported(runner.model.state_dict())
                 recorder.measure(model, iteration, max(runner.optim_wrapper.get_lr()["lr"]))
 

@@ -63,7 +63,7 @@ def train(
             scheduler.step()
             iteration += 1
             recorder.add(loss)
-            if iteration in plan.marks:
+            if plan.evaluates(iteration):
                 ours, _ = begun.imported(model.state_dict())
                 recorder.measure(ours, iteration, max(group["lr"] for group in optimizer.param_groups))
             if iteration == plan.iterations:

@@ -6,8 +6,6 @@ import tempfile
 from collections.abc import Mapping
 from typing import Any
 
-from torch import Tensor
-
 from benchmarks.equal_training.data import opened
 from benchmarks.equal_training.recorder import Recorder
 from benchmarks.equal_training.settings import Plan, Settings
@@ -29,16 +27,11 @@ class RecordedRun(TrainingRun):
         super().setup()
         self.recorder.describe(self.optimizer.param_groups, self.settings.lr, self.settings.weight_decay)
 
-    def backward(self, images: Tensor, targets: Tensor, share: Tensor) -> dict[str, Tensor]:
-        """Compute the gradients, and note the objective."""
-        losses = super().backward(images, targets, share)
-        self.recorder.add(sum(losses.values()))  # type: ignore[arg-type]
-        return losses
-
     def evaluate(self) -> Evaluation:
         """Evaluate by the recorder, as the other toolboxes' weights are."""
+        record = self.state.history[-1]  # the log of this iteration: it is logged where it is evaluated
         lr = float(max(self.schedule.get_last_lr()))
-        return self.recorder.measure(self.eval_model, self.state.iteration, lr)
+        return self.recorder.measure(self.eval_model, self.state.iteration, lr, float(record["loss"]))
 
 
 def train(
@@ -64,7 +57,6 @@ def train(
 def recipe_of(card: ModelCard, settings: Settings, plan: Plan, *, seed: int, changes: Mapping[str, Any]) -> Recipe:
     """Return the recipe: model, losses and normalisation as imported, the rest from settings and plan."""
     warmup = plan.warmup(settings)
-    every = plan.iterations // plan.evaluations
     return recipe_from_dict(
         {
             "model": card.recipe["model"],
@@ -98,8 +90,8 @@ def recipe_of(card: ModelCard, settings: Settings, plan: Plan, *, seed: int, cha
                 "batch_size": plan.batch,
                 "seed": seed,
                 "clip_grad_norm": settings.clip,
-                "log_every": every,
-                "eval_every": every,
+                "log_every": plan.every,
+                "eval_every": plan.every,
                 "save_every": plan.iterations,
                 "loggers": (),
                 **changes,

@@ -45,7 +45,7 @@ class Point:
 
 
 class Recorder:
-    """Evaluates a run at the marks of its plan.
+    """Evaluates a run.
 
     Parameters
     ----------
@@ -86,11 +86,11 @@ class Recorder:
         self.groups = dict(sorted(counts.items()))
 
     def add(self, loss: Tensor) -> None:
-        """Take the objective of a step."""
+        """Take the objective of a step, of a loop that keeps no record of its own."""
         self._losses.append(loss.detach())
 
-    def measure(self, model: Segmentor, iteration: int, lr: float) -> Evaluation:
-        """Evaluate a model of vitrail, and send the point."""
+    def measure(self, model: Segmentor, iteration: int, lr: float, loss: float | None = None) -> Evaluation:
+        """Evaluate a model of vitrail, and send the point; `loss` is by default the mean of those that were added."""
         evaluation = evaluate_dataset(
             model.to(self._device),
             self._images,
@@ -100,8 +100,9 @@ class Recorder:
             mean=self._mean,
             std=self._std,
         )
-        loss = torch.stack(self._losses).float().mean().item() if self._losses else float("nan")
-        self._losses.clear()
+        if loss is None:
+            loss = torch.stack(self._losses).float().mean().item()
+            self._losses.clear()
         ious = tuple(None if value != value else 100 * value for value in evaluation.iou)
         self._send(Point(iteration, 100 * evaluation.miou, ious, loss, lr))
         return evaluation

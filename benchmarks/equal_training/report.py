@@ -129,7 +129,7 @@ class Report:
         if beside:
             parts += [_table(beside), verdict(beside)]
         if variants:
-            parts += ["Within vitrail, each beside float32 with nothing else on:", _table(variants), verdict(variants)]
+            parts += ["Within vitrail, each beside float32 with nothing else on:", _table(variants), lower(variants)]
         if problems := list(self._problems()):
             parts.append("\n".join(problems))
         return "\n\n".join(parts) + "\n"
@@ -146,19 +146,22 @@ class Report:
 
 
 def verdict(pairs: Sequence[Pair]) -> str:
-    """Say in a sentence or two what pairs show together."""
+    """Say in a sentence or two what pairs that have no run in common show together."""
+    text = lower(pairs)
+    told = [(pair.ours, pair.theirs) for pair in pairs if pair.difference.error is not None]
+    if not told:
+        return text
+    mean = pooled(told)
+    p = "" if mean.p_lower is None else f" (p for lower: {mean.p_lower:.3f})"
+    return f"{text} Mean difference over {len(told)}: {_signed(mean.value)} ± {mean.error or 0:.2f}{p}."
+
+
+def lower(pairs: Sequence[Pair]) -> str:
+    """Name the pairs in which the first is significantly lower."""
     names = [_name(pair) for pair in pairs if pair.difference.significantly_lower]
     untold = sum(pair.difference.significantly_lower is None for pair in pairs)
-    told = len(pairs) - untold
-    text = f"Significantly lower (p < 0.05): {', '.join(names) if names else 'none'} of {told}."
-    if untold:
-        text += f" {untold} with a single seed cannot be told."
-    usable = [(pair.ours, pair.theirs) for pair in pairs if pair.difference.error is not None]
-    if usable:
-        mean = pooled(usable)
-        text += f" Mean difference over {len(usable)}: {_signed(mean.value)} ± {mean.error or 0:.2f}"
-        text += "." if mean.p_lower is None else f" (p for lower: {mean.p_lower:.3f})."
-    return text
+    text = f"Significantly lower (p < 0.05): {', '.join(names) if names else 'none'} of {len(pairs) - untold}."
+    return f"{text} For {untold} with a single seed it cannot be told." if untold else text
 
 
 def _pair(ours_key: Key, ours: dict[int, Run], theirs_key: Key, theirs: dict[int, Run]) -> list[Pair]:

@@ -75,7 +75,7 @@ class Plan:
     size, crop : (int, int)
         Height and width of the images and of the crops of training.
     evaluations : int
-        How often a run is evaluated, at equal distances; the last time at its end.
+        How often a run is evaluated, at equal distances, of which the iterations are a multiple.
     workers : int
         Processes that load images, for each run.
     """
@@ -90,9 +90,13 @@ class Plan:
     workers: int
 
     @property
-    def marks(self) -> tuple[int, ...]:
-        """The iterations after which a run is evaluated."""
-        return tuple(sorted({round(self.iterations * (i + 1) / self.evaluations) for i in range(self.evaluations)}))
+    def every(self) -> int:
+        """The iterations between evaluations."""
+        return self.iterations // self.evaluations
+
+    def evaluates(self, iteration: int) -> bool:
+        """Return whether a run is evaluated after so many iterations."""
+        return iteration % self.every == 0
 
     def warmup(self, settings: Settings) -> int:
         """Return the iterations of the warm-up."""

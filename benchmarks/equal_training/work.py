@@ -22,7 +22,10 @@ from vitrail.recipes import EvalConfig
 
 def serve(connection: Connection, plan: Plan) -> None:
     """Make the runs that come over a connection, until it is closed; a process group of its own can be ended whole."""
+    import cv2
+
     os.setsid()
+    cv2.setNumThreads(0)  # the loaders are processes
     warnings.filterwarnings("ignore")
     torch.set_num_threads(1)
     while True:
