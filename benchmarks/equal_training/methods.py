@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from benchmarks.equal_training.settings import Groups, Settings
-from parity.toolboxes import Mmseg, Ssseg, SssegMaskFormer
+from parity.toolboxes import Mmseg, MmsegMaskFormer, Ssseg, SssegMaskFormer
 from vitrail.datasets.camvid import CAMVID
 
 CLASSES = len(CAMVID.classes)
@@ -199,7 +199,7 @@ METHODS = (
         "MaskFormer, ResNet-18 and Swin-Tiny",
         2,
         Settings(optimizer="adamw", lr=3e-4, weight_decay=1e-4, min_lr=0.0, clip=0.01),
-        mmseg=Mmseg(
+        mmseg=MmsegMaskFormer(
             "maskformer/maskformer_r50-d32_8xb2-160k_ade20k-512x512",
             {
                 **_classes("decode_head"),

@@ -45,10 +45,10 @@ class Start:
         )
 
 
-def start(reference: Mmseg | Ssseg, seed: int) -> Start:
-    """Build a model of another toolbox, with dropout, and with the weights that its own code draws for a seed."""
+def start(reference: Mmseg | Ssseg, seed: int, *, dropout: bool = True) -> Start:
+    """Build a model of another toolbox, with or without dropout, and the weights that its own code draws for a seed."""
     seed_everything(seed)
-    model = replace(reference, dropout=True).build()
+    model = replace(reference, dropout=dropout).build()
     if reference.toolbox == "mmseg":
         _initialise_mmseg(model)
     return Start(reference, model)
