@@ -5,7 +5,7 @@ Nothing here says how our side is built: the importer of the toolbox derives tha
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -14,10 +14,12 @@ from parity.case import CLASSES, FULL_SIZE, SQUARE_WIDE_ODD, Case
 from parity.huggingface import HUGGING_FACE
 from parity.toolboxes import (
     Mmseg,
+    MmsegMask2Former,
     MmsegMaskFormer,
     MmsegSmallWindows,
     Ssseg,
     SssegCascade,
+    SssegMask2Former,
     SssegMaskFormer,
     SssegMemory,
     SssegPoints,
@@ -359,6 +361,49 @@ MASKFORMERS_MMSEG = [
         ("r50-d32", "maskformer_r50-d32_8xb2-160k_ade20k-512x512", {"backbone.norm_eval": False}),
     )
 ]
+MASK2FORMER_LAYERS = 3
+
+
+def of_predictions(last: Mapping[str, str], early: Callable[[int, str], str]) -> dict[str, str]:
+    """Return the names of a Mask2Former's losses, given those of the last prediction."""
+    others = {f"layer{i}_{ours}": early(i, name) for i in range(MASK2FORMER_LAYERS) for ours, name in last.items()}
+    return {**last, **others}
+
+
+_DECODER, _PIXELS = "decode_head.transformer_decoder", "decode_head.pixel_decoder"
+_POSITIONS = {"num_feats": 32, "normalize": True}
+MASK2FORMER_MMSEG = {
+    "decode_head.num_classes": CLASSES,
+    "decode_head.loss_cls.class_weight": [1.0] * CLASSES + [0.1],
+    "decode_head.feat_channels": 64,
+    "decode_head.out_channels": 32,
+    "decode_head.num_queries": 20,
+    "decode_head.positional_encoding": _POSITIONS,
+    "decode_head.train_cfg.num_points": 128,
+    f"{_PIXELS}.positional_encoding": _POSITIONS,
+    f"{_PIXELS}.encoder.num_layers": 2,
+    f"{_PIXELS}.encoder.layer_cfg.self_attn_cfg.embed_dims": 64,
+    f"{_PIXELS}.encoder.layer_cfg.ffn_cfg.embed_dims": 64,
+    f"{_PIXELS}.encoder.layer_cfg.ffn_cfg.feedforward_channels": 96,
+    f"{_DECODER}.layer_cfg.self_attn_cfg.embed_dims": 64,
+    f"{_DECODER}.layer_cfg.cross_attn_cfg.embed_dims": 64,
+    f"{_DECODER}.layer_cfg.ffn_cfg.embed_dims": 64,
+    f"{_DECODER}.layer_cfg.ffn_cfg.feedforward_channels": 96,
+    f"{_DECODER}.num_layers": MASK2FORMER_LAYERS,
+}
+_QUERIES_MMSEG = {ours: f"decode.{theirs}" for ours, theirs in QUERIES.items()}
+MASK2FORMERS_MMSEG = [
+    Case(
+        "mmseg/mask2former_r18",
+        MmsegMask2Former(
+            "mask2former/mask2former_r50_8xb2-90k_cityscapes-512x1024",
+            {**MASK2FORMER_MMSEG, "backbone.depth": 18, "decode_head.in_channels": [64, 128, 256, 512]},
+        ),
+        of_predictions(_QUERIES_MMSEG, lambda i, name: name.replace("decode.", f"decode.d{i}.")),
+        at_image_size=True,
+        same_points=True,
+    ),
+]
 
 # --- SSSegmentation -------------------------------------------------------------------------------------------------
 ONE_AUXILIARY_SSSEG = {"seg": "loss_cls", "aux0_seg": "loss_aux"}
@@ -668,6 +713,31 @@ MASKFORMERS_SSSEG = [
         ("resnet18", {"backbone": RESNET18_WITHOUT_DILATION, "head.in_channels_list": FOUR_MAPS}),
         ("swintiny", {}),
     )
+]
+MASK2FORMER_SSSEG = {
+    "num_classes": CLASSES,
+    "head.pixel_decoder.transformer_enc_layers": 2,
+    "head.pixel_decoder.transformer_dim_feedforward": 96,
+    "head.pixel_decoder.conv_dim": 64,
+    "head.pixel_decoder.mask_dim": 32,
+    "head.predictor.in_channels": 64,
+    "head.predictor.hidden_dim": 32,
+    "head.predictor.mask_dim": 32,
+    "head.predictor.num_queries": 20,
+    "head.predictor.dec_layers": MASK2FORMER_LAYERS + 1,
+    "head.predictor.dim_feedforward": 64,
+    "head.matcher.num_points": 128,
+    "head.criterion.pixelsampler_cfg.num_points": 128,
+}
+MASK2FORMERS_SSSEG = [
+    Case(
+        "ssseg/mask2former_swintiny",
+        SssegMask2Former("mask2former/mask2former_swintiny_ade20k", MASK2FORMER_SSSEG),
+        of_predictions(QUERIES_SSSEG, lambda i, name: f"{name}_{i}"),
+        at_image_size=True,
+        keep=("criterion.",),
+        same_points=True,
+    ),
 ]
 LR_FACTOR = 0.5
 
@@ -1025,10 +1095,12 @@ CASES: list[Case] = [
     *OWN_ENCODERS_MMSEG,
     *ON_OTHERS_MMSEG,
     *MASKFORMERS_MMSEG,
+    *MASK2FORMERS_MMSEG,
     *ON_RESNETS_SSSEG,
     *OWN_ENCODERS_SSSEG,
     *ON_OTHERS_SSSEG,
     *MASKFORMERS_SSSEG,
+    *MASK2FORMERS_SSSEG,
     *MCIBIS,
     *CLASS_CONTEXTS,
     *PLAIN_TRANSFORMERS,

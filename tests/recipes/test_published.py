@@ -14,7 +14,7 @@ from recipes.published_names import BACKBONES, DATASETS, DEFAULTS, OPTIONS, REPE
 
 from vitrail.datasets import benchmarks
 from vitrail.layers import default_dilations
-from vitrail.recipes import LossConfig, OptimizerConfig, Recipe, ResizeConfig, list_recipes, load_recipe
+from vitrail.recipes import AugmentConfig, LossConfig, OptimizerConfig, Recipe, ResizeConfig, list_recipes, load_recipe
 from vitrail.segmentors import SEGMENTORS as METHODS
 
 # What SETR-MLA adds to its encoder, which is a part of the head in SSSegmentation.
@@ -69,7 +69,8 @@ def test_there_are_published_recipes_for_every_method() -> None:
 
 def test_none_of_the_methods_published_configurations_is_missing(reference_data: Path) -> None:
     published = (
-        r"(fcn|pspnet)_(resnet|resnest|mobilenet|unet)|.*(cgnet|fastscnn|bisenetv|erfnet)|(maskformer|pointrend|icnet|ce2p|mcibi)_|"
+        r"(fcn|pspnet)_(resnet|resnest|mobilenet|unet)|.*(cgnet|fastscnn|bisenetv|erfnet)|(icnet|ce2p|mcibi)_|"
+        r"(maskformer|mask2former|pointrend)_|"
         r"(semanticfpn|setr(?:naive|pup|mla)|lrasppnet|fastfcn|psanet|isnet|idrnet|mcibiplusplus)_|"
         r"(deeplabv3|deeplabv3plus|upernet|ocrnet|segformer|encnet|emanet)_|"
         r"(danet|ccnet|nonlocalnet|gcnet|annnet|dnlnet|isanet|apcnet|dmnet)_"
@@ -174,6 +175,8 @@ def published_option(config: dict[str, Any], path: str) -> Any:
         return value["feats_channels"] if value["is_on"] else 0
     if path == "head.context_within_image":
         return value["type"] if value["is_on"] else "none"
+    if path == "head.predictor.dec_layers" and "pixel_decoder" in config["head"]:
+        return value - 1  # Mask2Former counts the prediction before the first layer there
     if path == "head":  # when IDRNet's context attends to itself
         whens = [when for when in ("before", "after") if value[f"use_sa_on_coarsecontext_{when}"]]
         return whens[0] if whens else "none"
@@ -230,6 +233,9 @@ def check_data(recipe: Recipe, config: dict[str, Any]) -> None:
     for part in ("train", "test"):
         steps = pipeline(config, part)
         assert steps["Normalize"] == {"mean": list(data.mean), "std": list(data.std)}
+        if part == "train" and "RandomChoiceResize" in steps:
+            check_shortest_edge(data.augment, steps["RandomChoiceResize"])
+            continue
         resize: ResizeConfig | None = data.augment.resize if part == "train" else data.eval_resize
         assert resize is not None
         assert sorted(resize.size) == sorted(steps["Resize"]["output_size"])
@@ -238,7 +244,7 @@ def check_data(recipe: Recipe, config: dict[str, Any]) -> None:
     augment = data.augment
     rotation = {"RandomRotation": {"angle_upper": augment.rotate_degrees, "prob": augment.rotate}}
     assert [step for step in steps if step != "EdgeExtractor"] == [
-        "Resize",
+        "RandomChoiceResize" if augment.shortest_edge else "Resize",
         "RandomCrop",
         "RandomFlip",
         *(rotation if augment.rotate else ()),
@@ -248,7 +254,7 @@ def check_data(recipe: Recipe, config: dict[str, Any]) -> None:
         "Padding",
     ]
     assert not augment.rotate or rotation["RandomRotation"] == steps["RandomRotation"]
-    assert list(augment.scale) == steps["Resize"]["scale_range"]
+    assert augment.shortest_edge or list(augment.scale) == steps["Resize"]["scale_range"]
     assert augment.crop is not None
     assert list(augment.crop) == steps["RandomCrop"]["crop_size"] == steps["Padding"]["output_size"]
     assert augment.max_class_share == steps["RandomCrop"]["one_category_max_ratio"]
@@ -256,6 +262,12 @@ def check_data(recipe: Recipe, config: dict[str, Any]) -> None:
     pairs = steps["RandomFlip"].get("fixed_seg_target_pairs", [])
     assert set(map(frozenset, benchmark.flip_pairs)) == set(map(frozenset, pairs))
     assert augment.photometric
+
+
+def check_shortest_edge(augment: AugmentConfig, published: dict[str, Any]) -> None:
+    assert augment.shortest_edge is not None
+    ours = {"scales": list(augment.shortest_edge.lengths), "max_size": augment.shortest_edge.max_size}
+    assert {**ours, "resize_type": "ResizeShortestEdge"} == published
 
 
 def check_optimizer(recipe: Recipe, config: dict[str, Any]) -> None:
@@ -272,7 +284,13 @@ def check_optimizer(recipe: Recipe, config: dict[str, Any]) -> None:
     if "decay_type" in rules:
         check_layer_decay(ours, rules)
     else:
-        assert (ours.decay_norms, ours.decay_biases, ours.layer_decay) == (True, True, None)
+        rules = dict(rules)
+        norms = rules.pop("base_setting", {"norm_wd_multiplier": 1.0})
+        assert (ours.decay_norms, ours.decay_biases, ours.layer_decay) == (
+            bool(norms["norm_wd_multiplier"]),
+            True,
+            None,
+        )
         check_rules(ours, rules, config["backbone"]["type"])
 
 
@@ -290,9 +308,28 @@ def check_rules(ours: OptimizerConfig, theirs: dict[str, dict[str, float]], back
     theirs = dict(theirs)
     encoder = theirs.pop("backbone_net", {"lr_multiplier": 1.0, "wd_multiplier": 1.0})
     assert encoder == {"lr_multiplier": ours.backbone_lr, "wd_multiplier": 1.0}
+    theirs = without_norms(theirs, ours, encoder)
     expected = {match: rule for key, rule in theirs.items() if rule not in head for match in RULES[backbone, key]}
     assert {rule.match: {"wd_multiplier": rule.weight_decay} for rule in ours.rules} == expected
     assert all(rule.lr is None for rule in ours.rules)
+
+
+def without_norms(
+    theirs: dict[str, dict[str, float]], ours: OptimizerConfig, encoder: dict[str, float]
+) -> dict[str, dict[str, float]]:
+    """Return the rules there without those that repeat what the recipe says of all norms and of the encoder's rate."""
+    if ours.decay_norms:
+        return theirs
+    rate = encoder["lr_multiplier"]
+    left = {}
+    for key, rule in theirs.items():
+        if key.startswith("backbone_net.") and "norm" in key:
+            assert rule == {"lr_multiplier": rate, "wd_multiplier": 0.0}
+        else:
+            of_encoder = key in ("relative_position_bias_table", "absolute_pos_embed")
+            assert rule["lr_multiplier"] == (rate if of_encoder else 1.0)
+            left[key] = {"wd_multiplier": rule["wd_multiplier"]}
+    return left
 
 
 def check_layer_decay(ours: OptimizerConfig, theirs: dict[str, Any]) -> None:
@@ -334,6 +371,7 @@ def check_training_and_evaluation(recipe: Recipe, config: dict[str, Any]) -> Non
     assert recipe.train.batch_size == config["dataloader"]["expected_total_train_bs_for_assert"]
     every = config["eval_interval_epochs"]
     assert recipe.train.eval_every == (None if every > config["scheduler"]["max_epochs"] else every)
+    assert recipe.train.clip_grad_norm == config["scheduler"].get("clipgrad_cfg", {}).get("max_norm")
     assert recipe.train.amp == ("float16" if "fp16_cfg" in config else "none")
     forward = config["inference"]["forward"]
     assert forward["mode"] == recipe.evaluation.mode

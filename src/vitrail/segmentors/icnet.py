@@ -139,6 +139,8 @@ class ICNetHead(Head):
         How maps and logits are resized.
     """
 
+    one_output = True
+
     def __init__(
         self,
         maps: FeatureMaps,
