@@ -17,6 +17,7 @@ from vitrail.cli.options import (
     json_option,
     model_argument,
     overrides_argument,
+    overwrite_option,
     recipe_option,
     trust_imports_option,
 )
@@ -39,7 +40,7 @@ if TYPE_CHECKING:
 @click.option("--report", type=FOLDER, help="Write a page with the worst images to this folder.")
 @click.option("--worst", type=click.IntRange(1), default=20, show_default=True, help="Images in the report.")
 @click.option("--submission", type=FOLDER, help="Write every prediction as the benchmark's server takes it, here.")
-@click.option("--overwrite", is_flag=True, help="Let --submission replace files of an earlier one.")
+@overwrite_option
 @device_option
 @amp_option
 @trust_imports_option

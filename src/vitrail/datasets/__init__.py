@@ -14,12 +14,13 @@ from vitrail.datasets.dataset import (
 )
 from vitrail.datasets.image_files import read_image
 from vitrail.datasets.mask_files import read_mask
-from vitrail.datasets.sampler import EvalSampler, SampleKey, TrainSampler
+from vitrail.datasets.sampler import ClassSampling, EvalSampler, SampleKey, TrainSampler
 from vitrail.registry import import_submodules
 
 __all__ = [
     "DATASETS",
     "Benchmark",
+    "ClassSampling",
     "EvalSampler",
     "SampleKey",
     "SegmentationDataset",

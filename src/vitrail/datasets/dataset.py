@@ -157,7 +157,7 @@ class SegmentationDataset(Dataset[Sample]):
         ----------
         key : int or SampleKey
             A `SampleKey` seeds the transform's random choices with `key.seed` and leaves torch's global random state
-            as it was.
+            as it was; its class, if it has one, is the sample's `label`, for the transform.
         """
         if not isinstance(key, SampleKey):
             return self._sample(key)
@@ -165,13 +165,15 @@ class SegmentationDataset(Dataset[Sample]):
         state = generator.get_state()
         generator.manual_seed(key.seed)
         try:
-            return self._sample(key.index)
+            return self._sample(key.index, key.label)
         finally:
             generator.set_state(state)
 
-    def _sample(self, index: int) -> Sample:
+    def _sample(self, index: int, label: int | None = None) -> Sample:
         image, mask = self.source.load(index)
         sample = {"image": image, "mask": mask, "id": self.source.ids[index], "size": tuple(mask.shape)}
+        if label is not None:
+            sample["label"] = label
         return self.transform(sample) if self.transform else sample
 
 
