@@ -23,8 +23,7 @@ def evaluation_dataset(
     data: DataConfig, *, root: str | Path | None = None, split: str | None = None
 ) -> SegmentationDataset:
     """Open the evaluation split with the recipe's test-time resize; None takes the recipe's root and split."""
-    resize = data.eval_resize
-    transform = EvalTransform(size=resize.size if resize else None, keep_ratio=resize.keep_ratio if resize else True)
+    transform = EvalTransform.from_config(data.eval_resize)
     return open_split(data, data.eval_split if split is None else split, root=root, transform=transform)
 
 
