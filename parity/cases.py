@@ -975,6 +975,63 @@ PLAIN_TRANSFORMERS = [
     ),
 ]
 
+# --- SETR, on a narrow transformer of four blocks ---------------------------------------------------------------------
+_FOUR_BLOCKS: dict[str, Any] = {"backbone_options": {"img_size": [96, 96], "out_indices": [0, 1, 2, 3]}}
+_SETR_MMSEG = {
+    "mla": "setr/setr_vit-l_mla_8xb1-80k_cityscapes-768x768",
+    "naive": "setr/setr_vit-l_naive_8xb1-80k_cityscapes-768x768",
+    "pup": "setr/setr_vit-l_pup_8xb1-80k_cityscapes-768x768",
+}
+
+
+def setr_mmseg(kind: str) -> Case:
+    """Return the row of one of SETR's decoders in MMSegmentation."""
+    count = 4 if kind == "mla" else 3
+    heads = ("decode_head", *(f"auxiliary_head.{index}" for index in range(count)))
+    hidden = {**_BLOCKS, "backbone.img_size": (96, 96)}
+    if kind == "mla":
+        hidden["neck.in_channels"] = [WIDTH] * 4
+    else:
+        hidden |= {f"{head}.in_channels": WIDTH for head in heads}
+    narrow = {} if kind == "mla" else {f"{head}.channels": 16 for head in heads}
+    return Case(
+        f"mmseg/setr_{kind}",
+        Mmseg(_SETR_MMSEG[kind], {**classes_of(*heads), **narrow}, hidden),
+        {"seg": "decode.loss_ce", **{f"aux{index}_seg": f"aux_{index}.loss_ce" for index in range(count)}},
+        narrow=("vit_large_patch16_224", NARROW_TRANSFORMER),
+        model=_FOUR_BLOCKS,
+    )
+
+
+def setr_ssseg(kind: str, dataset: str) -> Case:
+    """Return the row of one of SETR's decoders in SSSegmentation."""
+    hidden = {
+        **_BLOCKS,
+        "backbone.img_size": (96, 96),
+        "backbone.structure_type": "any",
+        "head.in_channels_list": [WIDTH] * 4,
+    }
+    if kind != "mla":
+        hidden |= {f"auxiliary.{index}.in_channels": WIDTH for index in range(3)}
+    narrow = {f"auxiliary.{index}.out_channels": 16 for index in range(3)}
+    narrow |= {} if kind == "mla" else {"head.feats_channels": 16}
+    return Case(
+        f"ssseg/setr_{kind}_{dataset}",
+        Ssseg(f"setr/setr{kind}_vitlarge_{dataset}", {"num_classes": CLASSES, **narrow}, hidden),
+        {"seg": "loss_cls", **{f"aux{index}_seg": f"loss_aux{index + 1}" for index in range(3)}},
+        narrow=("vit_large_patch16_384", NARROW_TRANSFORMER),
+        model=_FOUR_BLOCKS,
+    )
+
+
+SETRS = [
+    *(setr_mmseg(kind) for kind in ("naive", "pup", "mla")),
+    *(
+        setr_ssseg(kind, dataset)
+        for kind, dataset in (("naive", "ade20k"), ("naive", "cityscapes"), ("pup", "ade20k"), ("mla", "ade20k"))
+    ),
+]
+
 # --- as published, at full size -------------------------------------------------------------------------------------
 _KEPT = {"keep": ("criterion.",), "at_image_size": True}
 FULL = [
@@ -1047,6 +1104,7 @@ CASES: list[Case] = [
     *MCIBIS,
     *CLASS_CONTEXTS,
     *PLAIN_TRANSFORMERS,
+    *SETRS,
     *FULL,
     *TORCHVISION,
     *HUGGING_FACE,

@@ -35,6 +35,8 @@ BACKBONES = {
     "tf_mobilenetv3_small_100": {"type": "MobileNetV3", "structure_type": "mobilenetv3_small"},
     "cgnet_m3n21": {"type": "CGNet", "structure_type": "cgnetm3n21"},
     "fastscnn": {"type": "FastSCNN"},
+    "erfnet": {"type": "ERFNet"},
+    "bisenetv1_resnet18": {"type": "BiSeNetV1"},
     "bisenetv2": {"type": "BiSeNetV2", "structure_type": "bisenetv2"},
     "mit_b0": {"type": "MixVisionTransformer", "structure_type": "mit-b0"},
     "mit_b1": {"type": "MixVisionTransformer", "structure_type": "mit-b1"},
@@ -79,10 +81,13 @@ SEGMENTORS = {
     "upernet": "UPerNet",
     "ocrnet": "OCRNet",
     "segformer": "Segformer",
+    "bisenetv1": "FCN",
     "bisenetv2": "FCN",
     "encnet": "ENCNet",
     "emanet": "EMANet",
     "semanticfpn": "SemanticFPN",
+    "setr": "SETRUP",
+    "setr_mla": "SETRMLA",
     "lraspp": "LRASPPNet",
     "psanet": "PSANet",
     "fastfcn_pspnet": "FastFCN",
@@ -104,6 +109,16 @@ USUAL = {
     "dropout": "head.dropout",
     "auxiliary.weight": "losses.loss_aux.scale_factor",
     "auxiliary.channels": "auxiliary.out_channels",
+}
+SETR = {
+    "dropout": "head.dropout",
+    "auxiliary.weight": "losses.loss_aux.scale_factor",
+    "auxiliary.maps": "auxiliary",
+    "auxiliary.channels": "auxiliary.0.out_channels",
+    "auxiliary.num_convs": "auxiliary.0.num_convs",
+    "auxiliary.kernel_size": "auxiliary.0.kernel_size",
+    "auxiliary.upsample": "auxiliary.0.scale_factor",
+    "auxiliary.upsample_mode": "bilinear",
 }
 # Where SSSegmentation keeps what our options say, for methods with options of their own.
 OPTIONS: dict[str, dict[str, str]] = {
@@ -305,6 +320,19 @@ OPTIONS: dict[str, dict[str, str]] = {
         "pool_norm": "norm_cfg",
         "norm_eps": "norm_cfg.eps",
         "dropout": "head.dropout",
+    },
+    "setr": {
+        "channels": "head.feats_channels",
+        "num_convs": "head.num_convs",
+        "kernel_size": "head.kernel_size",
+        "upsample": "head.scale_factor",
+        **SETR,
+    },
+    "setr_mla": {
+        "aggregation_channels": "head.mla_feats_channels",
+        "channels": "head.mla_up_channels",
+        "upsample": "head.scale_factor",
+        **SETR,
     },
     "semanticfpn": {
         "pyramid_channels": "head.feats_channels",

@@ -18,6 +18,8 @@ from vitrail.layers import default_dilations
 from vitrail.recipes import AugmentConfig, LossConfig, OptimizerConfig, Recipe, ResizeConfig, list_recipes, load_recipe
 from vitrail.segmentors import SEGMENTORS as METHODS
 
+# What SETR-MLA adds to its encoder, which is a part of the head in SSSegmentation.
+AGGREGATION = ["backbone.trunk.norms", "backbone.projections", "backbone.convs"]
 LOSSES = {"cross_entropy": False, "binary_cross_entropy": True}
 # Options that some recipes of a method set, and that have the builder's default in the others.
 LEFT_OUT = {
@@ -68,9 +70,9 @@ def test_there_are_published_recipes_for_every_method() -> None:
 
 def test_none_of_the_methods_published_configurations_is_missing(reference_data: Path) -> None:
     published = (
-        r"(fcn|pspnet)_(resnet|mobilenet|unet)|.*(cgnet|fastscnn|bisenetv2)|(maskformer|mask2former|pointrend)_|"
-        r"(icnet|ce2p|mcibi)_|"
-        r"(semanticfpn|lrasppnet|fastfcn|psanet|isnet|idrnet|mcibiplusplus)_|"
+        r"(fcn|pspnet)_(resnet|resnest|mobilenet|unet)|.*(cgnet|fastscnn|bisenetv|erfnet)|"
+        r"(maskformer|mask2former|pointrend|icnet|ce2p|mcibi)_|"
+        r"(semanticfpn|setr(?:naive|pup|mla)|lrasppnet|fastfcn|psanet|isnet|idrnet|mcibiplusplus)_|"
         r"(deeplabv3|deeplabv3plus|upernet|ocrnet|segformer|encnet|emanet)_|"
         r"(danet|ccnet|nonlocalnet|gcnet|annnet|dnlnet|isanet|apcnet|dmnet)_"
     )
@@ -85,7 +87,8 @@ def check_model(recipe: Recipe, config: dict[str, Any]) -> None:
     for key, value in BACKBONES[recipe.model.backbone].items():
         assert config["backbone"][key] == value
     assert recipe.model.output_stride == config["backbone"].get("outstride")
-    assert recipe.model.pretrained == config["backbone"]["pretrained"]
+    encoder = config["backbone"].get("backbone_cfg", config["backbone"])
+    assert recipe.model.pretrained == encoder["pretrained"]
     check_backbone_options(recipe.model.backbone_options, config)
     if recipe.model.segmentor in OPTIONS:
         assert config["align_corners"] == recipe.model.options.get("align_corners", False)
@@ -96,7 +99,13 @@ def check_model(recipe: Recipe, config: dict[str, Any]) -> None:
     assert options.get("depthwise_act", False) is (recipe.model.segmentor == "fastscnn")
     assert options["dropout"] == head["dropout"]
     assert options.get("pool_sizes") == head.get("pool_scales")
-    if recipe.model.segmentor != "cgnet":
+    if recipe.model.segmentor == "fcn":
+        assert options["num_convs"] == head.get("num_convs", 2)
+    if recipe.model.segmentor == "cgnet":
+        return
+    if config["auxiliary"] is None:
+        assert (options["channels"], recipe.model.auxiliary.weight) == (head["feats_channels"], 0.0)
+    else:
         assert options["channels"] == head["feats_channels"]
         assert config["align_corners"] == options.get("align_corners", False)
         auxiliary = config["auxiliary"] if isinstance(config["auxiliary"], list) else [config["auxiliary"]]
@@ -108,17 +117,24 @@ def check_backbone_options(options: Mapping[str, Any], config: dict[str, Any]) -
     backbone = config["backbone"]
     beit = backbone["type"] == "BEiT"  # its drop path and image size are left to SSSegmentation's defaults
     assert options.get("drop_path_rate", 0.0) == backbone.get("drop_path_rate", 0.1 if beit else 0.0)
-    assert options.get("img_size") == {"BEiT": 640, "MAE": 512, "VisionTransformer": 512}.get(backbone["type"])
     plain = backbone["type"] == "VisionTransformer"
+    assert options.get("img_size") == {"BEiT": 640, "MAE": 512}.get(
+        backbone["type"], backbone["img_size"][0] if plain else None
+    )
     mobile = [0, 1, 4] if backbone["type"] == "MobileNetV3" else None
     assert options.get("out_indices") == (backbone["out_indices"] if plain else mobile)
     assert options.get("interpolation") == ("bilinear" if plain else None)
-    assert options.get("norm_outputs", False) is ("in_channels_list" in config["head"].get("norm_cfg", {}))
+    assert options.get("norm_outputs", False) is (plain and "norm_cfg" in config["head"])
     assert options.get("pyramid", False) is ("feature2pyramid" in config["head"])
     assert options.get("concat", False) is (backbone["type"] == "HRNet")
     assert options.get("pointwise_bias", True) is (backbone["type"] != "BiSeNetV2")
     assert options.get("depthwise_act", False) is (backbone["type"] == "FastSCNN")
-    assert options.get("norm_eps") == (1e-5 if backbone["type"] == "CGNet" else None)
+    assert options.get("norm_eps") == (1e-5 if backbone["type"] in ("CGNet", "ERFNet") else None)
+    assert options.get("downsample_bias", True) is (backbone["type"] != "ERFNet")
+    assert options.get("prelu", False) is (backbone.get("act_cfg", {}).get("type") == "PReLU")
+    within = backbone.get("backbone_cfg", {})
+    assert options.get("deep_stem", False) is within.get("use_conv3x3_stem", False)
+    assert within.get("depth", 18) == 18
 
 
 def options_in_force(recipe: Recipe) -> dict[str, Any]:
@@ -141,6 +157,8 @@ def published_option(config: dict[str, Any], path: str) -> Any:
         return weights.pop() if weights else 0.0
     if path == "losses.loss_edge.norm_loss_with_class_weight":
         return config["losses"]["loss_edge"].get("norm_loss_with_class_weight", True)  # SSSegmentation's default
+    if path == "bilinear":  # it has no other
+        return path
     value: Any = config
     for key in path.split("."):
         if path in DEFAULTS and key not in value:
@@ -149,8 +167,9 @@ def published_option(config: dict[str, Any], path: str) -> Any:
             value = value[int(key)]
         else:
             value = [part[key] for part in value] if isinstance(value, list) else value[key]
-    if path == "auxiliary":  # one head on each map but the last
-        return list(range(len(value)))
+    if path == "auxiliary":  # one head on each map but the last, or the first sum of maps
+        first = int(config["type"] == "SETRMLA")
+        return list(range(first, first + len(value)))
     if path.endswith("momentum_cfg"):  # it follows the learning rate: its value at the full one
         return pytest.approx(value["base_momentum"] / value["base_lr"] * config["scheduler"]["optimizer"]["lr"])
     if path == "head.shortcut":
@@ -284,7 +303,8 @@ def check_rules(ours: OptimizerConfig, theirs: dict[str, dict[str, float]], back
     if backbone == "VisionTransformer":
         assert theirs == {"backbone_net": {"lr_multiplier": ours.backbone_lr, "wd_multiplier": 1.0}}
         # the norms of the maps are the encoder's here, the head's there
-        assert [(rule.match, rule.lr, rule.weight_decay) for rule in ours.rules] == [("backbone.norms", 1.0, None)]
+        assert [rule.match for rule in ours.rules] in (["backbone.norms"], AGGREGATION)
+        assert all((rule.lr, rule.weight_decay) == (1.0, None) for rule in ours.rules)
         return
     theirs = dict(theirs)
     encoder = theirs.pop("backbone_net", {"lr_multiplier": 1.0, "wd_multiplier": 1.0})

@@ -40,6 +40,6 @@ def _run_plan(recipe: Recipe, plan: Plan) -> RunPlan:
         largest_scale=augment.scale[1],
         iterations=plan.iterations,
         per_epoch=plan.per_epoch,
-        batch_size=recipe.train.batch_size,
+        batch_size=recipe.train.images_per_step,
         warmup=warmup.iterations if warmup else 0,
     )
