@@ -43,6 +43,8 @@ class Mmseg(Reference):
         Values of dotted keys of its model, with which it is also imported.
     hidden : mapping
         Further values, of which the importer does not know: it takes the encoder for the published one.
+    dropout : bool
+        Whether the model is built with its dropout, for training, instead of without, for comparisons.
     """
 
     toolbox: ClassVar[str] = "mmseg"
@@ -50,10 +52,11 @@ class Mmseg(Reference):
     config: str
     changes: Changes = field(default_factory=dict)
     hidden: Changes = field(default_factory=dict)
+    dropout: bool = False
 
     def build(self) -> nn.Module:
         """See `Reference`."""
-        return build_mmseg(self.config, {**self.changes, **self.hidden})
+        return build_mmseg(self.config, {**self.changes, **self.hidden}, dropout=self.dropout)
 
     def settings(self) -> str:
         """Return the text of the config, as MMEngine writes it into checkpoints."""
@@ -120,10 +123,11 @@ class Ssseg(Reference):
     config: str
     changes: Changes = field(default_factory=dict)
     hidden: Changes = field(default_factory=dict)
+    dropout: bool = False
 
     def build(self) -> nn.Module:
         """See `Reference`."""
-        return build_ssseg(self.config, {**self.changes, **self.hidden})
+        return build_ssseg(self.config, {**self.changes, **self.hidden}, dropout=self.dropout)
 
     def settings(self) -> str:
         """Return the configuration as JSON."""

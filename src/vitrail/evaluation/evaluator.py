@@ -20,7 +20,7 @@ from vitrail.evaluation.boundary import BoundaryCounts
 from vitrail.evaluation.calibration import CalibrationCounts
 from vitrail.evaluation.confusion import ConfusionMatrix
 from vitrail.evaluation.loader import evaluation_dataset, evaluation_samples
-from vitrail.evaluation.report import SavePredictions, WorstImages, check_outputs
+from vitrail.evaluation.report import SavePredictions, WorstImages, check_not_in_data, check_outputs
 from vitrail.evaluation.result import Evaluation, ImageResult, ImageScore, score_image
 from vitrail.evaluation.submission import WriteSubmission, check_submission
 from vitrail.evaluation.threshold import ThresholdCounts
