@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
+from unittest import mock
 
 import torch
 from torch import Tensor, nn
@@ -86,6 +87,19 @@ class MmsegMaskFormer(Mmseg):
         return replaced("einsum", lambda equation, *terms: einsum(equation, *(term.to(terms[0]) for term in terms)))
 
 
+def in_double_precision() -> AbstractContextManager[Any]:
+    """Return the context in which a model that casts to float32 for precision casts to float64."""
+    return mock.patch.object(Tensor, "float", Tensor.double)
+
+
+class MmsegMask2Former(Mmseg):
+    """Mask2Former, which casts the masks of targets to float32."""
+
+    def training(self, model: nn.Module) -> AbstractContextManager[Any]:
+        """See `Reference`."""
+        return in_double_precision()
+
+
 SMALL_WINDOW, SMALL_STRIDES = 5, (2, 3)
 
 
@@ -152,6 +166,14 @@ class SssegMaskFormer(Ssseg):
         model = super().build()
         model.criterion.formattargets = functools.partial(model.criterion.formattargets, ignore_index=255)
         return model
+
+
+class SssegMask2Former(SssegMaskFormer):
+    """Mask2Former, which casts the encoder's maps to float32."""
+
+    def training(self, model: nn.Module) -> AbstractContextManager[Any]:
+        """See `Reference`."""
+        return in_double_precision()
 
 
 class SssegSmallWindows(Ssseg):

@@ -127,8 +127,37 @@ def test_prediction_writes_pictures(trained: Path, scenes: Path, tmp_path: Path)
     assert len(written) == 12
     masks = [np.asarray(Image.open(path)) for path in written if path.stem.endswith("_index")]
     assert all(mask.shape == (64, 96) for mask in masks)
-    records = json.loads(ok("predict", trained, f"{scenes}/images/val/*.png", "-o", tmp_path / "out", "--json"))
+    records = json.loads(ok("predict", trained, f"{scenes}/images/val/*.png", "-o", tmp_path / "two", "--json"))
     assert sum(area["share"] for area in records[0]["areas"]) == pytest.approx(1)
+
+
+def test_what_exists_is_replaced_only_when_asked(
+    trained: Path, scenes: Path, tmp_path: Path, monkeypatch, capsys
+) -> None:
+    pictures = ["predict", trained, scenes / "images" / "val", "-o", tmp_path / "out"]
+    evaluation = ["evaluate", trained, "data.dataset=folder", "data.options={}", "--data-root", scenes]
+    commands = {
+        "pictures": pictures,
+        "predictions": [*evaluation, "--save-predictions", tmp_path / "masks"],
+        "report": [*evaluation, "--report", tmp_path / "report"],
+        "converted": ["convert", trained, tmp_path / "copy.safetensors"],
+        "dataset": ["dataset", "folder", "--root", scenes, "--report", tmp_path / "page"],
+        "compared": ["compare", trained.parent, "--page", tmp_path / "runs.html"],
+    }
+    for arguments in commands.values():
+        ok(*arguments)
+    before = {path: path.stat().st_ino for path in tmp_path.rglob("*") if path.is_file()}
+    for name, arguments in commands.items():
+        assert "exists" in refused(capsys, monkeypatch, *arguments), name
+    assert {path: path.stat().st_ino for path in tmp_path.rglob("*") if path.is_file()} == before
+    for name, arguments in commands.items():
+        ok(*arguments, "--overwrite")
+        assert any(path.stat().st_ino != number for path, number in before.items()), name
+    gone = next((tmp_path / "out").rglob("*.png"))
+    gone.unlink()
+    output = ok(*pictures, "--skip-existing")
+    assert "1 image: pictures are in" in output and "3 images left out" in output and gone.exists()
+    assert "exclude each other" in refused(capsys, monkeypatch, *pictures, "--skip-existing", "--overwrite")
 
 
 def test_a_broken_image_leaves_the_figures_of_the_others(

@@ -17,6 +17,7 @@ from vitrail.checkpoints.sources import SOURCES, Source, Writer
 from vitrail.checkpoints.state import few, load_state
 from vitrail.errors import CheckpointError, RecipeError, nearest
 from vitrail.files.download import download
+from vitrail.files.outputs import check_free
 from vitrail.recipes import model_config_from_dict
 from vitrail.segmentors import ModelCard, Segmentor, build_model
 from vitrail.visualize.palette import distinct_colours
@@ -157,6 +158,7 @@ def convert_file(
     to: str = "vitrail",
     like: str | None = None,
     classes: Sequence[str] | None = None,
+    overwrite: bool = False,
     trust_imports: bool = False,
 ) -> str:
     """Write whatever `load` reads in another format; return a line that says what it is.
@@ -169,15 +171,18 @@ def convert_file(
         The file to write.
     to : str
         See `export_checkpoint`.
+    overwrite : bool
+        Replace `target` where it exists.
     like, classes, trust_imports
         As `load` takes them.
 
     Raises
     ------
     CheckpointError
-        As `load` and `export_checkpoint` do.
+        As `load` and `export_checkpoint` do, and when `target` exists.
     """
     _writer(to, target)  # before a model is downloaded
+    check_free([target], overwrite=overwrite, error=CheckpointError)
     model = load(source, like=like, classes=classes, trust_imports=trust_imports)
     written = export_checkpoint(model, target, to)
     name = model.card.name if model.card and model.card.name else Path(source).stem
@@ -220,7 +225,8 @@ def _writer(to: str, path: str | Path) -> Writer:
 def _with_classes(card: ModelCard, classes: Sequence[str] | None) -> ModelCard:
     if classes is None:
         return card
-    model = {**card.recipe["model"], "num_classes": len(classes)}
+    one_output = card.recipe["model"].get("num_classes") == 1 and len(classes) == 2
+    model = {**card.recipe["model"], "num_classes": 1 if one_output else len(classes)}
     data = {**card.recipe["data"], "dataset": "folder"}
     return replace(
         card,

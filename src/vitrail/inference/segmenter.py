@@ -92,10 +92,11 @@ class Segmenter:
             When an image is not uint8 [3, h, w], or a whole image does not fit into the memory of the device.
         """
         sizes = checked_sizes(images, sizes, self.channels)
+        threshold = chosen_threshold(self.settings, self.model.num_classes)
         result: dict[int, Labels] = {}
         with evaluating(self.model), torch.no_grad(), _memory_hint(images, self.settings):
             for index, scores in self._maps(images, sizes):
-                result[index] = best_labels(scores, with_scores=with_scores)
+                result[index] = best_labels(scores, with_scores=with_scores, threshold=threshold)
         return [result[index] for index in range(len(images))]
 
     def scores(self, images: Sequence[Tensor], sizes: Sequence[Size] | None) -> list[Tensor]:
@@ -173,6 +174,24 @@ class Segmenter:
         """Return the mean of the views of one image at `size`."""
         views = [self._resized(view, size) for view in views]
         return views[0] if len(views) == 1 else MeanMap([self._as_averaged(view) for view in views])
+
+
+def chosen_threshold(settings: EvalConfig, num_classes: int) -> float | None:
+    """Return `settings.threshold`, or None for the argmax, as long as "auto" has not been replaced by what was found.
+
+    Raises
+    ------
+    PredictionError
+        For a threshold for other than two classes.
+    """
+    if settings.threshold is None:
+        return None
+    if num_classes != 2:
+        raise PredictionError(
+            f"evaluation.threshold={settings.threshold} tells two classes apart, and the model has {num_classes}: "
+            "leave it out"
+        )
+    return None if settings.threshold == "auto" else settings.threshold
 
 
 @contextlib.contextmanager
