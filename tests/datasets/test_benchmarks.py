@@ -75,6 +75,7 @@ def test_the_numbers_of_classes_are_those_of_the_papers():
         "scenes": 8,
         "stare": 2,
         "voc": 21,
+        "voc_coco": 21,
         "vspw": 124,
     }
     assert {name: len(benchmarks()[name].classes) for name in counts} == counts
@@ -120,8 +121,9 @@ def test_official_layouts(tmp_path, name, source):
     dataset = create_dataset(name, where, "val" if name in EVALUATION_ONLY else "train", pixels=PixelFormat(channels))
     assert dataset.ids == ids
     for sample in [dataset[index] for index in range(len(dataset))]:
-        assert sample["image"].shape == (channels, 24, 32)
-        assert sample["size"] == (24, 32) == tuple(sample["mask"].shape)
+        size = (48, 64) if sample["id"].startswith("0000000000") and name == "voc_coco" else (24, 32)
+        assert sample["image"].shape == (channels, *size)
+        assert sample["size"] == size == tuple(sample["mask"].shape)
         assert set(sample["mask"].unique().tolist()) <= {*range(len(dataset.benchmark.classes)), IGNORE}
     for split in benchmarks()[name].splits:
         if not (name == "camvid" and split == "test"):
@@ -204,6 +206,21 @@ def test_the_masks_of_several_people_lie_on_each_other(tmp_path):
     for path in tmp_path.glob("annotations/1_2_*"):
         path.unlink()
     assert "1 of 2 images have no mask" in message(lambda: create_dataset("mhp_v1", tmp_path, "train"))
+
+
+def test_of_objects_on_each_other_the_first_counts(tmp_path):
+    WRITERS["voc_coco"](tmp_path)
+    dataset = create_dataset("voc_coco", tmp_path, "train")
+    labels = np.asarray(dataset[2]["mask"])  # a cat before a person
+    assert labels[20, 40] == dataset.benchmark.classes.index("cat") and labels[30, 54] == 15 == labels[45, 4]
+    assert labels[1, 10] == 0, "a stop sign is none of VOC's classes"
+    crowd = np.asarray(dataset[3]["mask"]).T.ravel()  # column by column
+    assert np.array_equal(crowd[:1600], 20 * ((np.arange(1600) >= 300) & (np.arange(1600) < 1500)))
+    save(tmp_path / "COCO/train2017/000000000009.jpg", picture())
+    assert "is it the image of COCO?" in message(lambda: dataset[2])
+    (tmp_path / "COCO/annotations/instances_train2017.json").write_text("[]")
+    assert "is no file of COCO's instances" in message(lambda: create_dataset("voc_coco", tmp_path, "train"))
+    assert len(create_dataset("voc_coco", tmp_path, "val")) == 2
 
 
 def test_pixels_of_other_colours_are_ignored_or_errors(tmp_path):

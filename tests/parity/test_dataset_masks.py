@@ -16,7 +16,7 @@ import pytest
 from helpers.official_layouts import WRITERS
 from PIL import Image
 
-from parity.references import require_mmseg
+from parity.references import require_mmseg, require_ssseg
 from vitrail.checkpoints.sources.mmseg.datasets import DATASETS as MMSEG
 from vitrail.datasets import create_dataset
 from vitrail.datasets.pixel_format import PixelFormat
@@ -195,6 +195,20 @@ def their_masks(case: Theirs, root: Path, listing: str | None) -> dict[str, np.n
         data = Compose([LoadAnnotations()])(dataset.get_data_info(index))
         found[Path(data["img_path"]).stem] = data["gt_seg_map"]
     return found
+
+
+def test_objects_of_coco_are_drawn_as_in_ssseg(tmp_path: Path) -> None:
+    require_ssseg()
+    from ssseg.modules.datasets.coco import COCOVOCSUBDataset
+
+    WRITERS["voc_coco"](tmp_path)
+    theirs = COCOVOCSUBDataset("TRAIN", None, {"type": "x", "rootdir": str(tmp_path / "COCO"), "set": "train"})
+    ours = create_dataset("voc_coco", tmp_path, "train")
+    drawn = {int(ours.ids[index]): np.asarray(ours[index]["mask"]) for index in (2, 3)}
+    assert {int(number) for number in theirs.imageids} == set(drawn)
+    for index in range(len(theirs)):
+        sample = theirs[index]
+        assert np.array_equal(drawn[int(sample["id"])], sample["seg_target"])
 
 
 def our_name(name: str, image_id: str) -> str:
