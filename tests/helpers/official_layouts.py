@@ -319,6 +319,22 @@ def write_voc_coco(root):
     return [*ids, *names[:2]]
 
 
+def write_synapse(root):
+    """Volumes of two slices; greys beyond what is shown, and organs that are background."""
+    import nibabel
+
+    generator = np.random.default_rng(0)
+    for kind in ("img", "label"):
+        (root / kind).mkdir(parents=True)
+    splits = benchmarks()["synapse"].splits
+    for case in (*splits["train"].ids, *splits["val"].ids):
+        greys = generator.integers(-1024, 400, (24, 32, 2)).astype(np.int16)
+        labels = generator.integers(0, 14, (24, 32, 2)).astype(np.uint8)
+        nibabel.save(nibabel.Nifti1Image(greys, np.eye(4)), root / f"img/img{case}.nii.gz")
+        nibabel.save(nibabel.Nifti1Image(labels, np.eye(4)), root / f"label/label{case}.nii.gz")
+    return [f"case{case}_slice{depth:03d}" for case in splits["train"].ids for depth in (0, 1)]
+
+
 def write_retina(mask_name):
     def write(root):
         for folder, ids in (("validation", ("01",)), ("training", ("21", "22"))):
@@ -355,6 +371,7 @@ def write_mapillary(release, classes):
 
 
 WRITERS = {
+    "synapse": write_synapse,
     "voc_coco": write_voc_coco,
     "isaid": write_isaid,
     "potsdam": write_isprs(
@@ -394,6 +411,7 @@ WRITERS = {
 }
 # The folder that the official archive has at its top.
 TOPS = {
+    "synapse": "RawData/Training",
     "voc_coco": "",
     "isaid": "iSAID",
     "potsdam": "",

@@ -40,6 +40,7 @@ VOC_COCO = replace(
     splits={"train": VOC.splits["trainaug"], "val": VOC.splits["val"]},
     citation=f"{VOC.citation}; Lin et al.: Microsoft COCO: common objects in context, ECCV 2014",
     submission=None,
+    classes_of="voc",
 )
 
 Region = tuple[int, Any]  # class index, compressed run lengths
