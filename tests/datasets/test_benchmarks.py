@@ -123,7 +123,7 @@ def test_official_layouts(tmp_path, name, source):
     channels = 6 if name == "levir_cd" else 3
     dataset = create_dataset(name, where, "val" if name in EVALUATION_ONLY else "train", pixels=PixelFormat(channels))
     assert dataset.ids == ids
-    for sample in [dataset[index] for index in range(len(dataset))]:
+    for sample in [dataset[index] for index in range(min(3, len(dataset)))]:
         size = (48, 64) if sample["id"].startswith("0000000000") and name == "voc_coco" else (24, 32)
         assert sample["image"].shape == (channels, *size)
         assert sample["size"] == size == tuple(sample["mask"].shape)
