@@ -26,8 +26,7 @@ def evaluation_dataset(
 
     With `unlabelled` also a split whose masks are not published.
     """
-    resize = data.eval_resize
-    transform = EvalTransform(size=resize.size if resize else None, keep_ratio=resize.keep_ratio if resize else True)
+    transform = EvalTransform.from_config(data.eval_resize)
     split = data.eval_split if split is None else split
     return open_split(data, split, root=root, transform=transform, unlabelled=unlabelled)
 

@@ -137,6 +137,8 @@ class ResizeConfig(Section):
 
     size: Size
     keep_ratio: bool = True
+    antialias: bool = Field(False, description="Whether images made smaller are smoothed, as Pillow does.")
+    multiple_of: Pixels = Field(1, description="Height and width are rounded up to multiples of this number.")
 
 
 class AugmentationConfig(Named):
@@ -426,6 +428,11 @@ class EvalConfig(Section):
     flip: bool = Field(False, description="Average with the prediction on the mirrored image.")
     average: Literal["logits", "probabilities"] = Field(
         "probabilities", description="What multi-scale, flipped and overlapping predictions are averaged as."
+    )
+    resize_once: bool = Field(
+        False,
+        description="Resize what the head returns to the image at once, as transformers does for some models, instead "
+        "of to the size that the model saw first; sliding windows are not affected.",
     )
     batch_size: Count = Field(1, description="Images of equal size, or windows, that go through the model together.")
     amp: Precision = Field(
