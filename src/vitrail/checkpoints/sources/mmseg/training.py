@@ -15,7 +15,7 @@ Values = Mapping[str, Any]
 _IMPLIED = ("LoadImageFromFile", "LoadAnnotations", "PackSegInputs", "Pad")
 # The default options of the optimizers, here and there.
 _USUAL = {"momentum": 0.9, "betas": [0.9, 0.999], "eps": 1e-8}
-# What the keys of `custom_keys` match, in our names; an encoder of its own in front where it depends on that.
+# What the keys of `custom_keys` match, in our names; the encoder or our method in front where it depends on that.
 _MATCHES: Mapping[str, tuple[str, ...]] = {
     "norm": ("norm",),
     "MixVisionTransformer norm": ("embed.norm", "norm1", "attn.norm", "norm2"),  # the others have numbers there
@@ -25,6 +25,10 @@ _MATCHES: Mapping[str, tuple[str, ...]] = {
     "relative_position_bias_table": ("relative_position_bias_table",),
     "absolute_pos_embed": (),  # no encoder here has them
     "pos_block": (),  # no parameter of the encoders that it is given for is called so
+    "mask2former query_feat": ("queries",),
+    "mask2former query_embed": ("query_position",),
+    "mask2former level_embed": ("level_embedding",),
+    "maskformer query_embed": ("queries",),
 }
 
 
@@ -76,7 +80,8 @@ def training_from_config(config: Values, name: str) -> Training:
 
 
 def _read_model(config: Values, made: Training) -> None:
-    """Take which weights the encoder starts from, and what of it is frozen."""
+    """Take which weights the encoder starts from, and what of it is frozen; the dataset says how many classes."""
+    del made.recipe["model"]["num_classes"]
     model, backbone = config["model"], config["model"]["backbone"]
     backbone = backbone.get("backbone_cfg", backbone)
     init = backbone.get("init_cfg") or {}
@@ -98,6 +103,8 @@ def _read_model(config: Values, made: Training) -> None:
 
 def _read_data(config: Values, made: Training) -> None:
     """Take the split and the training pipeline."""
+    if made.recipe["data"]["dataset"] == "folder":
+        made.leave_out("dataset_type", config["dataset_type"])
     dataset = config["train_dataloader"]["dataset"]
     if dataset["type"] == "ConcatDataset":
         files = [each.get("ann_file") for each in dataset["datasets"]]
@@ -129,7 +136,7 @@ def _read_length(config: Values, name: str, made: Training) -> None:
     train |= {"iterations": loop["max_iters"], "eval_every": loop["val_interval"]}
     if loop.get("val_begin", 1) > 1:
         made.leave_out("train_cfg.val_begin", loop["val_begin"])
-    devices = re.search(r"(\d+)xb?\d+_", name)
+    devices = re.search(r"(\d+)xb?\d+[-_]", name)
     if devices is None:
         made.left_out.append("the number of devices, which the name does not say: one is assumed")
     parts = config["optim_wrapper"].get("accumulative_counts", 1)
@@ -187,16 +194,22 @@ def _read_parameter_groups(parameters: dict[str, Any], config: Values, made: Tra
     """Take multipliers of learning rate and weight decay; MMSegmentation applies the longest key that matches."""
     optimizer, rules = made.recipe["optimizer"], []
     keys = parameters.pop("custom_keys", {})
+    of_backbone = keys.get("backbone", {}).get("lr_mult", 1.0)
+    if parameters.get("norm_decay_mult") == 0.0:
+        del parameters["norm_decay_mult"]
+        optimizer["decay_norms"] = False
+    contexts = (config["model"]["backbone"]["type"], made.recipe["model"]["segmentor"])
     for key in sorted(keys, key=lambda each: (len(each), each)):
         values = dict(keys[key])
         lr, decay = values.pop("lr_mult", 1.0), values.pop("decay_mult", 1.0)
-        known = _MATCHES.get(f"{config['model']['backbone']['type']} {key}", _MATCHES.get(key))
+        known = _our_names(key, contexts)
         if values:  # mmengine passes over them too
             made.leave_out(f"optim_wrapper.paramwise_cfg.custom_keys.{key}", values)
         elif key in ("head", "backbone") and decay == 1.0:
             optimizer[f"{key}_lr"] = lr
-        elif known is not None and lr == 1.0:
-            rules += [{"match": match, "weight_decay": decay} for match in known]
+        elif known is not None and lr in (1.0, of_backbone):
+            implied = key.endswith("norm") and decay == 0.0 and not optimizer.get("decay_norms", True)
+            rules += [] if implied else [{"match": match, "weight_decay": decay} for match in known]
         else:
             made.leave_out(f"optim_wrapper.paramwise_cfg.custom_keys.{key}", keys[key])
     for key, value in parameters.items():
@@ -207,6 +220,20 @@ def _read_parameter_groups(parameters: dict[str, Any], config: Values, made: Tra
         optimizer["rules"] = rules
 
 
+def _our_names(key: str, contexts: Sequence[str]) -> tuple[str, ...] | None:
+    """Return what a key matches in our names, or None where that is not known."""
+    for context in contexts:
+        if f"{context} {key}" in _MATCHES:
+            return _MATCHES[f"{context} {key}"]
+    stage = re.fullmatch(r"backbone\.stages\.(\d)\.(blocks\.\d+|downsample)\.norm", key)
+    if contexts[0] == "SwinTransformer" and stage:  # timm merges patches at the beginning of a stage, not at the end
+        place = int(stage[1]) + (stage[2] == "downsample")
+        return (f"backbone.encoder.layers.{place}.{stage[2]}.norm",)
+    if contexts[0] == "SwinTransformer" and key in ("backbone.norm", "backbone.patch_embed.norm"):
+        return ("backbone.norms",) if key == "backbone.norm" else ("backbone.encoder.patch_embed.norm",)
+    return _MATCHES.get(key)
+
+
 def _read_schedule(config: Values, made: Training) -> None:
     """Take a warm-up, and a polynomial or a step schedule."""
     schedule: dict[str, Any] = {}
@@ -214,8 +241,10 @@ def _read_schedule(config: Values, made: Training) -> None:
         kind, begin = values["type"], values["begin"]
         if kind == "LinearLR" and begin == 0:
             schedule["warmup"] = {"iterations": values["end"], "ratio": values["start_factor"]}
-        elif kind == "PolyLR" and values["end"] == config["train_cfg"]["max_iters"]:
+        elif kind == "PolyLR":
             schedule |= {"name": "poly", "power": values["power"], "min_lr": values["eta_min"]}
+            if values["end"] != config["train_cfg"]["max_iters"]:
+                made.leave_out("param_scheduler.end", values["end"])
             if begin:
                 made.left_out.append(f"the schedule's first iteration, {begin}: it begins with the warm-up")
         elif kind == "MultiStepLR":
