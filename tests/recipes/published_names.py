@@ -10,6 +10,7 @@ DATASETS = {
     "pascal_context_59": "PascalContext59Dataset",
     "coco_stuff_10k": "COCOStuff10kDataset",
     "lip": "LIPDataset",
+    "vspw": "VSPWDataset",
     "cihp": "CIHPDataset",
     "atr": "ATRDataset",
     "drive": "DRIVEDataset",
