@@ -10,13 +10,13 @@ DATASETS = {
     "pascal_context_59": "PascalContext59Dataset",
     "coco_stuff_10k": "COCOStuff10kDataset",
     "lip": "LIPDataset",
-    "vspw": "VSPWDataset",
     "cihp": "CIHPDataset",
     "atr": "ATRDataset",
     "drive": "DRIVEDataset",
     "stare": "STAREDataset",
     "chase_db1": "ChaseDB1Dataset",
     "hrf": "HRFDataset",
+    "vspw": "VSPWDataset",
 }
 # Images to train on, of the datasets that SSSegmentation repeats to make one long epoch.
 REPEATED = {"drive": 20, "stare": 10, "chase_db1": 20, "hrf": 15}
