@@ -126,12 +126,12 @@ def main() -> None:
     (height, width), count = arguments.size, arguments.batch
     images, targets = batch((height, width), count)
     print(f"{count} images of {height}×{width}, {arguments.threads} threads, median of {arguments.repeats}")
-    print(f"{'method':14}{'backbone':30}{'task':7}{'beside':11} {Figures.HEADER}")
+    print(f"{'method':18}{'backbone':30}{'task':7}{'beside':11} {Figures.HEADER}")
     if unknown := set(arguments.methods) - set(methods):
         parser.error(f"there is no row for {', '.join(sorted(unknown))}; there are rows for {', '.join(methods)}")
     for method in arguments.methods or methods:
         for row in (row for row in TIMED if row.method == method):
-            label, toolbox = f"{row.method:14}{row.backbone:30}", row.case.reference.toolbox
+            label, toolbox = f"{row.method:18}{row.backbone:30}", row.case.reference.toolbox
             if difference := in_a_fresh_process(check, row.case, images, targets):
                 sys.exit(f"{label.strip()} is not the same function in {toolbox}: {difference}")
             if arguments.check:

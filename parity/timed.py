@@ -118,6 +118,41 @@ TIMED = [
         {"backbone.depth": 18, "neck.in_channels": FOUR_MAPS},
     ),
     mmseg(
+        "semanticfpn",
+        "resnet18c",
+        "sem_fpn/fpn_r50_4xb2-80k_cityscapes-512x1024",
+        {"backbone.depth": 18, "neck.in_channels": FOUR_MAPS},
+    ),
+    mmseg(
+        "fastfcn_pspnet",
+        "resnet18c",
+        "fastfcn/fastfcn_r50-d32_jpu_psp_4xb2-80k_cityscapes-512x1024",
+        {
+            **R18_MMSEG,
+            "backbone.dilations": (1, 1, 1, 1),
+            "neck.in_channels": (128, 256, 512),
+        },
+    ),
+    *(
+        timed(
+            method,
+            "resnet18c",
+            Ssseg(
+                f"{method}/{config}",
+                {
+                    **CLASSES_SSSEG,
+                    **R18_ENCODER,
+                    "head.in_channels": 512,
+                    "auxiliary.in_channels": 256,
+                },
+            ),
+        )
+        for method, config in (
+            ("isnet", "isnet_resnet50os8_ade20k"),
+            ("idrnet", "idrnet_aspp_resnet50os8_ade20k"),
+        )
+    ),
+    mmseg(
         "segformer",
         "mit_b0",
         "segformer/segformer_mit-b0_8xb2-160k_ade20k-512x512",

@@ -12,7 +12,7 @@ import torch
 from vitrail.errors import RecipeError
 from vitrail.files.yaml_file import parse_yaml
 from vitrail.optim import create_optimizer
-from vitrail.recipes import Recipe, list_recipes, load_recipe
+from vitrail.recipes import Recipe, list_mmseg_recipes, list_recipes, load_recipe
 from vitrail.recipes.grids import shipped_parts
 from vitrail.segmentors import build_model
 
@@ -48,7 +48,7 @@ def test_what_the_text_says_about_the_files() -> None:
 @pytest.mark.parametrize("command", COMMANDS)
 def test_commands_name_recipes_and_keys_that_exist(command: str) -> None:
     name, *overrides = shlex.split(command)
-    assert name in FILES or name in list_recipes()
+    assert name in FILES or name in list_recipes() + list_mmseg_recipes()
     assert load_recipe(name, overrides) != load_recipe(name) or not overrides
 
 
@@ -70,4 +70,4 @@ def test_the_message_is_the_one_in_the_text() -> None:
 
 def test_every_example_is_found() -> None:
     assert len(FILES) == PAGE.read_text(encoding="utf-8").count("```yaml") == 3
-    assert len(COMMANDS) == 4
+    assert len(COMMANDS) == 5

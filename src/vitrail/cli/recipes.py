@@ -18,14 +18,15 @@ from vitrail.cli.output import echo, matching
 def recipes(wanted: str, as_table1: bool, as_json: bool) -> None:
     """List the recipes.
 
-    FILTER is a part of the name or a pattern, such as pspnet*ade20k.
+    FILTER is a part of the name or a pattern, such as pspnet*ade20k. One that begins with "mmseg/" lists the configs of
+    MMSegmentation that can be trained.
     """
     if as_table1:
         _print_table1(wanted, as_json)
         return
-    from vitrail.recipes import list_recipes
+    from vitrail.recipes import list_mmseg_recipes, list_recipes
 
-    names = matching(list_recipes(), wanted, "recipe")
+    names = matching(list_mmseg_recipes() if wanted.startswith("mmseg/") else list_recipes(), wanted, "recipe")
     echo(json.dumps(names, indent=1) if as_json else "\n".join(names))
 
 
@@ -41,7 +42,11 @@ def _print_table1(wanted: str, as_json: bool) -> None:
 @click.argument("name")
 @overrides_argument
 def recipe(name: str, overrides: Sequence[str]) -> None:
-    """Print a recipe with all its values."""
+    """Print a recipe with all its values.
+
+    NAME is a name of `vitrail recipes`, mmseg/ and the name of a config of MMSegmentation, or a YAML file. The
+    description of the recipe of such a config says what it leaves out.
+    """
     from vitrail.recipes import dump_recipe, load_recipe
 
     echo(dump_recipe(load_recipe(name, overrides)), nl=False)

@@ -49,7 +49,7 @@ def train(
 ) -> None:
     """Train a model.
 
-    RECIPE is a name (see `vitrail recipes`) or a YAML file.
+    RECIPE is a name (see `vitrail recipes`), mmseg/ and the name of a config of MMSegmentation, or a YAML file.
 
     KEY=VALUE changes a value of the recipe, such as train.batch_size=8. On several devices:
     `torchrun --nproc-per-node 4 -m vitrail train …`.

@@ -1,6 +1,7 @@
 """Recipes: the settings of a model, its data, its training and its evaluation, loaded from YAML and checked."""
 
 from vitrail.recipes.load import dump_recipe, list_recipes, load_recipe, model_file_recipe, override_recipe
+from vitrail.recipes.mmseg import list_mmseg_recipes
 from vitrail.recipes.schema import (
     AugmentationConfig,
     AugmentConfig,
@@ -45,6 +46,7 @@ __all__ = [
     "TrainConfig",
     "WarmupConfig",
     "dump_recipe",
+    "list_mmseg_recipes",
     "list_recipes",
     "load_recipe",
     "model_config_from_dict",

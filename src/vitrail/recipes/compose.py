@@ -17,6 +17,7 @@ from typing import Any, Literal, NamedTuple
 from vitrail.errors import RecipeError, nearest
 from vitrail.files.yaml_file import YamlDocument, read_yaml
 from vitrail.recipes.grids import Part, shipped_parts
+from vitrail.recipes.mmseg import PREFIX, mmseg_recipe
 
 PUBLISHED = Path(__file__).parent / "published"
 FRAGMENTS = Path(__file__).parent / "fragments"
@@ -104,7 +105,9 @@ def shipped_fragments() -> list[str]:
 
 
 def recipe_fragments(name: str, trail: tuple[str, ...] = ()) -> list[Fragment]:
-    """Return the fragments that make a shipped recipe, the first to be merged first."""
+    """Return the fragments that make a shipped recipe, or that of a config of MMSegmentation, the first one first."""
+    if name.startswith(PREFIX):
+        return [Fragment(name, mmseg_recipe(name), origin="vitrail")]
     recipes = shipped_recipes()
     if name not in recipes:
         raise RecipeError(f"unknown recipe {name!r}.{nearest(name, recipes)} `vitrail recipes` lists all.")
@@ -210,7 +213,7 @@ def _base_fragments(base: str, fragment: Fragment, folder: Path, trail: tuple[st
         if not path.is_file():
             raise RecipeError(f"{fragment.where(('base',))}: base: there is no file {path}")
         return file_fragments(path, trail)
-    if base in shipped_recipes():
+    if base in shipped_recipes() or base.startswith(PREFIX):
         return recipe_fragments(base, trail)
     if base in shipped_fragments():
         return file_fragments(FRAGMENTS / f"{base}.yaml", trail)

@@ -26,9 +26,9 @@ def load_recipe(name_or_path: str | Path, overrides: Sequence[str] = ()) -> Reci
     Parameters
     ----------
     name_or_path : str or Path
-        A name of `list_recipes()`, or the path of a file that ends in .yaml or .yml. Such a file is one fragment: any
-        part of a recipe, and `base:` for the recipes, shipped fragments and files that it builds on. The modules under
-        its `imports:` are imported.
+        A name of `list_recipes()` or `list_mmseg_recipes()`, or the path of a file that ends in .yaml or .yml. Such a
+        file is one fragment: any part of a recipe, and `base:` for the recipes, shipped fragments and files that it
+        builds on. The modules under its `imports:` are imported.
     overrides : sequence of str
         "key=value" with a dotted key and a value in YAML, such as "train.batch_size=8", "model.options.channels=256" or
         "model.losses.0.weight=0.5"; applied in order, after everything else.
