@@ -19,6 +19,7 @@ from vitrail.cli.listing import list_entries
 from vitrail.cli.output import echo
 from vitrail.cli.predict import predict
 from vitrail.cli.recipes import recipe, recipes
+from vitrail.cli.search import search
 from vitrail.cli.train import train
 from vitrail.cli.weights import convert, weights
 from vitrail.errors import VitrailError
@@ -26,6 +27,7 @@ from vitrail.errors import VitrailError
 COMMANDS = (
     train,
     find_lr,
+    search,
     compare,
     evaluate,
     predict,
