@@ -16,10 +16,12 @@ from vitrail.cli.options import (
     model_argument,
     output_dir_option,
     overrides_option,
+    overwrite_option,
     recipe_option,
     trust_imports_option,
 )
 from vitrail.cli.output import count, echo
+from vitrail.errors import VitrailError
 
 if TYPE_CHECKING:
     from vitrail.inference.network import Compile
@@ -41,6 +43,12 @@ if TYPE_CHECKING:
     help="Overlays with a legend, masks in colours, masks of class indices; can be repeated.",
 )
 @click.option("--alpha", type=click.FloatRange(0, 1), default=0.5, show_default=True, help="Opacity of the overlay.")
+@overwrite_option
+@click.option(
+    "--skip-existing",
+    is_flag=True,
+    help="Keep pictures that exist and leave out images that have theirs: goes on with an interrupted prediction.",
+)
 @recipe_option
 @overrides_option
 @json_option("Print the area of every class in every image as JSON.")
@@ -60,6 +68,8 @@ def predict(
     output_dir: Path,
     kinds: Sequence[Kind],
     alpha: float,
+    overwrite: bool,
+    skip_existing: bool,
     recipe: str | None,
     overrides: Sequence[str],
     as_json: bool,
@@ -74,6 +84,8 @@ def predict(
     """
     from vitrail.inference.files import UnreadableImagesError, predict_files
 
+    if overwrite and skip_existing:
+        raise VitrailError("--overwrite and --skip-existing exclude each other: give one of them")
     try:
         records = predict_files(
             model,
@@ -81,6 +93,7 @@ def predict(
             output_dir,
             kinds=kinds,
             alpha=alpha,
+            existing="overwrite" if overwrite else "skip" if skip_existing else "refuse",
             recipe=recipe,
             overrides=overrides,
             device=device,
@@ -98,8 +111,11 @@ def _print_areas(records: Sequence[dict[str, Any]], output_dir: Path, as_json: b
     if as_json:
         echo(json.dumps(records, indent=1))
         return
-    for record in records:
+    new = [record for record in records if not record.get("skipped")]
+    for record in new:
         shares = ", ".join(f"{area['name']} {area['share']:.1%}" for area in record["areas"][:4])
         echo(f"{record['id']}: {shares}")
-    if records:
-        echo(f"{count(len(records), 'image')}: pictures are in {output_dir}")
+    if new:
+        echo(f"{count(len(new), 'image')}: pictures are in {output_dir}")
+    if len(new) < len(records):
+        echo(f"{count(len(records) - len(new), 'image')} left out: their pictures were in {output_dir} already")

@@ -1,6 +1,6 @@
 """Datasets: benchmarks, folders of the user's own images, generated scenes; samplers and collation."""
 
-from vitrail.datasets.benchmark import Benchmark, Split
+from vitrail.datasets.benchmark import Benchmark, Split, Submission
 from vitrail.datasets.collate import collate_eval, collate_train
 from vitrail.datasets.dataset import (
     DATASETS,
@@ -26,6 +26,7 @@ __all__ = [
     "SegmentationDataset",
     "Source",
     "Split",
+    "Submission",
     "TrainSampler",
     "benchmarks",
     "collate_eval",

@@ -15,13 +15,14 @@ from vitrail.checkpoints import load
 from vitrail.checkpoints.exported import computing_device
 from vitrail.checkpoints.imports import imports_of
 from vitrail.datasets import Benchmark, EvalSampler, SegmentationDataset
-from vitrail.errors import DatasetError
+from vitrail.errors import DatasetError, VitrailError
 from vitrail.evaluation.boundary import BoundaryCounts
 from vitrail.evaluation.calibration import CalibrationCounts
 from vitrail.evaluation.confusion import ConfusionMatrix
 from vitrail.evaluation.loader import evaluation_dataset, evaluation_samples
-from vitrail.evaluation.report import SavePredictions, WorstImages, check_not_in_data
+from vitrail.evaluation.report import SavePredictions, WorstImages, check_not_in_data, check_outputs
 from vitrail.evaluation.result import Evaluation, ImageResult, ImageScore, score_image
+from vitrail.evaluation.submission import WriteSubmission, check_submission
 from vitrail.evaluation.threshold import ThresholdCounts
 from vitrail.inference import Predictor
 from vitrail.inference.resolve import resolve_recipe
@@ -30,7 +31,7 @@ from vitrail.inference.segmenter import chosen_threshold
 from vitrail.precision import Precision
 from vitrail.recipes import EvalConfig, Recipe
 from vitrail.runtime.device import pick_device
-from vitrail.runtime.distributed import gather_objects, main_first, process_group, rank, world_size
+from vitrail.runtime.distributed import gather_objects, main_first, on_main, process_group, rank, world_size
 from vitrail.runtime.progress_bar import ProgressBar
 from vitrail.segmentors import ModelCard, Segmentor
 
@@ -49,6 +50,8 @@ def evaluate(
     save_predictions: str | Path | None = None,
     report: str | Path | None = None,
     worst: int = 20,
+    submission: str | Path | None = None,
+    overwrite: bool = False,
     trust_imports: bool = False,
 ) -> Evaluation:
     """Evaluate a model on one split of a dataset.
@@ -78,6 +81,11 @@ def evaluate(
         A folder for `index.html`, which shows the images with the lowest mean IoU, and `summary.json`.
     worst : int
         Number of images in the report.
+    submission : path, optional
+        A folder for the predictions as the benchmark's server takes them. The masks of the split need not be
+        published; every figure is nan then. The finished folder is checked.
+    overwrite : bool
+        Replace predictions, a report and a submission that are there already.
     trust_imports : bool
         Let a model file import the modules that it names; see `vitrail.load`.
 
@@ -88,7 +96,8 @@ def evaluate(
     Raises
     ------
     VitrailError
-        When model, recipe or dataset cannot be found or read, or do not fit together.
+        When model, recipe or dataset cannot be found or read, or do not fit together, and, before anything is
+        computed, when files to be written exist.
 
     Examples
     --------
@@ -104,14 +113,18 @@ def evaluate(
         model = model.to(target)
         with imports_of(model.card or ModelCard((), ()), "the model's recipe", trust=False):
             recipe = resolve_recipe(recipe, overrides, card=model.card)
-            dataset = evaluation_dataset(recipe.data, root=data_root, split=split)
+            dataset = evaluation_dataset(recipe.data, root=data_root, split=split, unlabelled=submission is not None)
         benchmark = dataset.benchmark
         _check_classes(model, benchmark)
+        predictions, page = (None if path is None else Path(path) for path in (save_predictions, report))
+        on_main(lambda: check_outputs(predictions, page, dataset, overwrite=overwrite))
         observers: list[Callable[[ImageResult], None]] = []
-        if save_predictions is not None:
-            check_not_in_data(Path(save_predictions), dataset)
-            observers.append(SavePredictions(Path(save_predictions), benchmark.palette))
-        worst_images = None if report is None else WorstImages(Path(report), benchmark.palette, count=worst)
+        if predictions is not None:
+            observers.append(SavePredictions(predictions, benchmark.palette))
+        handed_in = None if submission is None else _submission(Path(submission), recipe, dataset, overwrite=overwrite)
+        if handed_in is not None:
+            observers.append(handed_in)
+        worst_images = None if page is None else WorstImages(page, benchmark.palette, count=worst)
         if worst_images is not None:
             observers.append(worst_images)
         evaluation = evaluate_dataset(
@@ -127,7 +140,24 @@ def evaluate(
         )
         if worst_images is not None:
             worst_images.write(evaluation, title=_title(model, recipe, split))
+        if handed_in is not None:
+            _check_submission(handed_in, benchmark)
     return evaluation
+
+
+def _submission(folder: Path, recipe: Recipe, dataset: SegmentationDataset, *, overwrite: bool) -> WriteSubmission:
+    """Return what writes a submission, or raise a VitrailError when it must not be written to the folder."""
+    if recipe.data.classes:
+        raise VitrailError("data.classes changes the classes, but a benchmark's server wants the dataset's own")
+    handed_in = WriteSubmission(folder, dataset.benchmark, dataset.ids)
+    check_not_in_data(handed_in.paths, dataset)
+    on_main(lambda: handed_in.refuse_existing(overwrite=overwrite))  # before any process writes
+    return handed_in
+
+
+def _check_submission(handed_in: WriteSubmission, benchmark: Benchmark) -> None:
+    sizes = {image_id: size for share in gather_objects(handed_in.sizes) for image_id, size in share.items()}
+    on_main(lambda: check_submission(handed_in.folder, benchmark, sizes))
 
 
 def evaluate_dataset(

@@ -147,7 +147,12 @@ class Evaluation:
         return self.images / self.seconds if self.seconds else math.nan
 
     def table(self) -> str:
-        """Return a table of the classes, then the means: percentages, and each class's share of the pixels."""
+        """Return a table of the classes, then the means: percentages, and each class's share of the pixels.
+
+        Where no pixel has a true class, one line says so.
+        """
+        if not self.confusion.any():
+            return f"{self.images} images without masks{self._speed()}: there is nothing to compare with"
         width = max(len(name) for name in (*self.classes, "class"))
         total = float(self._true.sum()) or math.nan
         lines = [_line("class", ("IoU", "Acc", "Dice", "pixels"), width)]

@@ -35,9 +35,10 @@ class Segmenter:
     """Computes the class indices of image tensors with a model, as an `EvalConfig` specifies.
 
     One view of an image (one scale, flipped or not) gives scores at the resolution of the head. They are resized to the
-    view, then to the requested size, and averaged with the other views there. With sliding windows, the overlapping
-    windows of a view are averaged first. Everything happens in bands of rows: the scores of all classes never exist for
-    a whole large image at once, unless the head declares `resizes_late = False`, as mask classification does.
+    view (unless `settings.resize_once`), then to the requested size, and averaged with the other views there. With
+    sliding windows, the overlapping windows of a view are averaged first. Everything happens in bands of rows: the
+    scores of all classes never exist for a whole large image at once, unless the head declares `resizes_late = False`,
+    as mask classification does.
 
     What is averaged follows from `settings.average` and from what the head declares as its `output`:
 
@@ -126,6 +127,8 @@ class Segmenter:
     def _view(self, images: Tensor) -> list[ScoreMap]:
         if self.settings.mode == "slide":
             return [self._slide(image) for image in images]
+        if self.settings.resize_once:
+            return self._head_maps(images)
         size = (images.shape[-2], images.shape[-1])
         return [self._resized(scores, size) for scores in self._head_maps(images)]
 

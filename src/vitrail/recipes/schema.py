@@ -101,6 +101,7 @@ class AuxiliaryConfig(Section):
     kernel_size: Pixels | None = None
     concat_input: bool | None = None
     upsample: Pixels | None = None
+    upsample_mode: Literal["nearest", "bilinear"] | None = None
     dropout: Fraction | None = None
     dilation: Pixels | None = None
     leaky: bool | None = None
@@ -136,6 +137,8 @@ class ResizeConfig(Section):
 
     size: Size
     keep_ratio: bool = True
+    antialias: bool = Field(False, description="Whether images made smaller are smoothed, as Pillow does.")
+    multiple_of: Pixels = Field(1, description="Height and width are rounded up to multiples of this number.")
 
 
 class AugmentationConfig(Named):
@@ -144,11 +147,28 @@ class AugmentationConfig(Named):
     probability: Fraction = Field(1.0, description="How often it is applied.")
 
 
+class ShortestEdgeConfig(Section):
+    """A random resize to one of several lengths of the short side; the image keeps its aspect ratio."""
+
+    lengths: tuple[Pixels, ...] = Field(min_length=1, description="Of the short side; each is as likely.")
+    max_size: Pixels = Field(description="Of the long side: where it would be longer, the image is made smaller.")
+
+    @model_validator(mode="after")
+    def _short_is_not_longer(self) -> ShortestEdgeConfig:
+        if max(self.lengths) > self.max_size:
+            raise ValueError(
+                f"data.augment.shortest_edge.lengths go up to {max(self.lengths)}, which is more than max_size, "
+                f"{self.max_size}"
+            )
+        return self
+
+
 class AugmentConfig(Section):
     """The training pipeline, in this order: random resize, crop, flip, rotate, distort colours, pad, `extra`."""
 
     resize: ResizeConfig | None = None
     scale: tuple[Scale, Scale] = Field((1.0, 1.0), description="Range of the random scale factor.")
+    shortest_edge: ShortestEdgeConfig | None = Field(None, description="In place of resize and scale.")
     crop: Size | None = Field(None, description="(height, width); smaller images are padded up to it.")
     max_class_share: Fraction = Field(1.0, description="Crops in which one class covers more are drawn again.")
     class_crop: Fraction = Field(
@@ -165,6 +185,15 @@ class AugmentConfig(Section):
     def _ordered_scale(self) -> AugmentConfig:
         if self.scale[0] > self.scale[1]:
             raise ValueError(f"the range of data.augment.scale is empty: {self.scale[0]} > {self.scale[1]}")
+        return self
+
+    @model_validator(mode="after")
+    def _one_resize(self) -> AugmentConfig:
+        if self.shortest_edge is not None and (self.resize is not None or self.scale != (1.0, 1.0)):
+            raise ValueError(
+                "data.augment.shortest_edge takes the place of data.augment.resize and data.augment.scale: set resize "
+                "to null and scale to [1.0, 1.0], or shortest_edge to null"
+            )
         return self
 
 
@@ -399,6 +428,11 @@ class EvalConfig(Section):
     flip: bool = Field(False, description="Average with the prediction on the mirrored image.")
     average: Literal["logits", "probabilities"] = Field(
         "probabilities", description="What multi-scale, flipped and overlapping predictions are averaged as."
+    )
+    resize_once: bool = Field(
+        False,
+        description="Resize what the head returns to the image at once, as transformers does for some models, instead "
+        "of to the size that the model saw first; sliding windows are not affected.",
     )
     batch_size: Count = Field(1, description="Images of equal size, or windows, that go through the model together.")
     amp: Precision = Field(

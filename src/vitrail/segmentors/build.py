@@ -207,6 +207,7 @@ def _auxiliary_heads(
             kernel_size=auxiliary.kernel_size,
             concat_input=auxiliary.concat_input,
             upsample=auxiliary.upsample,
+            upsample_mode=auxiliary.upsample_mode,
             align_corners=head.align_corners,
             **shared,
         )

@@ -40,8 +40,7 @@ def with_augmentation(dataset: SegmentationDataset, data: DataConfig) -> Segment
 
 def with_eval_resize(dataset: SegmentationDataset, data: DataConfig) -> SegmentationDataset:
     """Return a dataset with the recipe's test-time resize in place of its own transform."""
-    resize = data.eval_resize
-    transform = EvalTransform(size=resize.size, keep_ratio=resize.keep_ratio) if resize else None
+    transform = EvalTransform.from_config(data.eval_resize) if data.eval_resize else None
     return SegmentationDataset(dataset.benchmark, dataset.source, transform)
 
 

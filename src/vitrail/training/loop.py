@@ -16,6 +16,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from vitrail.datasets import SampleKey, SegmentationDataset
+from vitrail.datasets.fingerprint import fingerprint
 from vitrail.datasets.worker_errors import explain_dead_workers
 from vitrail.errors import TrainingError
 from vitrail.evaluation.evaluator import evaluate_dataset
@@ -509,6 +510,7 @@ class TrainingRun:
             recipe=self.recipe,
             image_ids=self.train_dataset.ids,
             classes=self.train_dataset.benchmark.classes,
+            contents=on_main(lambda: fingerprint(self.train_dataset)),
             strategy=self.strategy,
             model=self.model,
             average=self.average,

@@ -11,7 +11,7 @@ from torch import Tensor
 from torchvision import tv_tensors
 
 from vitrail.errors import RecipeError
-from vitrail.recipes import AugmentConfig
+from vitrail.recipes import AugmentConfig, ResizeConfig
 from vitrail.transforms.augmentations import MixingAugmentation, Pair, apply, create_augmentation
 from vitrail.transforms.crop import draw_class, draw_crop
 from vitrail.transforms.flip import HorizontalFlip
@@ -120,15 +120,24 @@ class TrainTransform:
         return image, mask
 
     def _resize_and_crop(self, image: Tensor, mask: Tensor, label: int | None) -> tuple[Tensor, Tensor]:
-        own: Size = (mask.shape[0], mask.shape[1])
-        config = self.config
-        base, keep_ratio = (config.resize.size, config.resize.keep_ratio) if config.resize else (own, True)
-        size = target_size(own, scaled(base, _uniform(*config.scale)), keep_ratio)
+        config, size = self.config, self._draw_size((mask.shape[0], mask.shape[1]))
         resized, crop = ResizedMask(mask, size), config.crop or size
         if label is None and _happens(config.class_crop):
             label = draw_class(mask)
         top, left, mask = draw_crop(resized, crop, config.max_class_share, around=label)
-        return resize_image(image, size)[:, top : top + crop[0], left : left + crop[1]], mask
+        antialias = config.resize is not None and config.resize.antialias
+        image = resize_image(image, size, antialias=antialias)
+        return image[:, top : top + crop[0], left : left + crop[1]], mask
+
+    def _draw_size(self, own: Size) -> Size:
+        config = self.config
+        if config.shortest_edge is not None:
+            lengths = config.shortest_edge.lengths
+            length = lengths[int(torch.randint(len(lengths), ()))]
+            return target_size(own, (length, config.shortest_edge.max_size), keep_ratio=True)
+        resize = config.resize or ResizeConfig(size=own)
+        bounds = scaled(resize.size, _uniform(*config.scale))
+        return target_size(own, bounds, resize.keep_ratio, resize.multiple_of)
 
 
 class EvalTransform:
@@ -140,19 +149,30 @@ class EvalTransform:
         See `sizes.target_size`; None keeps the image's own size.
     keep_ratio : bool
         Whether images keep their shape.
+    antialias : bool
+        Whether pixels that become one are averaged.
+    multiple_of : int
+        Height and width are rounded up to multiples of this.
     """
 
-    def __init__(self, *, size: Size | None, keep_ratio: bool) -> None:
+    def __init__(self, *, size: Size | None, keep_ratio: bool, antialias: bool = False, multiple_of: int = 1) -> None:
         self.size = size
         self.keep_ratio = keep_ratio
+        self.antialias = antialias
+        self.multiple_of = multiple_of
+
+    @classmethod
+    def from_config(cls, resize: ResizeConfig | None) -> EvalTransform:
+        """Return the transform that a recipe's `data.eval_resize` describes."""
+        return cls(size=None, keep_ratio=True) if resize is None else cls(**resize.model_dump())
 
     def __call__(self, sample: dict[str, Any]) -> dict[str, Any]:
         """Return the sample with its image resized."""
         if self.size is None:
             return sample
         image = sample["image"].as_subclass(Tensor)
-        size = target_size((image.shape[1], image.shape[2]), self.size, self.keep_ratio)
-        return {**sample, "image": resize_image(image, size)}
+        size = target_size((image.shape[1], image.shape[2]), self.size, self.keep_ratio, self.multiple_of)
+        return {**sample, "image": resize_image(image, size, antialias=self.antialias)}
 
 
 def _happens(probability: float) -> bool:

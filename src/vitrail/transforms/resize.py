@@ -1,4 +1,4 @@
-"""Resizing of images and masks, without antialiasing, as in the training of the published models."""
+"""Resizing of images and masks; without antialiasing unless asked for, as in the training of the published models."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from torchvision.transforms.v2 import functional as F
 from vitrail.transforms.sizes import Size
 
 
-def resize_image(image: Tensor, size: Size) -> Tensor:
+def resize_image(image: Tensor, size: Size, *, antialias: bool = False) -> Tensor:
     """Resize uint8 [3, H, W] to `size` by bilinear interpolation."""
     if tuple(image.shape[-2:]) == size:
         return image
-    return F.resize_image(image, list(size), InterpolationMode.BILINEAR, antialias=False)
+    return F.resize_image(image, list(size), InterpolationMode.BILINEAR, antialias=antialias)
 
 
 class Pixels:
