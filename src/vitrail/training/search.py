@@ -156,12 +156,13 @@ class _Study:
     def __init__(self, folder: Path, recipe: Recipe, space: Space) -> None:
         try:
             import optuna
+            from optuna.storages.journal import JournalFileBackend
         except ImportError as error:
             raise TrainingError(f"a search needs optuna ({error}): pip install 'vitrail[search]'") from error
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         self._optuna = optuna
         self._folder, self._recipe, self._space = folder, recipe, space
-        storage = optuna.storages.JournalStorage(optuna.storages.journal.JournalFileBackend(str(folder / STORAGE)))
+        storage = optuna.storages.JournalStorage(JournalFileBackend(str(folder / STORAGE)))
         self._study = optuna.create_study(
             storage=storage, study_name="vitrail", direction="maximize", load_if_exists=True
         )
@@ -171,8 +172,9 @@ class _Study:
         self._check_same()
 
     def _check_same(self) -> None:
-        about = {"recipe": self._recipe.model_dump(mode="json"), "space": repr(sorted(self._space.items()))}
-        about["recipe"]["data"].update(root=None, workers=None)
+        recipe = self._recipe.model_dump(mode="json")
+        recipe["data"].update(root=None, workers=None)
+        about = {"recipe": recipe, "space": repr(sorted(self._space.items()))}
         for key, value in about.items():
             known = self._study.user_attrs.get(key)
             if known is None:
