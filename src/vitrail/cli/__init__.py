@@ -20,6 +20,7 @@ from vitrail.cli.listing import list_entries
 from vitrail.cli.output import echo
 from vitrail.cli.predict import predict
 from vitrail.cli.recipes import recipe, recipes
+from vitrail.cli.search import search
 from vitrail.cli.serve import app, serve
 from vitrail.cli.train import train
 from vitrail.cli.weights import convert, weights
@@ -29,6 +30,7 @@ from vitrail.files.printable import PrintableWarnings
 COMMANDS = (
     train,
     find_lr,
+    search,
     compare,
     evaluate,
     predict,

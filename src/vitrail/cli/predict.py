@@ -36,11 +36,12 @@ if TYPE_CHECKING:
 @click.option(
     "--kind",
     "kinds",
-    type=click.Choice(["overlay", "colour", "index"]),
+    type=click.Choice(["overlay", "colour", "index", "geotiff"]),
     multiple=True,
     default=["overlay"],
     show_default=True,
-    help="Overlays with a legend, masks in colours, masks of class indices; can be repeated.",
+    help="Overlays with a legend, masks in colours, masks of class indices, these with the place on Earth of GeoTIFF "
+    "images; can be repeated.",
 )
 @click.option("--alpha", type=click.FloatRange(0, 1), default=0.5, show_default=True, help="Opacity of the overlay.")
 @overwrite_option

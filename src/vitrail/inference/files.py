@@ -50,9 +50,9 @@ def predict_files(
     model, images
         As in `predict`.
     output_dir : path
-        The folder for the pictures, `<name of the image>_<kind>.png`. An image whose name is taken by another one of
-        this call gets a number appended; a name that is too long for an ending is shortened.
-    kinds : sequence of {"overlay", "colour", "index"}
+        The folder for the pictures, `<name of the image>_<kind>.png`, .tif for GeoTIFF files. An image whose name is
+        taken by another one of this call gets a number appended; a name that is too long for an ending is shortened.
+    kinds : sequence of {"overlay", "colour", "index", "geotiff"}
         Which pictures; see `Prediction.save`.
     alpha : float
         Opacity of the colours in overlays.

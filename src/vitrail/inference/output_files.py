@@ -28,8 +28,8 @@ class OutputFrames:
     frames : FrameSource
         All frames.
     folder : Path
-        Gets the pictures, `<name of the frame>_<kind>.png`.
-    kinds : sequence of {"overlay", "colour", "index"}
+        Gets the pictures, `<name of the frame>_<kind>.png`, .tif for GeoTIFF files.
+    kinds : sequence of {"overlay", "colour", "index", "geotiff"}
         Which pictures.
     existing : {"refuse", "overwrite", "skip"}
         What happens where one of them exists; "skip" leaves out the frames that have them all.
@@ -78,7 +78,7 @@ class OutputFrames:
         for number, frame in enumerate(self._frames):
             name = _free_name(_short(frame.id or f"image{number:04d}"), names)
             for kind in get_args(Kind) if self._inputs else ():
-                path = self._folder / f"{name}_{kind}.png"
+                path = self._folder / _file_name(name, kind)
                 if path.resolve() in self._inputs:
                     raise PredictionError(
                         f"a picture would replace the input {path}, or that is the picture of an earlier prediction: "
@@ -87,7 +87,7 @@ class OutputFrames:
             yield dataclasses.replace(frame, id=name), self.files(name)
 
     def _inside(self, name: str, kind: Kind) -> Path:
-        path = self._folder / f"{name}_{kind}.png"
+        path = self._folder / _file_name(name, kind)
         if not path.resolve().is_relative_to(self._folder.resolve()):
             raise PredictionError(f"the image name {name!r} leads out of the folder {self._folder}")
         return path
@@ -100,6 +100,10 @@ class OutputFrames:
                 f"{taken[0]} exists{and_more(len(taken))}: --skip-existing (existing='skip') keeps what is there and "
                 "goes on with the rest, --overwrite (existing='overwrite') replaces it; or choose another output folder"
             )
+
+
+def _file_name(name: str, kind: Kind) -> str:
+    return f"{name}_{kind}{'.tif' if kind == 'geotiff' else '.png'}"
 
 
 def is_written(path: Path) -> bool:

@@ -5,18 +5,19 @@ from __future__ import annotations
 import io
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, get_args
 
 import numpy as np
 from PIL import Image
 
 from vitrail.errors import PredictionError
 from vitrail.files.pictures import save_picture
+from vitrail.inference.georeference import GeoTags, write_geotiff
 from vitrail.inference.polygons import Polygon, Ring, class_polygons
 from vitrail.inference.rle import compress, find_runs, run_lengths
 from vitrail.visualize import class_counts, colour_mask, index_mask, overlay, with_legend
 
-Kind = Literal["overlay", "colour", "index"]
+Kind = Literal["overlay", "colour", "index", "geotiff"]
 NOTEBOOK_SIDE = 1200  # pixels of the longer side in a notebook
 
 
@@ -59,6 +60,8 @@ class Prediction:
         The image's name: the file without its suffix, empty for images that came from memory.
     scores : ndarray or None
         The probability of each pixel's class, float32 [H, W]; None unless requested.
+    georeference : mapping or None
+        The TIFF tags that say where on Earth the image lies; None where its file does not.
 
     Examples
     --------
@@ -74,6 +77,7 @@ class Prediction:
     image: np.ndarray = field(repr=False)
     id: str = ""
     scores: np.ndarray | None = field(default=None, repr=False)
+    georeference: GeoTags | None = field(default=None, repr=False)
 
     def overlay(self, alpha: float = 0.5, *, legend: bool = False) -> Image.Image:
         """Return the image with the colours of its classes drawn over it.
@@ -106,17 +110,22 @@ class Prediction:
         ----------
         path : path
             The suffix selects the format; masks need a lossless one, such as .png.
-        kind : {"overlay", "colour", "index"}
-            The overlay with its legend, the mask in colours, or the mask as class indices.
+        kind : {"overlay", "colour", "index", "geotiff"}
+            The overlay with its legend, the mask in colours, the mask as class indices, or a TIFF file of these with
+            the coordinate reference system and the transform of the image.
         alpha : float
             Opacity of the colours in an overlay.
 
         Raises
         ------
         PredictionError
-            For an unknown kind, a format that would change the classes of pixels, or a file that cannot be written.
+            For an unknown kind, a format that would change the classes of pixels, or a file that cannot be written; for
+            a GeoTIFF of an image without a georeference.
         """
         path = Path(path)
+        if kind == "geotiff":
+            self._save_geotiff(path)
+            return
         if kind == "overlay":
             picture = self.overlay(alpha, legend=True)
         elif kind == "colour":
@@ -128,10 +137,23 @@ class Prediction:
                 )
             picture = self.index()
         else:
-            raise PredictionError(f"unknown kind of picture {kind!r}: overlay, colour or index")
+            raise PredictionError(f"unknown kind of picture {kind!r}: {', '.join(get_args(Kind))}")
         try:
             save_picture(picture, path)
         except (OSError, ValueError) as error:
+            raise PredictionError(f"cannot write {path}: {error}") from error
+
+    def _save_geotiff(self, path: Path) -> None:
+        if path.suffix.lower() not in (".tif", ".tiff"):
+            raise PredictionError(f"a GeoTIFF is a .tif file, not {path}")
+        if self.georeference is None:
+            raise PredictionError(
+                f"the image {self.id!r} has no georeference, so its mask has none: take the kind 'index'"
+            )
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            write_geotiff(path, self.mask, self.palette, self.georeference)
+        except OSError as error:
             raise PredictionError(f"cannot write {path}: {error}") from error
 
     def areas(self) -> list[ClassArea]:

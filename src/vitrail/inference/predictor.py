@@ -255,6 +255,7 @@ class Predictor:
                     image=as_rgb(image.cpu()).permute(1, 2, 0).numpy(),
                     id=frame.id,
                     scores=None if found.scores is None else found.scores.cpu().numpy(),
+                    georeference=frame.georeference() if frame.georeference else None,
                 )
 
     def _labels(self, images: Sequence[Tensor]) -> list[Labels]:

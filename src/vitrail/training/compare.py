@@ -119,12 +119,12 @@ def _row(run: RunLog) -> tuple[str, ...]:
 
 def table(runs: Sequence[RunLog]) -> str:
     """Return the table for the terminal, and below it what differs in the recipes."""
-    lines = list(_aligned(rows(runs)))
+    lines = list(aligned(rows(runs)))
     different = differences(runs)
     if different:
         shown = [("differing keys", *(run.name for run in runs))]
         shown += [(key, *(_short(value) for value in values)) for key, values in different.items()]
-        lines += ["", *_aligned(shown)]
+        lines += ["", *aligned(shown)]
     return "\n".join(lines)
 
 
@@ -133,7 +133,8 @@ def _short(value: Any) -> str:
     return text if len(text) <= 32 else f"{text[:31]}…"
 
 
-def _aligned(cells: Sequence[tuple[str, ...]]) -> Iterator[str]:
+def aligned(cells: Sequence[tuple[str, ...]]) -> Iterator[str]:
+    """Yield the lines of a table, its columns one below the other."""
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
     for row in cells:
         yield "  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)).rstrip()

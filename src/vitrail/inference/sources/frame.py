@@ -28,6 +28,7 @@ from torch import Tensor
 from vitrail.datasets.image_files import pillow_bands
 from vitrail.datasets.pixel_format import RGB, PixelFormat
 from vitrail.errors import DatasetError, PredictionError
+from vitrail.inference.georeference import GeoTags
 from vitrail.registry import Registry, first_line
 
 Pixels: TypeAlias = "Image.Image | np.ndarray | Tensor"
@@ -48,11 +49,14 @@ class Frame:
     read_as : callable, optional
         Returns the image with the channels and the range of values of a `PixelFormat`, uint8 [C, H, W], for sources
         that have more than RGB.
+    georeference : callable, optional
+        Returns the georeference of the image, for files that may have one; see `vitrail.inference.georeference`.
     """
 
     id: str
     read: Callable[[], Tensor]
     read_as: Callable[[PixelFormat], Tensor] | None = None
+    georeference: Callable[[], GeoTags | None] | None = None
 
     def pixels(self, wanted: PixelFormat) -> Tensor:
         """Return the image, uint8 [C, H, W], as a model wants it.

@@ -14,6 +14,7 @@ from vitrail.datasets import read_image
 from vitrail.datasets.image_files import IMAGE_SUFFIXES
 from vitrail.datasets.pixel_format import RGB, PixelFormat
 from vitrail.errors import PredictionError
+from vitrail.inference.georeference import read_georeference
 from vitrail.inference.sources.frame import Frame, register_frame_source
 
 
@@ -39,6 +40,7 @@ class ImageFiles:
                 name,
                 functools.partial(_read_file, file, RGB),
                 functools.partial(_read_file, file),
+                functools.partial(read_georeference, file) if file.suffix.lower() in (".tif", ".tiff") else None,
             )
 
 
