@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from torch.utils.data import DataLoader
 from tqdm import tqdm
 
 from vitrail.datasets import SegmentationDataset
-from vitrail.datasets.worker_errors import ErrorsAsValues
+from vitrail.datasets.worker_errors import ErrorsAsValues, loaded, loader_timeout
 from vitrail.errors import TrainingError, VitrailError
 from vitrail.files.atomic import atomic_path
 from vitrail.recipes import LossConfig, Recipe
@@ -129,10 +129,15 @@ def count_classes(dataset: SegmentationDataset, workers: int = 0) -> ClassCounts
     classes = len(dataset.benchmark.classes)
     bare = SegmentationDataset(dataset.benchmark, dataset.source, _Counted(classes))
     pixels, images = np.zeros(classes, np.int64), np.zeros(classes, np.int64)
-    loader: Iterable[Any] = DataLoader(
-        ErrorsAsValues(bare), batch_size=None, sampler=range(len(bare)), num_workers=workers, collate_fn=_as_it_is
+    loader: DataLoader[Any] = DataLoader(
+        ErrorsAsValues(bare),
+        batch_size=None,
+        sampler=range(len(bare)),
+        num_workers=workers,
+        timeout=loader_timeout(workers),
+        collate_fn=_as_it_is,
     )
-    for sample in tqdm(loader, desc="count classes", total=len(bare), unit="img", disable=None, leave=False):
+    for sample in tqdm(loaded(loader), desc="count classes", total=len(bare), unit="img", disable=None, leave=False):
         if isinstance(sample, VitrailError):
             raise sample
         pixels += sample["counts"]
