@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 RUN := $(VENV)/bin/
 
-.PHONY: test parity nightly oldest docs notebooks demo lint types clean
+.PHONY: test parity nightly oldest docs page notebooks demo lint types clean
 
 $(VENV)/.installed: pyproject.toml
 	test -x $(RUN)python || $(PYTHON) -m venv $(VENV)
@@ -44,6 +44,10 @@ oldest: $(VENV)-oldest/.installed
 docs: $(VENV)/.installed-docs
 	NO_MKDOCS_2_WARNING=1 PYTHONPATH=. $(RUN)python -m mkdocs build --strict
 	$(RUN)pytest tests/docs/site_in_browser.py
+
+# Opens the page of the service in headless Chromium and uses all of its controls.
+page: $(VENV)/.installed-docs
+	$(RUN)pytest tests/serve/page_in_browser.py
 
 # Runs the notebooks and stores their outputs.
 notebooks: $(VENV)/.installed-docs

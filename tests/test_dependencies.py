@@ -29,7 +29,7 @@ MODULES = {
     "opencv-python-headless": ("cv2",),
 }
 # What a module needs without being named by an import of ours.
-NEEDS = {"torch.utils.tensorboard": "tensorboard", "torch.onnx": "onnxscript"}
+NEEDS = {"torch.utils.tensorboard": "tensorboard", "torch.onnx": "onnxscript", "starlette.requests": "python-multipart"}
 
 
 def requirements(lines: list[str]) -> set[str]:

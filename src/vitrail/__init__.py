@@ -33,6 +33,7 @@ if TYPE_CHECKING:
         PluginError,
         PredictionError,
         RecipeError,
+        ServiceError,
         TrainingError,
         VitrailError,
     )
@@ -81,6 +82,7 @@ _EXPORTS = {
         "PluginError",
         "PredictionError",
         "RecipeError",
+        "ServiceError",
         "TrainingError",
         "VitrailError",
     ),

@@ -46,6 +46,10 @@ class ExportError(VitrailError):
     """A model that cannot be exported as asked, or an exported file that does not compute what the model computes."""
 
 
+class ServiceError(VitrailError):
+    """A service that cannot start as asked, or a request that it does not answer."""
+
+
 def nearest(name: str, known: Iterable[str]) -> str:
     """Return `" Did you mean 'x'?"` for the known name nearest to `name`, or an empty string when none is near."""
     close = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)

@@ -20,6 +20,7 @@ from vitrail.cli.listing import list_entries
 from vitrail.cli.output import echo
 from vitrail.cli.predict import predict
 from vitrail.cli.recipes import recipe, recipes
+from vitrail.cli.serve import app, serve
 from vitrail.cli.train import train
 from vitrail.cli.weights import convert, weights
 from vitrail.errors import VitrailError
@@ -32,6 +33,8 @@ COMMANDS = (
     evaluate,
     predict,
     export,
+    serve,
+    app,
     recipes,
     recipe,
     dataset,

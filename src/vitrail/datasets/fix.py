@@ -15,11 +15,11 @@ from PIL import Image
 from tqdm import tqdm
 
 from vitrail.datasets.class_file import ClassFile, find_class_file
-from vitrail.datasets.files import Pair
 from vitrail.datasets.folder import find_pairs
 from vitrail.datasets.image_files import load_pixels, open_image, turn_upright
 from vitrail.datasets.mask_files import ColourMasks, IndexMasks, MaskReader
 from vitrail.datasets.own_masks import describe_masks
+from vitrail.datasets.pairs import Pair
 from vitrail.datasets.storage import Folder
 from vitrail.datasets.write import empty_folder
 from vitrail.errors import DatasetError

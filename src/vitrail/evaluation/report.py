@@ -6,7 +6,7 @@ import contextlib
 import heapq
 import json
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -66,8 +66,8 @@ class SavePredictions:
             save_picture(index_mask(result.prediction, self.palette), path)
 
 
-def check_not_in_data(folder: Path, dataset: SegmentationDataset) -> None:
-    """Refuse a folder for predictions in which one of them would replace an image or a mask of the dataset.
+def check_not_in_data(paths: Iterable[Path], dataset: SegmentationDataset) -> None:
+    """Refuse paths of predictions one of which would replace an image or a mask of the dataset.
 
     Raises
     ------
@@ -75,13 +75,14 @@ def check_not_in_data(folder: Path, dataset: SegmentationDataset) -> None:
         The message names the file.
     """
     files, pairs = getattr(dataset.source, "files", None), getattr(dataset.source, "pairs", ())
-    if files is None or not folder.is_dir():
+    if files is None:
         return
-    own = {Path(files.locate(name)).resolve() for pair in pairs for name in (pair.image, pair.mask)}
-    for image_id in dataset.ids:
-        path = (folder / f"{image_id}.png").resolve()
-        if path in own:
-            raise VitrailError(f"a prediction would replace {path}, a file of the dataset: choose another folder")
+    own = {Path(files.locate(name)).resolve() for pair in pairs for name in (pair.image, pair.mask) if name}
+    for path in paths:
+        if path.resolve() in own:
+            raise VitrailError(
+                f"a prediction would replace {path.resolve()}, a file of the dataset: choose another folder"
+            )
 
 
 def check_outputs(
@@ -104,8 +105,9 @@ def check_outputs(
         The message names the file.
     """
     if predictions is not None:
-        check_not_in_data(predictions, dataset)
-        check_free((predictions / f"{id}.png" for id in dataset.ids), overwrite=overwrite, error=VitrailError)
+        masks = [predictions / f"{id}.png" for id in dataset.ids]
+        check_not_in_data(masks, dataset)
+        check_free(masks, overwrite=overwrite, error=VitrailError)
     if report is not None:
         check_free((report / name for name in _REPORT), overwrite=overwrite, error=VitrailError)
 

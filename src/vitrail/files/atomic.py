@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import secrets
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -45,6 +47,49 @@ def atomic_path(path: str | Path, *, durable: bool = True) -> Iterator[Path]:
             _sync_folder(path.parent)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def atomic_files(path: str | Path) -> Iterator[Path]:
+    """Give a path of the same name in a temporary folder, for writers that may write other files beside it.
+
+    When the block ends without error every file of the temporary folder is put beside `path`, that of `path` last. An
+    error in the block leaves all files as they were.
+
+    Parameters
+    ----------
+    path : path
+        Where the file shall be; missing parent folders are made.
+
+    Yields
+    ------
+    Path
+        The path to write to.
+
+    Raises
+    ------
+    FileExistsError
+        When another file that was written exists already, but `path` does not: it is not an earlier result.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    folder = path.with_name(f".{secrets.token_hex(8)}.part")
+    folder.mkdir()
+    try:
+        yield folder / path.name
+        files = sorted(folder.iterdir(), key=lambda file: file.name == path.name)
+        for file in files:
+            if (path.parent / file.name).exists() and not path.exists():
+                raise FileExistsError(
+                    errno.EEXIST, "would replace a file of another origin", str(path.parent / file.name)
+                )
+            with file.open("rb+") as content:
+                os.fsync(content.fileno())
+        for file in files:
+            os.replace(file, path.parent / file.name)  # noqa: PTH105 - atomic
+        _sync_folder(path.parent)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _sync_folder(folder: Path) -> None:

@@ -111,6 +111,8 @@ class Predictor:
     ----------
     model, settings, device, amp
         As given, or as found.
+    pixel_format : PixelFormat
+        What the model expects of an image.
 
     Raises
     ------
@@ -161,10 +163,10 @@ class Predictor:
         self._resize = _resize_transform(resize, chosen)
         autocast(self.device, self.amp)  # raises now what it would raise at the first image
         normalize = _normalisation(mean, std, self.model.card, chosen).to(self.device)
-        self._pixels = PixelFormat(normalize.mean.shape[0], _value_range(chosen))
+        self.pixel_format = PixelFormat(normalize.mean.shape[0], _value_range(chosen))
         pairs = tuple(_recipe_flip_pairs(chosen) if flip_pairs is None else flip_pairs)
         network = Network(self.model, self.device, normalize, self.amp, channels_last)
-        self._segmenter = _create_segmenter(network, compile, self.settings, pairs, self._pixels.channels)
+        self._segmenter = _create_segmenter(network, compile, self.settings, pairs, self.pixel_format.channels)
         if scores and isinstance(self._segmenter, IndexSegmenter):
             self._segmenter.check_scores()
         self._lock = threading.Lock()
@@ -243,7 +245,7 @@ class Predictor:
             return self._segmenter.scores(images, sizes)
 
     def _predictions(self, frames: FrameSource, card: ModelCard, on_error: OnError | None) -> Iterator[Prediction]:
-        for batch in _read_batches(frames, self._pixels, self.settings.batch_size, on_error):
+        for batch in _read_batches(frames, self.pixel_format, self.settings.batch_size, on_error):
             labels = self._labels([image for _, image in batch])
             for (frame, image), found in zip(batch, labels, strict=True):
                 yield Prediction(
@@ -372,7 +374,7 @@ def _with_batch_size(settings: EvalConfig, batch_size: int | None) -> EvalConfig
 def _resize_transform(resize: ResizeConfig | Literal["recipe"] | None, recipe: Recipe | None) -> EvalTransform:
     if resize == "recipe":
         resize = recipe.data.eval_resize if recipe else None
-    return EvalTransform(size=None, keep_ratio=True) if resize is None else EvalTransform(**resize.model_dump())
+    return EvalTransform.from_config(resize)
 
 
 def _recipe_flip_pairs(recipe: Recipe | None) -> Sequence[tuple[int, int]]:

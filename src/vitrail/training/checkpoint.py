@@ -280,6 +280,21 @@ class Checkpoints:
             )
 
 
+def saved_recipe(folder: Path) -> dict[str, Any]:
+    """Return the recipe of the run that was saved in a folder, as plain data.
+
+    Raises
+    ------
+    CheckpointError
+        When the state is damaged.
+    """
+    try:
+        recipe: dict[str, Any] = _read_state(folder / STATE)["recipe"]
+    except CheckpointError as error:
+        raise CheckpointError(f"{error}. {way_out_of_damage(folder)}") from error
+    return recipe
+
+
 def weights_are_finite(model: nn.Module) -> bool:
     """Return whether every weight and buffer is finite."""
     tensors = [tensor for tensor in model.state_dict().values() if tensor.is_floating_point()]

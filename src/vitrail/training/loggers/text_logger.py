@@ -66,6 +66,7 @@ class TextLogger(Logger):
         )
         self._write(
             f"{self._position(record)}  {figures}  ({record['images']} images, {record['images_per_second']:.1f}/s)"
+            f"{'  threshold {:g}'.format(record['threshold']) if 'threshold' in record else ''}"
             f"{'  best' if record['best'] else ''}"
         )
 

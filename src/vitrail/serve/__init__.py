@@ -1,0 +1,7 @@
+"""The HTTP service: models behind `POST /v1/segment`, and the web page that uses them."""
+
+from vitrail.serve.limits import ServiceLimits
+from vitrail.serve.models import ServedModel, load_models
+from vitrail.serve.server import Service, serve
+
+__all__ = ["ServedModel", "Service", "ServiceLimits", "load_models", "serve"]
