@@ -1,19 +1,33 @@
 """Same seed, same samples: whatever the number of workers, of processes, and of interruptions."""
 
+import errno
+import functools
+import multiprocessing
 import os
+import re
 import signal
+import time
 from itertools import islice
 
 import pytest
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-from vitrail.datasets import EvalSampler, SampleKey, TrainSampler, collate_eval, collate_train, create_dataset
-from vitrail.datasets.worker_errors import explain_dead_workers, loaded
+from vitrail.datasets import (
+    EvalSampler,
+    SampleKey,
+    TrainSampler,
+    collate_eval,
+    collate_train,
+    create_dataset,
+    worker_errors,
+)
+from vitrail.datasets.worker_errors import collate_or_error, explain_dead_workers, loaded
 from vitrail.errors import DatasetError
 from vitrail.recipes import AugmentConfig
 from vitrail.transforms import TrainTransform
 
+FORK = {"num_workers": 1, "multiprocessing_context": "fork"}
 AUGMENT = AugmentConfig(scale=(0.5, 2.0), crop=(48, 64), max_class_share=0.75, rotate_degrees=10.0, rotate=0.3)
 TRANSFORM = TrainTransform(AUGMENT, fill=(124, 116, 104))
 
@@ -153,6 +167,72 @@ class KilledAtTwo(Dataset):
         if index == 2:
             os.kill(os.getpid(), signal.SIGKILL)
         return index
+
+
+class StoppedAtTwo(KilledAtTwo):
+    def __getitem__(self, index):
+        if index == 2:
+            os.kill(os.getpid(), signal.SIGSTOP)
+        return index
+
+
+def test_a_loader_process_that_is_stopped_ends_the_loop_and_does_not_block_the_end_of_the_program(monkeypatch):
+    monkeypatch.setattr(worker_errors, "STOPPED_CHECKS", 2)
+    monkeypatch.setattr(worker_errors, "CHECK_SECONDS", 1)
+    batches = loaded(DataLoader(StoppedAtTwo(), num_workers=1, timeout=1))
+    with pytest.raises(DatasetError, match=r"no image has come for .* is stopped, or the storage .*--resume"):
+        list(batches)
+    deadline = time.monotonic() + 10
+    while multiprocessing.active_children() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not multiprocessing.active_children()
+
+
+def test_a_loader_that_is_slow_once_goes_on(monkeypatch):
+    class Slow(KilledAtTwo):
+        def __getitem__(self, index):
+            time.sleep(1.5 * (index == 2))
+            return index
+
+    monkeypatch.setattr(worker_errors, "CHECKS", 5)
+    assert [int(batch) for batch in loaded(DataLoader(Slow(), **FORK, timeout=1))] == [0, 1, 2, 3]
+
+
+def test_a_loader_from_which_nothing_comes_ends_the_loop(monkeypatch):
+    class Silent(KilledAtTwo):
+        def __getitem__(self, index):
+            time.sleep(60 * (index == 2))
+            return index
+
+    monkeypatch.setattr(worker_errors, "CHECKS", 2)
+    with pytest.raises(DatasetError, match=r"no image has come for .* storage of the dataset does not answer"):
+        list(loaded(DataLoader(Silent(), **FORK, timeout=1)))
+
+
+def test_full_shared_memory_is_an_error_and_not_a_wait(monkeypatch):
+    class Images(KilledAtTwo):
+        def __getitem__(self, index):
+            return {"image": torch.zeros(3, 4, 4, dtype=torch.uint8)}
+
+    def full(tensor):
+        raise RuntimeError("unable to allocate shared memory(shm): No space left on device (28)")
+
+    monkeypatch.setattr(torch.Tensor, "share_memory_", full)  # the workers are forks
+    collate = functools.partial(collate_or_error, lambda samples: {"image": [s["image"] for s in samples], "id": ["a"]})
+    (first, *_) = loaded(DataLoader(Images(), **FORK, collate_fn=collate, timeout=10))
+    assert isinstance(first, DatasetError) and re.search(r"No space left .*--shm-size", str(first))
+    monkeypatch.undo()
+    (first, *_) = loaded(DataLoader(Images(), **FORK, collate_fn=collate, timeout=10))
+    assert first["image"][0].is_shared() and first["id"] == ["a"]
+
+
+def test_no_room_for_the_queues_of_loader_processes_is_explained(monkeypatch):
+    def full(loader):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(DataLoader, "__iter__", full)
+    with pytest.raises(DatasetError, match=r"cannot be started .*--shm-size"):
+        list(loaded(DataLoader(KilledAtTwo(), num_workers=1)))
 
 
 def test_a_loader_process_that_was_killed_is_explained():

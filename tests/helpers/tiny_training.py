@@ -1,6 +1,8 @@
 """A dataset, a model and a recipe small enough to train in a test; as a program, trainings that can be killed.
 
 python tiny_training.py '[{"folder": …, "base": "recipe", "changes": {…}, "resume": false, "die_at_step": 5}, …]'
+
+With "attempts": N under `torchrun --max-restarts`, one of two processes by turns dies in each of the first N attempts.
 """
 
 from __future__ import annotations
@@ -137,7 +139,10 @@ def main(jobs: list[dict[str, Any]]) -> None:
     torch.set_num_threads(1)
     register(lambda mapping, name, entry: mapping.update({name: entry}))
     for job in jobs:
-        if "die_at_step" in job and int(os.environ.get("RANK", "0")) == job.get("rank", 0):
+        attempt = int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0"))
+        dying = attempt % 2 if "attempts" in job else job.get("rank", 0)
+        dies = "die_at_step" in job and attempt < job.get("attempts", 1)
+        if dies and int(os.environ.get("RANK", "0")) == dying:
             Meter.step = die_after(job["die_at_step"] - 1, Meter.step)  # type: ignore[method-assign]
         make = {"recipe": recipe, "fastscnn": fastscnn}[job["base"]]
         train(make(**job["changes"]), output_dir=job["folder"], resume=job.get("resume", False), device="cpu")

@@ -194,3 +194,14 @@ def test_a_model_without_card_needs_mean_and_std():
     expected = with_arguments.segment(image)
     model.card = card
     assert torch.equal(predictor(model).segment(image)[0], expected[0])
+
+
+def test_small_images_are_padded_by_their_last_row_and_column():
+    model = small_model(3, 2)
+    (image,) = images_of((5, 40))
+    padded = image[:, torch.arange(32).clamp(max=4)]
+    (scores,) = predictor(model).scores([image])
+    torch.testing.assert_close(scores, logits_of(model, padded)[0][:, :5], rtol=0, atol=1e-5)
+    (twice,) = predictor(model).scores([image], [(10, 80)])
+    torch.testing.assert_close(twice, logits_of(model, padded, (64, 80))[0][:, :10], rtol=0, atol=1e-5)
+    assert predictor(model).segment([image], [(10, 80)])[0].shape == (10, 80)

@@ -238,3 +238,10 @@ def test_memory_layout_does_not_matter(classes: int) -> None:
     found.backward()
     torch.testing.assert_close(found, expected)
     torch.testing.assert_close(rows.grad, planes.grad)
+
+
+@pytest.mark.parametrize("weights", [(0.0, 0.0), (-1.0, 1.0), (float("nan"), 1.0), (float("inf"), 1.0)])
+@pytest.mark.parametrize("loss", [CrossEntropyLoss, BinaryCrossEntropyLoss, FocalLoss, OHEMCrossEntropyLoss])
+def test_class_weights_with_which_nothing_is_learned_are_refused(loss: type, weights: tuple[float, ...]) -> None:
+    with pytest.raises(ModelError, match="one at least is above 0"):
+        loss(class_weights=weights)

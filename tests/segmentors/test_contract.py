@@ -17,6 +17,8 @@ from torchvision.tv_tensors import Mask
 from vitrail import create_model, list_segmentors
 from vitrail.checkpoints import load_model, save_model
 from vitrail.errors import ModelError
+from vitrail.inference import Predictor
+from vitrail.recipes import EvalConfig
 from vitrail.segmentors import SEGMENTORS, ModelCard, Segmentor
 
 Builder: TypeAlias = Callable[[str], Segmentor]
@@ -187,3 +189,16 @@ def test_an_unknown_method_is_named_with_the_nearest_known_one() -> None:
 def test_options_of_a_backbone_that_is_built_already_are_refused() -> None:
     with pytest.raises(ModelError, match="already built"):
         create_model("fcn", small("fcn").backbone, CLASSES, output_stride=8)
+
+
+@methods
+@pytest.mark.parametrize("size", [(1, 1), (1, 40)])
+def test_images_of_any_size_are_segmented(name: str, size: tuple[int, int]) -> None:
+    # 32 channels are too few for the 32 groups of a group norm at one pixel; these methods have 256.
+    model = small(name, **({"channels": 64} if "maskformer" in name or "mask2former" in name else {}))
+    grey = (128.0, 128.0, 128.0)
+    predictor = Predictor(model, EvalConfig(), device="cpu", resize=None, flip_pairs=(), mean=grey, std=grey)
+    image = torch.randint(0, 256, (3, *size), dtype=torch.uint8)
+    ((mask, scores),) = predictor.segment_with_scores([image])
+    assert mask.shape == scores.shape == size
+    assert scores.isfinite().all() and int(mask.max()) < CLASSES

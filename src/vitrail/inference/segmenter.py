@@ -24,6 +24,7 @@ from vitrail.inference.score_map import (
     resized,
 )
 from vitrail.inference.sliding import SlidingMap, window_starts
+from vitrail.inference.small_images import pad_small
 from vitrail.recipes import EvalConfig
 from vitrail.segmentors import Segmentor
 
@@ -81,7 +82,8 @@ class Segmenter:
         Parameters
         ----------
         images : sequence of Tensor [3, h, w]
-            RGB, uint8, on any device; images of equal size go through the model together.
+            RGB, uint8, on any device; images of equal size go through the model together, those of fewer than 32 pixels
+            of height or width with their last row and column repeated.
         sizes : sequence of (int, int), optional
             Height and width of each result; None keeps those of the images.
         with_scores : bool
@@ -94,19 +96,22 @@ class Segmenter:
         """
         sizes = checked_sizes(images, sizes, self.channels)
         threshold = chosen_threshold(self.settings, self.model.num_classes)
+        padded, enlarged = pad_small(images, sizes)
         result: dict[int, Labels] = {}
         with evaluating(self.model), torch.no_grad(), _memory_hint(images, self.settings):
-            for index, scores in self._maps(images, sizes):
-                result[index] = best_labels(scores, with_scores=with_scores, threshold=threshold)
+            for index, scores in self._maps(padded, enlarged):
+                found = best_labels(scores, with_scores=with_scores, threshold=threshold)
+                result[index] = found if enlarged[index] == tuple(sizes[index]) else _corner(found, sizes[index])
         return [result[index] for index in range(len(images))]
 
     def scores(self, images: Sequence[Tensor], sizes: Sequence[Size] | None) -> list[Tensor]:
         """Return the averaged scores of all classes, [K, H, W] for each image; arguments as in `labels`."""
         sizes = checked_sizes(images, sizes, self.channels)
+        padded, enlarged = pad_small(images, sizes)
         result: dict[int, Tensor] = {}
         with evaluating(self.model), torch.no_grad(), _memory_hint(images, self.settings):
-            for index, scores in self._maps(images, sizes):
-                result[index] = materialise(scores)
+            for index, scores in self._maps(padded, enlarged):
+                result[index] = materialise(scores)[:, : sizes[index][0], : sizes[index][1]]
         return [result[index] for index in range(len(images))]
 
     def _maps(self, images: Sequence[Tensor], sizes: Sequence[Size]) -> Iterator[tuple[int, ScoreMap]]:
@@ -177,6 +182,13 @@ class Segmenter:
         """Return the mean of the views of one image at `size`."""
         views = [self._resized(view, size) for view in views]
         return views[0] if len(views) == 1 else MeanMap([self._as_averaged(view) for view in views])
+
+
+def _corner(labels: Labels, size: Size) -> Labels:
+    """Return the upper left part of labels, without what belongs to the padding of a small image."""
+    height, width = size
+    scores = None if labels.scores is None else labels.scores[:height, :width]
+    return Labels(labels.mask[:height, :width], scores)
 
 
 def chosen_threshold(settings: EvalConfig, num_classes: int) -> float | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -31,13 +32,25 @@ def in_full_precision(logits: Tensor) -> Tensor:
 
 
 def class_weight_tensor(class_weights: Sequence[float] | str | None) -> Tensor | None:
-    """Return the class weights as a float32 tensor [K], or None."""
+    """Return the class weights as a float32 tensor [K], or None.
+
+    Raises
+    ------
+    ModelError
+        For names, which only a training can compute, and for numbers with which nothing could be learned.
+    """
     if isinstance(class_weights, str):
         raise ModelError(
             f"class_weights={class_weights!r} is computed from the masks when a model is trained; give one number per "
             "class here"
         )
-    return None if class_weights is None else torch.tensor(class_weights, dtype=torch.float32)
+    if class_weights is None:
+        return None
+    if not all(math.isfinite(weight) and weight >= 0 for weight in class_weights) or not any(class_weights):
+        raise ModelError(
+            f"class_weights are finite numbers from 0 on, and one at least is above 0, not {list(class_weights)}"
+        )
+    return torch.tensor(class_weights, dtype=torch.float32)
 
 
 def check_class_weights(class_weights: Tensor | None, logits: Tensor) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,7 @@ from torch.utils.data import DataLoader
 from tqdm import tqdm
 
 from vitrail.datasets import ClassSampling, SegmentationDataset
-from vitrail.datasets.worker_errors import ErrorsAsValues
+from vitrail.datasets.worker_errors import ErrorsAsValues, loaded, loader_timeout
 from vitrail.errors import TrainingError, VitrailError
 from vitrail.files.atomic import atomic_path
 from vitrail.recipes import DataConfig
@@ -57,15 +56,16 @@ def count_classes(dataset: SegmentationDataset, workers: int = 0) -> ClassCounts
     bare = SegmentationDataset(dataset.benchmark, dataset.source, _Counted(classes))
     pixels = np.zeros(classes, np.int64)
     found_in: list[list[int]] = [[] for _ in range(classes)]
-    loader: Iterable[Any] = DataLoader(
+    loader: DataLoader[Any] = DataLoader(
         ErrorsAsValues(bare),
         batch_size=None,
         sampler=range(len(bare)),
         num_workers=workers,
+        timeout=loader_timeout(workers),
         collate_fn=_as_it_is,
         generator=torch.Generator(),  # the default draws from the global one, and weights would depend on the cache
     )
-    bar = tqdm(loader, desc="count classes", total=len(bare), unit="img", disable=None, leave=False)
+    bar = tqdm(loaded(loader), desc="count classes", total=len(bare), unit="img", disable=None, leave=False)
     for index, sample in enumerate(bar):
         if isinstance(sample, VitrailError):
             raise sample

@@ -6,6 +6,9 @@ import contextlib
 import functools
 import itertools
 import os
+import signal
+import sys
+import threading
 import time
 from collections.abc import Iterator
 from datetime import timedelta
@@ -17,7 +20,10 @@ from vitrail.errors import VitrailError
 
 # A process that waits longer than this for another gives up: nothing hangs for ever, yet a first run may download.
 TIMEOUT = timedelta(minutes=30)
+WATCH_SECONDS = 2
 _GROUPS = itertools.count()
+# What Gloo and NCCL say of a process that has died or does not answer.
+_LOST = ("Timed out", "timed out", "Connection closed by peer", "Connection reset by peer", "Broken pipe")
 
 
 @contextlib.contextmanager
@@ -36,7 +42,8 @@ def process_group(device: torch.device | str) -> Iterator[None]:
     Raises
     ------
     VitrailError
-        When this build of PyTorch cannot run in several processes.
+        When this build of PyTorch cannot run in several processes, and when another process has died or has not
+        answered for `TIMEOUT`.
     """
     if not _started_by_torchrun() or _joined():
         yield
@@ -55,8 +62,47 @@ def process_group(device: torch.device | str) -> Iterator[None]:
         world_size=processes,
         timeout=TIMEOUT,
     )
-    yield
+    end_with_torchrun()
+    with _explain_lost_processes():
+        yield
     _leave()
+
+
+@contextlib.contextmanager
+def _explain_lost_processes() -> Iterator[None]:
+    """Raise a VitrailError in place of what PyTorch raises when another process has died or does not answer."""
+    try:
+        yield
+    except RuntimeError as error:
+        if not any(sign in str(error) for sign in _LOST):
+            raise
+        raise VitrailError(
+            f"another process of this run has died, or has not answered for {TIMEOUT.total_seconds() / 60:.0f} minutes "
+            f"({str(error).splitlines()[0][:200]}). A training goes on from its last checkpoint with --resume; "
+            "torchrun --max-restarts N with --resume=auto does so by itself"
+        ) from error
+
+
+@functools.cache
+def end_with_torchrun() -> None:
+    """See to it that this process ends when the `torchrun` that started it does, however that ended.
+
+    Nobody would end the processes of the run, or start them again, from then on.
+    """
+    if "TORCHELASTIC_RUN_ID" in os.environ and hasattr(os, "getppid"):
+        threading.Thread(target=_watch, args=(os.getppid(),), daemon=True).start()
+
+
+def _watch(parent: int) -> None:
+    while os.getppid() == parent:
+        time.sleep(WATCH_SECONDS)
+    print(  # noqa: T201
+        f"vitrail: torchrun (process {parent}) has ended, and with it this process. A training goes on from its last "
+        "checkpoint with --resume",
+        file=sys.stderr,
+        flush=True,
+    )
+    os.kill(os.getpid(), signal.SIGTERM)
 
 
 def rank() -> int:
