@@ -10,27 +10,31 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from vitrail.cli.options import (
+    PATH,
     amp_option,
     device_option,
     json_option,
     model_argument,
-    output_dir_option,
     overrides_option,
     recipe_option,
     trust_imports_option,
 )
 from vitrail.cli.output import count, echo
+from vitrail.cli.video import VideoChoices, video_options, write_video, writes_video
 
 if TYPE_CHECKING:
     from vitrail.inference.network import Compile
     from vitrail.inference.prediction import Kind
+    from vitrail.inference.predictor import PredictorOptions
     from vitrail.precision import Precision
 
 
 @click.command()
 @model_argument
 @click.argument("images", nargs=-1, required=True)
-@output_dir_option("For the pictures.")
+@click.option(
+    "-o", "--output-dir", "--output", "output_dir", type=PATH, required=True, help="Folder for pictures, or a .mp4…"
+)
 @click.option(
     "--kind",
     "kinds",
@@ -54,6 +58,7 @@ if TYPE_CHECKING:
     help="For many images of one shape: record the model as a CUDA graph, or also compile it.",
 )
 @trust_imports_option
+@video_options
 def predict(
     model: str,
     images: Sequence[str],
@@ -67,27 +72,29 @@ def predict(
     amp: Precision | None,
     compile: Compile,
     trust_imports: bool,
+    video: VideoChoices,
 ) -> None:
-    """Segment images and write pictures.
+    """Segment images and write pictures, or a video.
 
-    MODEL is a name, a file or an address; IMAGES are files, folders or patterns.
+    MODEL is a name, a file or an address; IMAGES are files, folders, patterns, videos, rtsp://… or camera:0. Frames
+    become pictures in a folder, or a video where the output's name ends in .mp4, .mov, .mkv or .webm.
     """
     from vitrail.inference.files import UnreadableImagesError, predict_files
 
+    options: PredictorOptions = {
+        "recipe": recipe,
+        "overrides": overrides,
+        "device": device,
+        "amp": amp,
+        "compile": compile,
+        "trust_imports": trust_imports,
+    }
+    if writes_video(output_dir):
+        write_video(model, images, output_dir, video, kinds=kinds, alpha=alpha, as_json=as_json, options=options)
+        return
     try:
-        records = predict_files(
-            model,
-            images,
-            output_dir,
-            kinds=kinds,
-            alpha=alpha,
-            recipe=recipe,
-            overrides=overrides,
-            device=device,
-            amp=amp,
-            compile=compile,
-            trust_imports=trust_imports,
-        )
+        frames = video.frames_for_pictures(images)
+        records = predict_files(model, frames, output_dir, kinds=kinds, alpha=alpha, **options)
     except UnreadableImagesError as error:
         _print_areas(error.records, output_dir, as_json)
         raise
