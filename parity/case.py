@@ -5,8 +5,10 @@ from __future__ import annotations
 import contextlib
 import functools
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from typing import Any
+from unittest import mock
 
 import numpy as np
 import torch
@@ -65,6 +67,8 @@ class Case:
         possible.
     seeded : bool
         Whether both draw random numbers in training, and have to draw the same.
+    same_points : bool
+        Whether both draw random points in training, in another order: every draw of as many gives the same then.
     progress : Progress or None
         How far training is, for methods that depend on it.
     moves : mapping from str to str
@@ -88,6 +92,7 @@ class Case:
     blank: Mapping[str, int] = field(default_factory=dict)
     fixed: Mapping[str, Any] = field(default_factory=dict)
     seeded: bool = False
+    same_points: bool = False
     progress: Progress | None = None
     moves: Mapping[str, str] = field(default_factory=dict)
     heavy: bool = False
@@ -109,6 +114,10 @@ class Case:
         if self.seeded:
             seed_forward(getattr(model, self.reference.encoder))
         return model
+
+    def drawing(self) -> AbstractContextManager[Any]:
+        """Return the context in which either model is trained."""
+        return same_points(self.dtype) if self.same_points else contextlib.nullcontext()
 
     def edit(self, tensors: Mapping[str, Tensor]) -> None:
         """Change drawn weights of the reference in place, where not every value is possible."""
@@ -143,6 +152,16 @@ class Case:
 def seed_forward(module: nn.Module) -> None:
     """Let every forward pass of a module begin at the same point of the random sequence."""
     module.register_forward_pre_hook(lambda *_: (torch.manual_seed(3), None)[1])
+
+
+def same_points(dtype: torch.dtype) -> AbstractContextManager[Any]:
+    """Let `torch.rand` give the same points in every row [N, 2] of what it returns, and at every call."""
+
+    def rand(*size: int | tuple[int, ...], **_: Any) -> Tensor:
+        rows, *shape = size[0] if isinstance(size[0], tuple) else size
+        return torch.from_numpy(np.random.RandomState(4).random_sample(shape)).to(dtype).repeat(rows, 1, 1)
+
+    return mock.patch.object(torch, "rand", rand)
 
 
 def attribute(model: nn.Module, path: str) -> Tensor:

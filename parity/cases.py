@@ -5,7 +5,7 @@ Nothing here says how our side is built: the importer of the toolbox derives tha
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -14,10 +14,12 @@ from parity.case import CLASSES, FULL_SIZE, SQUARE_WIDE_ODD, Case
 from parity.huggingface import HUGGING_FACE
 from parity.toolboxes import (
     Mmseg,
+    MmsegMask2Former,
     MmsegMaskFormer,
     MmsegSmallWindows,
     Ssseg,
     SssegCascade,
+    SssegMask2Former,
     SssegMaskFormer,
     SssegMemory,
     SssegPoints,
@@ -359,6 +361,49 @@ MASKFORMERS_MMSEG = [
         ("r50-d32", "maskformer_r50-d32_8xb2-160k_ade20k-512x512", {"backbone.norm_eval": False}),
     )
 ]
+MASK2FORMER_LAYERS = 3
+
+
+def of_predictions(last: Mapping[str, str], early: Callable[[int, str], str]) -> dict[str, str]:
+    """Return the names of a Mask2Former's losses, given those of the last prediction."""
+    others = {f"layer{i}_{ours}": early(i, name) for i in range(MASK2FORMER_LAYERS) for ours, name in last.items()}
+    return {**last, **others}
+
+
+_DECODER, _PIXELS = "decode_head.transformer_decoder", "decode_head.pixel_decoder"
+_POSITIONS = {"num_feats": 32, "normalize": True}
+MASK2FORMER_MMSEG = {
+    "decode_head.num_classes": CLASSES,
+    "decode_head.loss_cls.class_weight": [1.0] * CLASSES + [0.1],
+    "decode_head.feat_channels": 64,
+    "decode_head.out_channels": 32,
+    "decode_head.num_queries": 20,
+    "decode_head.positional_encoding": _POSITIONS,
+    "decode_head.train_cfg.num_points": 128,
+    f"{_PIXELS}.positional_encoding": _POSITIONS,
+    f"{_PIXELS}.encoder.num_layers": 2,
+    f"{_PIXELS}.encoder.layer_cfg.self_attn_cfg.embed_dims": 64,
+    f"{_PIXELS}.encoder.layer_cfg.ffn_cfg.embed_dims": 64,
+    f"{_PIXELS}.encoder.layer_cfg.ffn_cfg.feedforward_channels": 96,
+    f"{_DECODER}.layer_cfg.self_attn_cfg.embed_dims": 64,
+    f"{_DECODER}.layer_cfg.cross_attn_cfg.embed_dims": 64,
+    f"{_DECODER}.layer_cfg.ffn_cfg.embed_dims": 64,
+    f"{_DECODER}.layer_cfg.ffn_cfg.feedforward_channels": 96,
+    f"{_DECODER}.num_layers": MASK2FORMER_LAYERS,
+}
+_QUERIES_MMSEG = {ours: f"decode.{theirs}" for ours, theirs in QUERIES.items()}
+MASK2FORMERS_MMSEG = [
+    Case(
+        "mmseg/mask2former_r18",
+        MmsegMask2Former(
+            "mask2former/mask2former_r50_8xb2-90k_cityscapes-512x1024",
+            {**MASK2FORMER_MMSEG, "backbone.depth": 18, "decode_head.in_channels": [64, 128, 256, 512]},
+        ),
+        of_predictions(_QUERIES_MMSEG, lambda i, name: name.replace("decode.", f"decode.d{i}.")),
+        at_image_size=True,
+        same_points=True,
+    ),
+]
 
 # --- SSSegmentation -------------------------------------------------------------------------------------------------
 ONE_AUXILIARY_SSSEG = {"seg": "loss_cls", "aux0_seg": "loss_aux"}
@@ -669,6 +714,31 @@ MASKFORMERS_SSSEG = [
         ("swintiny", {}),
     )
 ]
+MASK2FORMER_SSSEG = {
+    "num_classes": CLASSES,
+    "head.pixel_decoder.transformer_enc_layers": 2,
+    "head.pixel_decoder.transformer_dim_feedforward": 96,
+    "head.pixel_decoder.conv_dim": 64,
+    "head.pixel_decoder.mask_dim": 32,
+    "head.predictor.in_channels": 64,
+    "head.predictor.hidden_dim": 32,
+    "head.predictor.mask_dim": 32,
+    "head.predictor.num_queries": 20,
+    "head.predictor.dec_layers": MASK2FORMER_LAYERS + 1,
+    "head.predictor.dim_feedforward": 64,
+    "head.matcher.num_points": 128,
+    "head.criterion.pixelsampler_cfg.num_points": 128,
+}
+MASK2FORMERS_SSSEG = [
+    Case(
+        "ssseg/mask2former_swintiny",
+        SssegMask2Former("mask2former/mask2former_swintiny_ade20k", MASK2FORMER_SSSEG),
+        of_predictions(QUERIES_SSSEG, lambda i, name: f"{name}_{i}"),
+        at_image_size=True,
+        keep=("criterion.",),
+        same_points=True,
+    ),
+]
 LR_FACTOR = 0.5
 
 
@@ -905,6 +975,63 @@ PLAIN_TRANSFORMERS = [
     ),
 ]
 
+# --- SETR, on a narrow transformer of four blocks ---------------------------------------------------------------------
+_FOUR_BLOCKS: dict[str, Any] = {"backbone_options": {"img_size": [96, 96], "out_indices": [0, 1, 2, 3]}}
+_SETR_MMSEG = {
+    "mla": "setr/setr_vit-l_mla_8xb1-80k_cityscapes-768x768",
+    "naive": "setr/setr_vit-l_naive_8xb1-80k_cityscapes-768x768",
+    "pup": "setr/setr_vit-l_pup_8xb1-80k_cityscapes-768x768",
+}
+
+
+def setr_mmseg(kind: str) -> Case:
+    """Return the row of one of SETR's decoders in MMSegmentation."""
+    count = 4 if kind == "mla" else 3
+    heads = ("decode_head", *(f"auxiliary_head.{index}" for index in range(count)))
+    hidden = {**_BLOCKS, "backbone.img_size": (96, 96)}
+    if kind == "mla":
+        hidden["neck.in_channels"] = [WIDTH] * 4
+    else:
+        hidden |= {f"{head}.in_channels": WIDTH for head in heads}
+    narrow = {} if kind == "mla" else {f"{head}.channels": 16 for head in heads}
+    return Case(
+        f"mmseg/setr_{kind}",
+        Mmseg(_SETR_MMSEG[kind], {**classes_of(*heads), **narrow}, hidden),
+        {"seg": "decode.loss_ce", **{f"aux{index}_seg": f"aux_{index}.loss_ce" for index in range(count)}},
+        narrow=("vit_large_patch16_224", NARROW_TRANSFORMER),
+        model=_FOUR_BLOCKS,
+    )
+
+
+def setr_ssseg(kind: str, dataset: str) -> Case:
+    """Return the row of one of SETR's decoders in SSSegmentation."""
+    hidden = {
+        **_BLOCKS,
+        "backbone.img_size": (96, 96),
+        "backbone.structure_type": "any",
+        "head.in_channels_list": [WIDTH] * 4,
+    }
+    if kind != "mla":
+        hidden |= {f"auxiliary.{index}.in_channels": WIDTH for index in range(3)}
+    narrow = {f"auxiliary.{index}.out_channels": 16 for index in range(3)}
+    narrow |= {} if kind == "mla" else {"head.feats_channels": 16}
+    return Case(
+        f"ssseg/setr_{kind}_{dataset}",
+        Ssseg(f"setr/setr{kind}_vitlarge_{dataset}", {"num_classes": CLASSES, **narrow}, hidden),
+        {"seg": "loss_cls", **{f"aux{index}_seg": f"loss_aux{index + 1}" for index in range(3)}},
+        narrow=("vit_large_patch16_384", NARROW_TRANSFORMER),
+        model=_FOUR_BLOCKS,
+    )
+
+
+SETRS = [
+    *(setr_mmseg(kind) for kind in ("naive", "pup", "mla")),
+    *(
+        setr_ssseg(kind, dataset)
+        for kind, dataset in (("naive", "ade20k"), ("naive", "cityscapes"), ("pup", "ade20k"), ("mla", "ade20k"))
+    ),
+]
+
 # --- as published, at full size -------------------------------------------------------------------------------------
 _KEPT = {"keep": ("criterion.",), "at_image_size": True}
 FULL = [
@@ -968,13 +1095,16 @@ CASES: list[Case] = [
     *OWN_ENCODERS_MMSEG,
     *ON_OTHERS_MMSEG,
     *MASKFORMERS_MMSEG,
+    *MASK2FORMERS_MMSEG,
     *ON_RESNETS_SSSEG,
     *OWN_ENCODERS_SSSEG,
     *ON_OTHERS_SSSEG,
     *MASKFORMERS_SSSEG,
+    *MASK2FORMERS_SSSEG,
     *MCIBIS,
     *CLASS_CONTEXTS,
     *PLAIN_TRANSFORMERS,
+    *SETRS,
     *FULL,
     *TORCHVISION,
     *HUGGING_FACE,

@@ -100,7 +100,7 @@ def measure(case: Case, model: nn.Module) -> Expected:
     if case.terms:
         model.to(case.dtype).train()
         before = {ours: attribute(model, theirs).clone() for ours, theirs in case.moves.items()}
-        with reference.training(model):
+        with reference.training(model), case.drawing():
             out = reference.losses(model, images_of(case.trained, 2).to(case.dtype), targets_of(case.trained))
             out.total.backward()
         losses = out.terms
@@ -130,7 +130,8 @@ def compare_training(case: Case, ours: Segmentor, expected: Expected) -> None:
     """Compare every loss, the gradient of the encoder's first convolution, and how far a step moves buffers."""
     ours.to(case.dtype).train()
     before = {name: attribute(ours, name).clone() for name in case.moves}
-    losses = ours(images_of(case.trained, 2).to(case.dtype), targets_of(case.trained))
+    with case.drawing():
+        losses = ours(images_of(case.trained, 2).to(case.dtype), targets_of(case.trained))
     assert set(losses) == {name for names in case.terms for name in names.split("+")}
     assert set(expected.losses) == {name for names in case.terms.values() for name in names.split("+")}
     for names, theirs in case.terms.items():

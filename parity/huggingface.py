@@ -237,20 +237,17 @@ class MaskFormer(Transformers):
 
     def logits(self, model: nn.Module, images: Tensor, *, at_image_size: bool) -> Tensor:
         """Return scores [B, K, h, w], as its image processor makes them, without the resize that it does last."""
-        out = model(images)
-        belief = out.class_queries_logits.softmax(-1)[..., :-1]
-        return torch.einsum("bqc,bqhw->bchw", belief, out.masks_queries_logits.sigmoid())
+        return _mean_of_queries(model(images))
 
     def losses(self, model: nn.Module, images: Tensor, targets: Tensor) -> Losses:
         """Return the losses of the masks of each image's classes."""
-        labels = [target.unique()[:-1] for target in targets]  # 255 comes last
-        masks = [(target == own[:, None, None]).to(images.dtype) for target, own in zip(targets, labels, strict=True)]
+        labels, masks = _labelled_masks(targets, images.dtype)
         out = model(images, mask_labels=masks, class_labels=labels)
         terms = model.get_loss_dict(out.masks_queries_logits, out.class_queries_logits, masks, labels, None)
         return Losses(out.loss, {name: term.item() for name, term in terms.items()})
 
 
-_MASKFORMER: Rules = (
+_RESNET: Rules = (
     (r"^criterion\.", None),
     (r"^model\.pixel_level_module\.encoder\.", "backbone.encoder."),
     (r"\.embedder\.embedder\.convolution\.", ".conv1."),
@@ -260,6 +257,9 @@ _MASKFORMER: Rules = (
     *((rf"\.layer\.{i}\.normalization\.", f".bn{i + 1}.") for i in range(3)),
     (r"\.shortcut\.convolution\.", ".downsample.0."),
     (r"\.shortcut\.normalization\.", ".downsample.1."),
+)
+_MASKFORMER: Rules = (
+    *_RESNET,
     (r"^model\.pixel_level_module\.decoder\.", "head.pixel_decoder."),
     (r"\.fpn\.stem\.", ".deepest."),
     (r"\.fpn\.layers\.(\d)\.proj\.", r".laterals.\1."),
@@ -299,6 +299,105 @@ def import_maskformer(tensors: Mapping[str, Tensor]) -> Segmentor:
     return _maskformer(tensors, create_model("maskformer", None, 150))
 
 
+@dataclass(frozen=True)
+class Mask2Former(Transformers):
+    """Mask2Former on a ResNet-18."""
+
+    encoder = "model"
+
+    def configuration(self) -> Any:
+        """See `Transformers`."""
+        backbone = transformers().ResNetConfig(
+            depths=[2, 2, 2, 2],
+            hidden_sizes=[64, 128, 256, 512],
+            layer_type="basic",
+            embedding_size=64,
+            out_features=LEVELS,
+        )
+        return transformers().Mask2FormerConfig(
+            backbone_config=backbone,
+            feature_size=64,
+            mask_feature_size=32,
+            hidden_dim=32,
+            encoder_feedforward_dim=96,
+            encoder_layers=2,
+            decoder_layers=3,
+            dim_feedforward=64,
+            num_queries=20,
+            train_num_points=128,
+            num_labels=CLASSES,
+        )
+
+    def create(self, configuration: Any) -> nn.Module:
+        """See `Transformers`."""
+        return transformers().Mask2FormerForUniversalSegmentation(configuration)
+
+    def logits(self, model: nn.Module, images: Tensor, *, at_image_size: bool) -> Tensor:
+        """Return scores [B, K, h, w], as its image processor makes them, without the resizes that it does."""
+        return _mean_of_queries(model(images))
+
+    def losses(self, model: nn.Module, images: Tensor, targets: Tensor) -> Losses:
+        """Return the losses of the masks of each image's classes."""
+        labels, masks = _labelled_masks(targets, images.dtype)
+        out = model(images, mask_labels=masks, class_labels=labels, output_auxiliary_logits=True)
+        terms = model.get_loss_dict(
+            out.masks_queries_logits, out.class_queries_logits, masks, labels, out.auxiliary_logits
+        )
+        return Losses(out.loss, {name: term.item() for name, term in terms.items()})
+
+
+def _mean_of_queries(out: Any) -> Tensor:
+    belief = out.class_queries_logits.softmax(-1)[..., :-1]
+    return torch.einsum("bqc,bqhw->bchw", belief, out.masks_queries_logits.sigmoid())
+
+
+def _labelled_masks(targets: Tensor, dtype: torch.dtype) -> tuple[list[Tensor], list[Tensor]]:
+    """Return the classes of each target and their masks."""
+    labels = [target.unique()[:-1] for target in targets]  # 255 comes last
+    masks = [(target == own[:, None, None]).to(dtype) for target, own in zip(targets, labels, strict=True)]
+    return labels, masks
+
+
+_MASK2FORMER: Rules = (
+    *_RESNET,
+    (r"^model\.pixel_level_module\.decoder\.", "head.pixel_decoder."),
+    (r"\.input_projections\.", ".inputs."),
+    (r"\.pixel_decoder\.level_embed$", ".pixel_decoder.encoder.level_embedding"),
+    (r"\.self_attn\.sampling_offsets\.", ".attn.offsets."),
+    (r"\.self_attn\.attention_weights\.", ".attn.weights."),
+    (r"\.self_attn\.value_proj\.", ".attn.value."),
+    (r"\.self_attn\.output_proj\.", ".attn.project."),
+    (r"(\.pixel_decoder\.encoder\.layers\.\d+)\.self_attn_layer_norm\.", r"\1.norm1."),
+    (r"(\.pixel_decoder\.encoder\.layers\.\d+)\.final_layer_norm\.", r"\1.norm2."),
+    (r"\.adapter_1\.", ".fine.laterals.0."),
+    (r"\.layer_1\.", ".fine.smooth.0."),
+    (r"\.mask_projection\.", ".fine.project."),
+    (r"^model\.transformer_module\.(decoder\.)?", "head.query_decoder."),
+    (r"\.queries_embedder\.", ".query_position."),
+    (r"\.queries_features\.", ".queries."),
+    (r"\.query_decoder\.level_embed\.", ".query_decoder.level_embedding."),
+    (r"\.input_projections\.", ".project."),
+    (r"\.query_decoder\.inputs\.", ".query_decoder.project."),
+    (r"\.query_decoder\.layernorm\.", ".query_decoder.norm."),
+    (r"\.cross_attn_layer_norm\.", ".norm1."),
+    (r"\.self_attn_layer_norm\.", ".norm2."),
+    (r"\.final_layer_norm\.", ".norm3."),
+    (r"\.mask_predictor\.mask_embedder\.(\d)\.0\.", r".mask_mlp.\1."),
+    (r"^class_predictor\.", "head.classifier."),
+)
+
+
+def import_mask2former(tensors: Mapping[str, Tensor]) -> Segmentor:
+    """Return a narrow Mask2Former on a ResNet-18."""
+    options: dict[str, Any] = {"channels": 64, "mask_channels": 32, "encoder_layers": 2, "query_channels": 32}
+    options |= {"encoder_feedforward_channels": 96, "num_queries": 20, "num_layers": 2, "feedforward_channels": 64}
+    state = join_projections(rename(tensors, _MASK2FORMER), ".self_attn.", ".self_attn.in_proj_")
+    model = create_model("mask2former", "resnet18", CLASSES, num_points=128, **options)
+    model.load_state_dict(state, strict=True)
+    return model
+
+
+_QUERIES = {"class": "loss_cross_entropy", "mask": "loss_mask", "dice": "loss_dice"}
 _CONVNEXT_SHAPE = ("convnext_tiny", {"dims": [24, 48, 64, 96], "depths": [1, 1, 2, 1]})
 _SWIN_SHAPE = (
     "swin_tiny_patch4_window7_224",
@@ -335,9 +434,20 @@ HUGGING_FACE = [
     Case(
         "transformers/maskformer_resnet18",
         MaskFormer(CLASSES, channels=32, queries=20, layers=3, hidden=64, bottleneck=False),
-        {"class": "loss_cross_entropy", "mask": "loss_mask", "dice": "loss_dice"},
+        _QUERIES,
         keep=("criterion.",),
         imports=import_small_maskformer,
+    ),
+    Case(
+        "transformers/mask2former_resnet18",
+        Mask2Former(),
+        {
+            **_QUERIES,
+            **{f"layer{i}_{ours}": f"{theirs}_{i}" for i in range(2) for ours, theirs in _QUERIES.items()},
+        },
+        keep=("criterion.",),
+        same_points=True,
+        imports=import_mask2former,
     ),
     Case(
         "transformers/maskformer_full-size",

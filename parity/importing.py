@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -48,18 +48,34 @@ def import_model(
         Keys of the recipe's model section that differ from what the settings say; mappings are merged.
     """
     names = None if classes is None else [f"class {index}" for index in range(classes)]
-    meta = {"cfg": settings, "experiment_name": name, "dataset_meta": {"classes": names}}
+    return import_with_card(toolbox, settings, tensors, name=name, classes=names, changes=changes)[0]
+
+
+def import_with_card(
+    toolbox: str,
+    settings: str,
+    tensors: Mapping[str, Tensor],
+    *,
+    name: str,
+    classes: Sequence[str] | None = None,
+    changes: Mapping[str, Any] | None = None,
+) -> tuple[Segmentor, ModelCard]:
+    """Return what `import_model` returns, and the card, whose recipe holds the model, losses and data of the settings.
+
+    `classes` are the names of the classes, where they are not those of the dataset.
+    """
+    meta = {"cfg": settings, "experiment_name": name, "dataset_meta": {"classes": classes}}
     checkpoint = Checkpoint(tensors, {"meta": meta}, Path(name))
     source = SOURCES[toolbox]
     if toolbox == "mmseg":
         card, _ = source.translate(checkpoint, None)
     else:
         recipe = recipe_from_config(json.loads(settings), name)
-        card = card_from_recipe(recipe, source=source.title, license="Apache-2.0", classes=names)
+        card = card_from_recipe(recipe, source=source.title, license="Apache-2.0", classes=classes)
     card, state = source.translate(checkpoint, _changed(card, changes or {}))
     model = build_model(model_config_from_dict(card.recipe["model"]), len(card.classes))
     model.load_state_dict(state, strict=True)
-    return model
+    return model, card
 
 
 def _changed(card: ModelCard, changes: Mapping[str, Any]) -> ModelCard:

@@ -9,6 +9,7 @@ import sys
 import types
 import warnings
 from collections.abc import Iterator, Mapping
+from importlib.machinery import ModuleSpec
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -50,6 +51,12 @@ def psamask_backward(maps: Tensor, masks: Tensor, **sizes: int) -> None:
 class _CompiledOperators(types.ModuleType):
     """Takes the place of mmcv's compiled module: importing works, calling an operator says which one is missing."""
 
+    def __init__(self) -> None:
+        super().__init__("mmcv._ext")
+        self.__spec__ = ModuleSpec(
+            self.__name__, None
+        )  # without a loader, by which MMEngine knows that it is not built
+
     psamask_forward = staticmethod(psamask_forward)
     psamask_backward = staticmethod(psamask_backward)
 
@@ -66,7 +73,7 @@ class _CompiledOperators(types.ModuleType):
 def require_mmseg() -> None:
     """Make MMSegmentation importable; raises MissingToolboxError where it is not installed."""
     warnings.filterwarnings("ignore")
-    sys.modules.setdefault("mmcv._ext", _CompiledOperators("mmcv._ext"))
+    sys.modules.setdefault("mmcv._ext", _CompiledOperators())
     # MMPretrain's models of texts and images do not import with a current transformers; its encoders do not need them.
     sys.modules.setdefault("mmpretrain.models.multimodal", types.ModuleType("mmpretrain.models.multimodal"))
     require("mmseg", "MMSegmentation")
@@ -75,7 +82,7 @@ def require_mmseg() -> None:
 def require_ssseg() -> None:
     """Make SSSegmentation importable; raises MissingToolboxError where it is not installed."""
     warnings.filterwarnings("ignore")
-    sys.modules.setdefault("mmcv._ext", _CompiledOperators("mmcv._ext"))
+    sys.modules.setdefault("mmcv._ext", _CompiledOperators())
     require("ssseg", "SSSegmentation")
 
 
@@ -133,8 +140,8 @@ def mmseg_config(name: str, changes: Mapping[str, Any]) -> dict[str, Any]:
     return config
 
 
-def build_mmseg(name: str, changes: Mapping[str, Any] | None = None) -> nn.Module:
-    """Build a config of MMSegmentation, without downloads and without dropout; see `mmseg_config`."""
+def build_mmseg(name: str, changes: Mapping[str, Any] | None = None, *, dropout: bool = False) -> nn.Module:
+    """Build a config of MMSegmentation, without downloads, by default without dropout; see `mmseg_config`."""
     require_mmseg()
     from mmengine.config import ConfigDict
     from mmseg.registry import MODELS
@@ -152,7 +159,8 @@ def build_mmseg(name: str, changes: Mapping[str, Any] | None = None) -> nn.Modul
             node["init_cfg"] = None
 
     _edit(config, plain)
-    return without_dropout(MODELS.build(config))
+    model: nn.Module = MODELS.build(config)
+    return model if dropout else without_dropout(model)
 
 
 def mmseg_losses(model: nn.Module, images: Tensor, targets: Tensor) -> dict[str, Tensor]:
@@ -194,8 +202,8 @@ def ssseg_config(name: str, changes: Mapping[str, Any]) -> dict[str, Any]:
     return config
 
 
-def build_ssseg(name: str, changes: Mapping[str, Any] | None = None) -> nn.Module:
-    """Build a configuration of SSSegmentation, without downloads and without dropout; see `ssseg_config`."""
+def build_ssseg(name: str, changes: Mapping[str, Any] | None = None, *, dropout: bool = False) -> nn.Module:
+    """Build a configuration of SSSegmentation, without downloads, by default without dropout; see `ssseg_config`."""
     require_ssseg()
     from ssseg.modules import BuildSegmentor
     from ssseg.modules.models.backbones.hrnet import HRModule
@@ -221,7 +229,8 @@ def build_ssseg(name: str, changes: Mapping[str, Any] | None = None) -> nn.Modul
             node["inplace"] = True
 
     _edit(config, plain)
-    return without_dropout(BuildSegmentor(config, mode="TEST"))
+    model: nn.Module = BuildSegmentor(config, mode="TEST")
+    return model if dropout else without_dropout(model)
 
 
 def ssseg_logits(model: nn.Module, images: Tensor) -> Tensor:

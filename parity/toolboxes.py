@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
+from unittest import mock
 
 import torch
 from torch import Tensor, nn
@@ -42,6 +43,8 @@ class Mmseg(Reference):
         Values of dotted keys of its model, with which it is also imported.
     hidden : mapping
         Further values, of which the importer does not know: it takes the encoder for the published one.
+    dropout : bool
+        Whether the model is built with its dropout, for training, instead of without, for comparisons.
     """
 
     toolbox: ClassVar[str] = "mmseg"
@@ -49,10 +52,11 @@ class Mmseg(Reference):
     config: str
     changes: Changes = field(default_factory=dict)
     hidden: Changes = field(default_factory=dict)
+    dropout: bool = False
 
     def build(self) -> nn.Module:
         """See `Reference`."""
-        return build_mmseg(self.config, {**self.changes, **self.hidden})
+        return build_mmseg(self.config, {**self.changes, **self.hidden}, dropout=self.dropout)
 
     def settings(self) -> str:
         """Return the text of the config, as MMEngine writes it into checkpoints."""
@@ -83,6 +87,19 @@ class MmsegMaskFormer(Mmseg):
         return replaced("einsum", lambda equation, *terms: einsum(equation, *(term.to(terms[0]) for term in terms)))
 
 
+def in_double_precision() -> AbstractContextManager[Any]:
+    """Return the context in which a model that casts to float32 for precision casts to float64."""
+    return mock.patch.object(Tensor, "float", Tensor.double)
+
+
+class MmsegMask2Former(Mmseg):
+    """Mask2Former, which casts the masks of targets to float32."""
+
+    def training(self, model: nn.Module) -> AbstractContextManager[Any]:
+        """See `Reference`."""
+        return in_double_precision()
+
+
 SMALL_WINDOW, SMALL_STRIDES = 5, (2, 3)
 
 
@@ -106,10 +123,11 @@ class Ssseg(Reference):
     config: str
     changes: Changes = field(default_factory=dict)
     hidden: Changes = field(default_factory=dict)
+    dropout: bool = False
 
     def build(self) -> nn.Module:
         """See `Reference`."""
-        return build_ssseg(self.config, {**self.changes, **self.hidden})
+        return build_ssseg(self.config, {**self.changes, **self.hidden}, dropout=self.dropout)
 
     def settings(self) -> str:
         """Return the configuration as JSON."""
@@ -148,6 +166,14 @@ class SssegMaskFormer(Ssseg):
         model = super().build()
         model.criterion.formattargets = functools.partial(model.criterion.formattargets, ignore_index=255)
         return model
+
+
+class SssegMask2Former(SssegMaskFormer):
+    """Mask2Former, which casts the encoder's maps to float32."""
+
+    def training(self, model: nn.Module) -> AbstractContextManager[Any]:
+        """See `Reference`."""
+        return in_double_precision()
 
 
 class SssegSmallWindows(Ssseg):

@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 import torch
 from helpers.narrow import narrowed
+from helpers.plain_encoder import SHAPES, plain_encoder
 from helpers.small import SMALL
-from torch import Tensor, nn
 
 from vitrail import ModelError, create_backbone, create_model, list_segmentors
 from vitrail.backbones import Backbone
@@ -23,30 +23,6 @@ from vitrail.segmentors import SEGMENTORS
 CLASSES = 5
 
 
-class Shape(Backbone):
-    """An encoder of one convolution for each map, with maps of the given strides and widths."""
-
-    def __init__(self, strides: tuple[int, ...], channels: tuple[int, ...], *, channels_last: bool = False) -> None:
-        super().__init__()
-        self.strides, self.channels = strides, channels
-        self.layout = torch.channels_last if channels_last else torch.contiguous_format
-        self.convs = nn.ModuleList(
-            nn.Conv2d(3, width, 3, stride, padding=1) for stride, width in zip(strides, channels, strict=True)
-        )
-
-    def forward(self, images: Tensor) -> list[Tensor]:
-        return [conv(images).contiguous(memory_format=self.layout) for conv in self.convs]
-
-
-# Strides, widths and layout, and the encoders whose maps are like this.
-SHAPES: dict[str, tuple[tuple[int, ...], tuple[int, ...], bool]] = {
-    "pyramid": ((4, 8, 16, 32), (16, 32, 64, 128), False),  # ResNet, MobileNet, Swin, ConvNeXt, HRNet
-    "pyramid in channels_last": ((4, 8, 16, 32), (16, 32, 64, 128), True),  # MiT, Twins
-    "dilated": ((4, 8, 8, 8), (16, 32, 64, 128), False),  # ResNet at output stride 8
-    "plain": ((16, 16, 16, 16), (24, 24, 24, 24), True),  # ViT, BEiT, MAE
-    "three maps": ((8, 32, 8), (32, 64, 64), False),  # Fast-SCNN, BiSeNetV1, CGNet
-    "five maps, the last the finest": ((32, 16, 8, 4, 2), (64, 32, 16, 8, 8), False),  # U-Net, ERFNet
-}
 # Methods made for encoders of one shape: those that they take. They refuse the others.
 FITTING: dict[str, set[str]] = {
     "bisenetv2": {"five maps, the last the finest"},
@@ -113,8 +89,7 @@ def real_encoder(family: str, monkeypatch: pytest.MonkeyPatch) -> Backbone:
 @pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize("method", list_segmentors())
 def test_every_method_on_every_shape(method: str, shape: str) -> None:
-    strides, channels, channels_last = SHAPES[shape]
-    encoder = Shape(strides, channels, channels_last=channels_last)
+    encoder = plain_encoder(shape)
     if shape in FITTING.get(method, SHAPES):
         assert_trains_and_predicts(method, encoder)
     else:

@@ -21,6 +21,7 @@ def rewrite(path: Path, *, tensors=None, change=None) -> None:
     """Write a model file again with other tensors, or with its description changed by `change`."""
     with safe_open(path, framework="pt") as file:
         described = json.loads(file.metadata()["vitrail"])
+    described.pop("checksum", None)
     if change:
         change(described)
     save_file(tensors if tensors is not None else load_file(path), path, metadata={"vitrail": json.dumps(described)})
@@ -175,6 +176,57 @@ def test_a_damaged_description_is_refused(text: str, model_file: Path) -> None:
     save_file(load_file(model_file), model_file, metadata={"vitrail": text})
     with pytest.raises(CheckpointError, match=r"small\.safetensors"):
         load(model_file)
+
+
+def test_a_flipped_bit_anywhere_in_a_file_is_noticed(model: Segmentor, model_file: Path) -> None:
+    data = model_file.read_bytes()
+    header = int.from_bytes(data[:8], "little")
+    name = data.index(b"__metadata__") + data[data.index(b"__metadata__") :].index(model.card.classes[0].encode())
+    for place in (name, 8 + header, (8 + header + len(data)) // 2, len(data) - 1):
+        changed = bytearray(data)
+        changed[place] ^= 1
+        model_file.write_bytes(changed)
+        with pytest.raises(CheckpointError, match=r"small\.safetensors is damaged: .*again"):
+            load_model(model_file)
+    model_file.write_bytes(data)
+    load_model(model_file)
+
+
+def with_value(tensor: torch.Tensor, value: float) -> torch.Tensor:
+    tensor = tensor.clone()
+    tensor.view(-1)[-1] = value
+    return tensor
+
+
+@pytest.mark.parametrize(
+    ("ending", "change", "message"),
+    [
+        (".weight", lambda tensor: with_value(tensor, float("nan")), "NaN or infinite values in "),
+        (".running_mean", lambda tensor: with_value(tensor, float("-inf")), "NaN or infinite values in "),
+        (".running_var", lambda tensor: with_value(tensor, -1e-3), "negative variances in "),
+        (".weight", lambda tensor: tensor.to(torch.int8), "int8 instead of floating-point numbers in "),
+        (".weight", lambda tensor: tensor.to(torch.complex64), "complex64 instead of floating-point numbers in "),
+    ],
+)
+def test_weights_that_no_model_can_use_are_refused(model_file: Path, ending: str, change, message: str) -> None:
+    tensors = load_file(model_file)
+    name = next(name for name in tensors if name.endswith(ending))
+    rewrite(model_file, tensors={**tensors, name: change(tensors[name])})
+    with pytest.raises(CheckpointError, match=message + name):
+        load_model(model_file)
+
+
+def test_weights_of_any_precision_are_converted(
+    model: Segmentor, model_file: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    tensors = load_file(model_file)
+    name = next(name for name in tensors if name.endswith(".weight"))
+    large = torch.full_like(tensors[name], 6e4)
+    for dtype in (torch.float16, torch.float64):
+        rewrite(model_file, tensors={**tensors, name: large.to(dtype)})
+        loaded = load_model(model_file).state_dict()[name]
+        assert loaded.dtype == torch.float32 and torch.equal(loaded, large.to(dtype).float())
+        assert ("converted from float64 to float32" in caplog.text) == (dtype == torch.float64)
 
 
 @pytest.mark.parametrize("aliases", [["a"], {"head.tied": "missing"}, {"head.tied": 3}, {"head.tied": []}])

@@ -127,8 +127,37 @@ def test_prediction_writes_pictures(trained: Path, scenes: Path, tmp_path: Path)
     assert len(written) == 12
     masks = [np.asarray(Image.open(path)) for path in written if path.stem.endswith("_index")]
     assert all(mask.shape == (64, 96) for mask in masks)
-    records = json.loads(ok("predict", trained, f"{scenes}/images/val/*.png", "-o", tmp_path / "out", "--json"))
+    records = json.loads(ok("predict", trained, f"{scenes}/images/val/*.png", "-o", tmp_path / "two", "--json"))
     assert sum(area["share"] for area in records[0]["areas"]) == pytest.approx(1)
+
+
+def test_what_exists_is_replaced_only_when_asked(
+    trained: Path, scenes: Path, tmp_path: Path, monkeypatch, capsys
+) -> None:
+    pictures = ["predict", trained, scenes / "images" / "val", "-o", tmp_path / "out"]
+    evaluation = ["evaluate", trained, "data.dataset=folder", "data.options={}", "--data-root", scenes]
+    commands = {
+        "pictures": pictures,
+        "predictions": [*evaluation, "--save-predictions", tmp_path / "masks"],
+        "report": [*evaluation, "--report", tmp_path / "report"],
+        "converted": ["convert", trained, tmp_path / "copy.safetensors"],
+        "dataset": ["dataset", "folder", "--root", scenes, "--report", tmp_path / "page"],
+        "compared": ["compare", trained.parent, "--page", tmp_path / "runs.html"],
+    }
+    for arguments in commands.values():
+        ok(*arguments)
+    before = {path: path.stat().st_ino for path in tmp_path.rglob("*") if path.is_file()}
+    for name, arguments in commands.items():
+        assert "exists" in refused(capsys, monkeypatch, *arguments), name
+    assert {path: path.stat().st_ino for path in tmp_path.rglob("*") if path.is_file()} == before
+    for name, arguments in commands.items():
+        ok(*arguments, "--overwrite")
+        assert any(path.stat().st_ino != number for path, number in before.items()), name
+    gone = next((tmp_path / "out").rglob("*.png"))
+    gone.unlink()
+    output = ok(*pictures, "--skip-existing")
+    assert "1 image: pictures are in" in output and "3 images left out" in output and gone.exists()
+    assert "exclude each other" in refused(capsys, monkeypatch, *pictures, "--skip-existing", "--overwrite")
 
 
 def test_a_broken_image_leaves_the_figures_of_the_others(
@@ -157,6 +186,11 @@ def test_lists_can_be_filtered() -> None:
     assert "fastscnn_scenes\n" in ok("recipes")
     assert ok("recipes", "fastscnn_sce*").split() == ["fastscnn_scenes"]
     assert "cgnet_camvid" in ok("recipes", "camvid")
+    assert json.loads(ok("recipes", "fastscnn_sce*", "--json")) == ["fastscnn_scenes"]
+    assert "PSPNet  ResNet-50  8       voc      77.93" in ok("recipes", "--table1", "pspnet*50*voc")
+    assert (
+        json.loads(ok("recipes", "--table1", "--json", "setrmla"))[0]["checkpoint"] == "ssseg/setrmla_vitlarge_ade20k"
+    )
     assert ok("list", "segmentor", "emanet").startswith("emanet  vitrail 0.1.0  ")
     assert "resnet50c" in ok("list", "backbone", "resnet50c").split()
     assert re.search(r"camvid +vitrail 0.1.0 +CamVid, 11 classes", ok("list", "dataset"))
@@ -203,6 +237,7 @@ MISTAKES = [
     (["train", "fcn_resnet50os8_voc", "--data-root", "nowhere", "-o", "x"], "nowhere does not exist"),
     (["train", "fastscnn_scenes", "--device", "abacus", "-o", "x"], "abacus"),
     (["recipe", "pspnet_resnet50os8_ade20"], "pspnet_resnet50os8_ade20k"),
+    (["recipes", "--table1", "pspnett"], "no figure of the table matches.*pspnet"),
     (["recipes", "fastscnn_scennes"], "no recipe matches.*fastscnn_scenes"),
     (["evaluate", "no_such_model"], "unknown model 'no_such_model'"),
     (["evaluate", "missing.safetensors"], "no model file at missing.safetensors"),

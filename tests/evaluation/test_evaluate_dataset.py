@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 import subprocess
 import sys
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import helpers
@@ -146,11 +146,12 @@ def test_two_processes_evaluate_as_one(tmp_path):
     command += [str(script), str(tmp_path)]
     result = subprocess.run(command, check=False, capture_output=True, text=True, timeout=600)
     assert result.returncode == 0, result.stderr
-    alone = run(small_model(), memory_dataset(7), batch_size=2)
+    alone = run(small_model(), memory_dataset(7), batch_size=2, calibration=True)
     for rank in range(2):
         together = torch.load(tmp_path / f"{rank}.pt", weights_only=True)
         assert torch.equal(together["confusion"], alone.confusion)
         assert together["images"] == 7
+        assert together["calibration"] == asdict(alone.calibration)
         assert together["ids"] == [score.id for score in alone.scores]
         assert together["mious"] == [score.miou for score in alone.scores]
         assert len(together["seen"]) == (4, 3)[rank]

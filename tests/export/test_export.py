@@ -192,10 +192,12 @@ def test_a_file_that_does_not_agree_is_not_left_behind_unless_forced(
     register_exporter("wrong")(Wrong)
     path = tmp_path / "m.wrong"
     path.write_text("from before")
+    with pytest.raises(ExportError, match=r"m\.wrong exists: --overwrite"):
+        export_model(model, path, force=True)
     with pytest.raises(ExportError, match=r"(?s)does not agree.*0\.\d+% of pixels equal.*--force"):
-        export_model(model, path)
+        export_model(model, path, overwrite=True)
     assert path.read_text() == "from before" and [each.name for each in tmp_path.iterdir()] == ["m.wrong"]
-    exported = export_model(model, path, force=True)
+    exported = export_model(model, path, force=True, overwrite=True)
     assert not exported.check.passed
     assert read_export_metadata(path)["check"]["passed"] is False
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import asdict
 from pathlib import Path
 
 import evaluation_models as models  # beside this program
@@ -21,7 +22,7 @@ with process_group("cpu"):
     evaluation = evaluate_dataset(
         models.small_model(),
         models.memory_dataset(7),
-        EvalConfig(batch_size=2),
+        EvalConfig(batch_size=2, calibration=True),
         device=torch.device("cpu"),
         observers=[
             lambda result: seen.append(result.id),
@@ -37,5 +38,6 @@ with process_group("cpu"):
         "ids": [score.id for score in evaluation.scores],
         "mious": [score.miou for score in evaluation.scores],
         "seen": seen,
+        "calibration": asdict(evaluation.calibration),
     }
     torch.save(result, folder / f"{rank()}.pt")

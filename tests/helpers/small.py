@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
+import pytest
+
+from helpers.plain_encoder import plain_encoder
 from vitrail.backbones import BACKBONES
 from vitrail.recipes import model_config_from_dict
 from vitrail.registry import keyword_arguments
-from vitrail.segmentors import SEGMENTORS, Segmentor, build_model
+from vitrail.segmentors import SEGMENTORS, Segmentor, build_model, create_model
 
 CLASSES = 11
 PUBLISHED_WITH_RESNET = ("resnet50c", "resnet101c", "resnet50", "resnet101")
@@ -34,6 +38,10 @@ SMALL: dict[str, dict[str, object]] = {
     "dmnet": {"channels": 32},
     "ocrnet": {"channels": 32, "attention_channels": 16, "coarse_channels": 16},
     "maskformer": {"channels": 32, "mask_channels": 32, "query_channels": 32, "num_queries": 20, "num_layers": 2},
+    "mask2former": {
+        **{"channels": 32, "mask_channels": 32, "query_channels": 32, "num_queries": 20, "num_layers": 2},
+        **{"encoder_layers": 1, "encoder_feedforward_channels": 32, "feedforward_channels": 32, "num_points": 256},
+    },
     "ce2p": {"channels": 32, "shortcut_channels": 16, "edge_channels": 16},
     "icnet": {"channels": 32, "branch_channels": (16, 32, 32), "pool_channels": 32},
     "mcibi": {"channels": 32, "inner_channels": 16, "memory_weight": 1.0},
@@ -46,6 +54,8 @@ SMALL: dict[str, dict[str, object]] = {
     },
     "psanet": {"channels": 32, "mask_size": (15, 15)},
     "lraspp": {"channels": 32, "branch_channels": (8, 16)},
+    "setr": {"channels": 32},
+    "setr_mla": {"channels": 16, "aggregation_channels": 32},
     "semanticfpn": {"pyramid_channels": 32, "channels": 16},
     "pointrend": {"channels": 32, "coarse_channels": 16, "num_points": 256, "points_per_step": 512},
 }
@@ -55,7 +65,8 @@ def small_settings(name: str, **options: object) -> dict[str, Any]:
     """Describe a method on a small encoder as a recipe does: narrow, without dropout or skipped blocks."""
     method = SEGMENTORS[name]
     takes_dropout = "dropout" in method.options
-    backbone = "test_resnet" if method.backbone in PUBLISHED_WITH_RESNET else method.backbone
+    plain = method.backbone.startswith("vit_")
+    backbone = "test_resnet" if method.backbone in PUBLISHED_WITH_RESNET else "test_vit" if plain else method.backbone
     skips = backbone in BACKBONES and "drop_path_rate" in keyword_arguments(BACKBONES[backbone])
     return {
         "segmentor": name,
@@ -70,3 +81,32 @@ def small_settings(name: str, **options: object) -> dict[str, Any]:
 def small(name: str, **options: object) -> Segmentor:
     """Build what `small_settings` describes."""
     return build_model(model_config_from_dict(small_settings(name, **options)), CLASSES)
+
+
+def small_head(name: str, **options: object) -> Segmentor:
+    """Build a method as `small` does, on an encoder of one convolution for each feature map.
+
+    What is left to compute is the head and its losses, several times as fast. ICNet, whose branches are stages of a
+    ResNet, keeps its encoder.
+    """
+    if name == "icnet":
+        return small(name, **options)
+    method = SEGMENTORS[name]
+    if method.output_stride == 8:
+        shape = "dilated"
+    else:
+        shape = "five maps, the last the finest" if name == "bisenetv2" else "pyramid"
+    dropout = {"dropout": 0.0} if "dropout" in method.options else {}
+    return create_model(
+        name,
+        plain_encoder(shape),
+        CLASSES,
+        auxiliary=replace(method.auxiliary, channels=(16,)),
+        **{**SMALL.get(name, {}), **dropout, **options},
+    )
+
+
+# How a test builds a method: its head alone in `make test`, with its small encoder in `make nightly`.
+BUILDERS = pytest.mark.parametrize(
+    "build", [pytest.param(small_head, id="head"), pytest.param(small, id="whole", marks=pytest.mark.nightly)]
+)

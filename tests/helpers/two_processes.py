@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch import distributed as dist
 
-from helpers.small import CLASSES, small
+from helpers.small import CLASSES
 from vitrail.segmentors import Segmentor
 
 
@@ -25,10 +25,10 @@ def joint_batch() -> tuple[Tensor, Tensor]:
     return images, targets
 
 
-def model_in_training(name: str) -> Segmentor:
+def model_in_training(name: str, build: Callable[[str], Segmentor]) -> Segmentor:
     """Return a method in training mode whose norms use their running statistics, as those of a batch depend on it."""
     torch.manual_seed(0)
-    model = small(name).double().train()
+    model = build(name).double().train()
     for module in model.modules():
         if isinstance(module, nn.modules.batchnorm._BatchNorm):
             module.eval()
@@ -51,9 +51,11 @@ def points_alike() -> Iterator[None]:
         torch.rand = draw
 
 
-def step(name: str, images: Tensor, targets: Tensor) -> tuple[dict[str, Tensor], dict[str, Tensor], dict[str, Tensor]]:
+def step(
+    name: str, build: Callable[[str], Segmentor], images: Tensor, targets: Tensor
+) -> tuple[dict[str, Tensor], dict[str, Tensor], dict[str, Tensor]]:
     """Return losses, gradients and buffers after one pass forward and backward."""
-    model = model_in_training(name)
+    model = model_in_training(name, build)
     with points_alike():
         losses = model(images, targets)
     torch.stack(list(losses.values())).sum().backward()
@@ -61,7 +63,7 @@ def step(name: str, images: Tensor, targets: Tensor) -> tuple[dict[str, Tensor],
     return {key: value.detach() for key, value in losses.items()}, gradients, dict(model.named_buffers())
 
 
-def run(rank: int, names: list[str], folder: str) -> None:
+def run(rank: int, names: list[str], build: Callable[[str], Segmentor], folder: str) -> None:
     """Take one half of the batch; average losses and gradients over both processes, and save what came out."""
     torch.set_num_threads(1)
     dist.init_process_group("gloo", init_method=f"file://{folder}/rendezvous", rank=rank, world_size=2)
@@ -69,7 +71,7 @@ def run(rank: int, names: list[str], folder: str) -> None:
     half = slice(2 * rank, 2 * rank + 2)
     results = {}
     for name in names:
-        losses, gradients, buffers = step(name, images[half], targets[half])
+        losses, gradients, buffers = step(name, build, images[half], targets[half])
         for value in (*losses.values(), *gradients.values()):
             dist.all_reduce(value)
             value /= 2

@@ -153,7 +153,7 @@ def test_one_predictor_serves_predict_and_files(model: Segmentor, tmp_path: Path
     predictor = vitrail.Predictor(model, device="cpu", scores=True)
     assert vitrail.predict(predictor, picture(0)).scores is not None
     records = predict_files(predictor, [picture(0), picture(1)], tmp_path, kinds=["index"])
-    assert [record["id"] for record in records] == ["", ""] and len(list(tmp_path.glob("*.png"))) == 2
+    assert [record["id"] for record in records] == ["image0000", "image0001"] and len(list(tmp_path.glob("*.png"))) == 2
     with pytest.raises(PredictionError, match=r"scores cannot be changed.*Predictor\(model, scores=…\)"):
         vitrail.predict(predictor, picture(0), scores=False)
 

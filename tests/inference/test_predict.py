@@ -242,3 +242,61 @@ def test_pictures_do_not_replace_the_images(model: Segmentor, tmp_path: Path) ->
     with pytest.raises(PredictionError, match="would replace the input"):
         predict_files(model, tmp_path, tmp_path)
     assert (tmp_path / "1_overlay.png").read_bytes() == before
+    with pytest.raises(PredictionError, match="earlier prediction"):  # of any kind
+        predict_files(model, tmp_path, tmp_path, kinds=["index"], existing="overwrite")
+    assert len(list(tmp_path.iterdir())) == 2
+
+
+def test_a_prediction_into_the_folder_of_its_images_is_not_predicted_again(model: Segmentor, tmp_path: Path) -> None:
+    Image.new("RGB", (40, 32), (7, 7, 7)).save(tmp_path / "1.png")
+    predict_files(model, tmp_path, tmp_path)
+    for existing in ("refuse", "overwrite", "skip"):
+        with pytest.raises(PredictionError, match="earlier prediction"):
+            predict_files(model, tmp_path, tmp_path, existing=existing)
+    assert len(list(tmp_path.iterdir())) == 2
+
+
+def test_existing_pictures_are_refused_before_the_model_is_loaded(photos: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "b_overlay.png").write_text("precious")
+    with pytest.raises(PredictionError, match=r"b_overlay\.png exists: --skip-existing"):
+        predict_files(tmp_path / "no.safetensors", photos, out)
+    with pytest.raises(PredictionError, match="existing is one of"):
+        predict_files(tmp_path / "no.safetensors", photos, out, existing="replace")
+    assert (out / "b_overlay.png").read_text() == "precious"
+
+
+def test_an_interrupted_prediction_goes_on(model: Segmentor, photos: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    predict_files(model, photos / "a.png", out)
+    (out / "b_overlay.png").touch()  # as a power failure may leave it
+    records = predict_files(model, photos, out, existing="skip")
+    assert [record.get("skipped", False) for record in records] == [True, False, False]
+    assert (out / "b_overlay.png").stat().st_size
+    first = (out / "a_overlay.png").read_bytes()
+    predict_files(model, photos, out, kinds=["overlay", "index"], existing="skip")
+    assert (out / "a_index.png").exists() and (out / "a_overlay.png").read_bytes() == first
+
+
+def test_names_that_are_too_long_for_an_ending_are_shortened(model: Segmentor, tmp_path: Path) -> None:
+    photos, long = tmp_path / "photos", "ü" * 122
+    photos.mkdir()
+    for name in (long + "a", long + "b", "n" * 251):
+        Image.new("RGB", (40, 32), (7, 7, 7)).save(photos / f"{name}.png")
+    records = predict_files(model, photos, tmp_path / "out")
+    assert len({record["files"]["overlay"] for record in records}) == len(list((tmp_path / "out").iterdir())) == 3
+
+
+def test_an_error_while_a_picture_is_written_leaves_the_old_one(model: Segmentor, tmp_path: Path, monkeypatch) -> None:
+    prediction = predict(model, Image.new("RGB", (40, 32)))
+    (tmp_path / "a.png").write_text("old")
+
+    def fail(self: Image.Image, file: Path, *arguments: object) -> None:
+        file.write_bytes(b"half")
+        raise OSError("no space left")
+
+    monkeypatch.setattr(Image.Image, "save", fail)
+    with pytest.raises(PredictionError, match="no space left"):
+        prediction.save(tmp_path / "a.png")
+    assert [path.read_text() for path in tmp_path.iterdir()] == ["old"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 from helpers.evaluation_models import Linear, small_model
-from helpers.small import CLASSES, small
+from helpers.small import CLASSES, small, small_head
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -77,10 +77,18 @@ def naive(model: Segmentor, image: Tensor, settings: EvalConfig) -> Tensor:
     return probabilities(mean_view, "probabilities" if by_probability else output)
 
 
-@pytest.fixture(scope="module", params=list_segmentors())
+@pytest.fixture(
+    scope="module",
+    params=[
+        *list_segmentors(),
+        *(pytest.param(f"{name} whole", marks=pytest.mark.nightly) for name in list_segmentors()),
+    ],
+)
 def model(request) -> Segmentor:
+    """Every method: its head alone in `make test`, with its small encoder in `make nightly`."""
     torch.manual_seed(0)
-    return with_card(small(request.param))
+    name, _, whole = request.param.partition(" ")
+    return with_card((small if whole else small_head)(name))
 
 
 @pytest.mark.parametrize("average", ["logits", "probabilities"])

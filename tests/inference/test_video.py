@@ -261,7 +261,9 @@ def test_the_command_line(tmp_path: Path, clip: Path) -> None:
     output, error = run(clip, "-o", tmp_path / "out.mp4", "--smoothing", "0.5", "--every", "3", "--json")
     assert error is None
     assert json.loads(output)["frames"] == 3
-    output, error = run(clip, "-o", tmp_path / "out.mp4", "--every", "4")
+    assert "--overwrite" in str(run(clip, "-o", tmp_path / "out.mp4")[1])
+    assert "is for pictures" in str(run(clip, "-o", tmp_path / "out.mp4", "--skip-existing")[1])
+    output, error = run(clip, "-o", tmp_path / "out.mp4", "--every", "4", "--overwrite")
     assert "3 frames" in output
     assert "flicker:" in output
     output, error = run(clip, "-o", tmp_path / "pictures", "--every", "4")

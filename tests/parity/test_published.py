@@ -36,6 +36,7 @@ SAMPLE = [
     "mmseg/gcnet_r50-d8_4xb2-40k_cityscapes-512x1024",
     "mmseg/icnet_r18-d8_4xb2-80k_cityscapes-832x832",
     "mmseg/isanet_r50-d8_4xb2-40k_cityscapes-512x1024",
+    "mmseg/mask2former_swin-t_8xb2-160k_ade20k-512x512",
     "mmseg/maskformer_swin-t_upernet_8xb2-160k_ade20k-512x512",
     "mmseg/mobilenet-v2-d8_fcn_4xb2-80k_cityscapes-512x1024",
     "mmseg/nonlocal_r50-d8_4xb2-40k_cityscapes-512x1024",

@@ -32,6 +32,7 @@ NAMES = [
     "gcnet/gcnet_resnet50os8_voc",
     "isanet/isanet_resnet50os8_voc",
     "maskformer/maskformer_swintiny_ade20k",
+    "mask2former/mask2former_swintiny_ade20k",
     "mobilenetv2/deeplabv3_mobilenetv2os8_voc",
     "nonlocalnet/nonlocalnet_resnet50os8_voc",
     "ocrnet/ocrnet_hrnetv2w18s_cityscapes",

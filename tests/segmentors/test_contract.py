@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import TypeAlias
 
 import pytest
 import torch
-from helpers.small import CLASSES, small, small_settings
+from helpers.small import BUILDERS, CLASSES, small, small_settings
 from PIL import Image
 from torch import Tensor, nn
 from torchvision.transforms import v2
@@ -15,8 +17,9 @@ from torchvision.tv_tensors import Mask
 from vitrail import create_model, list_segmentors
 from vitrail.checkpoints import load_model, save_model
 from vitrail.errors import ModelError
-from vitrail.segmentors import SEGMENTORS, ModelCard
+from vitrail.segmentors import SEGMENTORS, ModelCard, Segmentor
 
+Builder: TypeAlias = Callable[[str], Segmentor]
 # What no gradient can reach by design, and why.
 UNREACHABLE: dict[str, set[str]] = {
     # a constant added before a linear convolution and another batch norm, which takes constants away
@@ -49,7 +52,7 @@ def street(camvid_root: Path) -> tuple[Tensor, Tensor]:
     normalize = v2.Normalize([123.675, 116.28, 103.53], [58.395, 57.12, 57.375])
     pictures = [v2.functional.pil_to_tensor(Image.open(camvid_root / "train" / name)) for name in names]
     masks = [v2.functional.pil_to_tensor(Image.open(camvid_root / "trainannot" / name)) for name in names]
-    size = [72, 96]
+    size = [48, 64]
     images = v2.functional.resize(torch.stack(pictures), size, antialias=True).float()
     targets = v2.functional.resize(Mask(torch.stack(masks)), size)[:, 0].long()
     return normalize(images), targets.masked_fill(targets == CLASSES, 255)
@@ -98,9 +101,10 @@ def test_gradients_reach_every_parameter(name: str, images: Tensor, targets: Ten
     assert set(unreached) <= UNREACHABLE.get(name, set())
 
 
+@BUILDERS
 @methods
-def test_the_loss_falls_on_real_images(name: str, street: tuple[Tensor, Tensor]) -> None:
-    model = small(name).train()
+def test_the_loss_falls_on_real_images(name: str, build: Builder, street: tuple[Tensor, Tensor]) -> None:
+    model = build(name).train()
     optimizer = torch.optim.AdamW(model.parameters(), lr=2e-3)
     history = []
     for _ in range(12):
@@ -136,9 +140,10 @@ def test_a_model_file_holds_the_whole_model(name: str, images: Tensor, targets: 
     assert all(torch.equal(value, model.state_dict()[key]) for key, value in again.state_dict().items())
 
 
+@BUILDERS
 @methods
-def test_bfloat16_autocast_stays_finite(name: str, images: Tensor, targets: Tensor) -> None:
-    model = small(name)
+def test_bfloat16_autocast_stays_finite(name: str, build: Builder, images: Tensor, targets: Tensor) -> None:
+    model = build(name)
     with torch.autocast("cpu", torch.bfloat16):
         loss = sum(model.train()(images, targets).values())
         with torch.no_grad():
@@ -158,9 +163,10 @@ def test_channels_last_changes_nothing(name: str, images: Tensor) -> None:
     torch.testing.assert_close(actual, expected, rtol=1e-4, atol=1e-4 * expected.abs().max().item())
 
 
+@BUILDERS
 @methods
-def test_the_model_exports(name: str, images: Tensor) -> None:
-    model = small(name).eval()
+def test_the_model_exports(name: str, build: Builder, images: Tensor) -> None:
+    model = build(name).eval()
     with torch.no_grad():
         exported = torch.export.export(model, (images,)).module()
         torch.testing.assert_close(exported(images), model(images), rtol=1e-4, atol=1e-4)

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from vitrail import FeatureMaps, create_model
+from vitrail import FeatureMaps, create_backbone, create_model
 from vitrail.errors import ModelError
 from vitrail.losses.pixels import classes_present
 from vitrail.segmentors import SEGMENTORS
@@ -74,3 +74,20 @@ def test_impossible_options_are_refused(name: str, options: dict[str, Any], mess
 def test_the_last_two_maps_have_to_be_there() -> None:
     with pytest.raises(ModelError, match=r"annnet: there is no feature map -2"):
         ANNHead(FeatureMaps((16,), (8,)), 3)
+
+
+def test_a_transformer_without_a_class_token_keeps_the_positions_of_its_patches() -> None:
+    torch.manual_seed(0)
+    with_token = create_backbone("test_vit", img_size=64)
+    torch.manual_seed(0)
+    without = create_backbone("test_vit", img_size=64, class_token=False)
+    assert torch.equal(without.encoder.pos_embed, with_token.encoder.pos_embed[:, 1:])
+    assert "encoder.cls_token" not in dict(without.named_parameters())
+    sum(x.sum() for x in without(torch.randn(1, 3, 65, 96))).backward()
+    assert all(p.grad is not None for p in without.parameters())
+
+
+@pytest.mark.parametrize("name", ["vit_base_patch16_siglip_224", "eva02_tiny_patch14_224"])
+def test_an_encoder_without_a_class_token_of_its_own_says_so(name: str) -> None:
+    with torch.device("meta"), pytest.raises(ModelError, match="class_token"):
+        create_backbone(name, class_token=False)

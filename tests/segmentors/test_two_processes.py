@@ -2,29 +2,36 @@
 
 from __future__ import annotations
 
+import tempfile
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from helpers.small import BUILDERS
 from helpers.two_processes import joint_batch, run, step
 from torch import multiprocessing
 
 from vitrail import list_segmentors
+from vitrail.segmentors import Segmentor
 
 
-@pytest.fixture(scope="module")
-def together(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
-    """What each of two processes got for every method."""
-    folder = tmp_path_factory.mktemp("two")
-    multiprocessing.spawn(run, args=(list_segmentors(), str(folder)), nprocs=2)
-    return [torch.load(folder / f"{rank}.pt") for rank in range(2)]
+@cache
+def together(build: Callable[[str], Segmentor]) -> list[dict[str, Any]]:
+    """Return what each of two processes got for every method."""
+    with tempfile.TemporaryDirectory() as folder:
+        multiprocessing.spawn(run, args=(list_segmentors(), build, folder), nprocs=2)
+        return [torch.load(Path(folder) / f"{rank}.pt") for rank in range(2)]
 
 
+@BUILDERS
 @pytest.mark.parametrize("name", list_segmentors())
-def test_two_processes_train_as_one(name: str, together: list[dict[str, Any]]) -> None:
-    losses, gradients, buffers = step(name, *joint_batch())
+def test_two_processes_train_as_one(name: str, build: Callable[[str], Segmentor]) -> None:
+    losses, gradients, buffers = step(name, build, *joint_batch())
     for rank in range(2):
-        their_losses, their_gradients, their_buffers = together[rank][name]
+        their_losses, their_gradients, their_buffers = together(build)[rank][name]
         assert their_losses.keys() == losses.keys()
         for term in losses:
             torch.testing.assert_close(their_losses[term], losses[term], rtol=1e-8, atol=1e-10, msg=term)

@@ -16,9 +16,10 @@ from vitrail import checkpoints
 from vitrail.errors import ModelError, RecipeError, TrainingError
 from vitrail.losses import CrossEntropyLoss
 from vitrail.training import TrainingResult, TrainingRun, train
-from vitrail.training.class_weights import ClassCounts, balanced, effective_number, enet
+from vitrail.training.class_counts import ClassCounts
+from vitrail.training.class_weights import balanced, effective_number, enet
 
-COUNTS = ClassCounts(pixels=(600, 300, 100), images=(10, 5, 1))
+COUNTS = ClassCounts(pixels=(600, 300, 100), found_in=(tuple(range(10)), (0, 2, 4, 6, 8), (3,)))
 
 
 @pytest.fixture(autouse=True)
@@ -78,7 +79,7 @@ def test_the_card_holds_numbers_and_a_resumed_run_reads_no_mask_again(
     assert f"class weights (enet): ground {values[0]:g}, red {values[1]:g}, blue {values[2]:g}" in log
     kept = json.loads((tmp_path / "run/class_counts.json").read_text())
     assert kept["pixels"] == counts.tolist()
-    monkeypatch.setattr("vitrail.training.class_weights.count_classes", None)
+    monkeypatch.setattr("vitrail.training.class_counts.count_classes", None)
     run(tmp_path / "run", resume=True, train__iterations=4, **changes)
 
 

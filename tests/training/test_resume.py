@@ -12,11 +12,15 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from helpers import tiny_training as tiny
+from helpers.image_makers import make_folder
+from PIL import Image
 
 from vitrail import checkpoints
+from vitrail.datasets import create_dataset
 from vitrail.errors import CheckpointError, TrainingError, VitrailError
 from vitrail.training import TrainingResult, TrainingRun, train
 from vitrail.training.folder import PREVIOUS, STATE, locked
@@ -207,7 +211,7 @@ def test_a_flipped_bit_in_a_state_is_noticed_and_the_advice_works(tmp_path: Path
         {"format": "x"}, {"recipe": None}, {"recipe": {}}, {"history": None}, {"history": [3]}, {"iteration": "5"},
         {"iteration": -3}, {"iteration": 10**12}, {"random": None}, {"random": [3]}, {"random": [{}]}, {"best": None},
         {"optimizer": {}}, {"schedule": {}}, {"model": {}}, {"model": []}, {"loggers": []}, {"scaler": None},
-        {"classes": [1]}, {"classes": None}, {"images": 3},
+        {"classes": [1]}, {"classes": None}, {"images": 3}, {"contents": 3}, {"contents": {"a": 1}},
     ],
 )  # fmt: skip
 def test_a_state_of_anything_else_is_an_error_that_says_how_to_go_on(
@@ -235,6 +239,25 @@ def test_classes_in_another_order_are_refused(tmp_path: Path, monkeypatch: pytes
     torch.save({**state, "classes": state["classes"][::-1]}, tmp_path / STATE)
     with pytest.raises(TrainingError, match="began with the classes blue, red, ground, and the data now have ground"):
         run(tmp_path, resume=True)
+
+
+@pytest.mark.parametrize("changed", ["images", "masks"])
+def test_images_and_masks_that_have_changed_are_refused_and_the_advice_works(tmp_path: Path, changed: str) -> None:
+    data, folder = tmp_path / "data", tmp_path / "run"
+    make_folder(data)
+    settings = {"train__iterations": 1, "train__batch_size": 1, "data__dataset": "folder", "data__root": str(data)}
+    run(folder, **settings)
+    first = create_dataset("folder", data, "train").ids[0]
+    (path,) = (data / changed).glob(f"{first}.*")
+    with Image.open(path) as picture:
+        other = np.asarray(picture).copy()
+    other[0, 0] = 1 - np.clip(other[0, 0], 0, 1)
+    Image.fromarray(other).save(path)
+    longer = {**settings, "train__iterations": 2}
+    with pytest.raises(TrainingError, match=f"{first} and its mask are not what they were .*--from"):
+        run(folder, resume=True, **longer)
+    start = tiny.recipe(**longer)
+    train(start, output_dir=tmp_path / "again", start_from=folder / "last.safetensors", device="cpu")
 
 
 def test_a_folder_belongs_to_one_run_at_a_time(tmp_path: Path) -> None:

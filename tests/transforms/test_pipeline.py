@@ -54,6 +54,12 @@ def test_every_sample_has_the_size_of_the_crop(scale):
         assert after["size"] == (40, 60)
 
 
+def test_the_short_side_gets_one_of_the_lengths_and_the_long_side_stays_within_its_limit():
+    transform = pipeline(shortest_edge={"lengths": [20, 30, 40], "max_size": 54})
+    sizes = {tuple(transform(sample(40, 60))["image"].shape[1:]) for _ in range(30)}
+    assert sizes == {(20, 30), (30, 45), (36, 54)}  # 40 × 60 would be too long
+
+
 def test_image_and_mask_move_together():
     transform = pipeline(crop=(24, 32), flip=0.5)
     for _ in range(10):

@@ -158,6 +158,7 @@ def vit(
     interpolation: str = "bicubic",
     final_norm: bool = False,
     norm_outputs: bool = False,
+    class_token: bool = True,
     pyramid: bool = False,
     neck_channels: int | None = None,
 ) -> Backbone:
@@ -182,7 +183,10 @@ def vit(
     final_norm : bool
         Whether the transformer's last norm is applied to the last block's output (Segmenter).
     norm_outputs : bool
-        Apply a layer norm to every map, as in SSSegmentation's MCIBI.
+        Apply a layer norm to every map, as for SETR and SSSegmentation's MCIBI.
+    class_token : bool
+        Whether there is a class token besides those of the patches: not in MMSegmentation's SETR-MLA. Weights that have
+        one lose it.
     pyramid : bool
         Turn the maps into strides 4, 8, 16 and 32 (for patches of 16) with transposed convolutions, as for BEiT.
     neck_channels : int, optional
@@ -203,8 +207,26 @@ def vit(
     neck = make_neck(name, model, indices, pyramid=pyramid, neck_channels=neck_channels)
     norm_eps = _NORM_EPS if norm_outputs else None
     if type(model) is VisionTransformer:
+        if not class_token:
+            _drop_class_token(name, model)
         norm = model.norm if final_norm else None
         return ViT(model, indices, neck, interpolation=interpolation, final_norm=norm, norm_eps=norm_eps)
-    if final_norm or interpolation != "bicubic":  # such as EVA, whose tokens timm computes in another way
-        raise ModelError(f"backbone {name!r} takes neither final_norm nor interpolation")
+    if final_norm or interpolation != "bicubic" or not class_token:  # such as EVA, whose tokens timm computes otherwise
+        raise ModelError(f"backbone {name!r} takes none of final_norm, interpolation and class_token")
     return PlainTransformer(model, indices, neck, norm_eps=norm_eps)
+
+
+def _drop_class_token(name: str, model: VisionTransformer) -> None:
+    """Take the class token and its position out of a transformer, whose weights are there already.
+
+    Raises
+    ------
+    ModelError
+        When it has none, or further tokens besides those of the patches.
+    """
+    if model.cls_token is None or model.num_prefix_tokens != 1:
+        raise ModelError(f"backbone {name!r} has no class token, or more than that: leave class_token=False out")
+    if model.pos_embed is not None and not model.no_embed_class:
+        model.pos_embed = nn.Parameter(model.pos_embed.detach()[:, 1:].clone())
+    model.cls_token = None
+    model.num_prefix_tokens = 0

@@ -42,14 +42,18 @@ class Checkpoint:
 
     @cached_property
     def config(self) -> Mapping[str, Any] | None:
-        """What the file `config.json` in the same folder holds, or None when there is none.
+        """What the file `config.json` in the same folder holds, or None when there is none; see `beside`."""
+        return self.beside("config.json")
+
+    def beside(self, name: str) -> Mapping[str, Any] | None:
+        """Return what a JSON file in the same folder holds, or None when there is none.
 
         Raises
         ------
         CheckpointError
             When it is not a JSON object, or larger than a configuration can be.
         """
-        path = self.origin.parent / "config.json"
+        path = self.origin.parent / name
         if not path.is_file():
             return None
         data = read_regular(path, CheckpointError, what="the configuration ", limit=_MAX_CONFIG)

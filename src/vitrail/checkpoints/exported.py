@@ -40,6 +40,8 @@ class ExportedSegmentor(Segmentor):
         The file.
     returns : {"classes", "scores", "raw"}
         What the file returns: class indices; class indices and the probability of each; or the values of all classes.
+    threshold : float or None
+        The threshold of two classes that class indices were chosen with; None for the argmax.
     size : (int, int) or None
         The only height and width of images that the file takes; None for any size.
     """
@@ -49,6 +51,7 @@ class ExportedSegmentor(Segmentor):
         super().__init__(_Pixels(len(card.mean)), head, card=card)
         self.path = path
         self.returns: str = described["output"]
+        self.threshold: float | None = described.get("threshold")
         self.size: tuple[int, int] | None = tuple(described["size"]) if described["size"] else None
         self._run = run
 

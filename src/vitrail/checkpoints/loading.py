@@ -10,6 +10,7 @@ import torch
 
 from vitrail.checkpoints.checkpoint import Checkpoint, read_checkpoint
 from vitrail.checkpoints.exported import computing_device, exported_format, load_exported
+from vitrail.checkpoints.hub import HUB, fetch_from_hub, weights_in
 from vitrail.checkpoints.imports import imports_of
 from vitrail.checkpoints.index import PROJECTS, Entry, find_by_name, index
 from vitrail.checkpoints.limits import check_described_model, no_more_than
@@ -17,6 +18,7 @@ from vitrail.checkpoints.sources import SOURCES, Source, Writer
 from vitrail.checkpoints.state import few, load_state
 from vitrail.errors import CheckpointError, RecipeError, nearest
 from vitrail.files.download import download
+from vitrail.files.outputs import check_free
 from vitrail.recipes import model_config_from_dict
 from vitrail.segmentors import ModelCard, Segmentor, build_model
 from vitrail.visualize.palette import distinct_colours
@@ -43,7 +45,8 @@ def load(
     name : str or path
         A model that comes with the package, by name; a published one, such as "ssseg/pspnet_resnet50os8_ade20k" or
         "mmseg/pspnet_r50-d8_4xb4-80k_ade20k-512x512" (`vitrail weights` lists them); a local file: vitrail's
-        .safetensors or another project's checkpoint, recognised by its content; a file that `vitrail.export_model`
+        .safetensors or another project's checkpoint, recognised by its content; a folder as transformers saves models;
+        "hf/ORG/NAME" or "hf/ORG/NAME@REVISION", a model on the Hugging Face hub; a file that `vitrail.export_model`
         wrote, such as an .onnx file, recognised by its suffix; or the http(s) address of such a file.
     device : str or torch.device
         Where to put it.
@@ -157,6 +160,7 @@ def convert_file(
     to: str = "vitrail",
     like: str | None = None,
     classes: Sequence[str] | None = None,
+    overwrite: bool = False,
     trust_imports: bool = False,
 ) -> str:
     """Write whatever `load` reads in another format; return a line that says what it is.
@@ -169,15 +173,18 @@ def convert_file(
         The file to write.
     to : str
         See `export_checkpoint`.
+    overwrite : bool
+        Replace `target` where it exists.
     like, classes, trust_imports
         As `load` takes them.
 
     Raises
     ------
     CheckpointError
-        As `load` and `export_checkpoint` do.
+        As `load` and `export_checkpoint` do, and when `target` exists.
     """
     _writer(to, target)  # before a model is downloaded
+    check_free([target], overwrite=overwrite, error=CheckpointError)
     model = load(source, like=like, classes=classes, trust_imports=trust_imports)
     written = export_checkpoint(model, target, to)
     name = model.card.name if model.card and model.card.name else Path(source).stem
@@ -220,7 +227,8 @@ def _writer(to: str, path: str | Path) -> Writer:
 def _with_classes(card: ModelCard, classes: Sequence[str] | None) -> ModelCard:
     if classes is None:
         return card
-    model = {**card.recipe["model"], "num_classes": len(classes)}
+    one_output = card.recipe["model"].get("num_classes") == 1 and len(classes) == 2
+    model = {**card.recipe["model"], "num_classes": 1 if one_output else len(classes)}
     data = {**card.recipe["data"], "dataset": "folder"}
     return replace(
         card,
@@ -245,8 +253,10 @@ def _locate(name: str) -> tuple[Path, Entry | None]:
         entry = find_by_name(name)
         entry.card()  # what is not supported is not worth a download
         return download(entry.url, sha256=entry.sha256 or None), entry
+    if name.startswith(HUB):
+        return fetch_from_hub(name), None
     if path.is_dir():
-        raise CheckpointError(f"{name} is a folder; give a model file in it, such as best.safetensors")
+        return weights_in(path), None
     if path.suffix or (path.parent.is_dir() and len(path.parts) > 1):
         raise CheckpointError(f"no model file at {path}")
     known = ", ".join(shipped) or "none"

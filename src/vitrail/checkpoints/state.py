@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 
+import torch
 from torch import Tensor
 
 from vitrail.errors import CheckpointError
 from vitrail.segmentors import Segmentor
+
+logger = logging.getLogger(__name__)
 
 _CRITERIA = ("criterion.", "auxiliary_criterion.")
 SHOWN = 5  # names in a message; the rest is counted
@@ -25,11 +29,13 @@ def model_state(model: Segmentor) -> dict[str, Tensor]:
 
 
 def load_state(model: Segmentor, state: Mapping[str, Tensor], source: str) -> None:
-    """Fill every tensor of `model` from `state`, using every tensor of `state`; see `check_state`.
+    """Fill every tensor of `model` from `state`, using every tensor of `state`; see `check_state` and `check_values`.
 
     The model is filled in place, and untouched when an error is raised.
     """
     check_state(model, state, source)
+    check_values(model, state, source)
+    _say_lossy(model, state, source)
     own = model.state_dict()
     kept = {name: own[name] for name in own.keys() - model_state(model).keys()}
     model.load_state_dict({**kept, **state}, strict=True)
@@ -55,6 +61,54 @@ def check_state(model: Segmentor, state: Mapping[str, Tensor], source: str) -> N
     problems = _differences(model_state(model), state, model.num_classes)
     if problems:
         raise CheckpointError(f"{source} does not fit the model: " + "; ".join(problems))
+
+
+def check_values(model: Segmentor, state: Mapping[str, Tensor], source: str) -> None:
+    """Check that weights are numbers with which a model can compute.
+
+    Parameters
+    ----------
+    model, state, source
+        As `check_state`, which has passed.
+
+    Raises
+    ------
+    CheckpointError
+        For NaN and infinite values, negative variances, and numbers of another kind than the model's: integers or
+        complex ones in place of floating-point weights. Any floating-point precision is converted.
+    """
+    problems: dict[str, list[str]] = {}
+    for name, own in model_state(model).items():
+        problem = _problem(name, state[name], own)
+        if problem is not None:
+            problems.setdefault(problem, []).append(name)
+    if problems:
+        said = "; ".join(f"{problem} in {few(names)}" for problem, names in problems.items())
+        raise CheckpointError(f"{source} holds weights that no model can use: {said}")
+
+
+def _say_lossy(model: Segmentor, state: Mapping[str, Tensor], source: str) -> None:
+    lossy = [
+        name
+        for name, own in model_state(model).items()
+        if own.is_floating_point() and torch.finfo(state[name].dtype).bits > torch.finfo(own.dtype).bits
+    ]
+    if lossy:
+        given, kept = (str(each[lossy[0]].dtype).removeprefix("torch.") for each in (state, model_state(model)))
+        logger.warning("%s: %d weights are converted from %s to %s (%s)", source, len(lossy), given, kept, few(lossy))
+
+
+def _problem(name: str, tensor: Tensor, own: Tensor) -> str | None:
+    if not own.is_floating_point():
+        return None
+    if not tensor.is_floating_point():
+        return f"{str(tensor.dtype).removeprefix('torch.')} instead of floating-point numbers"
+    # A sum is much faster to check, but may overflow where no value is infinite.
+    if tensor.numel() and not tensor.sum().isfinite() and not tensor.isfinite().all():
+        return "NaN or infinite values"
+    if name.endswith("running_var") and (tensor < 0).any():
+        return "negative variances"
+    return None
 
 
 def _differences(wanted: Mapping[str, Tensor], state: Mapping[str, Tensor], num_classes: int) -> list[str]:

@@ -101,7 +101,9 @@ def transfer(
     same_method = old_config["segmentor"] == config.segmentor
     names = _matches(model, source, ours, theirs, same_method=same_method)
     pairs = _classes(classes, source.card.classes)
-    class_axes = _axes(model, config, len(classes) + 1) if same_method and not pairs.identical else {}
+    # The row of a model of one output is that of both of its classes, and other than the row of one class elsewhere.
+    by_class = same_method and not pairs.identical and not (model.one_output or source.one_output)
+    class_axes = _axes(model, config, len(classes) + 1) if by_class else {}
     input_axes: Axes = {}
     if old_config.get("in_channels", 3) != config.in_channels:
         input_axes = _axes(model, config.model_copy(update={"in_channels": config.in_channels + 1}), len(classes))

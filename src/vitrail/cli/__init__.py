@@ -5,6 +5,7 @@ Heavy imports (torch and all that needs it) belong inside the verbs, so that `vi
 
 from __future__ import annotations
 
+import logging
 import sys
 
 import click
@@ -23,6 +24,7 @@ from vitrail.cli.serve import app, serve
 from vitrail.cli.train import train
 from vitrail.cli.weights import convert, weights
 from vitrail.errors import VitrailError
+from vitrail.files.printable import PrintableWarnings
 
 COMMANDS = (
     train,
@@ -56,6 +58,9 @@ def cli() -> None:
 
 def main() -> None:
     """Run the command line: a user's mistake ends in one message and status 2, a bug keeps its traceback."""
+    logger = logging.getLogger("vitrail")
+    if not logger.hasHandlers():
+        logger.addHandler(PrintableWarnings())
     try:
         cli()
     except VitrailError as error:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from vitrail.cli.options import FOLDER, PATH, json_option, key_values
+from vitrail.cli.options import FOLDER, PATH, json_option, key_values, overwrite_option
 from vitrail.cli.output import echo
 from vitrail.errors import VitrailError
 
@@ -49,6 +49,7 @@ def dataset() -> None:
 @json_option("Print JSON instead of tables.")
 @click.option("--write", type=FOLDER, help="Write images, masks and classes.yaml to this folder instead of checking.")
 @click.option("--limit", type=click.IntRange(1), help="With --write: number of images of each split to write.")
+@overwrite_option
 def check(
     name: str,
     root: Path | None,
@@ -61,6 +62,7 @@ def check(
     as_json: bool,
     write: Path | None,
     limit: int | None,
+    overwrite: bool,
 ) -> None:
     """Check a dataset, or copy it.
 
@@ -72,12 +74,16 @@ def check(
     which what can be corrected is corrected. Neither changes the dataset itself.
     """
     from vitrail.datasets.check import check_dataset
-    from vitrail.datasets.check_page import write_page
+    from vitrail.datasets.check_page import PAGE, write_page
     from vitrail.datasets.fix import write_fixed
     from vitrail.datasets.pixel_format import PixelFormat
     from vitrail.datasets.write import write_dataset
+    from vitrail.errors import DatasetError
+    from vitrail.files.outputs import check_free
 
     arguments = key_values(options)
+    if report is not None:
+        check_free([report / PAGE], overwrite=overwrite, error=DatasetError)
     if write is not None:
         for split, images in write_dataset(name, root, splits, write, limit=limit, options=arguments).items():
             echo(f"{split}: {images} images and masks are in {write}")

@@ -17,6 +17,7 @@ from vitrail.cli.options import (
     json_option,
     model_argument,
     overrides_argument,
+    overwrite_option,
     recipe_option,
     trust_imports_option,
 )
@@ -38,6 +39,8 @@ if TYPE_CHECKING:
 )
 @click.option("--report", type=FOLDER, help="Write a page with the worst images to this folder.")
 @click.option("--worst", type=click.IntRange(1), default=20, show_default=True, help="Images in the report.")
+@click.option("--submission", type=FOLDER, help="Write every prediction as the benchmark's server takes it, here.")
+@overwrite_option
 @device_option
 @amp_option
 @trust_imports_option
@@ -51,6 +54,8 @@ def evaluate(
     save_predictions: Path | None,
     report: Path | None,
     worst: int,
+    submission: Path | None,
+    overwrite: bool,
     device: str | None,
     amp: Precision | None,
     trust_imports: bool,
@@ -74,6 +79,10 @@ def evaluate(
         save_predictions=save_predictions,
         report=report,
         worst=worst,
+        submission=submission,
+        overwrite=overwrite,
         trust_imports=trust_imports,
     )
     print_once(json.dumps(evaluation.to_dict(), indent=1) if as_json else evaluation.table())
+    if submission is not None and not as_json:
+        print_once(f"{evaluation.images} files for the benchmark's server are in {submission}")

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from vitrail.cli.options import FILE, key_values, model_argument, trust_imports_option
+from vitrail.cli.options import FILE, key_values, model_argument, overwrite_option, trust_imports_option
 from vitrail.cli.output import echo
 from vitrail.errors import VitrailError
 
@@ -21,7 +21,11 @@ from vitrail.errors import VitrailError
 @click.option("--dynamic", is_flag=True, help="Images of any size; this is the default.")
 @click.option("--raw", is_flag=True, help="Return the values of all classes (logits) instead of class indices.")
 @click.option("--scores", is_flag=True, help="Return the probability of each pixel's class too.")
+@click.option("--half", is_flag=True, help="Weights, or all values, in float16.")
+@click.option("--int8", is_flag=True, help="Convolutions and products in 8 bits; needs --calibrate.")
+@click.option("--calibrate", metavar="IMAGES", help="Images for --int8; the masks of the file are compared on them.")
 @click.option("--force", is_flag=True, help="Keep the file even if it does not agree with the model.")
+@overwrite_option
 @trust_imports_option
 def export(
     model: str,
@@ -32,13 +36,18 @@ def export(
     dynamic: bool,
     raw: bool,
     scores: bool,
+    half: bool,
+    int8: bool,
+    calibrate: str | None,
     force: bool,
+    overwrite: bool,
     trust_imports: bool,
 ) -> None:
     """Export a model to a file that runs without vitrail.
 
-    MODEL is a name, a file or an address; OUT is a .onnx, a .pt2 or a file of another format (`vitrail list "export
-    format"`). It takes images in uint8 RGB [B, 3, H, W] and returns class indices [B, H, W].
+    MODEL is a name, a file or an address; OUT is a .onnx, a .pt2, an .xml (OpenVINO), an .aoti.pt2 (AOTInductor) or a
+    file of another format (`vitrail list "export format"`). It takes images in uint8 RGB [B, 3, H, W] and returns class
+    indices [B, H, W].
 
     KEY=VALUE sets an argument of the format, such as opset=20.
     """
@@ -46,6 +55,8 @@ def export(
 
     if size and dynamic:
         raise VitrailError("--size and --dynamic exclude each other: give one of them")
+    if half and int8:
+        raise VitrailError("--half and --int8 exclude each other: give one of them")
     exported = export_model(
         model,
         target,
@@ -53,7 +64,10 @@ def export(
         size=size or None,
         raw=raw,
         scores=scores,
+        precision="int8" if int8 else "float16" if half else "float32",
+        images=calibrate,
         force=force,
+        overwrite=overwrite,
         trust_imports=trust_imports,
         options=key_values(options, "vitrail export"),
     )

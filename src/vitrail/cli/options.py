@@ -36,7 +36,7 @@ device_option = click.option("--device", help="Such as cuda, cuda:1, mps or cpu;
 amp_option = click.option(
     "--amp", type=click.Choice(PRECISIONS), help="Precision of the model; evaluation.amp of the recipe by default."
 )
-
+overwrite_option = click.option("--overwrite", is_flag=True, help="Replace files that exist.")
 trust_imports_option = click.option(
     "--trust-imports", is_flag=True, help="Let the model file import the modules that it names, which runs their code."
 )

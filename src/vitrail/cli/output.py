@@ -8,17 +8,7 @@ from collections.abc import Iterable, Mapping
 import click
 
 from vitrail.errors import VitrailError, nearest
-
-
-def printable(text: str) -> str:
-    """Return a text in which nothing controls a terminal: escapes in the names of files and classes are spelled out.
-
-    Line breaks and tabs stay; bytes of file names that are not UTF-8 become \\udc80 to \\udcff.
-    """
-    return "".join(
-        letter if letter.isprintable() or letter in "\n\t" else letter.encode("unicode_escape").decode()
-        for letter in text
-    )
+from vitrail.files.printable import printable
 
 
 def echo(text: str, *, nl: bool = True, err: bool = False) -> None:

@@ -16,14 +16,17 @@ from vitrail.cli.options import (
     json_option,
     model_argument,
     overrides_option,
+    overwrite_option,
     recipe_option,
     trust_imports_option,
 )
 from vitrail.cli.output import count, echo
 from vitrail.cli.video import VideoChoices, video_options, write_video, writes_video
+from vitrail.errors import VitrailError
 
 if TYPE_CHECKING:
     from vitrail.inference.network import Compile
+    from vitrail.inference.output_files import Existing
     from vitrail.inference.prediction import Kind
     from vitrail.inference.predictor import PredictorOptions
     from vitrail.precision import Precision
@@ -45,6 +48,12 @@ if TYPE_CHECKING:
     help="Overlays with a legend, masks in colours, masks of class indices; can be repeated.",
 )
 @click.option("--alpha", type=click.FloatRange(0, 1), default=0.5, show_default=True, help="Opacity of the overlay.")
+@overwrite_option
+@click.option(
+    "--skip-existing",
+    is_flag=True,
+    help="Keep pictures that exist and leave out images that have theirs: goes on with an interrupted prediction.",
+)
 @recipe_option
 @overrides_option
 @json_option("Print the area of every class in every image as JSON.")
@@ -65,6 +74,8 @@ def predict(
     output_dir: Path,
     kinds: Sequence[Kind],
     alpha: float,
+    overwrite: bool,
+    skip_existing: bool,
     recipe: str | None,
     overrides: Sequence[str],
     as_json: bool,
@@ -81,6 +92,9 @@ def predict(
     """
     from vitrail.inference.files import UnreadableImagesError, predict_files
 
+    if overwrite and skip_existing:
+        raise VitrailError("--overwrite and --skip-existing exclude each other: give one of them")
+    existing: Existing = "overwrite" if overwrite else "skip" if skip_existing else "refuse"
     options: PredictorOptions = {
         "recipe": recipe,
         "overrides": overrides,
@@ -90,11 +104,11 @@ def predict(
         "trust_imports": trust_imports,
     }
     if writes_video(output_dir):
-        write_video(model, images, output_dir, video, kinds=kinds, alpha=alpha, as_json=as_json, options=options)
+        write_video(model, images, output_dir, video, kinds, existing, alpha=alpha, as_json=as_json, options=options)
         return
     try:
         frames = video.frames_for_pictures(images)
-        records = predict_files(model, frames, output_dir, kinds=kinds, alpha=alpha, **options)
+        records = predict_files(model, frames, output_dir, kinds=kinds, alpha=alpha, existing=existing, **options)
     except UnreadableImagesError as error:
         _print_areas(error.records, output_dir, as_json)
         raise
@@ -105,8 +119,11 @@ def _print_areas(records: Sequence[dict[str, Any]], output_dir: Path, as_json: b
     if as_json:
         echo(json.dumps(records, indent=1))
         return
-    for record in records:
+    new = [record for record in records if not record.get("skipped")]
+    for record in new:
         shares = ", ".join(f"{area['name']} {area['share']:.1%}" for area in record["areas"][:4])
         echo(f"{record['id']}: {shares}")
-    if records:
-        echo(f"{count(len(records), 'image')}: pictures are in {output_dir}")
+    if new:
+        echo(f"{count(len(new), 'image')}: pictures are in {output_dir}")
+    if len(new) < len(records):
+        echo(f"{count(len(records) - len(new), 'image')} left out: their pictures were in {output_dir} already")

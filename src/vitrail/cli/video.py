@@ -16,6 +16,7 @@ from vitrail.errors import VitrailError
 
 if TYPE_CHECKING:
     from vitrail.inference import VideoResult
+    from vitrail.inference.output_files import Existing
     from vitrail.inference.predictor import PredictorOptions
     from vitrail.inference.sources import Pictures
 
@@ -74,8 +75,9 @@ def write_video(
     images: Sequence[str],
     output: Path,
     video: VideoChoices,
-    *,
     kinds: Sequence[str],
+    existing: Existing,
+    *,
     alpha: float,
     as_json: bool,
     options: PredictorOptions,
@@ -85,6 +87,8 @@ def write_video(
 
     if tuple(kinds) != ("overlay",):
         raise VitrailError("a video shows overlays: leave out --kind, or give -o a folder")
+    if existing == "skip":
+        raise VitrailError("--skip-existing is for pictures: give -o a folder")
     try:
         result = predict_video(
             model,
@@ -95,6 +99,7 @@ def write_video(
             every=video.every,
             smoothing=video.smoothing,
             audio=not video.no_audio,
+            overwrite=existing == "overwrite",
             **options,
         )
     except TruncatedVideoError as error:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from vitrail.cli.options import FILE, json_option, trust_imports_option
+from vitrail.cli.options import FILE, json_option, overwrite_option, trust_imports_option
 from vitrail.cli.output import echo
 
 
@@ -55,8 +55,17 @@ def weights(
     show_default=True,
     help="Whose format: vitrail, mmseg or ssseg, or that of a plugin's checkpoint source.",
 )
+@overwrite_option
 @trust_imports_option
-def convert(source: str, target: Path, like: str | None, classes: Sequence[str], to: str, trust_imports: bool) -> None:
+def convert(
+    source: str,
+    target: Path,
+    like: str | None,
+    classes: Sequence[str],
+    to: str,
+    overwrite: bool,
+    trust_imports: bool,
+) -> None:
     """Convert a checkpoint to one self-describing file, or to a checkpoint of another project.
 
     IN is whatever `vitrail.load` reads: a checkpoint of a supported project, a name, an address. OUT is a .safetensors;
@@ -64,5 +73,7 @@ def convert(source: str, target: Path, like: str | None, classes: Sequence[str],
     """
     from vitrail.checkpoints import convert_file
 
-    described = convert_file(source, target, to=to, like=like, classes=classes or None, trust_imports=trust_imports)
+    described = convert_file(
+        source, target, to=to, like=like, classes=classes or None, overwrite=overwrite, trust_imports=trust_imports
+    )
     echo(f"{described} -> {target}")

@@ -1,6 +1,6 @@
 """Datasets: benchmarks, folders of the user's own images, generated scenes; samplers and collation."""
 
-from vitrail.datasets.benchmark import Benchmark, Split
+from vitrail.datasets.benchmark import Benchmark, Split, Submission
 from vitrail.datasets.collate import collate_eval, collate_train
 from vitrail.datasets.dataset import (
     DATASETS,
@@ -14,17 +14,19 @@ from vitrail.datasets.dataset import (
 )
 from vitrail.datasets.image_files import read_image
 from vitrail.datasets.mask_files import read_mask
-from vitrail.datasets.sampler import EvalSampler, SampleKey, TrainSampler
+from vitrail.datasets.sampler import ClassSampling, EvalSampler, SampleKey, TrainSampler
 from vitrail.registry import import_submodules
 
 __all__ = [
     "DATASETS",
     "Benchmark",
+    "ClassSampling",
     "EvalSampler",
     "SampleKey",
     "SegmentationDataset",
     "Source",
     "Split",
+    "Submission",
     "TrainSampler",
     "benchmarks",
     "collate_eval",

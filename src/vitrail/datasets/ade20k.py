@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from vitrail.datasets.benchmark import Benchmark, Split
+from vitrail.datasets.benchmark import Benchmark, Split, Submission
 from vitrail.datasets.dataset import register_benchmark
 from vitrail.labels import IGNORE
 
@@ -170,8 +170,10 @@ ADE20K = register_benchmark(
             "train": Split("images/training/{id}.jpg", "annotations/training/{id}.png"),
             "val": Split("images/validation/{id}.jpg", "annotations/validation/{id}.png"),
             "trainval": ("train", "val"),
+            "test": Split("release_test/testing/{id}.jpg", None),  # a download of its own, release_test.zip
         },
         labels={0: IGNORE, **{index + 1: index for index in range(len(_CLASSES))}},
         citation="Zhou et al.: Scene parsing through ADE20K dataset, CVPR 2017",
+        submission=Submission("{id}.png", values=tuple(range(1, len(_CLASSES) + 1))),
     )
 )

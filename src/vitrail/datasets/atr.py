@@ -6,7 +6,7 @@ line) beside its folders.
 
 from __future__ import annotations
 
-from vitrail.datasets.benchmark import Benchmark, Split
+from vitrail.datasets.benchmark import Benchmark, Split, Submission
 from vitrail.datasets.dataset import register_benchmark
 from vitrail.datasets.voc import VOC
 
@@ -45,6 +45,7 @@ ATR = register_benchmark(
         palette=VOC.palette[: len(_CLASSES)],  # it has no colours of its own
         splits={"train": _split("train"), "val": _split("val"), "test": _split("test"), "trainval": ("train", "val")},
         flip_pairs=((9, 10), (12, 13), (14, 15)),
+        submission=Submission("{id}.png"),
         citation="Liang et al.: Deep human parsing with active template regression, PAMI 2015",
     )
 )

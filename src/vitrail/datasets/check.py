@@ -14,6 +14,7 @@ from vitrail.datasets.dataset import SegmentationDataset, create_dataset
 from vitrail.datasets.doctor import Finding, SplitSurvey, examine, in_files, survey
 from vitrail.datasets.pixel_format import RGB, PixelFormat
 from vitrail.errors import DatasetError
+from vitrail.files.printable import printable
 from vitrail.labels import ignore_index
 from vitrail.visualize import class_counts
 
@@ -164,7 +165,7 @@ def check_dataset(
 
 
 def _bar(split: str, total: int) -> tqdm[Any]:
-    return tqdm(total=total, desc=f"check {split}", unit="img", disable=None, leave=False)
+    return tqdm(total=total, desc=printable(f"check {split}"), unit="img", disable=None, leave=False)
 
 
 def _counted(name: str, split: str, dataset: SegmentationDataset) -> DatasetCheck:

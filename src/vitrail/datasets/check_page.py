@@ -19,6 +19,7 @@ from vitrail.errors import DatasetError
 from vitrail.files.atomic import atomic_path
 from vitrail.visualize import overlay
 
+PAGE = "index.html"
 _SAMPLES = 8
 _SIDE = 320  # pixels of the longer side of a sample
 _MAX_MATRIX = 30  # classes in the table of what occurs together
@@ -36,7 +37,7 @@ background:#f7f7f7;overflow-wrap:anywhere;white-space:pre-line}.stop{border-colo
 
 
 def write_page(report: DatasetReport, output_dir: str | Path) -> Path:
-    """Write the page `index.html`, which needs no other file, and return its path.
+    """Write the page `index.html`, which needs no other file and replaces an earlier one, and return its path.
 
     Parameters
     ----------
@@ -72,7 +73,7 @@ def write_page(report: DatasetReport, output_dir: str | Path) -> Path:
         f'<meta name="viewport" content="width=device-width"><style>{_STYLE}</style></head><body>'
         f"{''.join(parts)}</body></html>"
     )
-    path = Path(output_dir) / "index.html"
+    path = Path(output_dir) / PAGE
     try:
         with atomic_path(path) as temporary:
             temporary.write_text(page, encoding="utf-8")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from vitrail.datasets.benchmark import Benchmark, Split
+from vitrail.datasets.benchmark import Benchmark, Split, Submission
 from vitrail.datasets.dataset import register_benchmark
 from vitrail.datasets.lip import LIP
 
@@ -21,8 +21,10 @@ CIHP = register_benchmark(
             "train": _split("Training", "train_id.txt"),
             "val": _split("Validation", "val_id.txt"),
             "trainval": ("train", "val"),
+            "test": Split("Testing/Images/{id}.jpg", None, ids="Testing/test_id.txt"),
         },
         flip_pairs=LIP.flip_pairs,
+        submission=Submission("{id}.png"),
         citation="Gong et al.: Instance-level human parsing via part grouping network, ECCV 2018",
     )
 )

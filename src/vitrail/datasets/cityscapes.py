@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from vitrail.datasets.benchmark import Benchmark, Split
+from vitrail.datasets.benchmark import Benchmark, Split, Submission
 from vitrail.datasets.dataset import register_benchmark
 from vitrail.labels import IGNORE
 
@@ -46,11 +46,13 @@ CITYSCAPES = register_benchmark(
             "val": _split("val"),
             "trainval": ("train", "val"),
             "train_extra": _split("train_extra", "gtCoarse"),
+            "test": Split("leftImg8bit/test/{id}_leftImg8bit.png", None),  # its label files say "ignored" everywhere
         },
         labels={
             **dict.fromkeys([*range(_IDS), IGNORE], IGNORE),
             **{label: index for index, label in enumerate(_JUDGED)},
         },
         citation="Cordts et al.: The Cityscapes dataset for semantic urban scene understanding, CVPR 2016",
+        submission=Submission("{name}_labelIds.png", values=tuple(_JUDGED)),
     )
 )

@@ -31,7 +31,8 @@ class Source(Protocol):
         """Return image, uint8 RGB [3, H, W], and mask [H, W] of class indices: uint8 with 255 ignored,
         or int16 with -1 ignored where there are more than 255 classes.
 
-        A source with an attribute `pixels`, a `PixelFormat`, returns as many channels as that says.
+        A source with an attribute `pixels`, a `PixelFormat`, returns as many channels as that says. One whose attribute
+        `labelled` is false has no masks.
         """
 
 
@@ -156,7 +157,7 @@ class SegmentationDataset(Dataset[Sample]):
         ----------
         key : int or SampleKey
             A `SampleKey` seeds the transform's random choices with `key.seed` and leaves torch's global random state
-            as it was.
+            as it was; its class, if it has one, is the sample's `label`, for the transform.
         """
         if not isinstance(key, SampleKey):
             return self._sample(key)
@@ -164,13 +165,15 @@ class SegmentationDataset(Dataset[Sample]):
         state = generator.get_state()
         generator.manual_seed(key.seed)
         try:
-            return self._sample(key.index)
+            return self._sample(key.index, key.label)
         finally:
             generator.set_state(state)
 
-    def _sample(self, index: int) -> Sample:
+    def _sample(self, index: int, label: int | None = None) -> Sample:
         image, mask = self.source.load(index)
         sample = {"image": image, "mask": mask, "id": self.source.ids[index], "size": tuple(mask.shape)}
+        if label is not None:
+            sample["label"] = label
         return self.transform(sample) if self.transform else sample
 
 
@@ -181,6 +184,7 @@ def create_dataset(
     *,
     transform: Transform | None = None,
     pixels: PixelFormat = RGB,
+    unlabelled: bool = False,
     **options: Any,
 ) -> SegmentationDataset:
     """Open one split of a dataset.
@@ -198,6 +202,8 @@ def create_dataset(
     pixels : PixelFormat
         The channels and the range of values of the images: `data.value_range` of a recipe, and as many channels as
         `data.mean` has.
+    unlabelled : bool
+        Also open a split whose masks are not published; every pixel is ignored then.
     **options
         Keyword arguments of the dataset's builder; one that it does not take is an error.
 
@@ -213,6 +219,12 @@ def create_dataset(
     builder = DATASETS[name].builder
     check_arguments(builder, options, f"dataset {name!r}", DatasetError)
     benchmark, source = builder(None if root is None else Path(root).expanduser(), split, **options)
+    if not unlabelled and not getattr(source, "labelled", True):
+        raise DatasetError(
+            f"the masks of the split {split!r} of {benchmark.title} are not published, so there is nothing to learn "
+            f"from or to compare with: `vitrail evaluate MODEL --split {split} --submission DIR` writes predictions "
+            "for the benchmark's server"
+        )
     if hasattr(source, "pixels"):
         source.pixels = pixels
     elif pixels != RGB:

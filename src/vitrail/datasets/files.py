@@ -2,28 +2,20 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
-from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
+import torch
 from torchvision import tv_tensors
 
 from vitrail.datasets.benchmark import Benchmark, Split
 from vitrail.datasets.image_files import decode_image
 from vitrail.datasets.mask_files import MaskReader, mask_reader
+from vitrail.datasets.pairs import ANYWHERE, Pair, find_pairs, fixed_folder
 from vitrail.datasets.pixel_format import RGB, PixelFormat
 from vitrail.datasets.storage import Files, open_files
 from vitrail.errors import DatasetError, nearest
-
-
-@dataclass(frozen=True)
-class Pair:
-    """An image file and its mask file."""
-
-    id: str
-    image: str
-    mask: str
+from vitrail.labels import IGNORE
 
 
 class PairedFiles:
@@ -42,6 +34,8 @@ class PairedFiles:
     ----------
     pixels : PixelFormat
         The channels and the range of values of the images.
+    labelled : bool
+        Whether every image has a mask; one that has none is ignored as a whole.
     """
 
     def __init__(self, files: Files, pairs: Sequence[Pair], read_mask: MaskReader) -> None:
@@ -50,6 +44,7 @@ class PairedFiles:
         self.read_mask = read_mask
         self.pixels: PixelFormat = RGB
         self.ids = [pair.id for pair in pairs]
+        self.labelled = all(pair.mask for pair in pairs)
 
     def load(self, index: int) -> tuple[tv_tensors.Image, tv_tensors.Mask]:
         """Return image, uint8 [C, H, W], and mask, uint8 or int16 [H, W].
@@ -59,17 +54,44 @@ class PairedFiles:
         DatasetError
             When a file is unreadable, the mask's size is not the image's, or the mask holds an unknown value.
         """
-        pair = self.pairs[index]
-        image = decode_image(self.files.read(pair.image), self.files.locate(pair.image), self.pixels)
+        image = self.load_image(index)
         return image, self.load_mask(index, (image.shape[1], image.shape[2]))
+
+    def load_image(self, index: int) -> tv_tensors.Image:
+        """Return an image, uint8 [C, H, W]; errors as `load`."""
+        pair = self.pairs[index]
+        if not pair.second_image:
+            return decode_image(self.files.read(pair.image), self.files.locate(pair.image), self.pixels)
+        if self.pixels.channels % 2:
+            raise DatasetError(
+                f"{self.files.locate(pair.image)} is one of two images of a place, but the model takes "
+                f"{self.pixels.channels} channels: set model.in_channels=6, with six values in data.mean and data.std"
+            )
+        pixels, names = self.pixels.halved, (pair.image, pair.second_image)
+        first, second = (decode_image(self.files.read(name), self.files.locate(name), pixels) for name in names)
+        if first.shape != second.shape:
+            raise DatasetError(
+                f"{self.files.locate(pair.image)} is {_size(first.shape[1:])}, but {self.files.locate(names[1])} is "
+                f"{_size(second.shape[1:])}: images of one place should have one size"
+            )
+        return tv_tensors.Image(torch.cat((first, second)))
 
     def load_mask(self, index: int, size: tuple[int, int]) -> tv_tensors.Mask:
         """Return a mask, uint8 or int16 [H, W], for an image of the given height and width; errors as `load`."""
         pair = self.pairs[index]
-        mask = self.read_mask(self.files.read(pair.mask), self.files.locate(pair.mask))
+        if not pair.mask:
+            return tv_tensors.Mask(torch.full(size, IGNORE, dtype=torch.uint8))
+        mask = self._read(pair.mask, pair, size)
+        for name in pair.more_masks:
+            upper = self._read(name, pair, size)
+            mask = tv_tensors.Mask(torch.where(upper == 0, mask, upper))
+        return mask
+
+    def _read(self, name: str, pair: Pair, size: tuple[int, int]) -> tv_tensors.Mask:
+        mask = self.read_mask(self.files.read(name), self.files.locate(name))
         if size != mask.shape:
             raise DatasetError(
-                f"the mask {self.files.locate(pair.mask)} is {_size(mask.shape)}, but its image "
+                f"the mask {self.files.locate(name)} is {_size(mask.shape)}, but its image "
                 f"{self.files.locate(pair.image)} is {_size(size)} (width × height, upright): "
                 "save both at the same size and orientation"
             )
@@ -105,11 +127,9 @@ def benchmark_files(benchmark: Benchmark, root: Path | None, split: str) -> Pair
         )
     parts = _parts(benchmark, split)
     files = open_files(root, [mark for part in parts for mark in _landmarks(part)])
-    pairs = [pair for part in parts for pair in _pairs(files, part)]
+    pairs = [pair for part in parts for pair in find_pairs(files, part)]
     if not pairs:
         raise DatasetError(f"{root} holds no images for the split {split!r} of {benchmark.title}: is it complete?")
-    _check_present(files, [pair.image for pair in pairs], "images")
-    _check_present(files, [pair.mask for pair in pairs], "masks")
     return PairedFiles(files, pairs, mask_reader(benchmark))
 
 
@@ -119,46 +139,9 @@ def _parts(benchmark: Benchmark, split: str) -> list[Split]:
 
 
 def _landmarks(part: Split) -> list[str]:
-    marks = [fixed_folder(part.images), fixed_folder(part.masks)]
-    return [*marks, part.ids] if part.ids else marks
-
-
-def fixed_folder(pattern: str) -> str:
-    """Return the folder of a pattern such as "JPEGImages/{id}.jpg" that does not depend on the id."""
-    return pattern.split("{id}", 1)[0].rpartition("/")[0]
-
-
-def _pairs(files: Files, part: Split) -> list[Pair]:
-    ids = _listed_ids(files, part, part.ids) if part.ids else _found_ids(files, part)
-    return [Pair(id, part.images.format(id=id), part.masks.format(id=id)) for id in ids]
-
-
-def _found_ids(files: Files, part: Split) -> list[str]:
-    matches = (_pattern(part.images).fullmatch(name) for name in files.below(fixed_folder(part.images)))
-    return [match["id"] for match in matches if match]
-
-
-def _listed_ids(files: Files, part: Split, listing: str) -> list[str]:
-    pattern = re.compile(r"(?:.*/)?" + _pattern(part.images).pattern)
-    lines = files.read(listing).decode("utf-8", errors="replace").splitlines()
-    columns = [line.split()[0] for line in lines if line.strip()]
-    return [match["id"] if (match := pattern.fullmatch(column)) else column for column in columns]
-
-
-def _pattern(template: str) -> re.Pattern[str]:
-    before, after = template.split("{id}")
-    return re.compile(f"{re.escape(before)}(?P<id>.+){re.escape(after)}")
-
-
-def _check_present(files: Files, names: Sequence[str], what: str) -> None:
-    folders = {str(PurePosixPath(name).parent) for name in names}
-    present = {name for folder in folders for name in files.below("" if folder == "." else folder)}
-    missing = [name for name in names if name not in present]
-    if missing:
-        raise DatasetError(
-            f"{len(missing)} of {len(names)} {what} are missing, such as {files.locate(missing[0])}: "
-            "is the download complete?"
-        )
+    patterns = [pattern for pattern in (part.images, part.second_images, part.masks) if pattern]
+    marks = [fixed_folder(pattern) for pattern in patterns if not pattern.startswith(ANYWHERE)]
+    return [*marks, part.ids] if isinstance(part.ids, str) else marks
 
 
 def _size(shape: Sequence[int]) -> str:

@@ -15,13 +15,15 @@ from PIL import Image
 from tqdm import tqdm
 
 from vitrail.datasets.class_file import ClassFile, find_class_file
-from vitrail.datasets.files import Pair
 from vitrail.datasets.folder import find_pairs
 from vitrail.datasets.image_files import load_pixels, open_image, turn_upright
 from vitrail.datasets.mask_files import ColourMasks, IndexMasks, MaskReader
 from vitrail.datasets.own_masks import describe_masks
+from vitrail.datasets.pairs import Pair
 from vitrail.datasets.storage import Folder
+from vitrail.datasets.write import empty_folder
 from vitrail.errors import DatasetError
+from vitrail.files.printable import printable
 from vitrail.files.yaml_file import dump_yaml
 from vitrail.labels import IGNORE, is_wide
 from vitrail.visualize import index_mask
@@ -85,9 +87,7 @@ def write_fixed(root: str | Path, output_dir: str | Path, *, options: dict[str, 
     DatasetError
         When the dataset cannot be opened, or the folder cannot be written to.
     """
-    root, folder = Path(root).expanduser(), Path(output_dir).expanduser()
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise DatasetError(f"{folder} is not an empty folder: choose another one to write to")
+    root, folder = Path(root).expanduser(), empty_folder(Path(output_dir).expanduser())
     if folder.resolve().is_relative_to(root.resolve()) or root.resolve().is_relative_to(folder.resolve()):
         raise DatasetError(f"{folder} and the dataset {root} lie in one another: write beside the dataset")
     chosen = dict(options or {})
@@ -100,7 +100,7 @@ def write_fixed(root: str | Path, output_dir: str | Path, *, options: dict[str, 
     work = _Copy(files, folder, classes, reader)
     try:
         for name, pairs in parts.items():
-            for pair in tqdm(pairs, desc=f"write {name}", unit="img", disable=None, leave=False):
+            for pair in tqdm(pairs, desc=printable(f"write {name}"), unit="img", disable=None, leave=False):
                 work.write(pair, name)
         if not work.images:
             raise DatasetError("no pair of image and mask can be used:\n" + "\n".join(work.left_out[:10]))

@@ -18,13 +18,15 @@ from pathlib import Path, PurePosixPath
 from vitrail.datasets.benchmark import Benchmark
 from vitrail.datasets.class_file import find_class_file
 from vitrail.datasets.dataset import register_dataset
-from vitrail.datasets.files import Pair, PairedFiles
+from vitrail.datasets.files import PairedFiles
 from vitrail.datasets.formats.recognise import recognise_format
 from vitrail.datasets.image_files import IMAGE_SUFFIXES
 from vitrail.datasets.lists import ImageList
 from vitrail.datasets.own_masks import describe, describe_masks
-from vitrail.datasets.splits import draw_split, pick_split
+from vitrail.datasets.pairs import Pair
+from vitrail.datasets.splits import complete_splits, pick_split, split_name
 from vitrail.datasets.storage import Folder
+from vitrail.datasets.tiles import Tiles, tiled
 from vitrail.errors import DatasetError
 
 _LISTED = 3
@@ -49,9 +51,11 @@ def folder(
     image_suffix: str = "",
     mask_suffix: str = "",
     coloured: bool | None = None,
-    val_fraction: float = 0.2,
+    val_fraction: float | None = None,
     split_seed: int = 0,
-) -> tuple[Benchmark, PairedFiles]:
+    tile_size: int = 0,
+    tile_overlap: int = 0,
+) -> tuple[Benchmark, PairedFiles | Tiles]:
     """The user's own images and masks in a folder.
 
     Parameters
@@ -69,10 +73,13 @@ def folder(
     coloured : bool, optional
         Whether colours in the masks encode the classes, as listed under `palette` in classes.yaml, rather than values.
         None decides by a sample of the masks; see `mask_encoding.masks_are_coloured`.
-    val_fraction : float
-        Fraction of the images in "val" when the folder has no splits.
+    val_fraction : float, optional
+        Fraction of the images in "val" when the folder has no splits; None is a fifth. Where it has "train" but no
+        "val", a fraction that is given is taken from "train".
     split_seed : int
         Seed of that random split.
+    tile_size, tile_overlap : int
+        Height and width of the tiles that images are cut into, and how many pixels neighbours share; 0 does not cut.
 
     Raises
     ------
@@ -86,7 +93,7 @@ def folder(
     root = files.root
     pairs = pick_split(root, splits, split)
     classes, reader = describe_masks(files, [pair.mask for pair in splits["all"]], find_class_file(root), coloured)
-    return describe("folder", root, classes), PairedFiles(files, pairs, reader)
+    return describe("folder", root, classes), tiled(PairedFiles(files, pairs, reader), tile_size, tile_overlap)
 
 
 def find_pairs(
@@ -96,7 +103,7 @@ def find_pairs(
     masks: str = "",
     image_suffix: str = "",
     mask_suffix: str = "",
-    val_fraction: float = 0.2,
+    val_fraction: float | None = None,
     split_seed: int = 0,
 ) -> tuple[Folder, dict[str, list[Pair]]]:
     """Return the files of a folder, and its images with their masks by split; "all" is one of them.
@@ -184,35 +191,48 @@ def _other_format(root: Path) -> str:
     return f" The folder holds {other.found}: read it with data.dataset={other.dataset}" if other else ""
 
 
-def _splits(pairing: _Pairing, root: Path, val_fraction: float, seed: int) -> dict[str, list[Pair]]:
+def _splits(pairing: _Pairing, root: Path, val_fraction: float | None, seed: int) -> dict[str, list[Pair]]:
     images, masks = root / pairing.images, root / pairing.masks
     if not images.is_dir():
         names = [child.name for child in sorted(root.iterdir()) if (child / pairing.images).is_dir()]
-        splits = {name: pairing.pairs(f"{name}/{pairing.images}", f"{name}/{pairing.masks}") for name in names}
-        return _with_all(splits, root, pairing)
+        parts = [(name, f"{name}/{pairing.images}", f"{name}/{pairing.masks}") for name in names]
+        return complete_splits(_checked(_by_split(pairing, parts), root, pairing), val_fraction, seed)
     if not masks.is_dir():
         raise DatasetError(
             f"{root} has no folder {pairing.masks!r}: name it with data.options.masks.{_other_format(root)}"
         )
     names = [child.name for child in sorted(images.iterdir()) if child.is_dir() and (masks / child.name).is_dir()]
-    if "train" in names:
-        splits = {name: pairing.pairs(f"{pairing.images}/{name}", f"{pairing.masks}/{name}") for name in names}
-        return _with_all(splits, root, pairing)
-    pairs = pairing.pairs(pairing.images, pairing.masks)
+    if {"train", "val", "test"} & {split_name(name) for name in names}:
+        parts = [(name, f"{pairing.images}/{name}", f"{pairing.masks}/{name}") for name in names]
+        return complete_splits(_checked(_by_split(pairing, parts), root, pairing), val_fraction, seed)
+    pairs = _checked({"all": pairing.pairs(pairing.images, pairing.masks)}, root, pairing)["all"]
     listed = ImageList(root, pairing.images, pairs)
     named = [*sorted(root.glob("*.txt")), *sorted((root / _VOC_LISTS).glob("*.txt"))]
     lists = [path for path in named if not path.name.startswith(".") and listed.is_list(path)]
     lists = [path for path in lists if path.stem != "default"]  # CVAT's list of everything
-    splits = {path.stem: listed.read(path) for path in lists} if lists else draw_split(pairs, val_fraction, seed)
-    return _with_all({**splits, "all": pairs}, root, pairing)
+    splits: dict[str, list[Pair]] = {}
+    for path in lists:
+        splits.setdefault(split_name(path.stem), []).extend(listed.read(path))
+    if not {"train", "val"} & set(splits):
+        held_out = set(splits.get("test", ()))
+        splits |= complete_splits({"all": [pair for pair in pairs if pair not in held_out]}, val_fraction, seed)
+    return {**complete_splits(splits, val_fraction, seed), "all": pairs}
 
 
-def _with_all(splits: dict[str, list[Pair]], root: Path, pairing: _Pairing) -> dict[str, list[Pair]]:
-    everything = splits.get("all") or [pair for pairs in splits.values() for pair in pairs]
-    if not everything:
+def _by_split(pairing: _Pairing, parts: Sequence[tuple[str, str, str]]) -> dict[str, list[Pair]]:
+    """Return the pairs of folders (name, images, masks); "validation" and "val" are the same split."""
+    splits: dict[str, list[Pair]] = {}
+    for name, images, masks in parts:
+        splits.setdefault(split_name(name), []).extend(pairing.pairs(images, masks))
+    return splits
+
+
+def _checked(splits: dict[str, list[Pair]], root: Path, pairing: _Pairing) -> dict[str, list[Pair]]:
+    """Return splits, or raise a DatasetError when there is no image in them."""
+    if not any(splits.values()):
         raise DatasetError(
             f"{root} holds no images: it should have the folders {pairing.images!r} and {pairing.masks!r} "
             f"(or name them with data.options.images and data.options.masks), with files such as .jpg and .png."
             f"{_other_format(root)}"
         )
-    return {**splits, "all": everything}
+    return splits

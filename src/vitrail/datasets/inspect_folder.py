@@ -8,9 +8,9 @@ from pathlib import Path
 
 from vitrail.datasets.benchmark import Split
 from vitrail.datasets.dataset import SegmentationDataset, benchmarks, create_dataset
-from vitrail.datasets.files import fixed_folder
 from vitrail.datasets.folder import usual_folders
 from vitrail.datasets.formats.recognise import recognise_format
+from vitrail.datasets.pairs import fixed_folder
 from vitrail.errors import DatasetError
 
 
@@ -100,12 +100,12 @@ def _recognise(root: Path) -> tuple[str, str]:
 
 
 def _benchmark(root: Path) -> tuple[str, str] | None:
-    """Return the benchmark whose folders of training images and masks are all there, if there is one."""
+    """Return the benchmark whose folders of images and masks are all there, if there is one."""
     for name, benchmark in benchmarks().items():
-        part = benchmark.splits.get("train")
-        if isinstance(part, Split):
+        part = benchmark.splits.get("train", benchmark.splits.get("val"))
+        if isinstance(part, Split) and part.masks:
             folders = [fixed_folder(part.images), fixed_folder(part.masks)]
-            lists = [part.ids] if part.ids else []
+            lists = [part.ids] if isinstance(part.ids, str) else []
             if all(folders) and all((root / path).exists() for path in (*folders, *lists)):
                 return name, f"the layout of {benchmark.title}"
     return None

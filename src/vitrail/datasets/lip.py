@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from vitrail.datasets.benchmark import Benchmark, Split
+from vitrail.datasets.benchmark import Benchmark, Split, Submission
 from vitrail.datasets.dataset import register_benchmark
 
 _CLASSES: dict[str, tuple[int, int, int]] = {
@@ -44,11 +44,17 @@ LIP = register_benchmark(
         title="LIP",
         classes=tuple(_CLASSES),
         palette=tuple(_CLASSES.values()),
-        splits={"train": _split("train"), "val": _split("val"), "trainval": ("train", "val")},
+        splits={
+            "train": _split("train"),
+            "val": _split("val"),
+            "trainval": ("train", "val"),
+            "test": Split("Testing_images/testing_images/{id}.jpg", None, ids="Testing_images/test_id.txt"),
+        },
         flip_pairs=((14, 15), (16, 17), (18, 19)),
         citation=(
             "Gong et al.: Look into person: self-supervised structure-sensitive learning and a new benchmark for human "
             "parsing, CVPR 2017"
         ),
+        submission=Submission("{id}.png"),
     )
 )

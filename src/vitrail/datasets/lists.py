@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from vitrail.datasets.files import Pair
+from vitrail.datasets.pairs import Pair
 from vitrail.datasets.text_files import read_text
 from vitrail.errors import DatasetError, nearest
 

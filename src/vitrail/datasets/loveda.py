@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from vitrail.datasets.benchmark import Benchmark, Split
+from vitrail.datasets.benchmark import Benchmark, Split, Submission
 from vitrail.datasets.dataset import register_benchmark
 from vitrail.labels import IGNORE
 
@@ -35,8 +35,12 @@ LOVEDA = register_benchmark(
             "val_rural": _split("Val", "Rural"),
             "train": ("train_urban", "train_rural"),
             "val": ("val_urban", "val_rural"),
+            "test_urban": Split("Test/Urban/images_png/{id}.png", None),
+            "test_rural": Split("Test/Rural/images_png/{id}.png", None),
+            "test": ("test_urban", "test_rural"),
         },
         labels={0: IGNORE, **{index + 1: index for index in range(len(_CLASSES))}},  # 0 is where there is no data
+        submission=Submission("{id}.png"),  # 0 is background there, unlike in the masks
         citation=(
             "Wang et al.: LoveDA: a remote sensing land-cover dataset for domain adaptive semantic segmentation, "
             "NeurIPS 2021"

@@ -6,7 +6,7 @@ is the last class, as in MMSegmentation, where some colours stand for two classe
 
 from __future__ import annotations
 
-from vitrail.datasets.benchmark import Benchmark, Split
+from vitrail.datasets.benchmark import Benchmark, Split, Submission
 from vitrail.datasets.dataset import register_benchmark
 from vitrail.labels import IGNORE
 
@@ -207,10 +207,10 @@ _CITATION = "Neuhold et al.: The Mapillary Vistas dataset for semantic understan
 
 
 def _splits(release: str) -> dict[str, Split]:
-    return {
-        name: Split(f"{folder}/images/{{id}}.jpg", f"{folder}/{release}/labels/{{id}}.png")
-        for name, folder in (("train", "training"), ("val", "validation"))
-    }
+    def split(folder: str) -> Split:
+        return Split(f"{folder}/images/{{id}}.jpg", f"{folder}/{release}/labels/{{id}}.png")
+
+    return {"train": split("training"), "val": split("validation"), "test": Split("testing/images/{id}.jpg", None)}
 
 
 MAPILLARY_V1 = register_benchmark(
@@ -221,6 +221,7 @@ MAPILLARY_V1 = register_benchmark(
         palette=tuple(_CLASSES_V1.values()),
         splits=_splits("v1.2"),
         labels={**{index: index for index in range(len(_CLASSES_V1))}, len(_CLASSES_V1): IGNORE},
+        submission=Submission("{id}.png"),
         citation=_CITATION,
     )
 )
@@ -232,6 +233,7 @@ MAPILLARY_V2 = register_benchmark(
         classes=tuple(_CLASSES_V2),
         palette=tuple(_CLASSES_V2.values()),
         splits=_splits("v2.0"),
+        submission=Submission("{id}.png"),
         citation=_CITATION,
     )
 )

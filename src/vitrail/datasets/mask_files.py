@@ -186,11 +186,16 @@ class ColourMasks:
         RGB colour to class index or the ignored label; all other colours are errors.
     num_classes : int
         K, which decides the type of the masks; see `vitrail.labels`.
+    others : int or None
+        What other colours stand for; None: they are errors.
     """
 
-    def __init__(self, colours: Mapping[tuple[int, int, int], int], num_classes: int) -> None:
+    def __init__(
+        self, colours: Mapping[tuple[int, int, int], int], num_classes: int, others: int | None = None
+    ) -> None:
         self.colours = dict(colours)
         self.encoding = _Encoding.of(num_classes)
+        self.others = self.encoding.unknown if others is None else others
 
     def __call__(self, data: bytes, where: str) -> tv_tensors.Mask:
         """Return the class indices, uint8 or int16 [H, W]."""
@@ -205,15 +210,17 @@ class ColourMasks:
 
     @cached_property
     def _table(self) -> Array:
-        table = np.full(1 << 24, self.encoding.unknown, self.encoding.dtype)
+        table = np.full(1 << 24, self.others, self.encoding.dtype)
         for (red, green, blue), index in self.colours.items():
             table[red << 16 | green << 8 | blue] = index
         return table
 
 
 def mask_reader(benchmark: Benchmark) -> MaskReader:
-    """Return the reader for a benchmark's index masks."""
+    """Return the reader for a benchmark's masks."""
     count = len(benchmark.classes)
+    if benchmark.colours is not None:
+        return ColourMasks(benchmark.colours, count, benchmark.other_colours)
     if benchmark.labels is not None:
         return IndexMasks(benchmark.labels, count)
     ignored = WIDE_IGNORE_IN_FILES if is_wide(count) else IGNORE

@@ -5,7 +5,7 @@ The masks are those that MMSegmentation's converter makes of the official annota
 
 from __future__ import annotations
 
-from vitrail.datasets.benchmark import Benchmark, Split
+from vitrail.datasets.benchmark import Benchmark, Split, Submission
 from vitrail.datasets.dataset import register_benchmark
 from vitrail.labels import IGNORE
 
@@ -95,6 +95,7 @@ PASCAL_CONTEXT = register_benchmark(
         classes=tuple(_CLASSES),
         palette=tuple(_CLASSES.values()),
         splits=_SPLITS,
+        submission=Submission("{id}.png"),
         citation=_CITATION,
     )
 )
@@ -106,6 +107,7 @@ PASCAL_CONTEXT_59 = register_benchmark(
         classes=PASCAL_CONTEXT.classes[1:],
         palette=PASCAL_CONTEXT.palette[1:],
         splits=_SPLITS,
+        submission=Submission("{id}.png", values=tuple(range(1, len(_CLASSES)))),  # as in its masks
         labels={0: IGNORE, **{index: index - 1 for index in range(1, len(_CLASSES))}, IGNORE: IGNORE},
         citation=_CITATION,
     )

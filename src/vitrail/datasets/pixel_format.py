@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -32,6 +32,11 @@ class PixelFormat:
 
     channels: int = 3
     value_range: tuple[float, float] | None = None
+
+    @property
+    def halved(self) -> PixelFormat:
+        """The format of each of two images whose channels follow one another."""
+        return replace(self, channels=self.channels // 2)
 
     def convert(self, values: Array, where: str) -> Array:
         """Return an image of any number type, [H, W] or [H, W, C], as contiguous uint8 [C, H, W].

@@ -16,7 +16,12 @@ def pixel_format(data: DataConfig) -> PixelFormat:
 
 
 def open_split(
-    data: DataConfig, split: str, *, root: str | Path | None = None, transform: Transform | None = None
+    data: DataConfig,
+    split: str,
+    *,
+    root: str | Path | None = None,
+    transform: Transform | None = None,
+    unlabelled: bool = False,
 ) -> SegmentationDataset:
     """Open a split of a recipe's dataset, with its classes renamed, merged and ignored as `data.classes` says.
 
@@ -30,6 +35,8 @@ def open_split(
         Takes precedence over `data.root`.
     transform : callable, optional
         Maps a sample to a sample.
+    unlabelled : bool
+        Also open a split whose masks are not published.
     """
     dataset = create_dataset(
         data.dataset,
@@ -37,6 +44,7 @@ def open_split(
         split,
         transform=transform,
         pixels=pixel_format(data),
+        unlabelled=unlabelled,
         **data.options,
     )
     return remap_classes(dataset, data.classes)

@@ -12,6 +12,14 @@ from vitrail.errors import DatasetError, nearest
 
 Item = TypeVar("Item")
 
+USUAL_VAL_FRACTION = 0.2
+_NAMES = {"training": "train", "valid": "val", "validation": "val", "dev": "val", "testing": "test"}
+
+
+def split_name(name: str) -> str:
+    """Return the usual name of a split: "val" for valid, validation and dev."""
+    return _NAMES.get(name.lower(), name)
+
 
 def draw_split(items: Sequence[Item], val_fraction: float, seed: int) -> dict[str, list[Item]]:
     """Return items as "train" and "val", in their order; the same for the same number of items and seed.
@@ -41,23 +49,29 @@ def draw_split(items: Sequence[Item], val_fraction: float, seed: int) -> dict[st
     }
 
 
-def complete_splits(splits: Mapping[str, Sequence[Item]], val_fraction: float, seed: int) -> dict[str, list[Item]]:
-    """Return splits with "all", and with a random "val" where there is none.
+def complete_splits(
+    splits: Mapping[str, Sequence[Item]], val_fraction: float | None, seed: int
+) -> dict[str, list[Item]]:
+    """Return splits with "all", and with random ones where a dataset has none of its own.
 
-    It is taken from "train". Where there is no "train" either, both are taken from everything but "test".
+    Splits that a dataset comes with stay as they are. Where there is neither "train" nor "val", both are taken from
+    everything but "test". Where there is "train" alone, "val" is taken from it only if `val_fraction` is given.
 
     Parameters
     ----------
     splits : mapping from str to sequence
-        What a dataset comes with.
-    val_fraction, seed
+        What a dataset comes with; "all" holds what belongs to no split.
+    val_fraction : float or None
+        As in `draw_split`; None is a fifth, and keeps "train" whole.
+    seed : int
         As in `draw_split`.
     """
     found = {name: list(part) for name, part in splits.items()}
     everything = [item for part in found.values() for item in part]
-    if "val" not in found:
-        rest = [item for name, part in found.items() if name != "test" for item in part]
-        found |= draw_split(found.get("train", rest), val_fraction, seed)
+    rest = [item for name, part in found.items() if name != "test" for item in part]
+    if "val" not in found and (val_fraction is not None or "train" not in found) and rest:
+        fraction = USUAL_VAL_FRACTION if val_fraction is None else val_fraction
+        found |= draw_split(found.get("train", rest), fraction, seed)
     return {**found, "all": everything}
 
 
@@ -70,7 +84,11 @@ def pick_split(root: Path, splits: Mapping[str, list[Item]], split: str) -> list
         When there is no such split, or nothing in it.
     """
     if split not in splits:
-        raise DatasetError(f"{root} has no split {split!r}.{nearest(split, splits)} It has: {', '.join(splits)}.")
+        held_out = " data.options.val_fraction=0.2 holds out a fifth of 'train' for it." if split == "val" else ""
+        raise DatasetError(
+            f"{root} has no split {split!r}.{nearest(split, splits)} It has: {', '.join(splits)}."
+            f"{held_out if 'train' in splits else ''}"
+        )
     if not splits[split]:
         raise DatasetError(f"the split {split!r} of {root} is empty: {len(splits['all'])} images are too few to split")
     return splits[split]

@@ -32,6 +32,9 @@ class Files(Protocol):
     def read(self, name: str) -> bytes:
         """Return the content of a file; a DatasetError when it cannot be read."""
 
+    def start(self, name: str, size: int) -> bytes:
+        """Return the first bytes of a file, `size` at most; errors as `read`."""
+
     def locate(self, name: str) -> str:
         """Return the location of a file for messages."""
 
@@ -65,6 +68,15 @@ class Folder:
         """Return the content of a file."""
         return read_regular(self.root / name, DatasetError)
 
+    def start(self, name: str, size: int) -> bytes:
+        """Return the first bytes of a file."""
+        path = self.root / name
+        try:
+            with path.open("rb") as file:
+                return file.read(size)
+        except OSError as error:
+            raise DatasetError(f"cannot read {path}: {error.strerror or error}") from error
+
     def locate(self, name: str) -> str:
         """Return the path on disk."""
         return str(self.root / name)
@@ -91,9 +103,13 @@ class Archive(ABC):
         """Return archive and path inside it."""
         return f"{self.path}:{name}"
 
-    @abstractmethod
     def read(self, name: str) -> bytes:
         """Return the content of a file."""
+        return self.start(name, MAX_BYTES)
+
+    @abstractmethod
+    def start(self, name: str, size: int) -> bytes:
+        """Return the first bytes of a file."""
 
     def _missing(self, name: str) -> DatasetError:
         return DatasetError(f"cannot read {self.locate(name)}: no such file in the archive")
@@ -107,17 +123,17 @@ class Zip(Archive):
         self._process = 0
         super().__init__(path, (entry.filename for entry in self._open(path).infolist() if not entry.is_dir()))
 
-    def read(self, name: str) -> bytes:
-        """Return the content of a file."""
+    def start(self, name: str, size: int) -> bytes:
+        """Return the first bytes of a file."""
         if name not in self.names:
             raise self._missing(name)
         try:
-            return self._expand(self._open(self.path), self.names[name])
+            return self._expand(self._open(self.path), self.names[name], size)
         except (OSError, EOFError, RuntimeError, NotImplementedError, zipfile.BadZipFile, zlib.error) as error:
             raise DatasetError(f"cannot read {self.locate(name)}: {error}; is the download complete?") from error
 
-    def _expand(self, archive: zipfile.ZipFile, name: str) -> bytes:
-        """Return a file of the archive, expanded to the size that the archive states and no further."""
+    def _expand(self, archive: zipfile.ZipFile, name: str, size: int) -> bytes:
+        """Return the first bytes of a file, expanded to the size that the archive states and no further."""
         info = archive.getinfo(name)
         if info.file_size > max(ALWAYS_ALLOWED, MAX_RATIO * info.compress_size) or info.file_size > MAX_BYTES:
             raise DatasetError(
@@ -129,7 +145,7 @@ class Zip(Archive):
                 f"{self.locate(name)} is compressed by a method that is not read in place: unpack the archive"
             )
         with archive.open(info) as file:
-            return file.read(info.file_size)
+            return file.read(min(info.file_size, size))
 
     def _open(self, path: Path) -> zipfile.ZipFile:
         # A handle inherited through fork shares its file position with the parent, so reads would get mixed up.
@@ -175,11 +191,12 @@ class Tar(Archive):
         super().__init__(path, (member.name for member in members))
         self.places = {member.name: (member.offset_data, member.size) for member in members}
 
-    def read(self, name: str) -> bytes:
-        """Return the content of a file."""
+    def start(self, name: str, size: int) -> bytes:
+        """Return the first bytes of a file."""
         if name not in self.names:
             raise self._missing(name)
-        offset, size = self.places[self.names[name]]
+        offset, length = self.places[self.names[name]]
+        size = min(size, length)
         try:
             with self.path.open("rb") as file:
                 file.seek(offset)
@@ -210,6 +227,10 @@ class Subfolder:
         """Return the content of a file."""
         return self.files.read(self.prefix + name)
 
+    def start(self, name: str, size: int) -> bytes:
+        """Return the first bytes of a file."""
+        return self.files.start(self.prefix + name, size)
+
     def locate(self, name: str) -> str:
         """Return the location of a file."""
         return self.files.locate(self.prefix + name)
@@ -233,6 +254,10 @@ class UnionFiles:
         """Return the content of a file."""
         return self._part(name).read(name)
 
+    def start(self, name: str, size: int) -> bytes:
+        """Return the first bytes of a file."""
+        return self._part(name).start(name, size)
+
     def locate(self, name: str) -> str:
         """Return the location of a file; of a missing one, in the first part."""
         return self._part(name).locate(name)
@@ -252,7 +277,7 @@ def open_files(root: Path, landmarks: Sequence[str]) -> Files:
         A folder, or a .zip or uncompressed .tar file.
     landmarks : sequence of str
         Relative paths of files or folders that the data must contain; they decide how deep the data are, and whether
-        archives inside the folder are needed.
+        archives inside the folder are needed. Without any, the folder and all archives in it are read as one.
 
     Returns
     -------
@@ -271,7 +296,7 @@ def open_files(root: Path, landmarks: Sequence[str]) -> Files:
         )
     if root.is_dir():
         folder = Folder(root)
-        depth = _folder_depth(root, landmarks)
+        depth = _folder_depth(root, landmarks) if landmarks else None
         if depth is not None:
             return Subfolder(folder, depth)
         sources = [_open_archive(path) for path in sorted(root.iterdir()) if path.suffix.lower() in (".zip", ".tar")]

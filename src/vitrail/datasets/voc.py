@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from vitrail.datasets.benchmark import Benchmark, Split
+from vitrail.datasets.benchmark import Benchmark, Split, Submission
 from vitrail.datasets.dataset import register_benchmark
 
 _IMAGES = "JPEGImages/{id}.jpg"
@@ -54,11 +54,13 @@ VOC = register_benchmark(
             "val": Split(_IMAGES, _MASKS, ids=f"{_LISTS}/val.txt"),
             "trainval": Split(_IMAGES, _MASKS, ids=f"{_LISTS}/trainval.txt"),
             # trainaug.txt and the folder come with the extra annotations, which are a download of their own
+            "test": Split(_IMAGES, None, ids=f"{_LISTS}/test.txt"),  # a download of its own too
             "trainaug": Split(_IMAGES, "SegmentationClassAug/{id}.png", ids=f"{_LISTS}/trainaug.txt"),
         },
         citation=(
             "Everingham et al.: The PASCAL visual object classes challenge: a retrospective, IJCV 111, 2015; "
             "Hariharan et al.: Semantic contours from inverse detectors, ICCV 2011"
         ),
+        submission=Submission("results/VOC2012/Segmentation/comp6_test_cls/{id}.png", palette=True),
     )
 )

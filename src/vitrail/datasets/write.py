@@ -11,6 +11,7 @@ from tqdm import tqdm
 
 from vitrail.datasets.dataset import SegmentationDataset, create_dataset
 from vitrail.errors import DatasetError
+from vitrail.files.printable import printable
 from vitrail.files.yaml_file import dump_yaml
 from vitrail.visualize import index_mask
 
@@ -65,7 +66,7 @@ def write_dataset(
 
 def _write_split(dataset: SegmentationDataset, split: str, folder: Path, limit: int | None) -> None:
     count = len(dataset) if limit is None else min(limit, len(dataset))
-    for index in tqdm(range(count), desc=f"write {split}", unit="img", disable=None, leave=False):
+    for index in tqdm(range(count), desc=printable(f"write {split}"), unit="img", disable=None, leave=False):
         sample = dataset[index]
         image = folder / "images" / split / f"{sample['id']}.png"
         mask = folder / "masks" / split / f"{sample['id']}.png"

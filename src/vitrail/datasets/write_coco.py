@@ -13,6 +13,7 @@ from tqdm import tqdm
 from vitrail.datasets.dataset import SegmentationDataset, create_dataset
 from vitrail.datasets.write import empty_folder, write_image
 from vitrail.errors import DatasetError
+from vitrail.files.printable import printable
 from vitrail.labels import ignore_index
 
 
@@ -56,7 +57,7 @@ def _write_split(dataset: SegmentationDataset, split: str, folder: Path) -> None
     classes = dataset.benchmark.classes
     images: list[dict[str, Any]] = []
     annotations: list[dict[str, Any]] = []
-    for index in tqdm(range(len(dataset)), desc=f"write {split}", unit="img", disable=None, leave=False):
+    for index in tqdm(range(len(dataset)), desc=printable(f"write {split}"), unit="img", disable=None, leave=False):
         sample = dataset[index]
         write_image(sample, folder / "images" / split / f"{sample['id']}.png", folder)
         mask = sample["mask"].numpy()

@@ -1,6 +1,7 @@
 """Evaluation of a model on a dataset."""
 
+from vitrail.evaluation.calibration import Calibration
 from vitrail.evaluation.evaluator import evaluate
 from vitrail.evaluation.result import Evaluation
 
-__all__ = ["Evaluation", "evaluate"]
+__all__ = ["Calibration", "Evaluation", "evaluate"]

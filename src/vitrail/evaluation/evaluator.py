@@ -2,29 +2,36 @@
 
 from __future__ import annotations
 
+import functools
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from vitrail.checkpoints import load
 from vitrail.checkpoints.exported import computing_device
 from vitrail.checkpoints.imports import imports_of
 from vitrail.datasets import Benchmark, EvalSampler, SegmentationDataset
-from vitrail.errors import DatasetError
+from vitrail.errors import DatasetError, VitrailError
 from vitrail.evaluation.boundary import BoundaryCounts
+from vitrail.evaluation.calibration import CalibrationCounts
 from vitrail.evaluation.confusion import ConfusionMatrix
 from vitrail.evaluation.loader import evaluation_dataset, evaluation_samples
-from vitrail.evaluation.report import SavePredictions, WorstImages, check_not_in_data
+from vitrail.evaluation.report import SavePredictions, WorstImages, check_not_in_data, check_outputs
 from vitrail.evaluation.result import Evaluation, ImageResult, ImageScore, score_image
+from vitrail.evaluation.submission import WriteSubmission, check_submission
+from vitrail.evaluation.threshold import ThresholdCounts
 from vitrail.inference import Predictor
 from vitrail.inference.resolve import resolve_recipe
+from vitrail.inference.score_map import Labels
+from vitrail.inference.segmenter import chosen_threshold
 from vitrail.precision import Precision
 from vitrail.recipes import EvalConfig, Recipe
 from vitrail.runtime.device import pick_device
-from vitrail.runtime.distributed import gather_objects, main_first, process_group, rank, world_size
+from vitrail.runtime.distributed import gather_objects, main_first, on_main, process_group, rank, world_size
 from vitrail.runtime.progress_bar import ProgressBar
 from vitrail.segmentors import ModelCard, Segmentor
 
@@ -43,6 +50,8 @@ def evaluate(
     save_predictions: str | Path | None = None,
     report: str | Path | None = None,
     worst: int = 20,
+    submission: str | Path | None = None,
+    overwrite: bool = False,
     trust_imports: bool = False,
 ) -> Evaluation:
     """Evaluate a model on one split of a dataset.
@@ -72,6 +81,11 @@ def evaluate(
         A folder for `index.html`, which shows the images with the lowest mean IoU, and `summary.json`.
     worst : int
         Number of images in the report.
+    submission : path, optional
+        A folder for the predictions as the benchmark's server takes them. The masks of the split need not be
+        published; every figure is nan then. The finished folder is checked.
+    overwrite : bool
+        Replace predictions, a report and a submission that are there already.
     trust_imports : bool
         Let a model file import the modules that it names; see `vitrail.load`.
 
@@ -82,7 +96,8 @@ def evaluate(
     Raises
     ------
     VitrailError
-        When model, recipe or dataset cannot be found or read, or do not fit together.
+        When model, recipe or dataset cannot be found or read, or do not fit together, and, before anything is
+        computed, when files to be written exist.
 
     Examples
     --------
@@ -98,14 +113,18 @@ def evaluate(
         model = model.to(target)
         with imports_of(model.card or ModelCard((), ()), "the model's recipe", trust=False):
             recipe = resolve_recipe(recipe, overrides, card=model.card)
-            dataset = evaluation_dataset(recipe.data, root=data_root, split=split)
+            dataset = evaluation_dataset(recipe.data, root=data_root, split=split, unlabelled=submission is not None)
         benchmark = dataset.benchmark
         _check_classes(model, benchmark)
+        predictions, page = (None if path is None else Path(path) for path in (save_predictions, report))
+        on_main(lambda: check_outputs(predictions, page, dataset, overwrite=overwrite))
         observers: list[Callable[[ImageResult], None]] = []
-        if save_predictions is not None:
-            check_not_in_data(Path(save_predictions), dataset)
-            observers.append(SavePredictions(Path(save_predictions), benchmark.palette))
-        worst_images = None if report is None else WorstImages(Path(report), benchmark.palette, count=worst)
+        if predictions is not None:
+            observers.append(SavePredictions(predictions, benchmark.palette))
+        handed_in = None if submission is None else _submission(Path(submission), recipe, dataset, overwrite=overwrite)
+        if handed_in is not None:
+            observers.append(handed_in)
+        worst_images = None if page is None else WorstImages(page, benchmark.palette, count=worst)
         if worst_images is not None:
             observers.append(worst_images)
         evaluation = evaluate_dataset(
@@ -121,7 +140,24 @@ def evaluate(
         )
         if worst_images is not None:
             worst_images.write(evaluation, title=_title(model, recipe, split))
+        if handed_in is not None:
+            _check_submission(handed_in, benchmark)
     return evaluation
+
+
+def _submission(folder: Path, recipe: Recipe, dataset: SegmentationDataset, *, overwrite: bool) -> WriteSubmission:
+    """Return what writes a submission, or raise a VitrailError when it must not be written to the folder."""
+    if recipe.data.classes:
+        raise VitrailError("data.classes changes the classes, but a benchmark's server wants the dataset's own")
+    handed_in = WriteSubmission(folder, dataset.benchmark, dataset.ids)
+    check_not_in_data(handed_in.paths, dataset)
+    on_main(lambda: handed_in.refuse_existing(overwrite=overwrite))  # before any process writes
+    return handed_in
+
+
+def _check_submission(handed_in: WriteSubmission, benchmark: Benchmark) -> None:
+    sizes = {image_id: size for share in gather_objects(handed_in.sizes) for image_id, size in share.items()}
+    on_main(lambda: check_submission(handed_in.folder, benchmark, sizes))
 
 
 def evaluate_dataset(
@@ -172,9 +208,9 @@ def evaluate_dataset(
     """
     benchmark = dataset.benchmark
     _check_classes(model, benchmark)
-    predictor = Predictor(
+    as_given = functools.partial(
+        Predictor,
         model,
-        settings,
         device=device,
         amp=amp,
         resize=None,  # the dataset has resized its images
@@ -182,20 +218,27 @@ def evaluate_dataset(
         mean=mean,
         std=std,
     )
-    matrix = ConfusionMatrix(len(benchmark.classes), device)
-    boundaries = BoundaryCounts(len(benchmark.classes), device) if settings.boundary_iou else None
-    scores: list[ImageScore] = []
     start = time.perf_counter()
-    samples = evaluation_samples(dataset, workers=workers, batch_size=settings.batch_size, device=device)
-    with ProgressBar("evaluate", total=len(EvalSampler(len(dataset), rank=rank(), world_size=world_size()))) as bar:
-        for group in _groups(samples, settings.batch_size):
-            for result in _evaluate_group(predictor, matrix, group):
-                scores.append(result.score)
-                if boundaries is not None:
-                    boundaries.update(result.prediction, result.mask)
-                for observer in observers:
-                    observer(result)
-            bar.advance(len(group))
+    if settings.threshold == "auto":
+        settings = settings.model_copy(update={"threshold": _best_threshold(as_given, dataset, settings, workers)})
+    classes = len(benchmark.classes)
+    predictor = as_given(settings=settings, scores=settings.calibration)
+    matrix = ConfusionMatrix(classes, device)
+    boundaries = BoundaryCounts(classes, device) if settings.boundary_iou else None
+    calibration = CalibrationCounts(classes, device) if settings.calibration else None
+    scores: list[ImageScore] = []
+    for sample, labels, mask in _segmented(predictor, dataset, workers, "evaluate"):
+        counts = _counted(matrix, sample["id"], labels.mask, mask)
+        result = ImageResult(
+            sample["id"], sample["image"], mask, labels.mask, counts, score_image(sample["id"], counts)
+        )
+        scores.append(result.score)
+        if boundaries is not None:
+            boundaries.update(result.prediction, mask)
+        if calibration is not None and labels.scores is not None:
+            calibration.update(result.prediction, labels.scores, mask)
+        for observer in observers:
+            observer(result)
     matrix.reduce()
     gathered = gather_objects((scores, time.perf_counter() - start))
     position = {image_id: index for index, image_id in enumerate(dataset.ids)}
@@ -208,23 +251,48 @@ def evaluate_dataset(
         seconds=max(seconds for _, seconds in gathered),
         scores=tuple(all_scores),
         boundary=None if boundaries is None else boundaries.reduce().cpu(),
+        calibration=None if calibration is None else calibration.reduce(),
+        threshold=chosen_threshold(settings, classes),
     )
 
 
-def _evaluate_group(
-    predictor: Predictor, matrix: ConfusionMatrix, group: Sequence[dict[str, Any]]
-) -> Iterator[ImageResult]:
-    """Segment samples of one size, add them to the confusion matrix and yield their results."""
-    sizes = [tuple(sample["mask"].shape) for sample in group]
-    predictions = predictor.segment([sample["image"] for sample in group], sizes)
-    for sample, prediction in zip(group, predictions, strict=True):
-        mask = sample["mask"].to(predictor.device, non_blocking=True)
-        try:
-            counts = matrix.update(prediction, mask)
-        except DatasetError as error:
-            raise DatasetError(f"image {sample['id']!r}: {error}") from error
-        score = score_image(sample["id"], counts)
-        yield ImageResult(sample["id"], sample["image"], mask, prediction, counts, score)
+def _best_threshold(
+    create: Callable[..., Predictor], dataset: SegmentationDataset, settings: EvalConfig, workers: int
+) -> float:
+    """Return the threshold of the second of two classes with the highest mean IoU; this takes a pass of its own."""
+    chosen_threshold(settings, len(dataset.benchmark.classes))  # raises for more than two classes
+    predictor = create(settings=settings.model_copy(update={"threshold": 0.0}), scores=True)
+    counts = ThresholdCounts(predictor.device)
+    for sample, labels, mask in _segmented(predictor, dataset, workers, "threshold"):
+        _counted(ConfusionMatrix(2, predictor.device), sample["id"], labels.mask, mask)  # raises for unknown values
+        counts.update(labels, mask)
+    return counts.best()
+
+
+def _segmented(
+    predictor: Predictor, dataset: SegmentationDataset, workers: int, title: str
+) -> Iterator[tuple[dict[str, Any], Labels, Tensor]]:
+    """Yield the samples of this process with their labels, and their masks on the device."""
+    batch_size, device = predictor.settings.batch_size, predictor.device
+    samples = evaluation_samples(dataset, workers=workers, batch_size=batch_size, device=device)
+    with ProgressBar(title, total=len(EvalSampler(len(dataset), rank=rank(), world_size=world_size()))) as bar:
+        for group in _groups(samples, batch_size):
+            images, sizes = [sample["image"] for sample in group], [tuple(sample["mask"].shape) for sample in group]
+            if predictor.with_scores:
+                found = predictor.segment_with_scores(images, sizes)
+            else:
+                found = [Labels(mask, None) for mask in predictor.segment(images, sizes)]
+            for sample, labels in zip(group, found, strict=True):
+                yield sample, labels, sample["mask"].to(device, non_blocking=True)
+            bar.advance(len(group))
+
+
+def _counted(matrix: ConfusionMatrix, image_id: str, prediction: Tensor, mask: Tensor) -> Tensor:
+    """Add an image to the confusion matrix and return its own counts; an error names the image."""
+    try:
+        return matrix.update(prediction, mask)
+    except DatasetError as error:
+        raise DatasetError(f"image {image_id!r}: {error}") from error
 
 
 def _groups(samples: Iterable[dict[str, Any]], batch_size: int) -> Iterator[list[dict[str, Any]]]:

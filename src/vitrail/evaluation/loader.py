@@ -20,12 +20,15 @@ from vitrail.transforms import EvalTransform
 
 
 def evaluation_dataset(
-    data: DataConfig, *, root: str | Path | None = None, split: str | None = None
+    data: DataConfig, *, root: str | Path | None = None, split: str | None = None, unlabelled: bool = False
 ) -> SegmentationDataset:
-    """Open the evaluation split with the recipe's test-time resize; None takes the recipe's root and split."""
-    resize = data.eval_resize
-    transform = EvalTransform(size=resize.size if resize else None, keep_ratio=resize.keep_ratio if resize else True)
-    return open_split(data, data.eval_split if split is None else split, root=root, transform=transform)
+    """Open the evaluation split with the recipe's test-time resize; None takes the recipe's root and split.
+
+    With `unlabelled` also a split whose masks are not published.
+    """
+    transform = EvalTransform.from_config(data.eval_resize)
+    split = data.eval_split if split is None else split
+    return open_split(data, split, root=root, transform=transform, unlabelled=unlabelled)
 
 
 def evaluation_samples(

@@ -6,7 +6,7 @@ import contextlib
 import heapq
 import json
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,6 +20,9 @@ from vitrail.datasets import SegmentationDataset
 from vitrail.errors import VitrailError
 from vitrail.evaluation.report_page import Card, page
 from vitrail.evaluation.result import Evaluation, ImageResult, ImageScore
+from vitrail.files.atomic import atomic_path
+from vitrail.files.outputs import check_free
+from vitrail.files.pictures import save_picture
 from vitrail.labels import IGNORE, ignore_index_of
 from vitrail.runtime.distributed import gather_objects, on_main
 from vitrail.visualize import index_mask, overlay
@@ -29,6 +32,7 @@ Palette = Sequence[tuple[int, int, int]]
 PANEL_SIDE = 720  # pixels of the longer side of a picture in the report
 _WRONG = (230, 38, 60)
 _CONFUSIONS = 3
+_REPORT = ("index.html", "summary.json")
 
 
 class SavePredictions:
@@ -59,12 +63,11 @@ class SavePredictions:
         if not path.resolve().is_relative_to(self.folder.resolve()):
             raise VitrailError(f"image id {result.id!r} leads out of the folder {self.folder}")
         with writing(path):
-            path.parent.mkdir(parents=True, exist_ok=True)
-            index_mask(result.prediction, self.palette).save(path)
+            save_picture(index_mask(result.prediction, self.palette), path)
 
 
-def check_not_in_data(folder: Path, dataset: SegmentationDataset) -> None:
-    """Refuse a folder for predictions in which one of them would replace an image or a mask of the dataset.
+def check_not_in_data(paths: Iterable[Path], dataset: SegmentationDataset) -> None:
+    """Refuse paths of predictions one of which would replace an image or a mask of the dataset.
 
     Raises
     ------
@@ -72,13 +75,41 @@ def check_not_in_data(folder: Path, dataset: SegmentationDataset) -> None:
         The message names the file.
     """
     files, pairs = getattr(dataset.source, "files", None), getattr(dataset.source, "pairs", ())
-    if files is None or not folder.is_dir():
+    if files is None:
         return
-    own = {Path(files.locate(name)).resolve() for pair in pairs for name in (pair.image, pair.mask)}
-    for image_id in dataset.ids:
-        path = (folder / f"{image_id}.png").resolve()
-        if path in own:
-            raise VitrailError(f"a prediction would replace {path}, a file of the dataset: choose another folder")
+    own = {Path(files.locate(name)).resolve() for pair in pairs for name in (pair.image, pair.mask) if name}
+    for path in paths:
+        if path.resolve() in own:
+            raise VitrailError(
+                f"a prediction would replace {path.resolve()}, a file of the dataset: choose another folder"
+            )
+
+
+def check_outputs(
+    predictions: Path | None, report: Path | None, dataset: SegmentationDataset, *, overwrite: bool
+) -> None:
+    """Check, before anything is computed, that the files of an evaluation replace nothing that shall stay.
+
+    Parameters
+    ----------
+    predictions, report : Path or None
+        The folders.
+    dataset : SegmentationDataset
+        Its images and masks are never replaced.
+    overwrite : bool
+        Whether predictions and a report that are there may be replaced.
+
+    Raises
+    ------
+    VitrailError
+        The message names the file.
+    """
+    if predictions is not None:
+        masks = [predictions / f"{id}.png" for id in dataset.ids]
+        check_not_in_data(masks, dataset)
+        check_free(masks, overwrite=overwrite, error=VitrailError)
+    if report is not None:
+        check_free((report / name for name in _REPORT), overwrite=overwrite, error=VitrailError)
 
 
 @dataclass(frozen=True, eq=False)
@@ -163,14 +194,17 @@ class WorstImages:
         files = {name: f"images/{place:03d}-{name}.jpg" for name in pictures}
         for name, picture in pictures.items():
             with writing(self.folder / files[name]):
-                picture.save(self.folder / files[name], quality=90)
+                save_picture(picture, self.folder / files[name], quality=90)
         return Card(place, shown.score, shown.size, files, confusions(shown.confusion, classes))
 
     def _write_page(self, evaluation: Evaluation, cards: Sequence[Card], title: str) -> None:
         summary = {"title": title, **evaluation.to_dict(images=True), "worst": [card.score.id for card in cards]}
         with writing(self.folder):
-            (self.folder / "index.html").write_text(page(evaluation, cards, title), encoding="utf-8")
-            (self.folder / "summary.json").write_text(json.dumps(summary, indent=1), encoding="utf-8")
+            for name, text in zip(
+                _REPORT, (page(evaluation, cards, title), json.dumps(summary, indent=1)), strict=True
+            ):
+                with atomic_path(self.folder / name) as temporary:
+                    temporary.write_text(text, encoding="utf-8")
 
 
 def confusions(confusion: Tensor, classes: Sequence[str]) -> list[tuple[str, str, float]]:

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 
+from vitrail.evaluation.calibration import BINS, Calibration
 from vitrail.evaluation.result import Evaluation, ImageScore
 
 _BINS = 20
@@ -61,6 +62,7 @@ def page(evaluation: Evaluation, cards: Sequence[Card], title: str) -> str:
         images=evaluation.images,
         classes=_class_rows(evaluation),
         histogram=_histogram([score.miou for score in evaluation.scores]),
+        calibration="" if evaluation.calibration is None else _reliability(evaluation.calibration),
         shown=len(cards),
         cards="".join(map(_card, cards)),
     )
@@ -93,6 +95,30 @@ def _histogram(values: Sequence[float]) -> str:
         for percent, anchor in ((0, "start"), (50, "middle"), (100, "end"))
     )
     return f"<svg viewBox='0 0 400 110' role='img' aria-label='Images by mean IoU'>{bars}{marks}</svg>"
+
+
+def _reliability(calibration: Calibration) -> str:
+    """Return the reliability diagram: accuracy by mean probability, the paler the fewer pixels."""
+    side, width = 300, 300 / BINS
+    bars = "".join(
+        f"<rect x='{min(int(confidence * BINS), BINS - 1) * width + 1:.1f}' y='{side * (1 - accuracy) + 5:.1f}' "
+        f"width='{width - 2:.1f}' height='{side * accuracy:.1f}' opacity='{0.25 + 0.75 * share**0.5:.2f}'>"
+        f"<title>probability {_percent(confidence)} %: {_percent(accuracy)} % right, {_percent(share)} % of the pixels"
+        "</title></rect>"
+        for confidence, accuracy, share in calibration.bins
+    )
+    marks = "".join(
+        f"<text x='{side * part}' y='{side + 20}' text-anchor='{anchor}'>{100 * part:g} %</text>"
+        for part, anchor in ((0, "start"), (0.5, "middle"), (1, "end"))
+    )
+    return (
+        f"<section><h2>Calibration</h2><svg class='reliability' viewBox='0 0 {side} {side + 26}' role='img' "
+        f"aria-label='Share of right pixels by their probability'>{bars}"
+        f"<line x1='0' y1='{side + 5}' x2='{side}' y2='5'></line>{marks}</svg>"
+        "<p class='faint'>Share of right pixels (upwards) by the probability of their class. On the line, "
+        "probabilities are as often right as they say. Expected calibration error (ECE): "
+        f"<b>{_percent(calibration.ece)} %</b></p></section>"
+    )
 
 
 def _bar(place: int, count: int, height: float) -> str:
@@ -145,7 +171,9 @@ th { font-weight: 500; color: var(--faint); } th, td { padding: .22rem .5rem; te
 th:first-child, td:first-child { text-align: left; } tr { border-bottom: 1px solid var(--line); }
 td i { display: inline-block; width: .85em; height: .85em; border-radius: 3px; margin-right: .6em; }
 td.bar { width: 45%; } td.bar s { display: block; height: .55rem; border-radius: 3px; }
-svg { width: 100%; } svg rect { fill: var(--accent); } svg text { fill: var(--faint); font-size: 11px; }
+svg { width: 100%; } svg.reliability { max-width: 420px; }
+svg line { stroke: var(--ink); stroke-dasharray: 5 4; }
+svg rect { fill: var(--accent); } svg text { fill: var(--faint); font-size: 11px; }
 article { background: var(--card); border: 1px solid var(--line); border-radius: 12px; padding: 1rem 1.2rem;
   margin-bottom: 1.2rem; }
 article header { display: flex; flex-wrap: wrap; align-items: baseline; gap: .8rem; }
@@ -169,6 +197,7 @@ _PAGE = """<!doctype html>
 <section><h2>Classes</h2><table><tr><th>class</th><th></th><th>IoU</th><th>Acc</th><th>Dice</th></tr>{classes}</table>
 </section>
 <section><h2>Images by mean IoU</h2>{histogram}</section>
+{calibration}
 </div>
 <h2>The {shown} worst images</h2>
 <p class="faint">By mean IoU over the classes in each image's mask. In the last picture wrong pixels are red and pixels

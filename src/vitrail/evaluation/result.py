@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from vitrail.evaluation.boundary import boundary_iou
+from vitrail.evaluation.calibration import Calibration
 
 
 @dataclass(frozen=True)
@@ -84,6 +85,10 @@ class Evaluation:
     boundary : Tensor [3, K] or None
         Pixel counts of the classes' boundary regions, where `evaluation.boundary_iou` asked for them; see
         `vitrail.evaluation.boundary`.
+    calibration : Calibration or None
+        How often pixels are right, by the probability of their class, where `evaluation.calibration` asked for it.
+    threshold : float or None
+        The threshold of two classes that the figures are for, given or found; None is the argmax.
     """
 
     confusion: Tensor
@@ -93,6 +98,8 @@ class Evaluation:
     seconds: float = 0.0
     scores: tuple[ImageScore, ...] = field(default=(), repr=False)
     boundary: Tensor | None = None
+    calibration: Calibration | None = None
+    threshold: float | None = None
 
     @property
     def iou(self) -> tuple[float, ...]:
@@ -140,7 +147,12 @@ class Evaluation:
         return self.images / self.seconds if self.seconds else math.nan
 
     def table(self) -> str:
-        """Return a table of the classes, then the means: percentages, and each class's share of the pixels."""
+        """Return a table of the classes, then the means: percentages, and each class's share of the pixels.
+
+        Where no pixel has a true class, one line says so.
+        """
+        if not self.confusion.any():
+            return f"{self.images} images without masks{self._speed()}: there is nothing to compare with"
         width = max(len(name) for name in (*self.classes, "class"))
         total = float(self._true.sum()) or math.nan
         lines = [_line("class", ("IoU", "Acc", "Dice", "pixels"), width)]
@@ -156,6 +168,10 @@ class Evaluation:
         if self.boundary_iou is not None:
             named = [*zip(self.classes, self.boundary_iou, strict=True), ("mean", mean(self.boundary_iou))]
             lines += ["boundary IoU", *(_line(name, [_percent(value)], width) for name, value in named), ""]
+        if self.calibration is not None:
+            lines += [f"expected calibration error {_percent(self.calibration.ece)}", ""]
+        if self.threshold is not None:
+            lines += [f"{self.classes[1]} where its probability is above {self.threshold:g}", ""]
         lines.append(
             f"mIoU {_percent(self.miou)}   mAcc {_percent(self.macc)}   aAcc {_percent(self.aacc)}   "
             f"mDice {_percent(self.mdice)}   ({self.images} images{self._speed()})"
@@ -189,6 +205,10 @@ class Evaluation:
             data["mean_boundary_iou"] = _number(mean(self.boundary_iou))
             for row, value in zip(data["classes"], self.boundary_iou, strict=True):
                 row["boundary_iou"] = _number(value)
+        if self.calibration is not None:
+            data["calibration"] = {"ece": _number(self.calibration.ece), **asdict(self.calibration)}
+        if self.threshold is not None:
+            data["threshold"] = self.threshold
         if images:
             data["scores"] = [
                 {"id": score.id, "miou": _number(score.miou), "accuracy": _number(score.accuracy)}

@@ -1,6 +1,6 @@
 """Exporting models to files that other programs run."""
 
-from vitrail.export import onnx_format, pt2_format
+from vitrail.export import aoti_format, onnx_format, openvino_format, pt2_format
 from vitrail.export.api import ExportedModel, export_model, read_export_metadata
 from vitrail.export.exporter import EXPORTERS, Exporter, register_exporter
 
@@ -8,8 +8,10 @@ __all__ = [
     "EXPORTERS",
     "ExportedModel",
     "Exporter",
+    "aoti_format",
     "export_model",
     "onnx_format",
+    "openvino_format",
     "pt2_format",
     "read_export_metadata",
     "register_exporter",

@@ -4,21 +4,25 @@ from __future__ import annotations
 
 import contextlib
 import copy
-import importlib.util
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import vitrail
 from vitrail.checkpoints import load
 from vitrail.checkpoints.exported import ExportedSegmentor
 from vitrail.errors import ExportError
 from vitrail.export.check import ExportCheck, Shape, check_export, street_images
-from vitrail.export.exporter import EXPORTERS, Exporter, find_format
+from vitrail.export.exporter import EXPORTERS, Exporter, find_format, require_modules
 from vitrail.export.graph import ExportGraph, ExportOutput
-from vitrail.files.atomic import atomic_path
+from vitrail.export.images import read_images
+from vitrail.files.atomic import atomic_files
+from vitrail.files.outputs import check_free
+from vitrail.inference.resolve import resolve_recipe
+from vitrail.inference.segmenter import chosen_threshold
+from vitrail.inference.sources import Pictures
 from vitrail.registry import check_arguments
 from vitrail.segmentors import Segmentor
 from vitrail.transforms import Normalize
@@ -59,7 +63,10 @@ def export_model(
     size: tuple[int, int] | None = None,
     raw: bool = False,
     scores: bool = False,
+    precision: Literal["float32", "float16", "int8"] = "float32",
+    images: Pictures | None = None,
     force: bool = False,
+    overwrite: bool = False,
     trust_imports: bool = False,
     options: Mapping[str, Any] | None = None,
 ) -> ExportedModel:
@@ -76,7 +83,7 @@ def export_model(
     model : Segmentor, str or Path
         A model, or what `vitrail.load` takes: a name, a file, an address.
     path : path
-        The file; replaced when it exists.
+        The file.
     format : str, optional
         A name of `vitrail list "export format"`, such as "onnx" or "pt2"; None takes that of the path's suffix.
     size : (int, int), optional
@@ -86,8 +93,16 @@ def export_model(
         Return what the model returns, float32 [B, K, H, W] (logits, for most methods), instead of classes.
     scores : bool
         Return "scores" too: the probability of each pixel's class, float32 [B, H, W].
+    precision : {"float32", "float16", "int8"}
+        "float16" halves the file; "int8" computes convolutions and matrix products in 8 bits, with ranges measured on
+        `images`. Formats say which they have.
+    images : optional
+        Images of the kind that the model will see, as `Predictor` takes them: a folder, files, pixels. Required for
+        int8, which reads at most 300 of them, evenly chosen. The check compares the masks of these images too.
     force : bool
         Keep the file even if it does not agree with the model.
+    overwrite : bool
+        Replace the file where it exists; it stays as it is when the export fails.
     trust_imports : bool
         Import the modules that the model file names; as in `vitrail.load`.
     options : mapping, optional
@@ -100,31 +115,38 @@ def export_model(
     Raises
     ------
     ExportError
-        When the format is unknown or lacks a library, when the model cannot be expressed in it, or when the file does
-        not agree with the model; there is no file then, or the one that was there before.
+        When the format is unknown or lacks a library or the precision, when the model cannot be expressed in it, or
+        when the file does not agree with the model; there is no file then, or the one that was there before. When the
+        file exists.
 
     Examples
     --------
     >>> export_model("fastscnn_camvid", "fastscnn.onnx")
+    >>> export_model("fastscnn_camvid", "fastscnn.xml", precision="int8", images="photos/")
     """
     path = Path(path)
     if raw and scores:
         raise ExportError("raw and scores exclude each other: a raw export returns the values of all classes")
     name = find_format(path, format)
     exporter = _exporter(name, options or {})
+    _check_precision(name, exporter, precision, images)
+    check_free([path], overwrite=overwrite, error=ExportError)
     segmentor = copy.deepcopy(model) if isinstance(model, Segmentor) else load(model, trust_imports=trust_imports)
     graph = _graph(segmentor.cpu(), "raw" if raw else "scores" if scores else "classes")
-    described = _description(graph, size)
+    described = _description(graph, size, precision)
+    own = read_images(images, graph.normalize.mean.shape[0], size) if images is not None else []
     try:
-        with _one_size_advice(size), atomic_path(path) as temporary:
+        with _one_size_advice(size), atomic_files(path) as temporary:
             program = exporter.trace(graph, street_images((2, *(size or _EXAMPLE))), any_size=size is None)
+            if precision != "float32":
+                program = exporter.reduce(program, precision, own)
             exporter.write(program, temporary, json.dumps(described))
-            check = check_export(graph, exporter.open(temporary), _check_shapes(size))
+            run = exporter.open(temporary)
+            check = check_export(graph, run, _check_shapes(size), precision=precision, images=own)
             if not check.passed and not force:
                 raise DisagreementError(
                     f"the exported file does not agree with the model, so it was not kept:\n{check}\n"
-                    f"limits: difference {check.tolerance:.0e}, {check.min_equal:.1%} of pixels equal; "
-                    "force=True (--force) keeps it"
+                    f"limits: {check.describe_limits()}; force=True (--force) keeps it"
                 )
             exporter.write(program, temporary, json.dumps({**described, "check": check.to_dict()}))
     except OSError as error:
@@ -168,11 +190,19 @@ def read_export_metadata(path: str | Path, *, format: str | None = None) -> dict
 
 def _exporter(name: str, options: Mapping[str, Any]) -> Exporter:
     kind = EXPORTERS[name]
-    missing = [package for module, package in kind.modules.items() if importlib.util.find_spec(module) is None]
-    if missing:
-        raise ExportError(f"format {name!r} needs {', '.join(missing)}: pip install {' '.join(missing)}")
+    require_modules(kind.modules, f"format {name!r}")
     check_arguments(kind, options, f"export format {name!r}", ExportError)
     return kind(**options)
+
+
+def _check_precision(name: str, exporter: Exporter, precision: str, images: Pictures | None) -> None:
+    if precision == "float32":
+        return
+    if precision not in exporter.precisions:
+        known = ", ".join(("float32", *exporter.precisions))
+        raise ExportError(f"format {name!r} cannot be written in {precision!r}; it can in {known}")
+    if precision == "int8" and images is None:
+        raise ExportError("int8 needs images to measure ranges on: images=… (--calibrate DIR)")
 
 
 def _graph(model: Segmentor, output: ExportOutput) -> ExportGraph:
@@ -180,7 +210,10 @@ def _graph(model: Segmentor, output: ExportOutput) -> ExportGraph:
         raise ExportError(f"{model.path} is an exported file: export the model file that it was made from")
     if model.card is None:
         raise ExportError("the model has no card, so its classes are unknown: set model.card to a vitrail.ModelCard")
-    return ExportGraph(model, Normalize(model.card.mean, model.card.std), output).eval().requires_grad_(False)
+    recipe = resolve_recipe(None, card=model.card) if "data" in model.card.recipe else None
+    threshold = chosen_threshold(recipe.evaluation, model.num_classes) if recipe else None
+    normalize = Normalize(model.card.mean, model.card.std)
+    return ExportGraph(model, normalize, output, threshold).eval().requires_grad_(False)
 
 
 def _check_shapes(size: tuple[int, int] | None) -> Sequence[Shape]:
@@ -189,13 +222,15 @@ def _check_shapes(size: tuple[int, int] | None) -> Sequence[Shape]:
     return [(2, *_EXAMPLE), *((1, *other) for other in _OTHER_SIZES), (3, *_OTHER_SIZES[0])]
 
 
-def _description(graph: ExportGraph, size: tuple[int, int] | None) -> dict[str, Any]:
+def _description(graph: ExportGraph, size: tuple[int, int] | None, precision: str) -> dict[str, Any]:
     assert graph.model.card is not None  # `_graph` raises
     return {
         "format": METADATA_FORMAT,
         "vitrail": vitrail.__version__,
         "card": graph.model.card.to_dict(),
         "output": graph.output,
+        "precision": precision,
+        "threshold": graph.threshold,
         "head_output": graph.model.head.output,
         "align_corners": graph.model.head.align_corners,
         "input": {"name": "images", "type": "uint8", "layout": "batch, RGB, height, width"},

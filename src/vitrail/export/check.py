@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -13,13 +14,32 @@ from torch import Tensor
 from vitrail.datasets import create_dataset
 from vitrail.errors import ExportError
 from vitrail.export.exporter import Runner
-from vitrail.export.graph import ExportGraph, probability_of_best
+from vitrail.export.graph import ExportGraph, choose
+from vitrail.inference.score_map import to_probabilities
 from vitrail.transforms.resize import resize_image
 
-TOLERANCE = 1e-4  # of the largest magnitude
-MIN_EQUAL = 0.999  # share of the pixels whose class has to be equal
-
 Shape = tuple[int, int, int]
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What an exported file may differ from its model.
+
+    Attributes
+    ----------
+    difference : float
+        Largest difference, as a share of the largest magnitude.
+    equal : float
+        Smallest share of pixels with the same class.
+    """
+
+    difference: float
+    equal: float
+
+
+# int8 changes every value; what counts is how many pixels of the user's own images change their class.
+LIMITS = {"float32": Limits(1e-4, 0.999), "float16": Limits(0.02, 0.99), "int8": Limits(math.inf, 0.0)}
+MIN_EQUAL_INT8 = 0.9  # of the user's images
 
 
 @dataclass(frozen=True)
@@ -33,7 +53,8 @@ class Agreement:
     difference : float
         Largest difference of what both return, as a share of the largest magnitude: of logits (or what else the head
         returns) in a raw export, of the probabilities of the best class where the file returns them. Otherwise the
-        largest amount by which the model's value of the class that the file chose falls short of the best class.
+        largest amount by which the model's value of the class that the file chose falls short of the best class, or
+        its probability of the threshold.
     equal : float
         Share of the pixels with the same class, 0…1.
     """
@@ -51,29 +72,78 @@ class ExportCheck:
     ----------
     agreements : tuple of Agreement
         One for each batch.
-    tolerance, min_equal : float
-        The limits for `difference` and `equal`.
+    limits : Limits
+        The limits for each of them.
+    images : ImagesCheck, optional
+        Agreement on images of the user's.
     """
 
     agreements: tuple[Agreement, ...]
-    tolerance: float = TOLERANCE
-    min_equal: float = MIN_EQUAL
+    limits: Limits = LIMITS["float32"]
+    images: ImagesCheck | None = None
 
     @property
     def passed(self) -> bool:
-        """Whether every batch is within the limits."""
-        return all(each.difference <= self.tolerance and each.equal >= self.min_equal for each in self.agreements)
+        """Whether every batch, and the user's images, are within the limits."""
+        return (self.images is None or self.images.passed) and all(
+            each.difference <= self.limits.difference and each.equal >= self.limits.equal for each in self.agreements
+        )
 
     def to_dict(self) -> dict[str, Any]:
         """Return the check as JSON-ready data."""
-        return {**asdict(self), "passed": self.passed}
+        limits = {name: value for name, value in asdict(self.limits).items() if math.isfinite(value)}
+        return {**asdict(self), "limits": limits, "passed": self.passed}
 
     def __str__(self) -> str:
-        """Return a line for each batch."""
-        return "\n".join(
+        """Return a line for each batch, and one for the user's images."""
+        lines = [
             f"{count} × {height} × {width}: largest difference {each.difference:.1e}, {each.equal:.4%} of pixels equal"
             for each in self.agreements
             for count, height, width in [each.shape]
+        ]
+        return "\n".join([*lines, str(self.images)] if self.images else lines)
+
+    def describe_limits(self) -> str:
+        """Return the limits in words."""
+        words = []
+        if math.isfinite(self.limits.difference):
+            words.append(f"difference {self.limits.difference:.0e}, {self.limits.equal:.1%} of pixels equal")
+        if self.images is not None:
+            words.append(f"{self.images.min_equal:.1%} of the pixels of the given images equal")
+        return "; ".join(words)
+
+
+@dataclass(frozen=True)
+class ImagesCheck:
+    """How well a file agrees with the model on images of the user's.
+
+    Attributes
+    ----------
+    count : int
+        Number of images.
+    equal : float
+        Share of the pixels with the same class, 0…1.
+    miou : float
+        Mean IoU of the file's masks with the model's as the truth, 0…1, over the classes that occur in either.
+    min_equal : float
+        The limit for `equal`.
+    """
+
+    count: int
+    equal: float
+    miou: float
+    min_equal: float
+
+    @property
+    def passed(self) -> bool:
+        """Whether enough pixels are equal."""
+        return self.equal >= self.min_equal
+
+    def __str__(self) -> str:
+        """Return one line."""
+        return (
+            f"{self.count} images: {self.equal:.4%} of pixels equal, mIoU {100 * self.miou:.2f} with the masks of the "
+            "model as the truth"
         )
 
 
@@ -91,7 +161,14 @@ class FailedRunError(ExportError):
         self.size = size
 
 
-def check_export(graph: ExportGraph, run: Runner, shapes: Sequence[Shape]) -> ExportCheck:
+def check_export(
+    graph: ExportGraph,
+    run: Runner,
+    shapes: Sequence[Shape],
+    *,
+    precision: str = "float32",
+    images: Sequence[Tensor] = (),
+) -> ExportCheck:
     """Compare what a file computes with what the model computes without any of the changes made for export.
 
     Parameters
@@ -102,13 +179,20 @@ def check_export(graph: ExportGraph, run: Runner, shapes: Sequence[Shape]) -> Ex
         Runs the file.
     shapes : sequence of (int, int, int)
         Number of images, height and width of each batch.
+    precision : {"float32", "float16", "int8"}
+        Of the file; it decides what may differ.
+    images : sequence of Tensor [1, 3, H, W]
+        Images of the user's, uint8, that are compared too.
 
     Raises
     ------
     FailedRunError
         When the file does not run for one of the batches.
     """
-    return ExportCheck(tuple(_compare(graph, run, shape) for shape in shapes))
+    limits = LIMITS[precision]
+    agreements = tuple(_compare(graph, run, shape) for shape in shapes)
+    own = _compare_images(graph, run, images, max(limits.equal, MIN_EQUAL_INT8)) if images else None
+    return ExportCheck(agreements, limits, own)
 
 
 def street_images(shape: Shape) -> Tensor:
@@ -123,6 +207,21 @@ def _street_image(index: int) -> Tensor:
     return image.as_subclass(Tensor)
 
 
+def _compare_images(graph: ExportGraph, run: Runner, images: Sequence[Tensor], min_equal: float) -> ImagesCheck:
+    matrix = torch.zeros(graph.model.num_classes, graph.model.num_classes, dtype=torch.int64)
+    for image in images:
+        expected = graph(image)[0]
+        found = _run(run, image)[0]
+        if graph.output == "raw":
+            expected, found = (choose(each, graph.model.head.output, graph.threshold)[0] for each in (expected, found))
+        pairs = expected.long() * len(matrix) + found.long()
+        matrix += torch.bincount(pairs.flatten(), minlength=matrix.numel()).view_as(matrix)
+    equal = matrix.diag()
+    union = matrix.sum(dim=0) + matrix.sum(dim=1) - equal
+    miou = (equal[union > 0] / union[union > 0]).mean()
+    return ImagesCheck(len(images), float(equal.sum() / matrix.sum()), float(miou), min_equal)
+
+
 def _run(run: Runner, images: Tensor) -> tuple[Tensor, ...]:
     try:
         return run(images)
@@ -135,14 +234,23 @@ def _compare(graph: ExportGraph, run: Runner, shape: Shape) -> Agreement:
     outputs = _run(run, images)
     with torch.no_grad():
         values = graph.model(graph.normalize(images))
-    best, classes = values.max(dim=1)
+    classes, expected = choose(values, graph.model.head.output, graph.threshold)
     if graph.output == "raw":
         difference, scale = (outputs[0] - values).abs().max(), values.abs().max()
-        chosen = outputs[0].argmax(dim=1)
+        chosen, _ = choose(outputs[0], graph.model.head.output, graph.threshold)
     else:
         chosen = outputs[0].long()
-        difference, scale = (best - values.gather(1, chosen.unsqueeze(1)).squeeze(1)).max(), values.abs().max()
+        difference, scale = _shortfall(graph, values, chosen)
     if graph.output == "scores":
-        expected = probability_of_best(values, graph.model.head.output)
         difference, scale = torch.maximum(difference / scale, (outputs[1] - expected).abs().max()), torch.ones(())
     return Agreement(shape, float(difference / scale), float((chosen == classes).float().mean()))
+
+
+def _shortfall(graph: ExportGraph, values: Tensor, chosen: Tensor) -> tuple[Tensor, Tensor]:
+    """Return by how much the classes [B, H, W] that a file chose fall short of being the right ones, and the scale."""
+    if graph.threshold is None:
+        own = values.gather(1, chosen.unsqueeze(1)).squeeze(1)
+        return (values.amax(dim=1) - own).max(), values.abs().max()
+    second = to_probabilities(values.transpose(0, 1), graph.model.head.output)[1]
+    short = torch.where(chosen.bool(), graph.threshold - second, second - graph.threshold)
+    return short.clamp(min=0).max(), torch.ones(())

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import importlib.util
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar, Protocol, TypeVar
+from typing import Any, ClassVar, Literal, Protocol, TypeAlias, TypeVar
 
 from torch import Tensor
 
@@ -14,6 +15,7 @@ from vitrail.export.graph import ExportGraph
 from vitrail.registry import Registry
 
 Runner = Callable[[Tensor], tuple[Tensor, ...]]
+ReducedPrecision: TypeAlias = Literal["float16", "int8"]
 
 
 class Exporter(Protocol):
@@ -30,11 +32,14 @@ class Exporter(Protocol):
     runs_code : bool
         Whether loading a file can run code that somebody put into it; such files are loaded as models only when the
         user trusts them.
+    precisions : tuple of str
+        What `reduce` can make of a program; empty for a format that is written in float32 only.
     """
 
     suffix: ClassVar[str]
     modules: ClassVar[Mapping[str, str]]
     runs_code: ClassVar[bool]
+    precisions: ClassVar[tuple[ReducedPrecision, ...]]
 
     def trace(self, graph: ExportGraph, example: Tensor, *, any_size: bool) -> Any:
         """Return the program of the graph, in whatever form `write` takes.
@@ -55,8 +60,27 @@ class Exporter(Protocol):
         """
         ...
 
+    def reduce(self, program: Any, precision: ReducedPrecision, images: Sequence[Tensor]) -> Any:
+        """Return the program in a lower precision, one of `precisions`.
+
+        Parameters
+        ----------
+        program
+            What `trace` returned.
+        precision : {"float16", "int8"}
+            The precision.
+        images : sequence of Tensor [1, 3, H, W]
+            Images, uint8, from whose activations the ranges of int8 are measured; empty for float16.
+
+        Raises
+        ------
+        ExportError
+            When the program cannot be expressed in it.
+        """
+        ...
+
     def write(self, program: Any, path: Path, metadata: str) -> None:
-        """Write the program to a file, with a JSON text as metadata."""
+        """Write the program to a file, with a JSON text as metadata. Other files may be written into its folder."""
         ...
 
     def open(self, path: Path) -> Runner:
@@ -75,6 +99,13 @@ ExporterType = TypeVar("ExporterType", bound=type[Exporter])
 def register_exporter(name: str) -> Callable[[ExporterType], ExporterType]:
     """Register an `Exporter` class under `name`, the value of `format` and `--format`."""
     return EXPORTERS.register(name)
+
+
+def require_modules(modules: Mapping[str, str], what: str) -> None:
+    """Raise an ExportError unless all modules are installed; `modules` maps each to its package on PyPI."""
+    missing = [package for module, package in modules.items() if importlib.util.find_spec(module) is None]
+    if missing:
+        raise ExportError(f"{what} needs {', '.join(missing)}: pip install {' '.join(missing)}")
 
 
 def find_format(path: Path, format: str | None) -> str:

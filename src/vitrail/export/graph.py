@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
+from vitrail.inference.score_map import Output, above_threshold
 from vitrail.layers.interpolation import averaging_matrix
 from vitrail.segmentors import Segmentor
 from vitrail.transforms import Normalize
@@ -29,13 +30,18 @@ class ExportGraph(nn.Module):
     output : {"classes", "scores", "raw"}
         What the graph returns: class indices; class indices and the probability of each pixel's class; or what the
         model returns (logits, for most methods).
+    threshold : float, optional
+        Of two classes: take the second one where its probability is higher than this; None takes the argmax.
     """
 
-    def __init__(self, model: Segmentor, normalize: Normalize, output: ExportOutput) -> None:
+    def __init__(
+        self, model: Segmentor, normalize: Normalize, output: ExportOutput, threshold: float | None = None
+    ) -> None:
         super().__init__()
         self.model = model
         self.normalize = normalize
         self.output: ExportOutput = output
+        self.threshold = threshold
 
     @property
     def output_names(self) -> tuple[str, ...]:
@@ -56,10 +62,15 @@ class ExportGraph(nn.Module):
         if self.output == "raw":
             return (values,)
         dtype = torch.uint8 if self.model.num_classes <= 255 else torch.int32
-        classes = values.argmax(dim=1).to(dtype)
-        return (
-            (classes,) if self.output == "classes" else (classes, probability_of_best(values, self.model.head.output))
-        )
+        classes, probability = choose(values, self.model.head.output, self.threshold)
+        return (classes.to(dtype),) if self.output == "classes" else (classes.to(dtype), probability)
+
+
+def choose(values: Tensor, output: Output, threshold: float | None) -> tuple[Tensor, Tensor]:
+    """Return the class of each pixel and its probability, [B, H, W] each, for values [B, K, H, W]."""
+    if threshold is not None:
+        return above_threshold(values.transpose(0, 1), output, threshold)
+    return values.argmax(dim=1), probability_of_best(values, output)
 
 
 def probability_of_best(values: Tensor, output: str) -> Tensor:

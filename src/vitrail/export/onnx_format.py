@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import logging
 import re
+import tempfile
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -14,7 +15,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from vitrail.errors import ExportError
-from vitrail.export.exporter import Runner, register_exporter
+from vitrail.export.exporter import ReducedPrecision, Runner, register_exporter
 from vitrail.export.graph import ExportGraph
 from vitrail.export.pt2_format import trace_program
 
@@ -36,6 +37,7 @@ class OnnxExporter:
     suffix: ClassVar[str] = ".onnx"
     modules: ClassVar[Mapping[str, str]] = {"onnx": "onnx", "onnxscript": "onnxscript", "onnxruntime": "onnxruntime"}
     runs_code: ClassVar[bool] = False
+    precisions: ClassVar[tuple[ReducedPrecision, ...]] = ("float16", "int8")
 
     def __init__(self, *, opset: int = MIN_OPSET) -> None:
         if opset < MIN_OPSET:
@@ -62,6 +64,14 @@ class OnnxExporter:
         proto = exported.model_proto
         _name_dimensions(proto, ("batch", "3", "height", "width"))
         return proto
+
+    def reduce(self, program: Any, precision: ReducedPrecision, images: Sequence[Tensor]) -> Any:
+        """Return the model in float16, or with convolutions and products in int8 (a range for each output channel)."""
+        try:
+            with _quiet():
+                return _in_float16(program) if precision == "float16" else _in_int8(program, images)
+        except Exception as error:  # of ONNX Runtime's tools
+            raise ExportError(f"ONNX Runtime cannot express this model in {precision}\n{str(error)[:600]}") from error
 
     def write(self, program: Any, path: Path, metadata: str) -> None:
         """Write the model with its metadata, in one file."""
@@ -109,6 +119,40 @@ def _load(path: Path) -> Any:
     return proto
 
 
+def _in_float16(proto: Any) -> Any:
+    from onnxruntime.transformers.float16 import convert_float_to_float16
+
+    return convert_float_to_float16(proto, keep_io_types=True)
+
+
+def _in_int8(proto: Any, images: Sequence[Tensor]) -> Any:
+    import onnx
+    from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
+
+    class Images(CalibrationDataReader):  # type: ignore[misc] # untyped
+        def __init__(self) -> None:
+            self.left: Iterator[Tensor] = iter(images)
+
+        def get_next(self) -> dict[str, Any] | None:
+            image = next(self.left, None)
+            return None if image is None else {"images": image.numpy()}
+
+    with tempfile.TemporaryDirectory() as folder:
+        full, reduced = Path(folder, "full.onnx"), Path(folder, "reduced.onnx")
+        full.write_bytes(proto.SerializeToString())
+        quantize_static(
+            str(full),
+            str(reduced),
+            Images(),
+            quant_format=QuantFormat.QDQ,
+            op_types_to_quantize=["Conv", "MatMul", "Gemm"],
+            per_channel=True,
+            activation_type=QuantType.QUInt8,
+            weight_type=QuantType.QInt8,
+        )
+        return onnx.load(str(reduced))
+
+
 class OnnxGraph(nn.Module):
     """A graph whose `topk` takes a number of values that depends on the size of the images.
 
@@ -152,7 +196,7 @@ def _largest(x: Tensor, k: torch.SymInt, dim: int = -1) -> torch.return_types.to
 class _quiet:
     """Raises the level of the loggers of torch's exporter for a block: each operator would print lines."""
 
-    names = ("torch.onnx", "onnxscript", "onnx_ir")
+    names = ("torch.onnx", "onnxscript", "onnx_ir", "")  # and the root, to which ONNX Runtime's tools write
 
     def __enter__(self) -> None:
         self.levels = {name: logging.getLogger(name).level for name in self.names}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import ClassVar
 
@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.export import ExportedProgram
 
 from vitrail.errors import ExportError
-from vitrail.export.exporter import Runner, register_exporter
+from vitrail.export.exporter import ReducedPrecision, Runner, register_exporter
 from vitrail.export.graph import ExportGraph
 
 MIN_SIDE = 64  # of images; smaller feature maps have sides of one pixel, for which programs are specialised
@@ -29,10 +29,17 @@ class TorchExporter:
     suffix: ClassVar[str] = ".pt2"
     modules: ClassVar[Mapping[str, str]] = {}
     runs_code: ClassVar[bool] = True  # torch.export.load unpickles and evaluates text
+    precisions: ClassVar[tuple[ReducedPrecision, ...]] = ()
 
     def trace(self, graph: ExportGraph, example: Tensor, *, any_size: bool) -> ExportedProgram:
         """Return the program of the graph; see `Exporter.trace`."""
         return trace_program(graph, example, any_size=any_size)
+
+    def reduce(
+        self, program: ExportedProgram, precision: ReducedPrecision, images: Sequence[Tensor]
+    ) -> ExportedProgram:
+        """Raise an ExportError: these files hold float32."""
+        raise ExportError(f"a .pt2 file cannot be written in {precision}")
 
     def write(self, program: ExportedProgram, path: Path, metadata: str) -> None:
         """Write the program with its metadata."""

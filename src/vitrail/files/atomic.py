@@ -3,17 +3,58 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
+import secrets
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 
 @contextlib.contextmanager
-def atomic_path(path: str | Path) -> Iterator[Path]:
+def atomic_path(path: str | Path, *, durable: bool = True) -> Iterator[Path]:
     """Give a temporary path beside `path` to write to, and put the result in place when the block ends without error.
 
-    The data is on the disk before the name changes, so that a crash leaves the old file or the new one, never a part.
+    A process that ends in the block, however it ends, leaves the old file or none, never a part of the new one.
     An error in the block removes the temporary file and leaves `path` as it was.
+
+    Parameters
+    ----------
+    path : path
+        Where the file shall be; missing parent folders are made.
+    durable : bool
+        Put the data on the disk before the name changes, so that the same holds when the machine loses power. This
+        takes milliseconds: too much for each of many pictures.
+
+    Yields
+    ------
+    Path
+        A name in the same folder, not yet taken.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{secrets.token_hex(8)}.part")  # short, however long the name is
+    try:
+        temporary.touch(exist_ok=False)
+        mode = temporary.stat().st_mode  # what the user's umask gives; safetensors would make the file private
+        yield temporary
+        temporary.chmod(mode)
+        if durable:
+            with temporary.open("rb+") as file:
+                os.fsync(file.fileno())
+        os.replace(temporary, path)  # noqa: PTH105 - the atomic rename this module is about
+        if durable:
+            _sync_folder(path.parent)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def atomic_files(path: str | Path) -> Iterator[Path]:
+    """Give a path of the same name in a temporary folder, for writers that may write other files beside it.
+
+    When the block ends without error every file of the temporary folder is put beside `path`, that of `path` last. An
+    error in the block leaves all files as they were.
 
     Parameters
     ----------
@@ -23,22 +64,32 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
     Yields
     ------
     Path
-        A name in the same folder, not yet taken.
+        The path to write to.
+
+    Raises
+    ------
+    FileExistsError
+        When another file that was written exists already, but `path` does not: it is not an earlier result.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
+    folder = path.with_name(f".{secrets.token_hex(8)}.part")
+    folder.mkdir()
     try:
-        temporary.touch()
-        mode = temporary.stat().st_mode  # what the user's umask gives; safetensors would make the file private
-        yield temporary
-        temporary.chmod(mode)
-        with temporary.open("rb+") as file:
-            os.fsync(file.fileno())
-        os.replace(temporary, path)  # noqa: PTH105 - the atomic rename this module is about
+        yield folder / path.name
+        files = sorted(folder.iterdir(), key=lambda file: file.name == path.name)
+        for file in files:
+            if (path.parent / file.name).exists() and not path.exists():
+                raise FileExistsError(
+                    errno.EEXIST, "would replace a file of another origin", str(path.parent / file.name)
+                )
+            with file.open("rb+") as content:
+                os.fsync(content.fileno())
+        for file in files:
+            os.replace(file, path.parent / file.name)  # noqa: PTH105 - atomic
         _sync_folder(path.parent)
     finally:
-        temporary.unlink(missing_ok=True)
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _sync_folder(folder: Path) -> None:

@@ -20,6 +20,7 @@ from tqdm import tqdm
 from vitrail import __version__
 from vitrail.errors import CheckpointError
 from vitrail.files.environment import env_switch
+from vitrail.files.printable import printable
 from vitrail.files.web import open_url
 
 CHUNK = 1 << 20
@@ -119,7 +120,7 @@ def _acquire(path: Path, part: Path, url: str, *, stalled: float) -> FileLock:
     lock = FileLock(path)
     if _try(lock):
         return lock
-    print(f"waiting for another process that downloads {url}", file=sys.stderr)  # noqa: T201
+    print(printable(f"waiting for another process that downloads {url}"), file=sys.stderr)  # noqa: T201
     size, since = _size(part), time.monotonic()
     while not _try(lock):
         if _size(part) != size:
@@ -268,7 +269,9 @@ def _copy(response: HTTPResponse, part: Path, start: int) -> None:
     pace = _Pace()
     with (
         part.open("ab" if start else "wb") as file,
-        tqdm(desc=part.stem, initial=start, total=total, unit="B", unit_scale=True, disable=None, leave=False) as bar,
+        tqdm(
+            desc=printable(part.stem), initial=start, total=total, unit="B", unit_scale=True, disable=None, leave=False
+        ) as bar,
     ):
         while chunk := _read(response):
             file.write(chunk)

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from typing_extensions import Unpack
 
 from vitrail.errors import PredictionError, VitrailError
+from vitrail.inference.output_files import Existing, OutputFrames, is_written
 from vitrail.inference.prediction import Kind
 from vitrail.inference.predictor import Predictor, PredictorOptions, as_predictor
 from vitrail.inference.sources import Pictures, open_frames
-from vitrail.inference.sources.opening import input_files
 from vitrail.runtime.progress_bar import ProgressBar
 from vitrail.segmentors import Segmentor
 
@@ -40,6 +40,7 @@ def predict_files(
     *,
     kinds: Sequence[Kind] = ("overlay",),
     alpha: float = 0.5,
+    existing: Existing = "refuse",
     **options: Unpack[PredictorOptions],
 ) -> list[dict[str, Any]]:
     """Segment images and write pictures; one batch of images at a time is in memory.
@@ -50,67 +51,59 @@ def predict_files(
         As in `predict`.
     output_dir : path
         The folder for the pictures, `<name of the image>_<kind>.png`. An image whose name is taken by another one of
-        this call gets a number appended.
+        this call gets a number appended; a name that is too long for an ending is shortened.
     kinds : sequence of {"overlay", "colour", "index"}
         Which pictures; see `Prediction.save`.
     alpha : float
         Opacity of the colours in overlays.
+    existing : {"refuse", "overwrite", "skip"}
+        What happens when a picture exists: an error before anything is computed; it is replaced; or it stays, and
+        images that have all their pictures are left out, so that an interrupted prediction goes on. A picture is
+        written whole or not at all.
     **options
         The keyword arguments of `vitrail.Predictor`; none with a predictor.
 
     Returns
     -------
     list of dict
-        For each image its name, size, the area of every class in it, and the files written: JSON-ready data.
+        For each image its name, size, the area of every class in it, and the files: JSON-ready data. For one that was
+        left out only the name, the files, and "skipped": True.
 
     Raises
     ------
     UnreadableImagesError
         At the end, when images could not be read: it names them, and the pictures of all others are there.
     VitrailError
-        When model, recipe or images cannot be found, and where a picture would replace one of the images.
+        When model, recipe or images cannot be found, where pictures exist, and where one would replace an image.
     """
     folder = Path(output_dir)
-    frames = open_frames(images)
     failures: list[str] = []
+    records: list[dict[str, Any]] = []
 
     def note_failure(name: str, error: VitrailError) -> None:
         failures.append(str(error))
 
-    records: list[dict[str, Any]] = []
-    names: set[str] = set()
-    inputs = set(input_files(frames))
+    def note_skipped(name: str) -> None:
+        records.append({"id": name, "skipped": True, "files": _as_text(frames.files(name))})
+        bar.advance(1)
+
+    frames = OutputFrames(open_frames(images), folder, kinds, existing, note_skipped)
     predictions = as_predictor(model, options)(frames, on_error=note_failure)
     with ProgressBar("predict", total=frames.num_frames) as bar:
-        for number, prediction in enumerate(predictions):
-            name = _free_name(prediction.id or f"image{number:04d}", names)
-            files = {kind: _inside(folder, f"{name}_{kind}.png") for kind in kinds}
+        for prediction in predictions:
+            files = frames.files(prediction.id)
             for kind, path in files.items():
-                if path.resolve() in inputs:
-                    raise PredictionError(f"a picture would replace the input {path}: choose another output folder")
-                prediction.save(path, kind, alpha=alpha)
+                if existing != "skip" or not is_written(path):
+                    prediction.save(path, kind, alpha=alpha)
+            records.append({**prediction.to_dict(), "files": _as_text(files)})
             bar.advance(1)
-            records.append({**prediction.to_dict(), "files": {kind: str(path) for kind, path in files.items()}})
     if failures:
         raise UnreadableImagesError(_failure_message(failures, len(records), folder), records)
     return records
 
 
-def _free_name(name: str, taken: set[str]) -> str:
-    """Return `name`, or `name-2`, `name-3`… when it is taken, and mark it as taken."""
-    free, number = name, 1
-    while free in taken:
-        number += 1
-        free = f"{name}-{number}"
-    taken.add(free)
-    return free
-
-
-def _inside(folder: Path, name: str) -> Path:
-    path = folder / name
-    if not path.resolve().is_relative_to(folder.resolve()):
-        raise PredictionError(f"the image name {name!r} leads out of the folder {folder}")
-    return path
+def _as_text(files: Mapping[Kind, Path]) -> dict[str, str]:
+    return {kind: str(path) for kind, path in files.items()}
 
 
 def _failure_message(failures: Sequence[str], written: int, folder: Path) -> str:

@@ -13,7 +13,7 @@ from torch.nn import functional as F
 from vitrail.checkpoints.exported import ExportedSegmentor
 from vitrail.errors import PredictionError
 from vitrail.inference.score_map import Labels, label_dtype
-from vitrail.inference.segmenter import Size, checked_sizes, equal_sizes
+from vitrail.inference.segmenter import Size, checked_sizes, chosen_threshold, equal_sizes
 from vitrail.recipes import EvalConfig
 
 
@@ -35,7 +35,7 @@ class IndexSegmenter:
     Raises
     ------
     PredictionError
-        When the settings ask for windows, flipped images or other scales.
+        When the settings ask for windows, flipped images or other scales, or for another threshold than the file's.
     """
 
     model: ExportedSegmentor
@@ -43,6 +43,12 @@ class IndexSegmenter:
     channels: int = 3
 
     def __post_init__(self) -> None:
+        chosen = chosen_threshold(self.settings, self.model.num_classes)
+        if chosen != self.model.threshold:
+            raise PredictionError(
+                f"{self.model.path} returns class indices, chosen with evaluation.threshold={self.model.threshold}, "
+                f"not {chosen}: export the model again with it, or with raw=True (--raw)"
+            )
         wishes = {
             "sliding windows (which images of many megapixels need too)": self.settings.mode == "slide",
             "flipped images": self.settings.flip,

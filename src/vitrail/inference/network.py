@@ -52,9 +52,9 @@ class Network:
         """
         layout = torch.channels_last if self.channels_last else torch.contiguous_format
         images = self.normalize(images).contiguous(memory_format=layout)
-        head = self.model.head
+        model = self.model
         with autocast(self.device, self.amp):
-            scores: Tensor = head(self.model.backbone(images)) if head.resizes_late else self.model(images)
+            scores: Tensor = model.unresized(images) if model.head.resizes_late else model(images)
         return scores.float().contiguous()
 
 

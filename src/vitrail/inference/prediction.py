@@ -11,6 +11,7 @@ import numpy as np
 from PIL import Image
 
 from vitrail.errors import PredictionError
+from vitrail.files.pictures import save_picture
 from vitrail.inference.polygons import Polygon, Ring, class_polygons
 from vitrail.inference.rle import compress, find_runs, run_lengths
 from vitrail.visualize import class_counts, colour_mask, index_mask, overlay, with_legend
@@ -99,7 +100,7 @@ class Prediction:
         return index_mask(self.mask, self.palette)
 
     def save(self, path: str | Path, kind: Kind = "overlay", *, alpha: float = 0.5) -> None:
-        """Write a picture; missing folders are created.
+        """Write a picture, whole or not at all; missing folders are created, and a file that is there is replaced.
 
         Parameters
         ----------
@@ -129,8 +130,7 @@ class Prediction:
         else:
             raise PredictionError(f"unknown kind of picture {kind!r}: overlay, colour or index")
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            picture.save(path)
+            save_picture(picture, path)
         except (OSError, ValueError) as error:
             raise PredictionError(f"cannot write {path}: {error}") from error
 

@@ -410,7 +410,7 @@ def _with_batch_size(settings: EvalConfig, batch_size: int | None) -> EvalConfig
 def _resize_transform(resize: ResizeConfig | Literal["recipe"] | None, recipe: Recipe | None) -> EvalTransform:
     if resize == "recipe":
         resize = recipe.data.eval_resize if recipe else None
-    return EvalTransform(size=None, keep_ratio=True) if resize is None else EvalTransform(**resize.model_dump())
+    return EvalTransform.from_config(resize)
 
 
 def _recipe_flip_pairs(recipe: Recipe | None) -> Sequence[tuple[int, int]]:

@@ -234,7 +234,9 @@ def label_dtype(num_classes: int) -> torch.dtype:
     return torch.int16 if num_classes <= 2**15 else torch.int32
 
 
-def best_labels(scores: ScoreMap, *, with_scores: bool = False, band_rows: int | None = None) -> Labels:
+def best_labels(
+    scores: ScoreMap, *, with_scores: bool = False, band_rows: int | None = None, threshold: float | None = None
+) -> Labels:
     """Return the best class of each pixel, and its probability if requested, in one pass over bands of rows.
 
     The mask is the argmax of the scores as they are, so that it does not depend on `with_scores`.
@@ -247,8 +249,11 @@ def best_labels(scores: ScoreMap, *, with_scores: bool = False, band_rows: int |
         Return the probability of the best class too.
     band_rows : int, optional
         Number of rows in a band; None chooses it for the device.
+    threshold : float, optional
+        Of two classes: take the second one where its probability is higher than this; None takes the argmax.
     """
-    if scores.device.type == "cuda" and band_rows is None and (found := _best_labels_cuda(scores, with_scores)):
+    plain = scores.device.type == "cuda" and band_rows is None and threshold is None
+    if plain and (found := _best_labels_cuda(scores, with_scores)):
         return found
     height, width = scores.size
     device = scores.device
@@ -258,11 +263,38 @@ def best_labels(scores: ScoreMap, *, with_scores: bool = False, band_rows: int |
     for start in range(0, height, step):
         stop = min(start + step, height)
         rows = scores.rows(start, stop)
+        if threshold is not None:
+            mask[start:stop], likely = above_threshold(rows, scores.output, threshold)
+            if probability is not None:
+                probability[start:stop] = likely
+            continue
         best, labels = rows.max(dim=0)
         mask[start:stop] = labels
         if probability is not None:
             probability[start:stop] = _probability_of_best(rows, best, scores.output)
     return Labels(mask, probability)
+
+
+def above_threshold(rows: Tensor, output: Output, threshold: float) -> tuple[Tensor, Tensor]:
+    """Return where the second of two classes is more likely than a threshold, and the probability of the class taken.
+
+    Parameters
+    ----------
+    rows : Tensor [2, ...]
+        Values of both classes.
+    output : {"logits", "probabilities", "scores"}
+        What they are.
+    threshold : float
+        0…1.
+
+    Returns
+    -------
+    Tensor [...], Tensor [...]
+        True for the second class; the probability of the class that is taken.
+    """
+    first, second = to_probabilities(rows, output)
+    chosen = second > threshold
+    return chosen, torch.where(chosen, second, first)
 
 
 def _best_labels_cuda(scores: ScoreMap, with_scores: bool) -> Labels | None:

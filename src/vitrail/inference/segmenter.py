@@ -35,9 +35,10 @@ class Segmenter:
     """Computes the class indices of image tensors with a model, as an `EvalConfig` specifies.
 
     One view of an image (one scale, flipped or not) gives scores at the resolution of the head. They are resized to the
-    view, then to the requested size, and averaged with the other views there. With sliding windows, the overlapping
-    windows of a view are averaged first. Everything happens in bands of rows: the scores of all classes never exist for
-    a whole large image at once, unless the head declares `resizes_late = False`, as mask classification does.
+    view (unless `settings.resize_once`), then to the requested size, and averaged with the other views there. With
+    sliding windows, the overlapping windows of a view are averaged first. Everything happens in bands of rows: the
+    scores of all classes never exist for a whole large image at once, unless the head declares `resizes_late = False`,
+    as mask classification does.
 
     What is averaged follows from `settings.average` and from what the head declares as its `output`:
 
@@ -92,10 +93,11 @@ class Segmenter:
             When an image is not uint8 [3, h, w], or a whole image does not fit into the memory of the device.
         """
         sizes = checked_sizes(images, sizes, self.channels)
+        threshold = chosen_threshold(self.settings, self.model.num_classes)
         result: dict[int, Labels] = {}
         with evaluating(self.model), torch.no_grad(), _memory_hint(images, self.settings):
             for index, scores in self._maps(images, sizes):
-                result[index] = best_labels(scores, with_scores=with_scores)
+                result[index] = best_labels(scores, with_scores=with_scores, threshold=threshold)
         return [result[index] for index in range(len(images))]
 
     def scores(self, images: Sequence[Tensor], sizes: Sequence[Size] | None) -> list[Tensor]:
@@ -134,6 +136,8 @@ class Segmenter:
     def _view(self, images: Tensor) -> list[ScoreMap]:
         if self.settings.mode == "slide":
             return [self._slide(image) for image in images]
+        if self.settings.resize_once:
+            return self._head_maps(images)
         size = (images.shape[-2], images.shape[-1])
         return [self._resized(scores, size) for scores in self._head_maps(images)]
 
@@ -182,6 +186,24 @@ class Segmenter:
         """Return the mean of the views of one image at `size`."""
         views = [self._resized(view, size) for view in views]
         return views[0] if len(views) == 1 else MeanMap([self._as_averaged(view) for view in views])
+
+
+def chosen_threshold(settings: EvalConfig, num_classes: int) -> float | None:
+    """Return `settings.threshold`, or None for the argmax, as long as "auto" has not been replaced by what was found.
+
+    Raises
+    ------
+    PredictionError
+        For a threshold for other than two classes.
+    """
+    if settings.threshold is None:
+        return None
+    if num_classes != 2:
+        raise PredictionError(
+            f"evaluation.threshold={settings.threshold} tells two classes apart, and the model has {num_classes}: "
+            "leave it out"
+        )
+    return None if settings.threshold == "auto" else settings.threshold
 
 
 @contextlib.contextmanager

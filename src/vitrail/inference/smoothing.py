@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from vitrail.errors import PredictionError
-from vitrail.inference.score_map import Labels, label_dtype
+from vitrail.inference.score_map import DenseMap, Labels, best_labels
 
 
 class Smoothing:
@@ -17,6 +17,8 @@ class Smoothing:
     ----------
     weight : float
         w, at least 0 and below 1: of what came before. 0.5 halves the influence of a frame with every later one.
+    threshold : float, optional
+        As in `best_labels`.
 
     Raises
     ------
@@ -24,10 +26,11 @@ class Smoothing:
         For another weight.
     """
 
-    def __init__(self, weight: float) -> None:
+    def __init__(self, weight: float, threshold: float | None = None) -> None:
         if not 0 <= weight < 1:
             raise PredictionError(f"smoothing must be at least 0 and below 1, not {weight}")
         self.weight = weight
+        self.threshold = threshold
         self._mean: Tensor | None = None
 
     def labels(self, probabilities: Tensor) -> Labels:
@@ -39,8 +42,7 @@ class Smoothing:
             self._mean = probabilities
         else:
             self._mean = torch.lerp(probabilities, self._mean, self.weight)
-        scores, mask = self._mean.max(dim=0)
-        return Labels(mask.to(label_dtype(len(probabilities))), scores)
+        return best_labels(DenseMap(self._mean, output="probabilities"), with_scores=True, threshold=self.threshold)
 
 
 class Flicker:

@@ -16,9 +16,12 @@ from torch import Tensor
 from typing_extensions import Unpack
 
 from vitrail.errors import PredictionError, VitrailError
+from vitrail.files.outputs import check_free
 from vitrail.inference.prediction import Prediction
 from vitrail.inference.predictor import Predictor, PredictorOptions, as_predictor
 from vitrail.inference.read_ahead import read_ahead
+from vitrail.inference.score_map import DenseMap, best_labels
+from vitrail.inference.segmenter import chosen_threshold
 from vitrail.inference.smoothing import Flicker, Smoothing
 from vitrail.inference.sources import EveryNth, Frame, FrameSource, Pictures, Video, VideoFile, VideoFrame, open_frames
 from vitrail.inference.sources.opening import JoinedFrames, input_files
@@ -117,7 +120,8 @@ class VideoSegmenter:
         if every < 1:
             raise PredictionError(f"every must be at least 1, not {every}")
         self.predictor = predictor
-        self.smoothing = Smoothing(smoothing) if smoothing else None
+        self._threshold = chosen_threshold(predictor.settings, predictor.model.num_classes)
+        self.smoothing = Smoothing(smoothing, self._threshold) if smoothing else None
         self.every = every
         self.flicker = Flicker()
         self.flicker_before = Flicker()
@@ -158,7 +162,8 @@ class VideoSegmenter:
             return
         probabilities = self.predictor.probabilities([image for _, image in batch])
         for (frame, image), each in zip(batch, probabilities, strict=True):
-            self.flicker_before.add(each.argmax(dim=0).cpu().numpy())
+            alone = best_labels(DenseMap(each, output="probabilities"), threshold=self._threshold)
+            self.flicker_before.add(alone.mask.cpu().numpy())
             yield self.predictor.to_prediction(image, self.smoothing.labels(each), frame.id)
 
 
@@ -172,6 +177,7 @@ def predict_video(
     every: int = 1,
     smoothing: float = 0.0,
     audio: bool = True,
+    overwrite: bool = False,
     **options: Unpack[PredictorOptions],
 ) -> VideoResult:
     """Segment a video and write the overlay as a video; a few frames at a time are in memory.
@@ -197,6 +203,8 @@ def predict_video(
         Weight of earlier frames in the mean of the probabilities, at least 0 and below 1.
     audio : bool
         Copy the sound of a video file.
+    overwrite : bool
+        Replace a file that exists.
     **options
         The keyword arguments of `vitrail.Predictor`; none with a predictor.
 
@@ -212,6 +220,7 @@ def predict_video(
         raise PredictionError(f"cannot write a video to {path}: its name must end in {', '.join(ENCODERS)}")
     source, facts = _only_source(open_frames(images))
     _check_target(path, source)
+    check_free([path], overwrite=overwrite, error=PredictionError)
     segmenter = VideoSegmenter(as_predictor(model, options), smoothing=smoothing, every=every)
     sound = source.where if audio and isinstance(source, VideoFile) and source.is_file else None
     counts = np.zeros(segmenter.predictor.model.num_classes, np.int64)

@@ -1,4 +1,4 @@
-"""Depthwise separable convolution."""
+"""Depthwise separable convolutions, and convolutions with group norm."""
 
 from __future__ import annotations
 
@@ -79,3 +79,11 @@ class DepthwiseSeparableConv(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Map [B, C, h, w] to [B, D, h / stride, w / stride]."""
         return self.pointwise(self.depthwise(x))
+
+
+def conv_group_norm(
+    in_channels: int, out_channels: int, kernel_size: int, *, act: bool = True, bias: bool = False
+) -> nn.Sequential:
+    """Return a convolution that keeps the size, group norm with 32 groups, and ReLU unless `act` is False."""
+    conv = nn.Conv2d(in_channels, out_channels, kernel_size, padding=kernel_size // 2, bias=bias)
+    return nn.Sequential(conv, nn.GroupNorm(32, out_channels), nn.ReLU(inplace=True) if act else nn.Identity())

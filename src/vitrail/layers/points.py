@@ -28,6 +28,34 @@ def sample_points(x: Tensor, points: Tensor, *, mode: str = "bilinear", align_co
     return F.grid_sample(x.to(dtype), grid, mode=mode, align_corners=align_corners).squeeze(3)
 
 
+def neighbours(points: Tensor, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
+    """Return the four pixels around points, and their weights in bilinear interpolation, for sampling many classes.
+
+    Parameters
+    ----------
+    points : Tensor
+        Coordinates (x, y) [..., N, 2] from 0 to 1, edge to edge of the map.
+    size : (int, int)
+        (height, width) of the map.
+
+    Returns
+    -------
+    indices : Tensor
+        Flat indices [..., N, 4] into height·width.
+    weights : Tensor
+        [..., N, 4]; 0 for pixels outside of the map, as with the zero padding of `sample_points`.
+    """
+    height, width = size
+    x, y = points[..., 0] * width - 0.5, points[..., 1] * height - 0.5
+    left, top = x.floor(), y.floor()
+    columns = torch.stack([left, left + 1, left, left + 1], -1)
+    rows = torch.stack([top, top, top + 1, top + 1], -1)
+    weights = (1 - (x.unsqueeze(-1) - columns).abs()) * (1 - (y.unsqueeze(-1) - rows).abs())
+    inside = (columns >= 0) & (columns < width) & (rows >= 0) & (rows < height)
+    indices = rows.clamp(0, height - 1).long() * width + columns.clamp(0, width - 1).long()
+    return indices, weights * inside
+
+
 def uncertainty(logits: Tensor) -> Tensor:
     """Return the second-highest minus the highest logit, [B, …], for logits [B, K, …]: at most 0, and 0 for a tie.
 

@@ -15,6 +15,7 @@ from vitrail.losses.dice import DiceLoss
 from vitrail.losses.focal import FocalLoss
 from vitrail.losses.lovasz import LovaszLoss
 from vitrail.losses.ohem import OHEMCrossEntropyLoss
+from vitrail.losses.one_output import OneOutputLoss, two_class_logits
 from vitrail.losses.per_pixel import per_pixel_binary_cross_entropy, per_pixel_cross_entropy
 
 __all__ = [
@@ -25,6 +26,7 @@ __all__ = [
     "FocalLoss",
     "LovaszLoss",
     "OHEMCrossEntropyLoss",
+    "OneOutputLoss",
     "ResizingLoss",
     "WeightedSum",
     "create_criterion",
@@ -33,4 +35,5 @@ __all__ = [
     "per_pixel_cross_entropy",
     "register_loss",
     "resized_loss",
+    "two_class_logits",
 ]

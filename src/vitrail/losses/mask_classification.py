@@ -93,11 +93,7 @@ class MaskClassificationLoss(nn.Module):
 
         The costs of all layers and images are copied to the CPU together: one host synchronisation per step.
         """
-        size = layers[0].masks.shape[-2:]
-        small = F.interpolate(targets[:, None].float(), size, mode="nearest")  # [B, 1, h, w]
-        labels = torch.arange(present.shape[1], device=targets.device)[:, None, None]
-        one_hot = (small == labels).flatten(2).to(layers[0].masks.dtype)  # [B, K, h·w]
-        costs = torch.stack([self._cost(x, one_hot) for x in layers])  # [L, B, Q, K]
+        costs = self.costs(layers, targets, present.shape[1])
         counted = costs.nan_to_num(nan=1e6, posinf=1e6, neginf=-1e6).cpu().double().numpy()
         labels_of = [row.nonzero()[0] for row in present.cpu().numpy()]
         found = []
@@ -111,33 +107,72 @@ class MaskClassificationLoss(nn.Module):
             found.append(Matches(*torch.tensor([image, query, label], dtype=torch.long, device=targets.device)))
         return found
 
-    def _cost(self, prediction: QueryPrediction, one_hot: Tensor) -> Tensor:
-        """Return the matching cost [B, Q, K] of every query and class."""
-        masks = prediction.masks.flatten(2)  # [B, Q, h·w]
+    def costs(self, layers: Sequence[QueryPrediction], targets: Tensor, num_classes: int) -> Tensor:
+        """Return the matching costs [L, B, Q, K] of every query and class, for each layer."""
+        size = layers[0].masks.shape[-2:]
+        small = F.interpolate(targets[:, None].float(), size, mode="nearest")  # [B, 1, h, w]
+        labels = torch.arange(num_classes, device=targets.device)[:, None, None]
+        one_hot = (small == labels).flatten(2).to(layers[0].masks.dtype)  # [B, K, h·w]
+        return torch.stack([self.cost(x.classes, x.masks.flatten(2), one_hot) for x in layers])
+
+    def cost(self, classes: Tensor, masks: Tensor, one_hot: Tensor) -> Tensor:
+        """Return the matching cost [B, Q, K] of every query and class.
+
+        Parameters
+        ----------
+        classes : Tensor
+            Class logits [B, Q, K + 1].
+        masks : Tensor
+            Mask logits [B, Q, P] at P positions.
+        one_hot : Tensor
+            The masks [B, K, P] of the classes there.
+        """
         probability = masks.sigmoid()
-        if_inside = _ALPHA * (1 - probability) ** _GAMMA * F.softplus(-masks)
-        if_outside = (1 - _ALPHA) * probability**_GAMMA * F.softplus(masks)
-        columns = one_hot.transpose(1, 2)  # [B, h·w, K]
-        focal = (if_inside - if_outside) @ columns + if_outside.sum(-1, keepdim=True)
+        if_inside, if_outside = self.binary_costs(masks)
+        columns = one_hot.transpose(1, 2)  # [B, P, K]
+        binary = (if_inside - if_outside) @ columns + if_outside.sum(-1, keepdim=True)
         area = probability.sum(-1)[:, :, None] + one_hot.sum(-1)[:, None]
         dice = 1 - (2 * probability @ columns + 1) / (area + 1)
-        probabilities = prediction.classes.softmax(-1)[..., :-1]
-        return self.mask_weight * focal / masks.shape[-1] + self.dice_weight * dice - self.class_weight * probabilities
+        probabilities = classes.softmax(-1)[..., :-1]
+        return self.mask_weight * binary / masks.shape[-1] + self.dice_weight * dice - self.class_weight * probabilities
+
+    def binary_costs(self, logits: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the mask loss of each logit if the position is inside of the mask, and if it is outside."""
+        probability = logits.sigmoid()
+        if_inside = _ALPHA * (1 - probability) ** _GAMMA * F.softplus(-logits)
+        if_outside = (1 - _ALPHA) * probability**_GAMMA * F.softplus(logits)
+        return if_inside, if_outside
 
     def _losses(
         self, prediction: QueryPrediction, matches: Matches, targets: Tensor, num_masks: Tensor
     ) -> dict[str, Tensor]:
         masks = prediction.masks[matches.image, matches.query]  # [N, h, w]
-        if len(masks):
-            masks = resize(masks[:, None], targets.shape[-2:])[:, 0]
-            target_masks = (targets[matches.image] == matches.label[:, None, None]).to(masks.dtype)  # [N, H, W]
-        else:
-            target_masks = masks
+        logits, target_masks = self.matched(masks, matches, targets) if len(masks) else (masks, masks)
+        logits, target_masks = logits.flatten(1), target_masks.flatten(1)
         return {
             "class": self.class_weight * self._class_loss(prediction.classes, matches),
-            "mask": self.mask_weight * _focal_loss(masks.flatten(1), target_masks.flatten(1)) / num_masks,
-            "dice": self.dice_weight * _dice_loss(masks.flatten(1), target_masks.flatten(1)) / num_masks,
+            "mask": self.mask_weight * self.mask_loss(logits, target_masks) / num_masks,
+            "dice": self.dice_weight * _dice_loss(logits, target_masks) / num_masks,
         }
+
+    def matched(self, masks: Tensor, matches: Matches, targets: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the mask logits of matched queries and their target masks where the losses compare them, [N, …].
+
+        Parameters
+        ----------
+        masks : Tensor
+            Mask logits [N, h, w] of the matched queries.
+        matches : Matches
+            What they are matched with.
+        targets : Tensor
+            [B, H, W].
+        """
+        large = resize(masks[:, None], targets.shape[-2:])[:, 0]
+        return large, (targets[matches.image] == matches.label[:, None, None]).to(masks.dtype)
+
+    def mask_loss(self, logits: Tensor, target_masks: Tensor) -> Tensor:
+        """Return the loss of mask logits [N, P]: the mean over positions, summed over masks."""
+        return _focal_loss(logits, target_masks)
 
     def _class_loss(self, logits: Tensor, matches: Matches) -> Tensor:
         no_object = logits.shape[-1] - 1

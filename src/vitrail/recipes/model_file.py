@@ -47,7 +47,8 @@ def without_machine_settings(recipe: Mapping[str, Any], source: str) -> dict[str
         _check_options(data.get("options"), source)
         resize = data.get("eval_resize")
         if isinstance(resize, Mapping):
-            _check_numbers(resize.get("size"), _LARGEST_SIDE, f"{source}: data.eval_resize.size")
+            for key in ("size", "multiple_of"):
+                _check_numbers(resize.get(key), _LARGEST_SIDE, f"{source}: data.eval_resize.{key}")
     if isinstance(evaluation, Mapping):
         for key, largest in _LARGEST.items():
             _check_numbers(evaluation.get(key), largest, f"{source}: evaluation.{key}")

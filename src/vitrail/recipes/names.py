@@ -103,6 +103,8 @@ def _wrong_splits(data: DataConfig, fragments: Sequence[Fragment]) -> Iterator[t
     splits = benchmark.splits if benchmark is not None else {}
     for key in keys:
         split = getattr(data, key)
+        if key == "train_split" and split == "train" and "val" in splits:
+            continue  # where there is no "train" either, the dataset is for evaluation alone, and says so when opened
         if splits and split not in splits:
             problem = f"dataset {data.dataset!r} has no split {split!r}.{nearest(split, splits)}"
             yield ("data", key), f"{problem} It has: {', '.join(splits)}."

@@ -101,6 +101,7 @@ class AuxiliaryConfig(Section):
     kernel_size: Pixels | None = None
     concat_input: bool | None = None
     upsample: Pixels | None = None
+    upsample_mode: Literal["nearest", "bilinear"] | None = None
     dropout: Fraction | None = None
     dilation: Pixels | None = None
     leaky: bool | None = None
@@ -117,7 +118,10 @@ class ModelConfig(Section):
     output_stride: Literal[4, 8, 16, 32] | None = None
     pretrained: bool | str = False
     in_channels: Channels = 3
-    num_classes: Channels | None = Field(None, description="None takes the number of classes of the dataset.")
+    num_classes: Channels | None = Field(
+        None,
+        description="None takes the number of classes of the dataset; 1 tells two classes apart by one output.",
+    )
     backbone_options: Options = {}
     options: Options = Field({}, description="Keyword arguments of the segmentor's head.")
     losses: tuple[LossConfig, ...] = (LossConfig(),)
@@ -133,6 +137,8 @@ class ResizeConfig(Section):
 
     size: Size
     keep_ratio: bool = True
+    antialias: bool = Field(False, description="Whether images made smaller are smoothed, as Pillow does.")
+    multiple_of: Pixels = Field(1, description="Height and width are rounded up to multiples of this number.")
 
 
 class AugmentationConfig(Named):
@@ -141,13 +147,34 @@ class AugmentationConfig(Named):
     probability: Fraction = Field(1.0, description="How often it is applied.")
 
 
+class ShortestEdgeConfig(Section):
+    """A random resize to one of several lengths of the short side; the image keeps its aspect ratio."""
+
+    lengths: tuple[Pixels, ...] = Field(min_length=1, description="Of the short side; each is as likely.")
+    max_size: Pixels = Field(description="Of the long side: where it would be longer, the image is made smaller.")
+
+    @model_validator(mode="after")
+    def _short_is_not_longer(self) -> ShortestEdgeConfig:
+        if max(self.lengths) > self.max_size:
+            raise ValueError(
+                f"data.augment.shortest_edge.lengths go up to {max(self.lengths)}, which is more than max_size, "
+                f"{self.max_size}"
+            )
+        return self
+
+
 class AugmentConfig(Section):
     """The training pipeline, in this order: random resize, crop, flip, rotate, distort colours, pad, `extra`."""
 
     resize: ResizeConfig | None = None
     scale: tuple[Scale, Scale] = Field((1.0, 1.0), description="Range of the random scale factor.")
+    shortest_edge: ShortestEdgeConfig | None = Field(None, description="In place of resize and scale.")
     crop: Size | None = Field(None, description="(height, width); smaller images are padded up to it.")
     max_class_share: Fraction = Field(1.0, description="Crops in which one class covers more are drawn again.")
+    class_crop: Fraction = Field(
+        0.0,
+        description="How often the crop is drawn around a pixel of a class, each class in the mask being as likely.",
+    )
     flip: Fraction = Field(0.5, description="Probability of a horizontal flip.")
     rotate_degrees: float = Field(0.0, ge=0, le=180, description="Largest rotation, either way.")
     rotate: Fraction = Field(0.0, description="Probability of a rotation.")
@@ -160,6 +187,25 @@ class AugmentConfig(Section):
             raise ValueError(f"the range of data.augment.scale is empty: {self.scale[0]} > {self.scale[1]}")
         return self
 
+    @model_validator(mode="after")
+    def _one_resize(self) -> AugmentConfig:
+        if self.shortest_edge is not None and (self.resize is not None or self.scale != (1.0, 1.0)):
+            raise ValueError(
+                "data.augment.shortest_edge takes the place of data.augment.resize and data.augment.scale: set resize "
+                "to null and scale to [1.0, 1.0], or shortest_edge to null"
+            )
+        return self
+
+
+class ClassSamplingConfig(Section):
+    """Images drawn by the frequency of their classes (rare class sampling), in place of a permutation in each epoch."""
+
+    probability: Fraction = Field(1.0, description="Share of the samples that are drawn so.")
+    temperature: Positive = Field(
+        0.01,
+        description="Class c is drawn in proportion to exp((1 - f) / temperature), f being its share of the pixels.",
+    )
+
 
 class DataConfig(Section):
     """The dataset and its pipelines."""
@@ -170,6 +216,9 @@ class DataConfig(Section):
     eval_split: str = "val"
     options: Options = Field({}, description="Further keyword arguments of the dataset.")
     augment: AugmentConfig = AugmentConfig()
+    class_sampling: ClassSamplingConfig | None = Field(
+        None, description="Draw rare classes more often: a class first, then an image that has it, cropped around it."
+    )
     eval_resize: ResizeConfig | None = Field(None, description="Test-time resize; None keeps the image's own size.")
     mean: tuple[Mean, ...] = Field(
         (123.675, 116.28, 103.53), description="Of RGB in 0…255; one value for each channel."
@@ -288,7 +337,11 @@ class TrainConfig(Section):
         None, description="Evaluate, save and stop after so long; a resumed run has the time again."
     )
     early_stopping: EarlyStoppingConfig | None = None
-    batch_size: Count = Field(16, description="Images in one optimizer step, over all processes and accumulation.")
+    batch_size: Count | Literal["auto"] = Field(
+        16,
+        description="Images in one optimizer step, over all processes and accumulation; auto: as many as a CUDA device "
+        "holds.",
+    )
     accumulate: Count = Field(1, description="Parts in which a batch goes through the model.")
     seed: int = Field(0, ge=0, lt=2**63)
     amp: Precision = Field("none", description="Precision of training; evaluation.amp is that of evaluation.")
@@ -334,6 +387,19 @@ class TrainConfig(Section):
         description="text, jsonl, tensorboard, wandb, mlflow or a plugin's, each a name or {name, options}.",
     )
 
+    @property
+    def images_per_step(self) -> int:
+        """The number of images in one optimizer step, where `batch_size` is one.
+
+        Raises
+        ------
+        ValueError
+            For "auto", which a run replaces by the number that it has found.
+        """
+        if self.batch_size == "auto":
+            raise ValueError("train.batch_size=auto has no number before a run has found it")
+        return self.batch_size
+
     @model_validator(mode="after")
     def _loggers_once(self) -> TrainConfig:
         names = [logger.name for logger in self.loggers]
@@ -347,7 +413,7 @@ class TrainConfig(Section):
             raise ValueError("give exactly one of train.epochs and train.iterations")
         if self.early_stopping is not None and self.eval_every is None and self.iterations != "auto":
             raise ValueError("train.early_stopping needs train.eval_every: otherwise the only evaluation is at the end")
-        if self.batch_size % self.accumulate:
+        if self.batch_size != "auto" and self.batch_size % self.accumulate:
             raise ValueError(f"train.batch_size={self.batch_size} cannot be split into {self.accumulate} equal parts")
         return self
 
@@ -363,12 +429,23 @@ class EvalConfig(Section):
     average: Literal["logits", "probabilities"] = Field(
         "probabilities", description="What multi-scale, flipped and overlapping predictions are averaged as."
     )
+    resize_once: bool = Field(
+        False,
+        description="Resize what the head returns to the image at once, as transformers does for some models, instead "
+        "of to the size that the model saw first; sliding windows are not affected.",
+    )
     batch_size: Count = Field(1, description="Images of equal size, or windows, that go through the model together.")
     amp: Precision = Field(
         "none", description="Precision of evaluation and prediction, within training too; published figures are 'none'."
     )
 
     boundary_iou: bool = Field(False, description="Also compute the boundary IoU of each class.")
+    calibration: bool = Field(False, description="Also compute the expected calibration error.")
+    threshold: Fraction | Literal["auto"] | None = Field(
+        None,
+        description="Two classes: pixels are of the second one where its probability is higher than this; None: 0.5; "
+        "auto: with the highest mIoU in the evaluation, and kept in the model files of a training.",
+    )
 
     @model_validator(mode="after")
     def _window(self) -> EvalConfig:

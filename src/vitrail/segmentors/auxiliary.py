@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Literal
 
 from vitrail.errors import ModelError
 
@@ -20,7 +21,7 @@ class Auxiliary:
         Indices of the feature maps, 0 for the finest; negative ones count from the coarsest.
     channels : tuple of int
         Channels of the heads' convolutions: one number for each map, or one for all.
-    num_convs, kernel_size, concat_input, upsample
+    num_convs, kernel_size, concat_input, upsample, upsample_mode
         As in `FCNHead`.
     dropout, dilation, leaky : optional
         As in `FCNHead`. None takes the method's option of that name, or the default of `FCNHead` if it has none.
@@ -38,6 +39,7 @@ class Auxiliary:
     kernel_size: int = 3
     concat_input: bool = False
     upsample: int = 1
+    upsample_mode: Literal["nearest", "bilinear"] = "nearest"
     dropout: float | None = None
     dilation: int | None = None
     leaky: bool | None = None

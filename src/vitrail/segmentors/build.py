@@ -33,6 +33,7 @@ def create_model(
     criterion: Criterion | None = None,
     auxiliary_criterion: Criterion | None = None,
     card: ModelCard | None = None,
+    one_output: bool = False,
     **options: Any,
 ) -> Segmentor:
     """Build a segmentor by name.
@@ -54,6 +55,9 @@ def create_model(
         The auxiliary heads; None takes those the method was published with, `Auxiliary(weight=0)` builds none.
     criterion, auxiliary_criterion, card
         Passed to `Segmentor`.
+    one_output : bool
+        Tell two classes apart (`num_classes=2`) by one output, the logit of the second class, as for vessels or cracks;
+        cross entropy is then its binary cross entropy.
     **options
         Keyword arguments of the method's head.
 
@@ -76,6 +80,8 @@ def create_model(
     method.check_options(f"segmentor {name!r}", options)
     if num_classes < 1:
         raise ModelError(f"num_classes must be at least 1, not {num_classes}")
+    if one_output and num_classes != 2:
+        raise ModelError(f"one output tells two classes apart, not {num_classes}")
     if isinstance(backbone, Backbone):
         if pretrained or output_stride is not None or in_channels != 3 or backbone_options:
             raise ModelError("options of the backbone cannot be given with a backbone that is already built")
@@ -95,10 +101,17 @@ def create_model(
             **(backbone_options or {}),
         )
     return Segmentor(
-        *_parts(method, backbone, num_classes, options, method.auxiliary if auxiliary is None else auxiliary),
+        *_parts(
+            method,
+            backbone,
+            1 if one_output else num_classes,
+            options,
+            method.auxiliary if auxiliary is None else auxiliary,
+        ),
         criterion=criterion,
         auxiliary_criterion=auxiliary_criterion,
         card=card,
+        one_output=one_output,
     )
 
 
@@ -110,7 +123,8 @@ def build_model(config: ModelConfig, num_classes: int, *, card: ModelCard | None
     config : ModelConfig
         The model section.
     num_classes : int
-        K, the number of classes; the caller decides between the section's own and the dataset's.
+        K, the number of classes; the caller decides between the section's own and the dataset's. Where it is 2 and the
+        section says 1, the model has one output.
     card : ModelCard, optional
         The model's card.
 
@@ -126,7 +140,7 @@ def build_model(config: ModelConfig, num_classes: int, *, card: ModelCard | None
     """
     method = SEGMENTORS[config.segmentor]
     method.check_options(f"segmentor {config.segmentor!r}", config.options)
-    losses = config.auxiliary.losses
+    losses, one_output = config.auxiliary.losses, has_one_output(config, num_classes)
     return create_model(
         config.segmentor,
         config.backbone,
@@ -136,9 +150,10 @@ def build_model(config: ModelConfig, num_classes: int, *, card: ModelCard | None
         in_channels=config.in_channels,
         backbone_options=config.backbone_options,
         auxiliary=described_auxiliary(config),
-        criterion=_criterion(config.losses),
-        auxiliary_criterion=None if losses is None else _criterion(losses),
+        criterion=_criterion(config.losses, one_output),
+        auxiliary_criterion=None if losses is None else _criterion(losses, one_output),
         card=card,
+        one_output=one_output,
         **config.options,
     )
 
@@ -192,6 +207,7 @@ def _auxiliary_heads(
             kernel_size=auxiliary.kernel_size,
             concat_input=auxiliary.concat_input,
             upsample=auxiliary.upsample,
+            upsample_mode=auxiliary.upsample_mode,
             align_corners=head.align_corners,
             **shared,
         )
@@ -199,5 +215,24 @@ def _auxiliary_heads(
     return heads
 
 
-def _criterion(terms: Sequence[LossConfig]) -> nn.Module:
-    return create_criterion([(term.name, term.weight, term.options) for term in terms])
+def has_one_output(config: ModelConfig, num_classes: int) -> bool:
+    """Return whether the model that a section describes tells `num_classes` classes, two, apart by one output."""
+    return config.num_classes == 1 and num_classes == 2
+
+
+def _criterion(terms: Sequence[LossConfig], one_output: bool) -> nn.Module:
+    return create_criterion(
+        [_of_one_output(term) if one_output else (term.name, term.weight, term.options) for term in terms]
+    )
+
+
+def _of_one_output(term: LossConfig) -> tuple[str, float, Mapping[str, Any]]:
+    """Return a loss for the logits (0, z) of two classes in place of one for the logit z."""
+    if term.name == "binary_cross_entropy":  # that of z is the cross entropy of (0, z)
+        return "cross_entropy", term.weight, {**term.options, "weights_in_mean": False}
+    if term.options.get("sigmoid"):
+        raise ModelError(
+            f"loss {term.name!r} with sigmoid=true takes an output for each class, and model.num_classes is 1: leave "
+            "sigmoid out, the softmax over the two classes is the sigmoid of the one output"
+        )
+    return term.name, term.weight, term.options

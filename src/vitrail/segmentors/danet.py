@@ -86,6 +86,8 @@ class DAHead(Head):
         How the logits are resized to the image.
     """
 
+    one_output = True
+
     def __init__(
         self,
         maps: FeatureMaps,

@@ -13,6 +13,7 @@ from vitrail.layers import DepthwiseSeparableConv, resize
 from vitrail.segmentors.auxiliary import Auxiliary
 from vitrail.segmentors.deeplabv3 import DeepLabV3Head
 from vitrail.segmentors.encnet import EncHead
+from vitrail.segmentors.extended_backbone import ExtendedBackbone
 from vitrail.segmentors.fcn import FCNHead
 from vitrail.segmentors.method import register_segmentor
 from vitrail.segmentors.pspnet import PSPHead
@@ -58,7 +59,7 @@ class JointPyramidUpsampling(nn.Module):
         return torch.cat([convolve(x) for convolve in self.dilated], dim=1)
 
 
-class UpsampledBackbone(Backbone):
+class UpsampledBackbone(ExtendedBackbone):
     """A backbone whose last map is replaced by joint pyramid upsampling of the last three; the others stay.
 
     Parameters
@@ -74,13 +75,10 @@ class UpsampledBackbone(Backbone):
         When the backbone has fewer maps.
     """
 
-    inner_prefix = "trunk."
-
     def __init__(self, backbone: Backbone, channels: int, dilations: Sequence[int], *, align_corners: bool) -> None:
-        super().__init__()
+        super().__init__(backbone)
         maps = FeatureMaps(tuple(backbone.channels), tuple(backbone.strides))
         maps.check_index(-3, "joint pyramid upsampling")
-        self.trunk = backbone
         self.upsampling = JointPyramidUpsampling(maps.channels[-3:], channels, dilations, align_corners=align_corners)
         self.channels = (*maps.channels[:-1], self.upsampling.out_channels)
         self.strides = (*maps.strides[:-1], maps.strides[-3])
@@ -89,25 +87,6 @@ class UpsampledBackbone(Backbone):
         """Encode images [B, 3, H, W] into the backbone's maps, the last one upsampled."""
         features = self.trunk(images)
         return [*features[:-1], self.upsampling(features[-3:])]
-
-    def set_grad_checkpointing(self, enable: bool = True) -> None:
-        """Enable activation checkpointing in the backbone."""
-        self.trunk.set_grad_checkpointing(enable)
-
-    def parameter_depths(self) -> dict[str, int]:
-        """Return the backbone's depths, and one more for the upsampling."""
-        return self._followed(self.trunk.parameter_depths())
-
-    def parameter_stages(self) -> dict[str, int]:
-        """Return the backbone's stages, and one more for the upsampling."""
-        return self._followed(self.trunk.parameter_stages())
-
-    def _followed(self, inner: dict[str, int]) -> dict[str, int]:
-        last = max(inner.values()) + 1
-        return {
-            name: inner[name.removeprefix("trunk.")] if name.startswith("trunk.") else last
-            for name, _ in self.named_parameters()
-        }
 
 
 class _Upsampled:

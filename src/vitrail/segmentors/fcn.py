@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
+from typing import Literal
 
 import torch
 from timm.layers import ConvNormAct
@@ -11,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from vitrail.errors import ModelError
+from vitrail.layers import enlarge
 from vitrail.layers.leaky import replace_relu_with_leaky_relu
 from vitrail.segmentors.auxiliary import Auxiliary
 from vitrail.segmentors.method import register_segmentor
@@ -41,7 +43,9 @@ class FCNHead(Head):
         Whether one more convolution fuses the feature map with their result: True in MMSegmentation; SSSegmentation
         has no such convolution.
     upsample : int
-        Factor by which the map is enlarged (nearest neighbour) after each convolution.
+        Factor by which the map is enlarged after each convolution.
+    upsample_mode : {"nearest", "bilinear"}
+        How.
     leaky : bool
         Whether the activations are leaky ReLUs.
     dropout : float
@@ -67,6 +71,7 @@ class FCNHead(Head):
         dilation: int = 1,
         concat_input: bool = False,
         upsample: int = 1,
+        upsample_mode: Literal["nearest", "bilinear"] = "nearest",
         leaky: bool = False,
         dropout: float = 0.1,
         align_corners: bool = False,
@@ -77,6 +82,7 @@ class FCNHead(Head):
             raise ModelError("concat_input needs upsample=1: an enlarged map cannot be fused with the feature map")
         self.index = index
         self.upsample = upsample
+        self.upsample_mode = upsample_mode
         widths = [maps.channels[index], *[channels] * num_convs]
         self.convs = nn.Sequential(
             *(ConvNormAct(a, b, kernel_size, dilation=dilation) for a, b in itertools.pairwise(widths))
@@ -95,8 +101,12 @@ class FCNHead(Head):
             x = conv(self._enlarge(x) if index else x)
         if self.fuse is not None:
             x = self.fuse(torch.cat([feature, x], dim=1))
-        # the classifier is pointwise: repeating the logits equals repeating its input
+        # the classifier is pointwise: enlarging the logits equals enlarging its input
         return self._enlarge(self.classifier(self.dropout(x)))
 
     def _enlarge(self, x: Tensor) -> Tensor:
-        return F.interpolate(x, scale_factor=float(self.upsample)) if self.upsample > 1 else x
+        if self.upsample == 1:
+            return x
+        if self.upsample_mode == "bilinear":
+            return enlarge(x, self.upsample, align_corners=self.align_corners)
+        return F.interpolate(x, scale_factor=float(self.upsample))

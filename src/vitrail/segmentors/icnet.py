@@ -14,12 +14,13 @@ from torch.nn import functional as F
 from vitrail.backbones import Backbone
 from vitrail.errors import ModelError
 from vitrail.layers import PyramidPooling, resize
+from vitrail.segmentors.extended_backbone import ExtendedBackbone
 from vitrail.segmentors.fcn import FCNHead
 from vitrail.segmentors.method import register_segmentor
 from vitrail.segmentors.segmentor import Criterion, FeatureMaps, Head
 
 
-class ICNetEncoder(Backbone):
+class ICNetEncoder(ExtendedBackbone):
     """Three branches: strided convolutions at full resolution, a ResNet's first half at 1/2, its second half at 1/4.
 
     Parameters
@@ -53,12 +54,10 @@ class ICNetEncoder(Backbone):
         pool_sizes: Sequence[int],
         align_corners: bool,
     ) -> None:
-        super().__init__()
+        super().__init__(backbone)
         net: Any = getattr(backbone, "encoder", None)
         if not isinstance(net, ResNet) or len(backbone.channels) != 4:
             raise ModelError("icnet runs the stages of its backbone separately and needs a ResNet, such as 'resnet50c'")
-        self.trunk = backbone
-        self.inner_prefix = "trunk."
         for pool in net.maxpool.modules():
             if isinstance(pool, nn.MaxPool2d):
                 pool.ceil_mode = True  # as in the published weights: keeps the last row and column
@@ -84,18 +83,9 @@ class ICNetEncoder(Backbone):
         context = self.fuse(self.pyramid(deep))
         return [self.branch_full(images), self.branch_half(middle), self.branch_quarter(context)]
 
-    def parameter_stages(self) -> dict[str, int]:
-        """Return the stage of each parameter by name: the ResNet's, and one more for all that is added to it."""
-        return self._extended(self.trunk.parameter_stages())
-
-    def parameter_depths(self) -> dict[str, int]:
-        """Return the depth of each parameter by name: the ResNet's, and one more for all that is added to it."""
-        return self._extended(self.trunk.parameter_depths())
-
-    def _extended(self, trunk: dict[str, int]) -> dict[str, int]:
-        last = max(trunk.values()) + 1
-        own = {f"trunk.{name}": value for name, value in trunk.items()}
-        return {name: own.get(name, last) for name, _ in self.named_parameters()}
+    def set_grad_checkpointing(self, enable: bool = True) -> None:
+        """Enable activation checkpointing: only activations between the ResNet's blocks are stored."""
+        self.grad_checkpointing = enable
 
     def _halve(self, x: Tensor) -> Tensor:
         return F.interpolate(x, scale_factor=0.5, mode="bilinear", align_corners=self.align_corners)
@@ -148,6 +138,8 @@ class ICNetHead(Head):
     align_corners : bool
         How maps and logits are resized.
     """
+
+    one_output = True
 
     def __init__(
         self,

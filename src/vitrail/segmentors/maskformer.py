@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Iterable, Sequence
 
 import torch
@@ -11,6 +10,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from vitrail.layers import PyramidPooling, resize
+from vitrail.layers.convolution import conv_group_norm
+from vitrail.layers.mlp import MLP
 from vitrail.layers.query_decoder import QueryDecoder
 from vitrail.losses.mask_classification import MaskClassificationLoss, QueryPrediction
 from vitrail.segmentors.method import register_segmentor
@@ -73,9 +74,9 @@ class FPNPixelDecoder(PixelDecoder):
     def __init__(self, in_channels: Sequence[int], channels: int, out_channels: int) -> None:
         *finer, last = in_channels
         super().__init__(
-            deepest=_conv_group_norm(last, channels, 3),
-            laterals=[_conv_group_norm(width, channels, 1, act=False) for width in reversed(finer)],
-            smooth=[_conv_group_norm(channels, channels, 3) for _ in finer],
+            deepest=conv_group_norm(last, channels, 3),
+            laterals=[conv_group_norm(width, channels, 1, act=False) for width in reversed(finer)],
+            smooth=[conv_group_norm(channels, channels, 3) for _ in finer],
             project=nn.Conv2d(channels, out_channels, 3, padding=1),
         )
 
@@ -196,8 +197,7 @@ class MaskFormerHead(Head):
             dropout=dropout,
         )
         self.classifier = nn.Linear(query_channels, num_classes + 1)
-        widths = (query_channels, query_channels, query_channels, mask_channels)
-        self.mask_mlp = nn.ModuleList(nn.Linear(a, b) for a, b in itertools.pairwise(widths))
+        self.mask_mlp = MLP((query_channels, query_channels, query_channels, mask_channels))
         self.loss = MaskClassificationLoss(
             class_weight=class_weight,
             mask_weight=mask_weight,
@@ -214,11 +214,7 @@ class MaskFormerHead(Head):
     def losses(self, features: Sequence[Tensor], targets: Tensor, criterion: Criterion) -> dict[str, Tensor]:
         """Return the losses of the last layer, and those of the ones before under `layer0_…`, `layer1_…`."""
         predictions = self._queries(features)
-        *early, last = self.loss(predictions if self.deep_supervision else predictions[-1:], targets)
-        return {
-            **last,
-            **{f"layer{i}_{name}": value for i, terms in enumerate(early) for name, value in terms.items()},
-        }
+        return layer_losses(self.loss(predictions if self.deep_supervision else predictions[-1:], targets))
 
     def predict(self, features: Sequence[Tensor], size: Sequence[int]) -> Tensor:
         """Return scores [B, K, H, W] at `size`: the queries' masks, resized as logits, weighted by their classes."""
@@ -230,15 +226,9 @@ class MaskFormerHead(Head):
         pixels = self.pixel_decoder(features)  # [B, C, h, w]
         states = self.query_decoder(features[-1])
         return [
-            QueryPrediction(self.classifier(x), torch.einsum("bqc,bchw->bqhw", self._mask_embedding(x), pixels))
+            QueryPrediction(self.classifier(x), torch.einsum("bqc,bchw->bqhw", self.mask_mlp(x), pixels))
             for x in (states if self.training else states[-1:])
         ]
-
-    def _mask_embedding(self, queries: Tensor) -> Tensor:
-        *hidden, last = self.mask_mlp
-        for layer in hidden:
-            queries = layer(queries).relu()
-        return last(queries)
 
 
 def semantic_scores(classes: Tensor, masks: Tensor) -> Tensor:
@@ -246,6 +236,7 @@ def semantic_scores(classes: Tensor, masks: Tensor) -> Tensor:
     return torch.einsum("bqk,bqhw->bkhw", classes.softmax(-1)[..., :-1], masks.sigmoid())
 
 
-def _conv_group_norm(in_channels: int, out_channels: int, kernel_size: int, *, act: bool = True) -> nn.Sequential:
-    conv = nn.Conv2d(in_channels, out_channels, kernel_size, padding=kernel_size // 2, bias=False)
-    return nn.Sequential(conv, nn.GroupNorm(32, out_channels), nn.ReLU(inplace=True) if act else nn.Identity())
+def layer_losses(layers: Sequence[dict[str, Tensor]]) -> dict[str, Tensor]:
+    """Return the losses of the last layer, and those of the ones before under `layer0_…`, `layer1_…`."""
+    *early, last = layers
+    return {**last, **{f"layer{i}_{name}": value for i, terms in enumerate(early) for name, value in terms.items()}}

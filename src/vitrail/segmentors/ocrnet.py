@@ -46,6 +46,8 @@ class OCRHead(Head):
         How the logits are resized to the image.
     """
 
+    one_output = True
+
     def __init__(
         self,
         maps: FeatureMaps,

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from vitrail.backbones import Backbone
 from vitrail.errors import ModelError
 from vitrail.layers import resize
-from vitrail.losses import CrossEntropyLoss, resized_loss
+from vitrail.losses import CrossEntropyLoss, OneOutputLoss, resized_loss, two_class_logits
 from vitrail.segmentors.card import ModelCard
 
 Criterion = Callable[[Tensor, Tensor], Tensor]
@@ -78,6 +78,9 @@ class Head(nn.Module):
         Whether `predict` does no more than resize what `forward` returns, so that callers may resize it themselves,
         part by part and in less memory. A head that overrides `predict` says which it is: False for another
         computation.
+    one_output : bool
+        Whether the method can tell two classes apart by one output: where its training losses are those of the
+        criterion and of nothing else. A head that overrides `losses` has to say so.
 
     Raises
     ------
@@ -87,9 +90,12 @@ class Head(nn.Module):
 
     output: ClassVar[Literal["logits", "probabilities", "scores"]] = "logits"
     resizes_late: ClassVar[bool] = True
+    one_output: ClassVar[bool] = True
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
+        if _position(cls, "losses") < _position(cls, "one_output"):
+            cls.one_output = False
         if cls.resizes_late and _position(cls, "predict") < _position(cls, "resizes_late"):
             raise ModelError(
                 f"{cls.__name__} overrides predict and does not say whether callers may resize what forward returns "
@@ -134,6 +140,16 @@ def _position(cls: type, attribute: str) -> int:
     return next(place for place, base in enumerate(cls.__mro__) if attribute in vars(base))
 
 
+def _check_one_output(head: Head) -> None:
+    if head.num_classes != 1:
+        raise ModelError(f"a model of one output has heads for one class, not {head.num_classes}")
+    if not head.one_output or head.output != "logits":
+        raise ModelError(
+            f"{type(head).__name__} needs an output for each class, so it cannot tell two classes apart by one: leave "
+            "model.num_classes out"
+        )
+
+
 class Segmentor(nn.Module):
     """Segmentation model: a backbone, a head, and auxiliary heads that are used in training only.
 
@@ -151,6 +167,14 @@ class Segmentor(nn.Module):
         That of the auxiliary heads; None is `criterion`.
     card : ModelCard, optional
         Classes, palette and origin; prediction and saving need it.
+    one_output : bool
+        Whether the heads, built for one class, tell two classes apart: they return the logit of the second class.
+        What `forward` returns, and what the criteria get, are the logits of both, those of the first being 0.
+
+    Raises
+    ------
+    ModelError
+        For heads that need an output for each class, with `one_output`.
     """
 
     def __init__(
@@ -162,6 +186,7 @@ class Segmentor(nn.Module):
         criterion: Criterion | None = None,
         auxiliary_criterion: Criterion | None = None,
         card: ModelCard | None = None,
+        one_output: bool = False,
     ) -> None:
         super().__init__()
         self.backbone = backbone
@@ -171,11 +196,17 @@ class Segmentor(nn.Module):
         self.criterion = CrossEntropyLoss() if criterion is None else criterion
         self.auxiliary_criterion = auxiliary_criterion
         self.card = card
+        self.one_output = one_output
+        if one_output:
+            _check_one_output(head)
+            self.criterion = OneOutputLoss(self.criterion)
+            if auxiliary_criterion is not None:
+                self.auxiliary_criterion = OneOutputLoss(auxiliary_criterion)
 
     @property
     def num_classes(self) -> int:
         """The number of classes, K."""
-        return self.head.num_classes
+        return 2 if self.one_output else self.head.num_classes
 
     def forward(self, images: Tensor, targets: Tensor | None = None) -> Any:
         """Return logits [B, K, H, W] at the size of the images [B, C, H, W], or a dictionary of losses.
@@ -186,13 +217,20 @@ class Segmentor(nn.Module):
         """
         features = self.backbone(images)
         if targets is None:
-            return self.head.predict(features, images.shape[-2:])
+            return self._of_all_classes(self.head.predict(features, images.shape[-2:]))
         losses = self.head.losses(features, targets, self.criterion)
         criterion = self.criterion if self.auxiliary_criterion is None else self.auxiliary_criterion
         for index, (head, weight) in enumerate(zip(self._auxiliary_heads(), self.auxiliary_weights, strict=True)):
             terms = head.losses(features, targets, criterion)
             losses |= {f"aux{index}_{name}": weight * value for name, value in terms.items()}
         return losses
+
+    def unresized(self, images: Tensor) -> Tensor:
+        """Return logits [B, K, h, w] of images [B, C, H, W], as large as a head that `resizes_late` returns them."""
+        return self._of_all_classes(self.head(self.backbone(images)))
+
+    def _of_all_classes(self, outputs: Tensor) -> Tensor:
+        return two_class_logits(outputs) if self.one_output else outputs
 
     def set_progress(self, progress: Progress) -> None:
         """Pass the progress of the training run to the heads; the training loop does so before every step.

@@ -36,10 +36,10 @@ def _run_plan(recipe: Recipe, plan: Plan) -> RunPlan:
     augment, warmup = recipe.data.augment, recipe.schedule.warmup
     return RunPlan(
         crop=augment.crop,
-        resized=augment.resize is not None,
+        resized=augment.resize is not None or augment.shortest_edge is not None,
         largest_scale=augment.scale[1],
         iterations=plan.iterations,
         per_epoch=plan.per_epoch,
-        batch_size=recipe.train.batch_size,
+        batch_size=recipe.train.images_per_step,
         warmup=warmup.iterations if warmup else 0,
     )

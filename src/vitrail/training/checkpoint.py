@@ -32,6 +32,7 @@ _KINDS: Mapping[str, type] = {
     "recipe": dict,
     "images": str,
     "classes": list,
+    "contents": dict,
     "iteration": int,
     "best": float,
     "history": list,
@@ -86,6 +87,8 @@ class Checkpoints:
         Of the training images; a state of other images is not restored.
     classes : sequence of str
         Of the training data, in their order; a state of other classes is not restored.
+    contents : mapping from str to str
+        The fingerprint of the training data; a state of data that have changed is not restored.
     strategy : Strategy
         Gathers and distributes the state of model and optimizer.
     model : Segmentor
@@ -103,6 +106,7 @@ class Checkpoints:
         recipe: Recipe,
         image_ids: list[str],
         classes: Sequence[str],
+        contents: Mapping[str, str],
         strategy: Strategy,
         model: Segmentor,
         average: WeightAverage | None,
@@ -116,6 +120,7 @@ class Checkpoints:
         self._recipe = recipe
         self._images = hashlib.sha256("\n".join(image_ids).encode(errors="surrogateescape")).hexdigest()
         self._classes = list(classes)
+        self._contents = dict(contents)
         self._strategy = strategy
         self._model = model
         self._average = average
@@ -147,6 +152,7 @@ class Checkpoints:
             "recipe": self._recipe.model_dump(mode="json"),
             "images": self._images,
             "classes": self._classes,
+            "contents": self._contents,
             "iteration": state.iteration,
             "best": state.best,
             "history": list(state.history),
@@ -202,7 +208,7 @@ class Checkpoints:
         CheckpointError
             When the state is damaged.
         TrainingError
-            When it belongs to another recipe, other images or other classes.
+            When it belongs to another recipe, other classes or other images, or to images that have changed.
         """
         try:
             content = _read_state(self.state)
@@ -264,6 +270,29 @@ class Checkpoints:
             raise TrainingError(
                 f"cannot resume {self.last.parent}: the training images are not those that the run began with"
             )
+        before, now = state["contents"], self._contents
+        changed = [name for name in before if name in now and before[name] != now[name]]
+        if changed:
+            raise TrainingError(
+                f"cannot resume {self.last.parent}: {changed[0]} and its mask are not what they were when the run "
+                f"began ({len(changed)} of the {len(before)} images that were looked at have changed). Restore them, "
+                f"or start a new run in another folder from the model of this one: --from {self.last} (start_from)"
+            )
+
+
+def saved_recipe(folder: Path) -> dict[str, Any]:
+    """Return the recipe of the run that was saved in a folder, as plain data.
+
+    Raises
+    ------
+    CheckpointError
+        When the state is damaged.
+    """
+    try:
+        recipe: dict[str, Any] = _read_state(folder / STATE)["recipe"]
+    except CheckpointError as error:
+        raise CheckpointError(f"{error}. {way_out_of_damage(folder)}") from error
+    return recipe
 
 
 def weights_are_finite(model: nn.Module) -> bool:
@@ -287,7 +316,8 @@ def _read_state(path: Path) -> dict[str, Any]:
         raise CheckpointError(f"{path} is no training state of vitrail")
     if state["format"] > STATE_FORMAT:
         raise CheckpointError(f"{path} was written by a newer vitrail: upgrade vitrail")
-    strings = all(isinstance(name, str) for name in state["classes"])
+    texts = [*state["classes"], *state["contents"].values()]
+    strings = all(isinstance(text, str) for text in texts)
     if not strings or not _is_history(state["history"]) or not 0 <= state["iteration"] <= 10**9:
         raise CheckpointError(f"{path} is no training state of vitrail")
     return state

@@ -2,42 +2,17 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import math
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
-
-import numpy as np
-from torch.utils.data import DataLoader
-from tqdm import tqdm
 
 from vitrail.datasets import SegmentationDataset
-from vitrail.datasets.worker_errors import ErrorsAsValues
-from vitrail.errors import TrainingError, VitrailError
-from vitrail.files.atomic import atomic_path
+from vitrail.errors import TrainingError
 from vitrail.recipes import LossConfig, Recipe
-from vitrail.visualize import class_counts
+from vitrail.training.class_counts import ClassCounts, cached_counts
 
 _OPTION = "class_weights"
-_CACHE = "class_counts.json"
 EFFECTIVE_BETA = 0.999
-
-
-@dataclass(frozen=True)
-class ClassCounts:
-    """The contents of the training masks.
-
-    Attributes
-    ----------
-    pixels, images : tuple of int
-        Labelled pixels of each class, and images that contain it.
-    """
-
-    pixels: tuple[int, ...]
-    images: tuple[int, ...]
 
 
 def balanced(counts: ClassCounts) -> list[float]:
@@ -101,7 +76,7 @@ def with_class_weights(recipe: Recipe, dataset: SegmentationDataset, folder: Pat
     named = [loss.options[_OPTION] for loss in losses if isinstance(loss.options.get(_OPTION), str)]
     if not named:
         return recipe, []
-    counts = _cached_counts(dataset, folder / _CACHE, recipe.data.workers)
+    counts = cached_counts(dataset, folder, recipe.data.workers)
     names = dataset.benchmark.classes
     missing = [name for name, pixels in zip(names, counts.pixels, strict=True) if not pixels]
     if missing:
@@ -116,61 +91,6 @@ def with_class_weights(recipe: Recipe, dataset: SegmentationDataset, folder: Pat
         for name, values in weights.items()
     ]
     return _replaced(recipe, weights), notes
-
-
-def count_classes(dataset: SegmentationDataset, workers: int = 0) -> ClassCounts:
-    """Read every mask of a dataset and count pixels and images by class.
-
-    Raises
-    ------
-    VitrailError
-        For the first image that cannot be read.
-    """
-    classes = len(dataset.benchmark.classes)
-    bare = SegmentationDataset(dataset.benchmark, dataset.source, _Counted(classes))
-    pixels, images = np.zeros(classes, np.int64), np.zeros(classes, np.int64)
-    loader: Iterable[Any] = DataLoader(
-        ErrorsAsValues(bare), batch_size=None, sampler=range(len(bare)), num_workers=workers, collate_fn=_as_it_is
-    )
-    for sample in tqdm(loader, desc="count classes", total=len(bare), unit="img", disable=None, leave=False):
-        if isinstance(sample, VitrailError):
-            raise sample
-        pixels += sample["counts"]
-        images += sample["counts"] > 0
-    return ClassCounts(tuple(pixels.tolist()), tuple(images.tolist()))
-
-
-class _Counted:
-    """Transform of a sample to the number of pixels of each class, which is all that leaves the worker."""
-
-    def __init__(self, classes: int) -> None:
-        self.classes = classes
-
-    def __call__(self, sample: dict[str, Any]) -> dict[str, Any]:
-        return {"counts": np.asarray(class_counts(np.asarray(sample["mask"]), self.classes))}
-
-
-def _as_it_is(sample: Any) -> Any:
-    return sample
-
-
-def _cached_counts(dataset: SegmentationDataset, path: Path, workers: int) -> ClassCounts:
-    about = [*dataset.benchmark.classes, *dataset.ids]
-    key = hashlib.sha256("\n".join(about).encode()).hexdigest()
-    try:
-        kept = json.loads(path.read_text(encoding="utf-8"))
-        if kept["images"] == key:
-            return ClassCounts(tuple(kept["pixels"]), tuple(kept["found_in"]))
-    except (OSError, ValueError, KeyError, TypeError):  # not there, or not ours
-        pass
-    counts = count_classes(dataset, workers)
-    try:
-        with atomic_path(path) as temporary:
-            text = json.dumps({"images": key, "pixels": counts.pixels, "found_in": counts.images})
-            temporary.write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise TrainingError(f"cannot write {path}: {error}") from error
-    return counts
 
 
 def _replaced(recipe: Recipe, weights: dict[str, list[float]]) -> Recipe:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from vitrail.datasets import SegmentationDataset, TrainSampler, collate_train
+from vitrail.datasets import ClassSampling, SegmentationDataset, TrainSampler, collate_train
 from vitrail.datasets.recipe import open_split
 from vitrail.datasets.worker_errors import ErrorsAsValues, collate_or_error, loaded
 from vitrail.errors import VitrailError
@@ -28,19 +28,29 @@ def training_dataset(data: DataConfig) -> SegmentationDataset:
 def with_augmentation(dataset: SegmentationDataset, data: DataConfig) -> SegmentationDataset:
     """Return a dataset with the recipe's augmentation in place of its own transform."""
     benchmark = dataset.benchmark
-    transform = TrainTransform(data.augment, flip_pairs=benchmark.flip_pairs, fill=_rounded(data.mean))
+    transform = TrainTransform(
+        data.augment,
+        flip_pairs=benchmark.flip_pairs,
+        fill=_rounded(data.mean),
+        source=dataset.source,
+        class_names=benchmark.classes,
+    )
     return SegmentationDataset(benchmark, dataset.source, transform)
 
 
 def with_eval_resize(dataset: SegmentationDataset, data: DataConfig) -> SegmentationDataset:
     """Return a dataset with the recipe's test-time resize in place of its own transform."""
-    resize = data.eval_resize
-    transform = EvalTransform(size=resize.size, keep_ratio=resize.keep_ratio) if resize else None
+    transform = EvalTransform.from_config(data.eval_resize) if data.eval_resize else None
     return SegmentationDataset(dataset.benchmark, dataset.source, transform)
 
 
 def training_loader(
-    dataset: SegmentationDataset, recipe: Recipe, *, start: int, device: torch.device
+    dataset: SegmentationDataset,
+    recipe: Recipe,
+    *,
+    start: int,
+    device: torch.device,
+    class_sampling: ClassSampling | None = None,
 ) -> DataLoader[Any]:
     """Return a loader of this process's share of the batches, without end, from iteration `start` (counted from 0).
 
@@ -54,7 +64,13 @@ def training_loader(
     """
     train = recipe.train
     sampler = TrainSampler(
-        len(dataset), train.batch_size, seed=train.seed, rank=rank(), world_size=world_size(), start=start
+        len(dataset),
+        train.images_per_step,
+        seed=train.seed,
+        rank=rank(),
+        world_size=world_size(),
+        start=start,
+        class_sampling=class_sampling,
     )
     return DataLoader(
         ErrorsAsValues(dataset),

@@ -15,7 +15,8 @@ from torch.amp.grad_scaler import GradScaler
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
-from vitrail.datasets import SegmentationDataset
+from vitrail.datasets import SampleKey, SegmentationDataset
+from vitrail.datasets.fingerprint import fingerprint
 from vitrail.datasets.worker_errors import explain_dead_workers
 from vitrail.errors import TrainingError
 from vitrail.evaluation.evaluator import evaluate_dataset
@@ -30,8 +31,10 @@ from vitrail.runtime.kernels import CompiledModule, deterministic_algorithms, tr
 from vitrail.runtime.progress_bar import ProgressBar
 from vitrail.segmentors import Segmentor
 from vitrail.training.accumulate import split
+from vitrail.training.batch_size import choose_batch_size, release_memory, with_batch_size
 from vitrail.training.check_data import check_data
-from vitrail.training.checkpoint import Checkpoints
+from vitrail.training.checkpoint import Checkpoints, saved_recipe
+from vitrail.training.class_counts import class_sampling
 from vitrail.training.class_weights import with_class_weights
 from vitrail.training.ema import WeightAverage
 from vitrail.training.folder import BEST, LAST, can_resume, check_output_dir, locked
@@ -61,7 +64,7 @@ from vitrail.training.setup import (
     save_memory,
     training_recipe,
 )
-from vitrail.training.start import create_start_model, start_of, with_origin
+from vitrail.training.start import create_start_model, start_of, with_origin, with_threshold
 from vitrail.training.state import RunState
 from vitrail.training.stopping import Clock, TerminationSignals, no_improvement
 from vitrail.transforms import Normalize
@@ -213,25 +216,33 @@ class TrainingRun:
         self.strategy = create_strategy(train.strategy.name, self.device, train.strategy.options)
         self.loggers = self.create_loggers()
         self.train_dataset, self.eval_dataset = self.create_datasets()
+        sized = self._choose_batch_size()
+        train = self.recipe.train
         self.plan = make_plan(train, len(self.train_dataset))
         on_main(lambda: check_data(self.recipe, self.train_dataset, self.eval_dataset, self.plan))
         self.recipe, weights = on_main(lambda: with_class_weights(self.recipe, self.train_dataset, self.folder))
+        self._class_sampling = on_main(lambda: class_sampling(self.recipe.data, self.train_dataset, self.folder))
+        self._create_parts()
+        torch.manual_seed(train.seed + rank())  # from here on processes differ, as in what dropout drops
+        self.checkpoints = self._create_checkpoints()
+        self.state, logger_states = self.checkpoints.restore() if self.resume else (RunState(), {})
+        notes = [*sized, *weights, *self._restore_position()]
+        self._forward = CompiledModule(self.network) if train.compile == "inductor" else self.network
+        self._backward = self._create_backward()
+        self._start_loggers(logger_states, notes)
+        self._clock = Clock(train.max_minutes)
+        self.meter = Meter(self.device, self.plan.log_every, hint=self.checkpoints.describe_last)
+
+    def _create_parts(self) -> None:
+        """Create the model, what wraps it, and what updates it."""
+        train = self.recipe.train
         self._layout = memory_layout(train.channels_last, self.device)
         self.model = self._prepare(self.create_model())
         self.average = self._create_average()
         self.network = self.strategy.wrap(self.model)
         self.optimizer, self.schedule = self.create_optimizer()
         self.scaler = GradScaler(self.device.type, enabled=train.amp == "float16")
-        torch.manual_seed(train.seed + rank())  # from here on processes differ, as in what dropout drops
-        self.checkpoints = self._create_checkpoints()
-        self.state, logger_states = self.checkpoints.restore() if self.resume else (RunState(), {})
-        notes = [*weights, *self._restore_position()]
-        self._forward = CompiledModule(self.network) if train.compile == "inductor" else self.network
-        self._backward = self._create_backward()
         self._normalize = Normalize(self.recipe.data.mean, self.recipe.data.std).to(self.device)
-        self._start_loggers(logger_states, notes)
-        self._clock = Clock(train.max_minutes)
-        self.meter = Meter(self.device, self.plan.log_every, hint=self.checkpoints.describe_last)
 
     def step(self) -> None:
         """Make one optimizer step, and log, evaluate and save where the plan says so."""
@@ -243,7 +254,7 @@ class TrainingRun:
         lr = self.optimizer_step()
         self.state = replace(self.state, iteration=iteration)
         self.meter.step()
-        self._bar.advance(self.recipe.train.batch_size)
+        self._bar.advance(self.recipe.train.images_per_step)
         if self.plan.logs(iteration):
             self.log(lr)
         out_of_time = self._clock.is_up(agree=self.plan.logs(iteration) or self.plan.saves(iteration))
@@ -290,7 +301,13 @@ class TrainingRun:
 
     def batches(self) -> Generator[tuple[Tensor, Tensor], None, None]:
         """Yield this process's images [B, 3, H, W] and masks [B, H, W], uint8 on the device, from here on."""
-        loader = training_loader(self.train_dataset, self.recipe, start=self.state.iteration, device=self.device)
+        loader = training_loader(
+            self.train_dataset,
+            self.recipe,
+            start=self.state.iteration,
+            device=self.device,
+            class_sampling=self._class_sampling,
+        )
         return batches_on(self.device, loader)
 
     def train_step(self, images: Tensor, targets: Tensor) -> None:
@@ -343,7 +360,7 @@ class TrainingRun:
 
     def log(self, lr: float) -> None:
         """Log the means over the iterations since the last call."""
-        iteration, batch_size = self.state.iteration, self.recipe.train.batch_size
+        iteration, batch_size = self.state.iteration, self.recipe.train.images_per_step
         window, memory = self.meter.read(iteration), peak_memory(self.device)
         record = train_record(iteration, self.plan, window, batch_size=batch_size, lr=lr, memory=memory)
         self.state = self.state.with_record(record)
@@ -366,11 +383,11 @@ class TrainingRun:
         """Evaluate, log the figures and sample predictions, and save the model when it is the best so far."""
         iteration, evaluation = self.state.iteration, self.evaluate()
         best = evaluation.miou > self.state.best
+        record = evaluation_record(iteration, self.plan, evaluation, best=best)
+        self.state = self.state.with_record(record)
         if best:
             self.state = replace(self.state, best=evaluation.miou)
             self.checkpoints.save_best(iteration, self._with_metrics(evaluation))
-        record = evaluation_record(iteration, self.plan, evaluation, best=best)
-        self.state = self.state.with_record(record)
         for logger in self.loggers.values():
             logger.evaluation(record)
         self._log_pictures()
@@ -423,6 +440,44 @@ class TrainingRun:
         on_main(lambda: loggers.update(create_loggers(self.recipe.train.loggers)))
         return loggers
 
+    def _choose_batch_size(self) -> list[str]:
+        """Replace `train.batch_size=auto` by a number; return what the log should say."""
+        if self.recipe.train.batch_size != "auto":
+            return []
+        if self.resume:
+            size = on_main(lambda: saved_recipe(self.folder))["train"]["batch_size"]
+            self.recipe = with_batch_size(self.recipe, size)
+            return []
+        recipe, model = self.recipe, self._given[0]
+        weights = None if model is None else {name: value.cpu().clone() for name, value in model.state_dict().items()}
+        with own_random_state(self.device, recipe.train.seed):  # the run begins as if nothing had been tried
+            size, note = choose_batch_size(recipe, len(self.train_dataset), self.device, self._trial_steps)
+        for part in ("model", "network", "average", "optimizer", "schedule", "_forward", "_backward", "meter"):
+            vars(self).pop(part, None)
+        if model is not None and weights is not None:
+            model.load_state_dict(weights)
+        release_memory()
+        self.recipe = with_batch_size(recipe, size)
+        return [note]
+
+    def _trial_steps(self, size: int) -> None:
+        """Make two steps with `size` copies of a training image; what they need is created by the first call."""
+        self.recipe = with_batch_size(self.recipe, size)
+        self.plan = make_plan(self.recipe.train, len(self.train_dataset))
+        if "meter" not in vars(self):
+            self.recipe, _ = with_class_weights(self.recipe, self.train_dataset, self.folder)
+            self._create_parts()
+            self._forward, self._backward = self.network, self.backward
+            self.meter = Meter(self.device, self.plan.log_every, hint=str)
+        sample = self.train_dataset[SampleKey(0, 0)]
+        images, targets = (
+            sample[name].as_subclass(Tensor).to(self.device).expand(size, *sample[name].shape).contiguous()
+            for name in ("image", "mask")
+        )
+        for _ in range(2):  # the second one has the optimizer's state in memory from its start
+            self.train_step(images, targets)
+            self.optimizer_step()
+
     def _prepare(self, model: Segmentor) -> Segmentor:
         train = self.recipe.train
         model.card = make_card(self.recipe, self.train_dataset.benchmark)
@@ -455,6 +510,7 @@ class TrainingRun:
             recipe=self.recipe,
             image_ids=self.train_dataset.ids,
             classes=self.train_dataset.benchmark.classes,
+            contents=on_main(lambda: fingerprint(self.train_dataset)),
             strategy=self.strategy,
             model=self.model,
             average=self.average,
@@ -498,7 +554,7 @@ class TrainingRun:
             logger.finish(error)
 
     def _progress_bar(self) -> ProgressBar:
-        batch = self.recipe.train.batch_size
+        batch = self.recipe.train.images_per_step
         return ProgressBar("train", total=self.plan.iterations * batch, done=self.state.iteration * batch)
 
     def _with_metrics(self, evaluation: Evaluation | None) -> Segmentor:
@@ -506,7 +562,8 @@ class TrainingRun:
         model = self.strategy.evaluation_model(self.eval_model)
         metrics = {} if evaluation is None else {name: getattr(evaluation, name) for name in EVALUATED}
         card = model.card or make_card(self.recipe, self.train_dataset.benchmark)
-        model.card = replace(with_origin(card, self.started_from), metrics=metrics)
+        card = with_threshold(with_origin(card, self.started_from), self.state.history)
+        model.card = replace(card, metrics=metrics)
         return model
 
     def _log_pictures(self) -> None:

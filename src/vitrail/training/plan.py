@@ -47,18 +47,18 @@ def make_plan(train: TrainConfig, images: int) -> Plan:
     TrainingError
         When a batch is larger than the dataset, or cannot be split equally between processes and parts.
     """
-    if train.batch_size > images:
+    if train.images_per_step > images:
         raise TrainingError(
             f"train.batch_size={train.batch_size} is larger than the dataset of {images} images: "
             f"lower it to {images} or less"
         )
     parts = world_size() * train.accumulate
-    if train.batch_size % parts:
+    if train.images_per_step % parts:
         raise TrainingError(
             f"train.batch_size={train.batch_size} is the batch of one optimizer step and must be a multiple of {parts} "
             f"(processes × train.accumulate = {world_size()} × {train.accumulate})"
         )
-    per_epoch = images // train.batch_size
+    per_epoch = images // train.images_per_step
     unit = per_epoch if train.epochs is not None else 1
     if train.iterations == "auto":
         iterations = auto_iterations(per_epoch)

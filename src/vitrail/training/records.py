@@ -83,6 +83,7 @@ def evaluation_record(iteration: int, plan: Plan, evaluation: Evaluation, *, bes
         **_when(iteration, plan),
         **{name: figures[name] for name in (*EVALUATED, "images", "images_per_second")},
         "iou": {row["name"]: row["iou"] for row in figures["classes"]},
+        **({"threshold": evaluation.threshold} if evaluation.threshold is not None else {}),
         "best": best,
     }
 

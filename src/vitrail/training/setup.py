@@ -18,6 +18,7 @@ from vitrail.inference.resolve import resolve_recipe
 from vitrail.recipes import ModelConfig, Recipe, TrainConfig
 from vitrail.runtime.distributed import main_first, world_size
 from vitrail.segmentors import Head, ModelCard, Segmentor, build_model
+from vitrail.segmentors.build import has_one_output
 
 
 def training_recipe(
@@ -58,7 +59,7 @@ def build_training_model(recipe: Recipe, benchmark: Benchmark, *, pretrained: bo
         When the recipe's number of classes is not the dataset's.
     """
     count = len(benchmark.classes)
-    if recipe.model.num_classes not in (None, count):
+    if recipe.model.num_classes not in (None, count) and not has_one_output(recipe.model, count):
         raise RecipeError(
             f"model.num_classes is {recipe.model.num_classes}, but dataset {benchmark.name!r} has {count} classes: "
             "leave it out"

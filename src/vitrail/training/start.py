@@ -86,6 +86,15 @@ def with_origin(card: ModelCard, record: Record | None) -> ModelCard:
     return replace(card, started_from=origin, license=card.license or record["license"])
 
 
+def with_threshold(card: ModelCard, history: Sequence[Record]) -> ModelCard:
+    """Return a card whose recipe has the threshold that the last evaluation found, in place of "auto"."""
+    found = next((record["threshold"] for record in reversed(history) if "threshold" in record), None)
+    evaluation = card.recipe.get("evaluation", {})
+    if evaluation.get("threshold") != "auto" or found is None:
+        return card
+    return replace(card, recipe={**card.recipe, "evaluation": {**evaluation, "threshold": found}})
+
+
 def start_of(history: Sequence[Record]) -> Record | None:
     """Return what a run that is resumed was started from."""
     return next((record["started_from"] for record in history if record.get("started_from")), None)

@@ -1,7 +1,13 @@
 """Image and mask transforms for training and evaluation."""
 
 from vitrail.transforms import torchvision_augmentations
-from vitrail.transforms.augmentations import AUGMENTATIONS, list_augmentations, register_augmentation
+from vitrail.transforms.augmentations import (
+    AUGMENTATIONS,
+    MixingAugmentation,
+    list_augmentations,
+    register_augmentation,
+)
+from vitrail.transforms.mixing import CopyPaste, CutMix, Mosaic
 from vitrail.transforms.normalize import Normalize
 from vitrail.transforms.pipeline import EvalTransform, TrainTransform
 
@@ -9,7 +15,11 @@ torchvision_augmentations.register()
 
 __all__ = [
     "AUGMENTATIONS",
+    "CopyPaste",
+    "CutMix",
     "EvalTransform",
+    "MixingAugmentation",
+    "Mosaic",
     "Normalize",
     "TrainTransform",
     "list_augmentations",

@@ -2,17 +2,42 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
 import torch
+from torch import Tensor
 from torchvision import tv_tensors
 
 from vitrail.errors import DatasetError, RecipeError
 from vitrail.registry import Registry, check_arguments, keyword_arguments
 
 Pair = tuple[tv_tensors.Image, tv_tensors.Mask]
-Augmentation = Callable[[tv_tensors.Image, tv_tensors.Mask], Pair]
+Draw = Callable[[], Pair]
+
+
+class MixingAugmentation(ABC):
+    """Base class of augmentations that combine an image with others of the training data."""
+
+    @abstractmethod
+    def mix(self, image: Tensor, mask: Tensor, draw: Draw) -> Pair:
+        """Return an image and its mask, made of the given ones and of what `draw` returns.
+
+        Parameters
+        ----------
+        image, mask : Tensor [C, H, W], Tensor [H, W]
+            As every augmentation gets them.
+        draw : callable
+            Each call returns another image, drawn evenly from the training data, and its mask, after the same random
+            steps that the given image has gone through, and of the same size.
+        """
+
+    def set_class_names(self, names: Sequence[str]) -> None:  # noqa: B027  # a default, not a contract
+        """Receive the names of the dataset's classes, before the first call; does nothing unless overridden."""
+
+
+Augmentation = Callable[[tv_tensors.Image, tv_tensors.Mask], Pair] | MixingAugmentation
 AugmentationBuilder = Callable[..., Augmentation]
 Builder = TypeVar("Builder", bound=AugmentationBuilder)
 AUGMENTATIONS: Registry[AugmentationBuilder] = Registry("augmentation", RecipeError, "vitrail.transforms")
@@ -25,7 +50,8 @@ def register_augmentation(name: str) -> Callable[[Builder], Builder]:
     there are more than 255 classes, int16 with -1 ignored, and returns both, of equal size. Its random choices have to
     come from torch's global random state, which is seeded for each sample. The keyword-only parameters are what
     `options` of `data.augment.extra` can set; one called `fill` gets the dataset's mean colour, for what lies outside
-    the image, unless the recipe sets it.
+    the image, unless the recipe sets it. An augmentation that combines several images is a `MixingAugmentation`, which
+    has a method `mix` in place of the call.
     """
     return AUGMENTATIONS.register(name)
 
@@ -61,8 +87,17 @@ def create_augmentation(name: str, options: Mapping[str, Any], fill: tuple[int, 
         raise RecipeError(f"augmentation {name!r}: {error}") from error
 
 
-def apply(name: str, augmentation: Augmentation, image: torch.Tensor, mask: torch.Tensor) -> Pair:
+def apply(name: str, augmentation: Augmentation, image: Tensor, mask: Tensor, draw: Draw | None = None) -> Pair:
     """Apply an augmentation to an image, uint8 [C, H, W], and a mask [H, W], and check what it returns.
+
+    Parameters
+    ----------
+    name, augmentation
+        The augmentation.
+    image, mask : Tensor
+        What it is applied to.
+    draw : callable, optional
+        Returns another image and mask; a `MixingAugmentation` needs it.
 
     Raises
     ------
@@ -71,7 +106,12 @@ def apply(name: str, augmentation: Augmentation, image: torch.Tensor, mask: torc
         channels.
     """
     channels, dtype = image.shape[0], mask.dtype
-    image, mask = augmentation(tv_tensors.Image(image), tv_tensors.Mask(mask))
+    if isinstance(augmentation, MixingAugmentation):
+        if draw is None:
+            raise DatasetError(f"augmentation {name!r} combines several images, and there is no dataset to draw from")
+        image, mask = augmentation.mix(tv_tensors.Image(image), tv_tensors.Mask(mask), draw)
+    else:
+        image, mask = augmentation(tv_tensors.Image(image), tv_tensors.Mask(mask))
     types = (image.dtype, mask.dtype) == (torch.uint8, dtype)
     if not types or image.shape != (channels, *mask.shape[-2:]) or mask.ndim != 2:
         raise DatasetError(

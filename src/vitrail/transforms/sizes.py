@@ -5,7 +5,7 @@ from __future__ import annotations
 Size = tuple[int, int]
 
 
-def target_size(size: Size, bounds: Size, keep_ratio: bool) -> Size:
+def target_size(size: Size, bounds: Size, keep_ratio: bool, multiple_of: int = 1) -> Size:
     """Return the (height, width) to which an image is resized.
 
     Parameters
@@ -17,15 +17,16 @@ def target_size(size: Size, bounds: Size, keep_ratio: bool) -> Size:
         own aspect ratio within both. Otherwise the (height, width) to return.
     keep_ratio : bool
         Whether the image keeps its aspect ratio.
+    multiple_of : int
+        Both sides are rounded up to multiples of this number.
 
     Notes
     -----
     Rounds like `mmcv.rescale_size`, so that published models get the sizes that they were trained with.
     """
-    if not keep_ratio:
-        return bounds
     factor = min(max(bounds) / max(size), min(bounds) / min(size))
-    return max(1, int(size[0] * factor + 0.5)), max(1, int(size[1] * factor + 0.5))
+    height, width = (max(1, int(side * factor + 0.5)) for side in size) if keep_ratio else bounds
+    return -(-height // multiple_of) * multiple_of, -(-width // multiple_of) * multiple_of
 
 
 def scaled(bounds: Size, factor: float) -> Size:

@@ -4,6 +4,7 @@ from vitrail.checkpoints.sources import cgnet_authors, vitrail_file
 from vitrail.checkpoints.sources.mmseg import source as mmseg_source
 from vitrail.checkpoints.sources.source import SOURCES, Source, Writer, register_source
 from vitrail.checkpoints.sources.ssseg import source as ssseg_source
+from vitrail.checkpoints.sources.transformers import source as transformers_source
 
 __all__ = [
     "SOURCES",
@@ -13,5 +14,6 @@ __all__ = [
     "mmseg_source",
     "register_source",
     "ssseg_source",
+    "transformers_source",
     "vitrail_file",
 ]

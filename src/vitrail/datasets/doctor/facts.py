@@ -12,9 +12,9 @@ import numpy as np
 from PIL import Image
 from torchvision import tv_tensors
 
-from vitrail.datasets.files import Pair
 from vitrail.datasets.image_files import decode_bands, load_pixels, open_image
 from vitrail.datasets.matlab import MATLAB_HEADER
+from vitrail.datasets.pairs import Pair
 from vitrail.datasets.pixel_format import PixelFormat
 from vitrail.datasets.storage import Files
 from vitrail.errors import DatasetError
@@ -130,9 +130,10 @@ def gather(source: FileSource, index: int, num_classes: int, *, decode_images: b
 
 def _image_facts(source: FileSource, pair: Pair, *, decode: bool) -> dict[str, Any]:
     data, where = source.files.read(pair.image), source.files.locate(pair.image)
+    pixels = source.pixels.halved if pair.second_image else source.pixels
     facts: dict[str, Any] = {"image_digest": _digest(data)}
     if data.startswith((_NPY_MAGIC, *_TIFF_MAGICS)):
-        return {**facts, **_values(data, where, source.pixels)}
+        return {**facts, **_values(data, where, pixels)}
     with open_image(data, where) as image:
         turned = _orientation(image, data)
         height, width = (image.width, image.height) if turned in _TURNED else (image.height, image.width)
@@ -141,10 +142,10 @@ def _image_facts(source: FileSource, pair: Pair, *, decode: bool) -> dict[str, A
         if image.format == "PNG" and data[24] == 16 and data[25] in (2, 4, 6):
             facts["deep_colour"] = True
         if image.mode.startswith("I") or image.mode == "F":
-            return {**facts, **_values(data, where, source.pixels)}
+            return {**facts, **_values(data, where, pixels)}
         if decode:
             load_pixels(image, where)
-    source.pixels.convert(np.zeros((1, 1, _bands(facts)), np.uint8), where)
+    pixels.convert(np.zeros((1, 1, _bands(facts)), np.uint8), where)
     return facts
 
 

@@ -147,7 +147,8 @@ def _remapped(facts: Facts, table: torch.Tensor, num_classes: int) -> Facts:
 
 def _stamp(source: FileSource, index: int) -> str:
     pair = source.pairs[index]
-    return "|".join(f"{name}:{_file_stamp(source.files, name)}" for name in (pair.image, pair.mask))
+    names = [pair.image, pair.mask, *pair.more_masks, *([pair.second_image] if pair.second_image else [])]
+    return "|".join(f"{name}:{_file_stamp(source.files, name)}" for name in names)
 
 
 def _file_stamp(files: Files, name: str) -> str:

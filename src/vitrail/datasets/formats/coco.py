@@ -7,6 +7,7 @@ cocodataset.org/#format-data; masks are decoded by pycocotools, as everywhere.
 
 from __future__ import annotations
 
+import re
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -23,7 +24,8 @@ from vitrail.datasets.formats.shapes import Mask
 from vitrail.datasets.storage import Folder
 from vitrail.errors import DatasetError
 
-_SPLITS = ("train", "val", "test")
+# In "instances_val2017.json" and "valid/_annotations.coco.json", but not in "medieval.json".
+_SPLIT_WORD = re.compile(r"(?<![a-z])(train|val|test)(?:id|idation|ing|set)?(?![a-z])")
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,7 +70,7 @@ def coco(
     annotations: str = "",
     images: str = "",
     background: str | None = BACKGROUND,
-    val_fraction: float = 0.2,
+    val_fraction: float | None = None,
     split_seed: int = 0,
 ) -> tuple[Benchmark, DrawnMasks]:
     """Images with annotations of COCO, read in place; crowds count as their class.
@@ -76,8 +78,8 @@ def coco(
     Parameters
     ----------
     root : Path
-        The folder with one JSON file for each split, whose name has "train" or "val" in it or that lies in a folder
-        train or valid; one file alone is split at random.
+        The folder with one JSON file for each split, whose name has the word "train", "val" or "test" in it or that
+        lies in a folder train, valid or test; a file that names no split is split at random.
     split : str
         Such as "train".
     annotations : str
@@ -87,7 +89,7 @@ def coco(
     background : str or None
         Name of the class of what no annotation covers; null ignores it.
     val_fraction, split_seed
-        Of the random split.
+        Of the random split; see `splits.complete_splits`.
 
     Raises
     ------
@@ -95,7 +97,7 @@ def coco(
         When a file cannot be read, an image is missing, or the categories of two files differ.
     """
     root = wanted_root(root, "coco")
-    found = {"all": [root / annotations]} if annotations else _annotation_files(root)
+    found = {_split_of(annotations): [root / annotations]} if annotations else _annotation_files(root)
     if not found:
         raise DatasetError(f"{root} holds no JSON file of COCO: name it with data.options.annotations")
     splits: dict[str, list[Labelled]] = {}
@@ -133,13 +135,15 @@ def _annotation_files(root: Path) -> dict[str, list[Path]]:
         data = peek_json(root / name)
         if isinstance(data, dict) and {"images", "annotations", "categories"} <= set(data):
             found.setdefault(_split_of(name), []).append(root / name)
-    if set(found) != {"all"} and "train" not in found:
-        return {"all": [path for paths in found.values() for path in paths]} if found else {}
-    return {name: paths for name, paths in found.items() if name != "all" or len(found) == 1}
+    if "train" in found:
+        found.pop("all", None)  # a file of everything, from which the others were made
+    return found
 
 
 def _split_of(name: str) -> str:
-    return next((split for split in _SPLITS if split in name.lower()), "all")
+    """Return the split that the name of a file says, or else those of its folders; "all" where none does."""
+    found = [_SPLIT_WORD.search(part) for part in reversed(Path(name.lower()).parts)]
+    return next((match[1] for match in found if match), "all")
 
 
 def _labelled(root: Path, path: Path, data: dict[str, Any], images: str) -> Iterator[Labelled]:

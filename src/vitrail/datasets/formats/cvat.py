@@ -20,11 +20,11 @@ from vitrail.datasets.formats.drawn import (
     Labelled,
     Shape,
     drawn_dataset,
-    split_name,
     wanted_root,
 )
 from vitrail.datasets.formats.json_file import wrong_entry
 from vitrail.datasets.formats.shapes import Bitmap, Ellipse, Line, Point, Polygon, Rectangle
+from vitrail.datasets.splits import split_name
 from vitrail.datasets.text_files import read_text
 from vitrail.errors import DatasetError
 from vitrail.visualize.palette import parse_hex_colour
@@ -38,7 +38,7 @@ def cvat(
     split: str,
     *,
     background: str | None = BACKGROUND,
-    val_fraction: float = 0.2,
+    val_fraction: float | None = None,
     split_seed: int = 0,
 ) -> tuple[Benchmark, DrawnMasks]:
     """Images with CVAT's annotations.xml ("CVAT for images 1.1"), read in place.
@@ -52,7 +52,7 @@ def cvat(
     background : str or None
         Name of the class of what no shape covers; null ignores it.
     val_fraction, split_seed
-        Of the random split.
+        Of the random split; see `splits.complete_splits`.
 
     Raises
     ------

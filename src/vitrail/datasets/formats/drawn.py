@@ -12,9 +12,9 @@ import torch
 from torchvision import tv_tensors
 
 from vitrail.datasets.benchmark import Benchmark
-from vitrail.datasets.files import Pair
 from vitrail.datasets.formats.shapes import Mask
 from vitrail.datasets.image_files import decode_image
+from vitrail.datasets.pairs import Pair
 from vitrail.datasets.pixel_format import RGB, PixelFormat
 from vitrail.datasets.splits import complete_splits, pick_split
 from vitrail.datasets.storage import Files, Folder
@@ -108,7 +108,7 @@ def drawn_dataset(
     background: str | None,
     classes: Sequence[str] = (),
     colours: Mapping[str, Colour | None] | None = None,
-    val_fraction: float = 0.2,
+    val_fraction: float | None = None,
     split_seed: int = 0,
 ) -> tuple[Benchmark, DrawnMasks]:
     """Return the description and the source of one split of images with shapes.
@@ -130,7 +130,7 @@ def drawn_dataset(
     colours : mapping, optional
         Of classes; those without one get a colour of their own.
     val_fraction, split_seed
-        Of the random split.
+        Of the random split; see `splits.complete_splits`.
 
     Raises
     ------
@@ -170,11 +170,6 @@ def wanted_root(root: Path | None, name: str) -> Path:
             f"the dataset {name!r} needs its folder: set --data-root (data.root in the recipe), not {root}"
         )
     return root
-
-
-def split_name(folder: str) -> str:
-    """Return the usual name of a split: "val" for valid, validation and dev."""
-    return {"valid": "val", "validation": "val", "dev": "val", "training": "train"}.get(folder.lower(), folder)
 
 
 def _without_suffix(name: str) -> str:

@@ -77,7 +77,7 @@ def label_studio(
     *,
     file: str = "",
     background: str | None = BACKGROUND,
-    val_fraction: float = 0.2,
+    val_fraction: float | None = None,
     split_seed: int = 0,
 ) -> tuple[Benchmark, DrawnMasks]:
     """Images with Label Studio's JSON export, read in place.
@@ -93,7 +93,7 @@ def label_studio(
     background : str or None
         Name of the class of what nothing covers; null ignores it.
     val_fraction, split_seed
-        Of the random split.
+        Of the random split; see `splits.complete_splits`.
 
     Raises
     ------

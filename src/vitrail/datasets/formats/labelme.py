@@ -24,12 +24,12 @@ from vitrail.datasets.formats.drawn import (
     Labelled,
     Shape,
     drawn_dataset,
-    split_name,
     wanted_root,
 )
 from vitrail.datasets.formats.json_file import peek_json, read_json, wrong_entry
 from vitrail.datasets.formats.shapes import Bitmap, Line, Polygon, Rectangle, as_points, circle_through, point_at
 from vitrail.datasets.image_files import IMAGE_SUFFIXES, open_image
+from vitrail.datasets.splits import split_name
 from vitrail.datasets.storage import Folder
 from vitrail.errors import DatasetError
 
@@ -40,7 +40,7 @@ def labelme(
     split: str,
     *,
     background: str | None = BACKGROUND,
-    val_fraction: float = 0.2,
+    val_fraction: float | None = None,
     split_seed: int = 0,
 ) -> tuple[Benchmark, DrawnMasks]:
     """Images with the JSON files of labelme, read in place.
@@ -54,7 +54,7 @@ def labelme(
     background : str or None
         Name of the class of what no shape covers; null ignores it. The label "_background_" stands for it too.
     val_fraction, split_seed
-        Of the random split.
+        Of the random split; see `splits.complete_splits`.
 
     Raises
     ------

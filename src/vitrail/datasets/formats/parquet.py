@@ -9,10 +9,11 @@ from typing import Any
 from vitrail.datasets.benchmark import Benchmark
 from vitrail.datasets.class_file import find_class_file
 from vitrail.datasets.dataset import register_dataset
-from vitrail.datasets.files import Pair, PairedFiles
-from vitrail.datasets.formats.drawn import split_name, wanted_root
+from vitrail.datasets.files import PairedFiles
+from vitrail.datasets.formats.drawn import wanted_root
 from vitrail.datasets.own_masks import describe, describe_masks
-from vitrail.datasets.splits import complete_splits, pick_split
+from vitrail.datasets.pairs import Pair
+from vitrail.datasets.splits import complete_splits, pick_split, split_name
 from vitrail.errors import DatasetError
 
 _IMAGES = ("image", "pixel_values", "img", "images")
@@ -58,6 +59,10 @@ class ParquetFiles:
             raise DatasetError(f"{self.locate(name)} holds no image")
         return content
 
+    def start(self, name: str, size: int) -> bytes:
+        """Return the first bytes of the image in a cell."""
+        return self.read(name)[:size]
+
     def locate(self, name: str) -> str:
         """Return the file, and the cell in it."""
         parts = name.rsplit("/", 2)
@@ -90,7 +95,7 @@ def parquet(
     images: str = "",
     masks: str = "",
     coloured: bool | None = None,
-    val_fraction: float = 0.2,
+    val_fraction: float | None = None,
     split_seed: int = 0,
 ) -> tuple[Benchmark, PairedFiles]:
     """A dataset of Hugging Face on disk: parquet files of images and masks, read in place.

@@ -8,12 +8,13 @@ from pathlib import Path
 from vitrail.datasets.benchmark import Benchmark
 from vitrail.datasets.class_file import ClassFile
 from vitrail.datasets.dataset import register_dataset
-from vitrail.datasets.files import Pair, PairedFiles
-from vitrail.datasets.formats.drawn import split_name, wanted_root
+from vitrail.datasets.files import PairedFiles
+from vitrail.datasets.formats.drawn import wanted_root
 from vitrail.datasets.image_files import IMAGE_SUFFIXES
 from vitrail.datasets.mask_files import IndexMasks
 from vitrail.datasets.own_masks import describe
-from vitrail.datasets.splits import complete_splits, pick_split
+from vitrail.datasets.pairs import Pair
+from vitrail.datasets.splits import complete_splits, pick_split, split_name
 from vitrail.datasets.storage import Folder
 from vitrail.datasets.text_files import read_text
 from vitrail.errors import DatasetError
@@ -24,7 +25,7 @@ _MASK = "_mask"
 
 @register_dataset("roboflow")
 def roboflow(
-    root: Path | None, split: str, *, val_fraction: float = 0.2, split_seed: int = 0
+    root: Path | None, split: str, *, val_fraction: float | None = None, split_seed: int = 0
 ) -> tuple[Benchmark, PairedFiles]:
     """Roboflow's export of semantic masks (PNG with _classes.csv), read in place.
 
@@ -35,7 +36,7 @@ def roboflow(
     split : str
         "train", "val", "test" or "all".
     val_fraction, split_seed
-        Of the random split, where there is no folder valid.
+        Of the random split; see `splits.complete_splits`.
 
     Raises
     ------

@@ -23,12 +23,12 @@ from vitrail.datasets.formats.drawn import (
     Labelled,
     Shape,
     drawn_dataset,
-    split_name,
     wanted_root,
 )
 from vitrail.datasets.formats.json_file import peek_json, read_json, wrong_entry
 from vitrail.datasets.formats.shapes import Bitmap, Line, Polygon, Rectangle, as_points
 from vitrail.datasets.image_files import open_image
+from vitrail.datasets.splits import split_name
 from vitrail.datasets.storage import Folder
 from vitrail.errors import DatasetError
 from vitrail.visualize.palette import parse_hex_colour
@@ -43,7 +43,7 @@ def supervisely(
     split: str,
     *,
     background: str | None = BACKGROUND,
-    val_fraction: float = 0.2,
+    val_fraction: float | None = None,
     split_seed: int = 0,
 ) -> tuple[Benchmark, DrawnMasks]:
     """A project of Supervisely, read in place.
@@ -57,7 +57,7 @@ def supervisely(
     background : str or None
         Name of the class of what no object covers; null ignores it.
     val_fraction, split_seed
-        Of the random split.
+        Of the random split; see `splits.complete_splits`.
 
     Raises
     ------

@@ -14,13 +14,14 @@ from typing import Any
 from vitrail.datasets.benchmark import Benchmark
 from vitrail.datasets.class_file import ClassFile
 from vitrail.datasets.dataset import Source, register_dataset
-from vitrail.datasets.files import Pair, PairedFiles
+from vitrail.datasets.files import PairedFiles
 from vitrail.datasets.formats.drawn import BACKGROUND, Labelled, drawn_dataset, wanted_root
 from vitrail.datasets.formats.shapes import RelativePolygon, as_points
 from vitrail.datasets.image_files import IMAGE_SUFFIXES
 from vitrail.datasets.lists import read_lines
 from vitrail.datasets.mask_files import IndexMasks
 from vitrail.datasets.own_masks import describe
+from vitrail.datasets.pairs import Pair
 from vitrail.datasets.splits import complete_splits, pick_split
 from vitrail.datasets.storage import Folder
 from vitrail.datasets.text_files import read_text
@@ -39,7 +40,7 @@ def yolo(
     *,
     background: str | None = BACKGROUND,
     file: str = "",
-    val_fraction: float = 0.2,
+    val_fraction: float | None = None,
     split_seed: int = 0,
 ) -> tuple[Benchmark, Source]:
     """Images with the YAML file of YOLO and polygons or masks, read in place.
@@ -55,7 +56,7 @@ def yolo(
     file : str
         Name of the YAML file; empty takes the one that there is.
     val_fraction, split_seed
-        Of the random split, where the file names no "val".
+        Of the random split; see `splits.complete_splits`.
 
     Raises
     ------
@@ -166,7 +167,7 @@ def _with_masks(
     names: list[str],
     images: dict[str, list[str]],
     split: str,
-    val_fraction: float,
+    val_fraction: float | None,
     split_seed: int,
 ) -> tuple[Benchmark, PairedFiles]:
     mapping = data.get("label_mapping") or {}

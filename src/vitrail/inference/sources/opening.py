@@ -122,6 +122,15 @@ def input_files(source: FrameSource) -> Iterator[Path]:
         yield from (file.resolve() for file, _ in source.files)
 
 
+def is_listed(source: FrameSource) -> bool:
+    """Return whether the names of all frames of a source are known without reading or computing anything."""
+    if isinstance(source, JoinedFrames):
+        return all(map(is_listed, source.sources))
+    if isinstance(source, EveryNth):
+        return is_listed(source.source)
+    return isinstance(source, (ImageFiles, _OneFrame))
+
+
 def is_single(images: Pictures) -> bool:
     """Return whether `images` is exactly one image: one image file, or the pixels of one."""
     if isinstance(images, (str, Path)):

@@ -12,6 +12,7 @@ from typing import Any, TextIO
 from tqdm import tqdm
 
 from vitrail.errors import TrainingError
+from vitrail.files.printable import printable
 from vitrail.training.loggers.logger import Logger, RunInfo, register_logger
 from vitrail.training.loggers.start_lines import describe_start
 from vitrail.training.plan import Plan
@@ -65,6 +66,7 @@ class TextLogger(Logger):
         )
         self._write(
             f"{self._position(record)}  {figures}  ({record['images']} images, {record['images_per_second']:.1f}/s)"
+            f"{'  threshold {:g}'.format(record['threshold']) if 'threshold' in record else ''}"
             f"{'  best' if record['best'] else ''}"
         )
 
@@ -85,6 +87,7 @@ class TextLogger(Logger):
         return f"epoch {epoch}/{epochs}  iteration {record['iteration']}/{self._plan.iterations}"
 
     def _write(self, line: str) -> None:
+        line = printable(line)
         if self._file is None:
             raise RuntimeError("start() has not been called")
         tqdm.write(line, file=sys.stderr)

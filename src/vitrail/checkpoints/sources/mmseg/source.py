@@ -37,8 +37,12 @@ class MMSegmentation:
     suffixes = (".pth",)
 
     def recognise(self, checkpoint: Checkpoint) -> bool:
-        """Return whether there is a decode head: every model of the project has one."""
-        return any(name.startswith("decode_head.") for name in checkpoint.tensors)
+        """Return whether there is a decode head: every model of the project has one.
+
+        Those of transformers call their last layer "classifier", which no head of the project does.
+        """
+        heads = [name for name in checkpoint.tensors if name.startswith("decode_head.")]
+        return bool(heads) and not any(name.startswith("decode_head.classifier.") for name in heads)
 
     def translate(self, checkpoint: Checkpoint, card: ModelCard | None) -> tuple[ModelCard, State]:
         """Return the card and the weights; see `Source`."""

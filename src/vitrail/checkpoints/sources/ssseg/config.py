@@ -52,7 +52,7 @@ def translate_model(config: Config, where: str) -> ModelConfig:
     encoder = translate_backbone(
         config["backbone"],
         pyramid="feature2pyramid" in config["head"],
-        norm_outputs="in_channels_list" in config["head"].get("norm_cfg", {}),
+        norm_outputs=config["backbone"]["type"] == "VisionTransformer" and "norm_cfg" in config["head"],
         where=where,
     )
     return model_config(segmentor, encoder, config["num_classes"], options, auxiliary, _losses(config["losses"]), where)

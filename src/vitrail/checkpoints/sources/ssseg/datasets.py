@@ -25,7 +25,7 @@ DATASETS: Mapping[str, str] = {
     "PascalContextDataset": "pascal_context",
     "SBUShadowDataset": "sbu_shadow",
     "STAREDataset": "stare",
-    "SuperviselyDataset": "supervisely",
+    "SuperviselyDataset": "supervisely_person",
     "VOCDataset": "voc",
     "VSPWDataset": "vspw",
 }

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
+import torch
+
 from vitrail.checkpoints.sources.encoder import Encoder
 from vitrail.checkpoints.sources.layouts import ZerosWhereMissing
 from vitrail.checkpoints.sources.mmseg.encoders import (
@@ -13,8 +17,9 @@ from vitrail.checkpoints.sources.mmseg.encoders import (
     plain_transformer_shape,
 )
 from vitrail.checkpoints.sources.records import BackboneRecord
-from vitrail.checkpoints.sources.renaming import Names, Renaming
+from vitrail.checkpoints.sources.renaming import Names, Renaming, State
 from vitrail.checkpoints.sources.settings import Settings
+from vitrail.recipes import ModelConfig
 
 _SHAPES = {
     (192, 12, 3): "vit_tiny_patch16_224",
@@ -36,8 +41,33 @@ def names(attention: Names) -> Names:
     }
 
 
-# The first generation of MMSegmentation has the bias, the second by default not.
-RENAMING = Renaming(names(ATTENTION), (ZerosWhereMissing(_PATCH_BIAS, "encoder.patch_embed.proj.weight"),))
+@dataclass(frozen=True)
+class UnusedClassToken:
+    """A class token of theirs that no block sees, with its position: ours has none; zeros on the way back."""
+
+    token: str = "encoder.cls_token"
+    positions: str = "encoder.pos_embed"
+
+    def to_ours(self, state: State) -> State:
+        """See `Layout`."""
+        kept = {name: value for name, value in state.items() if name != self.token}
+        return {**kept, self.positions: state[self.positions][:, 1:]} if self.token in state else kept
+
+    def to_theirs(self, state: State) -> State:
+        """See `Layout`."""
+        if self.positions not in state:
+            return state
+        positions = state[self.positions]
+        token = positions.new_zeros(positions[:, :1].shape)
+        return {**state, self.token: token, self.positions: torch.cat([token, positions], dim=1)}
+
+
+def renaming(model: ModelConfig) -> Renaming:
+    """Return the renaming, which depends on whether there is a class token."""
+    # The first generation of MMSegmentation has the bias, the second by default not.
+    bias = ZerosWhereMissing(_PATCH_BIAS, "encoder.patch_embed.proj.weight")
+    token = () if model.backbone_options.get("class_token", True) else (UnusedClassToken(),)
+    return Renaming(names(ATTENTION), (bias, *token))
 
 
 def translate(settings: Settings, kind: str) -> Encoder:
@@ -47,7 +77,8 @@ def translate(settings: Settings, kind: str) -> Encoder:
     options = plain_transformer_options(settings, shape[1])
     options["interpolation"] = settings.take("interpolate_mode", "bicubic")
     options["final_norm"] = settings.take("final_norm", False)
-    settings.must_be("with_cls_token", True)
+    if not settings.take("with_cls_token", True):
+        options["class_token"] = False
     settings.must_be("output_cls_token", False)
     settings.must_be("qkv_bias", True)
     settings.must_be("pre_norm", False)
@@ -58,4 +89,4 @@ def translate(settings: Settings, kind: str) -> Encoder:
     return Encoder(name, None, options, settings.take("in_channels", 3), order, takes_neck=True)
 
 
-BACKBONES.add("vit", BackboneRecord(("VisionTransformer",), r"vit_\w+", translate, RENAMING), module=__name__)
+BACKBONES.add("vit", BackboneRecord(("VisionTransformer",), r"vit_\w+", translate, renaming), module=__name__)

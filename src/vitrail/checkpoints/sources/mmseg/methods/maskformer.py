@@ -49,8 +49,8 @@ def translate(model: ModelSection) -> Translation:
         "mask_channels": head.take("out_channels"),
         "num_queries": head.take("num_queries"),
         **({"align_corners": True} if head.take("align_corners", False) else {}),
-        **_transformer_options(head.section("transformer_decoder")),
-        **_loss_options(head, num_classes),
+        **transformer_options(head.section("transformer_decoder")),
+        **loss_options(head, num_classes, focal=True),
     }
     _check_pixel_decoder(head.section("pixel_decoder"))
     head.must_be("enforce_decoder_input_project", False)
@@ -70,7 +70,8 @@ def _check_pixel_decoder(pixels: Settings) -> None:
     pixels.finish()
 
 
-def _transformer_options(decoder: Settings) -> dict[str, Any]:
+def transformer_options(decoder: Settings) -> dict[str, Any]:
+    """Return what the section of a transformer decoder says, as options of ours."""
     layer = decoder.section("layer_cfg")
     attention, cross, feedforward = (layer.section(f"{name}_cfg") for name in ("self_attn", "cross_attn", "ffn"))
     options = {
@@ -103,7 +104,8 @@ def _transformer_options(decoder: Settings) -> dict[str, Any]:
     return options
 
 
-def _loss_options(head: Settings, num_classes: int) -> dict[str, Any]:
+def loss_options(head: Settings, num_classes: int, *, focal: bool) -> dict[str, Any]:
+    """Return the weights of the losses; `focal` says whether that of masks is focal, or else a cross entropy."""
     classes, masks, dice = (head.section(f"loss_{name}") for name in ("cls", "mask", "dice"))
     weights = classes.take("class_weight")
     if list(weights) != [1.0] * num_classes + [weights[-1]]:
@@ -116,9 +118,10 @@ def _loss_options(head: Settings, num_classes: int) -> dict[str, Any]:
     }
     classes.must_be("type", "mmdet.CrossEntropyLoss")
     classes.must_be("use_sigmoid", False)
-    masks.must_be("type", "mmdet.FocalLoss")
-    masks.must_be("gamma", 2.0)
-    masks.must_be("alpha", 0.25)
+    masks.must_be("type", "mmdet.FocalLoss" if focal else "mmdet.CrossEntropyLoss")
+    if focal:
+        masks.must_be("gamma", 2.0)
+        masks.must_be("alpha", 0.25)
     dice.must_be("type", "mmdet.DiceLoss")
     dice.must_be("activate", True)
     if (dice.take("naive_dice", False), dice.take("eps", 1e-3)) != (True, 1.0):

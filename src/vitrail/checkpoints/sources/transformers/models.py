@@ -1,0 +1,296 @@
+"""transformers' architectures of semantic segmentation: their configurations and the names of their tensors."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from vitrail.checkpoints.plain import as_lists, as_tuples
+from vitrail.checkpoints.sources.encoder import Encoder
+from vitrail.checkpoints.sources.layouts import Change, Join, OnlyTheirs, as_convolution, as_matrix
+from vitrail.checkpoints.sources.renaming import Names, Renaming, combine, under
+from vitrail.checkpoints.sources.settings import Settings, UnsupportedError
+from vitrail.checkpoints.sources.ssseg.methods.maskformer import class_weights
+from vitrail.checkpoints.sources.transformers.encoders import ENCODERS, backbone_of, known, qkv
+from vitrail.checkpoints.sources.transformers.settings import settings_of
+
+
+@dataclass(frozen=True)
+class Translation:
+    """A model of transformers in vitrail's terms.
+
+    Attributes
+    ----------
+    segmentor : str
+        The method's name.
+    encoder : Encoder
+        What it stands on.
+    renaming : Renaming
+        From the names of its tensors to ours.
+    options : dict
+        Arguments of the method's head.
+    auxiliary : dict
+        The auxiliary heads, as `vitrail.recipes.AuxiliaryConfig` has them.
+    resize_once : bool
+        Whether its logits are smaller than the images, so that its image processor resizes them to the size of the
+        original image at once.
+    """
+
+    segmentor: str
+    encoder: Encoder
+    renaming: Renaming
+    options: dict[str, Any]
+    auxiliary: dict[str, Any] = field(default_factory=dict)
+    resize_once: bool = False
+
+
+# --- SegFormer ------------------------------------------------------------------------------------------------------
+_MITS = {
+    (32, (2, 2, 2, 2)): "mit_b0",
+    (64, (2, 2, 2, 2)): "mit_b1",
+    (64, (3, 4, 6, 3)): "mit_b2",
+    (64, (3, 4, 18, 3)): "mit_b3",
+    (64, (3, 8, 27, 3)): "mit_b4",
+    (64, (3, 6, 40, 3)): "mit_b5",
+}
+_MIT_QKV = qkv("attention.self", ("query", "key", "value"))
+_MIT_BLOCK: Names = {
+    **_MIT_QKV[0],
+    "attention.self.sr": "attn.shrink",
+    "attention.self.layer_norm": "attn.norm",
+    "attention.output.dense": "attn.proj",
+    "layer_norm_1": "norm1",
+    "layer_norm_2": "norm2",
+    "mlp.dense1": "mlp.fc1",
+    "mlp.dense2": "mlp.fc2",
+    "mlp.dwconv.dwconv": "mlp.conv",
+}
+
+
+def reverse_maps(weight: Tensor) -> Tensor:
+    """Turn round the order of the four maps that a convolution [D, 4 C, 1, 1] fuses."""
+    return torch.cat(weight.chunk(4, dim=1)[::-1], dim=1)
+
+
+SEGFORMER = Renaming(
+    {
+        "segformer.encoder.patch_embeddings.*": ("backbone.stages.*.embed", {"layer_norm": "norm"}),
+        "segformer.encoder.block.*.*": ("backbone.stages.*.blocks.*", _MIT_BLOCK),
+        "segformer.encoder.layer_norm.*": "backbone.stages.*.norm",
+        "decode_head.linear_c.*.proj": "head.projections.*",
+        "decode_head.linear_fuse": "head.fuse.conv",
+        "decode_head.batch_norm": "head.fuse.bn",
+        "decode_head.classifier": "head.classifier",
+    },
+    (
+        *_MIT_QKV[1],
+        *(Change(f"projections.{i}.weight", as_convolution, as_matrix) for i in range(4)),
+        Change("head.fuse.conv.weight", reverse_maps, reverse_maps),
+    ),
+)
+
+
+def _segformer(settings: Settings) -> Translation:
+    widths, depths = as_tuples(settings.take("hidden_sizes")), as_tuples(settings.take("depths"))
+    if widths != tuple(widths[0] * factor for factor in (1, 2, 5, 8)):
+        raise UnsupportedError(f"{settings.where}.hidden_sizes is {widths}, which no MiT of vitrail has")
+    name = known(_MITS, (widths[0], depths), settings.where)
+    settings.must_be("num_attention_heads", (1, 2, 5, 8))
+    settings.must_be("patch_sizes", (7, 3, 3, 3))
+    settings.must_be("strides", (4, 2, 2, 2))
+    settings.must_be("sr_ratios", (8, 4, 2, 1))
+    settings.must_be("mlp_ratios", (4, 4, 4, 4))
+    settings.must_be("num_encoder_blocks", 4)
+    settings.must_be("hidden_act", "gelu")
+    settings.must_be("reshape_last_stage", True)
+    settings.must_be("semantic_loss_ignore_index", 255)
+    settings.pass_over("downsampling_rates", "image_size", "layer_norm_eps")
+    settings.pass_over("hidden_dropout_prob", "attention_probs_dropout_prob")
+    options = {"drop_path_rate": settings.take("drop_path_rate", 0.1)}
+    encoder = Encoder(name, None, options, settings.take("num_channels", 3))
+    head = {
+        "channels": settings.take("decoder_hidden_size"),
+        "linear_projection": True,
+        "dropout": settings.take("classifier_dropout_prob", settings.take("classifier_dropout", 0.1)),
+    }
+    return Translation("segformer", encoder, SEGFORMER, head, resize_once=True)
+
+
+# --- UPerNet --------------------------------------------------------------------------------------------------------
+_NORM: Names = {"batch_norm": "bn"}
+UPERNET: Names = {
+    "decode_head.psp_modules.*.1": ("head.pyramid.stages.*.1", _NORM),
+    "decode_head.bottleneck": ("head.pyramid_fuse", _NORM),
+    "decode_head.lateral_convs.*": ("head.laterals.*", _NORM),
+    "decode_head.fpn_convs.*": ("head.smooth.*", _NORM),
+    "decode_head.fpn_bottleneck": ("head.fuse", _NORM),
+    "decode_head.classifier": "head.classifier",
+    "auxiliary_head.convs.*": ("auxiliary.0.convs.*", _NORM),
+    "auxiliary_head.classifier": "auxiliary.0.classifier",
+}
+
+
+def _upernet(settings: Settings) -> Translation:
+    kind, encoder = backbone_of(settings)
+    options = {"channels": settings.take("hidden_size"), "pool_sizes": as_lists(settings.take("pool_scales"))}
+    settings.must_be("loss_ignore_index", 255)
+    settings.pass_over("auxiliary_in_channels")
+    renaming = combine(Renaming(UPERNET), under("backbone", "backbone", ENCODERS[kind].renaming))
+    return Translation("upernet", encoder, renaming, options, _auxiliary(settings))
+
+
+def _auxiliary(settings: Settings) -> dict[str, Any]:
+    weight = settings.take("auxiliary_loss_weight", 0.4)
+    described = {
+        "channels": [settings.take("auxiliary_channels", 256)],
+        "num_convs": settings.take("auxiliary_num_convs", 1),
+        "concat_input": settings.take("auxiliary_concat_input", False),
+    }
+    return {"weight": weight, **described} if settings.take("use_auxiliary_head", True) else {"weight": 0.0}
+
+
+# --- MaskFormer and Mask2Former -------------------------------------------------------------------------------------
+_PIXELS, _TRANSFORMER = "model.pixel_level_module.decoder", "model.transformer_module"
+_EMPTY_WEIGHT = OnlyTheirs("criterion.empty_weight", "head.classifier.bias", class_weights)
+
+
+def _projections(theirs: str, ours: str) -> tuple[Names, tuple[Join, ...]]:
+    """Return the names of an attention's three projections, and the layouts that join them as PyTorch has them."""
+    names: Names = {theirs: ours, **{f"{theirs}.{letter}_proj": f"{ours}.{letter}" for letter in "qkv"}}
+    layouts = tuple(
+        Join([(f"{ours}.{letter}.{kind}", 1) for letter in "qkv"], f"{ours}.in_proj_{kind}")
+        for kind in ("weight", "bias")
+    )
+    return names, layouts
+
+
+_SELF, _CROSS = _projections("self_attn", "self_attn"), _projections("encoder_attn", "cross_attn")
+_MASKFORMER_LAYER: Names = {
+    **_SELF[0],
+    **_CROSS[0],
+    "self_attn_layer_norm": "norm1",
+    "encoder_attn_layer_norm": "norm2",
+    "final_layer_norm": "norm3",
+}
+MASKFORMER = Renaming(
+    {
+        f"{_PIXELS}.fpn.stem": "head.pixel_decoder.deepest",
+        f"{_PIXELS}.fpn.layers.*.proj": "head.pixel_decoder.laterals.*",
+        f"{_PIXELS}.fpn.layers.*.block": "head.pixel_decoder.smooth.*",
+        f"{_PIXELS}.mask_projection": "head.pixel_decoder.project",
+        f"{_TRANSFORMER}.queries_embedder": "head.query_decoder.queries",
+        f"{_TRANSFORMER}.input_projection": "head.query_decoder.project",
+        f"{_TRANSFORMER}.decoder.layers.*": ("head.query_decoder.layers.*", _MASKFORMER_LAYER),
+        f"{_TRANSFORMER}.decoder.layernorm": "head.query_decoder.norm",
+        "class_predictor": "head.classifier",
+        **{f"mask_embedder.{i}.0": f"head.mask_mlp.{i}" for i in range(3)},
+    },
+    (*_SELF[1], *_CROSS[1], _EMPTY_WEIGHT),
+)
+_DEFORMABLE_LAYER: Names = {
+    "self_attn.sampling_offsets": "attn.offsets",
+    "self_attn.attention_weights": "attn.weights",
+    "self_attn.value_proj": "attn.value",
+    "self_attn.output_proj": "attn.project",
+    "self_attn_layer_norm": "norm1",
+    "final_layer_norm": "norm2",
+}
+_MASKED_LAYER: Names = {
+    **_SELF[0],
+    "cross_attn_layer_norm": "norm1",
+    "self_attn_layer_norm": "norm2",
+    "final_layer_norm": "norm3",
+}
+MASK2FORMER = Renaming(
+    {
+        f"{_PIXELS}.input_projections": "head.pixel_decoder.inputs",
+        f"{_PIXELS}.level_embed": "head.pixel_decoder.encoder.level_embedding",
+        f"{_PIXELS}.encoder.layers.*": ("head.pixel_decoder.encoder.layers.*", _DEFORMABLE_LAYER),
+        f"{_PIXELS}.adapter_1": "head.pixel_decoder.fine.laterals.0",
+        f"{_PIXELS}.layer_1": "head.pixel_decoder.fine.smooth.0",
+        f"{_PIXELS}.mask_projection": "head.pixel_decoder.fine.project",
+        f"{_TRANSFORMER}.queries_features": "head.query_decoder.queries",
+        f"{_TRANSFORMER}.queries_embedder": "head.query_decoder.query_position",
+        f"{_TRANSFORMER}.level_embed": "head.query_decoder.level_embedding",
+        f"{_TRANSFORMER}.input_projections": "head.query_decoder.project",
+        f"{_TRANSFORMER}.decoder.layers.*": ("head.query_decoder.layers.*", _MASKED_LAYER),
+        f"{_TRANSFORMER}.decoder.layernorm": "head.query_decoder.norm",
+        "class_predictor": "head.classifier",
+        **{
+            f"{_TRANSFORMER}.decoder.mask_predictor.mask_embedder.{i}.0": f"head.query_decoder.mask_mlp.{i}"
+            for i in range(3)
+        },
+    },
+    (*_SELF[1], _EMPTY_WEIGHT),
+)
+
+
+def _maskformer(settings: Settings) -> Translation:
+    kind, encoder = backbone_of(settings)
+    decoder = settings_of(settings.take("decoder_config"), f"{settings.where}.decoder_config")
+    options = {
+        "channels": settings.take("fpn_feature_size"),
+        "mask_channels": settings.take("mask_feature_size"),
+        "query_channels": decoder.take("d_model"),
+        "num_queries": decoder.take("num_queries"),
+        "num_layers": decoder.take("decoder_layers"),
+        "num_heads": decoder.take("decoder_attention_heads"),
+        "feedforward_channels": decoder.take("decoder_ffn_dim"),
+        "dropout": decoder.take("dropout", 0.1),
+        "class_weight": settings.take("cross_entropy_weight", 1.0),
+        "mask_weight": settings.take("mask_weight", 20.0),
+        "dice_weight": settings.take("dice_weight", 1.0),
+        "no_object_weight": settings.take("no_object_weight", 0.1),
+        "deep_supervision": settings.take("use_auxiliary_loss", False),
+    }
+    decoder.must_be("activation_function", "relu")
+    decoder.must_be("model_type", "detr")
+    # The rest of it is about DETR's own encoder and losses, of which MaskFormer has none.
+    settings.pass_over("output_auxiliary_logits", "num_attention_heads", "num_hidden_layers")
+    renaming = combine(MASKFORMER, under("model.pixel_level_module.encoder", "backbone", ENCODERS[kind].renaming))
+    return Translation("maskformer", encoder, renaming, options)
+
+
+def _mask2former(settings: Settings) -> Translation:
+    kind, encoder = backbone_of(settings)
+    options = {
+        "channels": settings.take("feature_size"),
+        "mask_channels": settings.take("mask_feature_size"),
+        "encoder_layers": settings.take("encoder_layers", 6),
+        "encoder_feedforward_channels": settings.take("encoder_feedforward_dim"),
+        "query_channels": settings.take("hidden_dim"),
+        "num_queries": settings.take("num_queries"),
+        "num_layers": settings.take("decoder_layers") - 1,  # it counts the prediction before the first one
+        "feedforward_channels": settings.take("dim_feedforward"),
+        "num_heads": settings.take("num_attention_heads"),
+        "dropout": settings.take("dropout", 0.0),
+        "num_points": settings.take("train_num_points", 12544),
+        "oversample": settings.take("oversample_ratio", 3.0),
+        "importance_ratio": settings.take("importance_sample_ratio", 0.75),
+        "class_weight": settings.take("class_weight", 2.0),
+        "mask_weight": settings.take("mask_weight", 5.0),
+        "dice_weight": settings.take("dice_weight", 5.0),
+        "no_object_weight": settings.take("no_object_weight", 0.1),
+        "deep_supervision": settings.take("use_auxiliary_loss", True),
+    }
+    settings.must_be("pre_norm", False)
+    settings.must_be("enforce_input_projection", False)
+    settings.must_be("common_stride", 4)
+    settings.must_be("feature_strides", (4, 8, 16, 32))
+    settings.must_be("activation_function", "relu")
+    settings.must_be("ignore_value", 255)
+    settings.pass_over("output_auxiliary_logits", "hidden_size", "num_hidden_layers")
+    renaming = combine(MASK2FORMER, under("model.pixel_level_module.encoder", "backbone", ENCODERS[kind].renaming))
+    return Translation("mask2former", encoder, renaming, options)
+
+
+MODELS: dict[str, tuple[str, Callable[[Settings], Translation]]] = {
+    "segformer": ("SegformerForSemanticSegmentation", _segformer),
+    "upernet": ("UperNetForSemanticSegmentation", _upernet),
+    "maskformer": ("MaskFormerForInstanceSegmentation", _maskformer),
+    "mask2former": ("Mask2FormerForUniversalSegmentation", _mask2former),
+}

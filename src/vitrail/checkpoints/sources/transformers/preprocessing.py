@@ -1,0 +1,59 @@
+"""transformers' preprocessor_config.json as the data section of a recipe: the resize and normalisation of images."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from vitrail.checkpoints.sources.settings import UnsupportedError
+
+_BILINEAR = 2  # of Pillow's filters
+_MASK_PROCESSORS = ("MaskFormer", "Mask2Former")
+_IMAGENET = {"image_mean": (0.485, 0.456, 0.406), "image_std": (0.229, 0.224, 0.225)}
+
+
+def data_of(values: Mapping[str, Any], where: str) -> dict[str, Any]:
+    """Return what an image processor does, as the data section of a recipe without its dataset.
+
+    Raises
+    ------
+    UnsupportedError
+        For steps that vitrail has no counterpart of; the message names them.
+    """
+    if values.get("do_center_crop"):
+        raise UnsupportedError(f"{where} crops images to their centre: vitrail predicts whole images")
+    if values.get("do_flip_channel_order"):
+        raise UnsupportedError(f"{where} asks for the channels in another order than red, green and blue")
+    data = _normalisation(values)
+    if values.get("do_resize", True):
+        data["eval_resize"] = _resize(values, where)
+    return data
+
+
+def _normalisation(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return mean and deviation of images in 0…255; theirs are of images that were multiplied by a factor."""
+    factor = float(values.get("rescale_factor", 1 / 255)) if values.get("do_rescale", True) else 1.0
+    mean, std = (values.get(key) or _IMAGENET[key] for key in ("image_mean", "image_std"))
+    if not values.get("do_normalize", True):
+        mean, std = (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)
+    return {"mean": [round(x / factor, 6) for x in mean], "std": [round(x / factor, 6) for x in std]}
+
+
+def _resize(values: Mapping[str, Any], where: str) -> dict[str, Any]:
+    if values.get("resample", _BILINEAR) != _BILINEAR:
+        raise UnsupportedError(f"{where} resizes by the filter {values['resample']} of Pillow, not bilinearly")
+    kind = str(values.get("image_processor_type") or values.get("feature_extractor_type") or "")
+    divisor = values.get(
+        "size_divisor", values.get("size_divisibility", 32 if kind.startswith(_MASK_PROCESSORS) else 1)
+    )
+    resize: dict[str, Any] = {"antialias": True, "multiple_of": max(1, int(divisor or 1))}
+    size, longest = values.get("size", 512), values.get("max_size")
+    if isinstance(size, int) and longest:
+        size = {"shortest_edge": size, "longest_edge": longest}
+    if isinstance(size, int):
+        size = {"height": size, "width": size}
+    if {"height", "width"} <= size.keys():
+        return {"size": [size["height"], size["width"]], "keep_ratio": False, **resize}
+    if {"shortest_edge", "longest_edge"} <= size.keys():
+        return {"size": [size["shortest_edge"], size["longest_edge"]], "keep_ratio": True, **resize}
+    raise UnsupportedError(f"{where} gives the size {dict(size)}, neither height and width nor both edges")

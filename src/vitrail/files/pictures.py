@@ -1,0 +1,35 @@
+"""Pictures that are written whole or not at all."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from PIL import Image
+
+from vitrail.files.atomic import atomic_path
+
+
+def save_picture(picture: Image.Image, path: Path, *, quality: int | None = None) -> None:
+    """Write a picture in the format of the path's suffix; missing folders are made.
+
+    Parameters
+    ----------
+    picture : Image
+        The picture.
+    path : Path
+        The file, replaced when it exists.
+    quality : int, optional
+        Of lossy formats, 1…95.
+
+    Raises
+    ------
+    OSError
+        When it cannot be written.
+    ValueError
+        When no format has the suffix.
+    """
+    format = Image.registered_extensions().get(path.suffix.lower())
+    if format is None:
+        raise ValueError(f"no format of pictures has the suffix {path.suffix!r}")
+    with atomic_path(path, durable=False) as temporary:
+        picture.save(temporary, format, **({} if quality is None else {"quality": quality}))

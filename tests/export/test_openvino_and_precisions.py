@@ -1,0 +1,147 @@
+"""OpenVINO, AOTInductor, float16 and int8: files that agree as far as their precision allows, or are not kept."""
+
+from __future__ import annotations
+
+import importlib.util
+import shutil
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from click.testing import CliRunner
+from helpers.evaluation_models import small_model
+
+import vitrail
+from vitrail.cli import cli
+from vitrail.errors import CheckpointError, ExportError
+from vitrail.export import export_model, read_export_metadata
+from vitrail.export.check import Agreement, ExportCheck, ImagesCheck, street_images
+from vitrail.inference import Predictor
+from vitrail.segmentors import Segmentor
+
+pytestmark = pytest.mark.skipif(
+    any(importlib.util.find_spec(name) is None for name in ("onnxruntime", "openvino", "nncf")),
+    reason="needs the [openvino] extra",
+)
+PICTURES = list(street_images((3, 96, 128)))
+
+
+@pytest.fixture(scope="module")
+def model() -> Segmentor:
+    torch.manual_seed(1)
+    return small_model(3, 4)
+
+
+@pytest.fixture(scope="module")
+def openvino_file(model: Segmentor, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("openvino") / "model.xml"
+    export_model(model, path, raw=True)
+    return path
+
+
+def copied(path: Path, folder: Path) -> Path:
+    for suffix in (".xml", ".bin"):
+        shutil.copy(path.with_suffix(suffix), folder)
+    return folder / path.name
+
+
+def test_an_openvino_file_runs_without_vitrail_and_is_a_model_again(model: Segmentor, openvino_file: Path) -> None:
+    import openvino
+
+    images = street_images((2, 70, 101))
+    expected = Predictor(model, device="cpu").scores(list(images))
+    compiled = openvino.Core().compile_model(str(openvino_file), "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+    (values,) = compiled([images.numpy()]).values()
+    np.testing.assert_allclose(values, torch.stack(expected).numpy(), atol=1e-4)
+    loaded = Predictor(vitrail.load(openvino_file), device="cpu")
+    torch.testing.assert_close(loaded.scores(list(images)), expected, atol=1e-4, rtol=0)
+    assert read_export_metadata(openvino_file)["check"]["passed"]
+
+
+def test_the_two_files_belong_together(openvino_file: Path, tmp_path: Path) -> None:
+    path = copied(openvino_file, tmp_path)
+    content = bytearray(path.with_suffix(".bin").read_bytes())
+    content[-1] ^= 1
+    path.with_suffix(".bin").write_bytes(content)
+    with pytest.raises(CheckpointError, match=r"model\.bin does not belong to .*model\.xml: export the model again"):
+        vitrail.load(path)
+    path.with_suffix(".bin").unlink()
+    with pytest.raises(CheckpointError, match=r"model\.bin is missing"):
+        vitrail.load(path)
+
+
+def test_a_bin_file_of_another_origin_is_not_replaced(model: Segmentor, tmp_path: Path) -> None:
+    (tmp_path / "model.bin").write_bytes(b"precious")
+    with pytest.raises(ExportError, match="would replace a file of another origin"):
+        export_model(model, tmp_path / "model.xml")
+    assert {file.name: file.read_bytes() for file in tmp_path.iterdir()} == {"model.bin": b"precious"}
+
+
+def test_an_export_that_is_repeated_replaces_both_files(model: Segmentor, openvino_file: Path, tmp_path: Path) -> None:
+    path = copied(openvino_file, tmp_path)
+    export_model(model, path, precision="float16", overwrite=True)
+    assert {file.name for file in tmp_path.iterdir()} == {"model.xml", "model.bin"}
+    assert path.with_suffix(".bin").stat().st_size < openvino_file.with_suffix(".bin").stat().st_size
+    assert read_export_metadata(path)["precision"] == "float16"
+    vitrail.load(path)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("suffix", [".onnx", ".xml"])
+@pytest.mark.parametrize("precision", ["float16", "int8"])
+def test_a_lower_precision_is_compared_on_the_images_of_the_user(
+    model: Segmentor, tmp_path: Path, suffix: str, precision: str
+) -> None:
+    path = tmp_path / f"model{suffix}"
+    exported = export_model(model, path, precision=precision, images=PICTURES, scores=True, force=True)
+    own = exported.check.images
+    assert own is not None and own.count == 3
+    predictor, reduced = Predictor(model, device="cpu"), Predictor(vitrail.load(path), device="cpu")
+    pairs = list(zip(predictor.segment(PICTURES), reduced.segment(PICTURES), strict=True))
+    equal = np.mean([(a == b).float().mean() for a, b in pairs])
+    assert own.equal == pytest.approx(equal, abs=1e-3)
+    if precision == "float16":
+        assert exported.check.passed and own.equal > 0.99
+    else:
+        assert own.equal > 0.5 and exported.check.agreements[0].difference > 1e-3  # values were rounded
+    assert read_export_metadata(path)["check"]["images"]["count"] == 3
+
+
+def test_masks_that_differ_too_much_are_an_error(model: Segmentor, tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setattr("vitrail.export.check.MIN_EQUAL_INT8", 1.01)
+    with pytest.raises(ExportError, match=r"(?s)not kept.*3 images: .* mIoU.*101.0% of the pixels of the given images"):
+        export_model(model, tmp_path / "m.xml", precision="int8", images=PICTURES)
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_miou_of_a_file_is_that_of_its_masks_against_the_models() -> None:
+    check = ExportCheck((Agreement((1, 2, 2), 0.5, 0.5),), images=ImagesCheck(1, 0.75, 0.5, 0.9))
+    assert not check.passed and "75.0000% of pixels equal, mIoU 50.00" in str(check)
+
+
+def test_what_a_format_cannot_do_is_an_error(model: Segmentor, tmp_path: Path) -> None:
+    with pytest.raises(ExportError, match="'pt2' cannot be written in 'int8'; it can in float32"):
+        export_model(model, tmp_path / "m.pt2", precision="int8", images=PICTURES)
+    with pytest.raises(ExportError, match="int8 needs images"):
+        export_model(model, tmp_path / "m.onnx", precision="int8")
+
+
+def test_two_precisions_at_once_are_an_error() -> None:
+    result = CliRunner().invoke(cli, ["export", "fastscnn_camvid", "m.xml", "--half", "--int8"])
+    assert "--half and --int8 exclude each other" in str(result.exception)
+
+
+@pytest.mark.nightly
+@pytest.mark.skipif(sys.platform != "linux" or shutil.which("g++") is None, reason="needs a C++ compiler")
+def test_a_program_compiled_ahead_of_time_is_a_model_again(model: Segmentor, tmp_path: Path) -> None:
+    path = tmp_path / "model.aoti.pt2"
+    exported = export_model(model, path, size=(96, 128), raw=True)
+    assert exported.format == "aoti" and exported.check.passed
+    with pytest.raises(CheckpointError, match="can run code"):
+        vitrail.load(path)
+    loaded = Predictor(vitrail.load(path, trust_imports=True), device="cpu")
+    torch.testing.assert_close(
+        loaded.scores(PICTURES), Predictor(model, device="cpu").scores(PICTURES), atol=1e-4, rtol=0
+    )
