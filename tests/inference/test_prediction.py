@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import base64
 import io
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -81,3 +83,19 @@ def test_it_shows_itself_in_a_notebook_at_a_sensible_size() -> None:
     picture = Image.open(io.BytesIO(prediction._repr_png_()))
     assert max(picture.size) == NOTEBOOK_SIDE
     assert "mask" not in repr(prediction)
+
+
+def test_it_shows_itself_with_switches_in_a_notebook(prediction: Prediction) -> None:
+    prediction = Prediction(prediction.mask, ("<b>", "sky", "tree"), PALETTE, prediction.image)
+    page = prediction._repr_html_()
+    assert "<script" not in page
+    assert "http" not in page
+    assert "&lt;b&gt; 30.0%" in page
+    pictures = [base64.b64decode(data) for data in re.findall(r"data:image/png;base64,([^\"]+)", page)]
+    image, *layers = [np.array(Image.open(io.BytesIO(data)).convert("RGBA")) for data in pictures]
+    assert np.array_equal(image[..., :3], prediction.image)
+    for layer, index in zip(layers, (2, 0), strict=True):  # the largest first, as the switches are
+        where = prediction.mask == index
+        assert (layer[where] == (*PALETTE[index], 255)).all()
+        assert (layer[~where][:, 3] == 0).all()
+    assert page.partition('"')[2].partition('"')[0] != prediction._repr_html_().partition('"')[2].partition('"')[0]

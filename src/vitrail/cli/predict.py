@@ -10,29 +10,34 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from vitrail.cli.options import (
+    PATH,
     amp_option,
     device_option,
     json_option,
     model_argument,
-    output_dir_option,
     overrides_option,
     overwrite_option,
     recipe_option,
     trust_imports_option,
 )
 from vitrail.cli.output import count, echo
+from vitrail.cli.video import VideoChoices, video_options, write_video, writes_video
 from vitrail.errors import VitrailError
 
 if TYPE_CHECKING:
     from vitrail.inference.network import Compile
+    from vitrail.inference.output_files import Existing
     from vitrail.inference.prediction import Kind
+    from vitrail.inference.predictor import PredictorOptions
     from vitrail.precision import Precision
 
 
 @click.command()
 @model_argument
 @click.argument("images", nargs=-1, required=True)
-@output_dir_option("For the pictures.")
+@click.option(
+    "-o", "--output-dir", "--output", "output_dir", type=PATH, required=True, help="Folder for pictures, or a .mp4…"
+)
 @click.option(
     "--kind",
     "kinds",
@@ -63,6 +68,7 @@ if TYPE_CHECKING:
     help="For many images of one shape: record the model as a CUDA graph, or also compile it.",
 )
 @trust_imports_option
+@video_options
 def predict(
     model: str,
     images: Sequence[str],
@@ -78,30 +84,32 @@ def predict(
     amp: Precision | None,
     compile: Compile,
     trust_imports: bool,
+    video: VideoChoices,
 ) -> None:
-    """Segment images and write pictures.
+    """Segment images and write pictures, or a video.
 
-    MODEL is a name, a file or an address; IMAGES are files, folders or patterns.
+    MODEL is a name, a file or an address; IMAGES are files, folders, patterns, videos, rtsp://… or camera:0. Frames
+    become pictures in a folder, or a video where the output's name ends in .mp4, .mov, .mkv or .webm.
     """
     from vitrail.inference.files import UnreadableImagesError, predict_files
 
     if overwrite and skip_existing:
         raise VitrailError("--overwrite and --skip-existing exclude each other: give one of them")
+    existing: Existing = "overwrite" if overwrite else "skip" if skip_existing else "refuse"
+    options: PredictorOptions = {
+        "recipe": recipe,
+        "overrides": overrides,
+        "device": device,
+        "amp": amp,
+        "compile": compile,
+        "trust_imports": trust_imports,
+    }
+    if writes_video(output_dir):
+        write_video(model, images, output_dir, video, kinds, existing, alpha=alpha, as_json=as_json, options=options)
+        return
     try:
-        records = predict_files(
-            model,
-            images,
-            output_dir,
-            kinds=kinds,
-            alpha=alpha,
-            existing="overwrite" if overwrite else "skip" if skip_existing else "refuse",
-            recipe=recipe,
-            overrides=overrides,
-            device=device,
-            amp=amp,
-            compile=compile,
-            trust_imports=trust_imports,
-        )
+        frames = video.frames_for_pictures(images)
+        records = predict_files(model, frames, output_dir, kinds=kinds, alpha=alpha, existing=existing, **options)
     except UnreadableImagesError as error:
         _print_areas(error.records, output_dir, as_json)
         raise

@@ -4,6 +4,7 @@ from vitrail.inference.api import predict
 from vitrail.inference.prediction import Prediction
 from vitrail.inference.predictor import Predictor
 from vitrail.inference.sources import FRAME_SOURCES, Frame, FrameSource, register_frame_source
+from vitrail.inference.video import TruncatedVideoError, VideoResult, VideoSegmenter, predict_video
 
 __all__ = [
     "FRAME_SOURCES",
@@ -11,6 +12,10 @@ __all__ = [
     "FrameSource",
     "Prediction",
     "Predictor",
+    "TruncatedVideoError",
+    "VideoResult",
+    "VideoSegmenter",
     "predict",
+    "predict_video",
     "register_frame_source",
 ]

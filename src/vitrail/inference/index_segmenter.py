@@ -94,6 +94,10 @@ class IndexSegmenter:
             "(--raw)"
         )
 
+    def probabilities(self, images: Sequence[Tensor], sizes: Sequence[Size] | None) -> NoReturn:
+        """Raise a PredictionError, as `scores` does."""
+        self.scores(images, sizes)
+
 
 def _nearest(values: Tensor, size: Size) -> Tensor:
     if tuple(values.shape) == size:

@@ -13,6 +13,7 @@ from PIL import Image
 from vitrail.errors import PredictionError
 from vitrail.files.pictures import save_picture
 from vitrail.inference.georeference import GeoTags, write_geotiff
+from vitrail.inference.notebook import interactive_html
 from vitrail.inference.polygons import Polygon, Ring, class_polygons
 from vitrail.inference.rle import compress, find_runs, run_lengths
 from vitrail.visualize import class_counts, colour_mask, index_mask, overlay, with_legend
@@ -240,6 +241,9 @@ class Prediction:
         height = self.mask.shape[0]
         # Exteriors run clockwise on the screen, holes the other way round: the standard wants the opposite.
         return [[x, height - y] for x, y in reversed([ring[-1], *ring])]
+
+    def _repr_html_(self) -> str:
+        return interactive_html(self.image, self.mask, self.palette, self.areas(), NOTEBOOK_SIDE)
 
     def _repr_png_(self) -> bytes:
         picture = self.overlay(legend=True)

@@ -6,7 +6,7 @@ import dataclasses
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Literal, TypedDict
+from typing import Literal, TypeAlias, TypedDict, TypeVar
 
 import torch
 from torch import Tensor
@@ -18,6 +18,7 @@ from vitrail.datasets import benchmarks
 from vitrail.datasets.pixel_format import PixelFormat
 from vitrail.datasets.remap import remap_benchmark
 from vitrail.errors import DeviceError, ModelError, PredictionError, VitrailError
+from vitrail.inference.georeference import GeoTags
 from vitrail.inference.index_segmenter import IndexSegmenter
 from vitrail.inference.large_images import in_windows, window_side
 from vitrail.inference.network import Compile, Network, create_forward
@@ -36,6 +37,8 @@ from vitrail.visualize import as_rgb
 MAX_WHOLE_PIXELS = 4096 * 3072  # a camera's 12 megapixels; larger images go through the model in windows
 
 OnError = Callable[[str, VitrailError], None]
+Result = TypeVar("Result")
+_Compute: TypeAlias = "Callable[[Segmenter | IndexSegmenter, list[Tensor], list[Size]], list[Result]]"
 
 
 class PredictorOptions(TypedDict, total=False):
@@ -244,38 +247,75 @@ class Predictor:
         with self._lock:
             return self._segmenter.scores(images, sizes)
 
+    def probabilities(self, images: Sequence[Tensor]) -> list[Tensor]:
+        """Return the probabilities of all classes, with the test-time resize and the windows of `predict`.
+
+        Parameters
+        ----------
+        images : sequence of Tensor [C, H, W]
+            uint8, as `pixel_format` says.
+
+        Returns
+        -------
+        list of Tensor [K, H, W]
+            float32 on the device, at the size of the images: for images for which these fit into memory.
+        """
+        return self._by_window(images, lambda segmenter, chosen, sizes: segmenter.probabilities(chosen, sizes))
+
+    def to_prediction(self, image: Tensor, labels: Labels, id: str = "") -> Prediction:
+        """Return the prediction for an image, uint8 [C, H, W], that labels at its size were computed for.
+
+        Raises
+        ------
+        ModelError
+            When the model has no card, so that its classes are unknown.
+        """
+        return _prediction(image, labels, id, _checked_card(self.model))
+
     def _predictions(self, frames: FrameSource, card: ModelCard, on_error: OnError | None) -> Iterator[Prediction]:
         for batch in _read_batches(frames, self.pixel_format, self.settings.batch_size, on_error):
             labels = self._labels([image for _, image in batch])
             for (frame, image), found in zip(batch, labels, strict=True):
-                yield Prediction(
-                    mask=found.mask.cpu().numpy(),
-                    classes=card.classes,
-                    palette=card.palette,
-                    image=as_rgb(image.cpu()).permute(1, 2, 0).numpy(),
-                    id=frame.id,
-                    scores=None if found.scores is None else found.scores.cpu().numpy(),
-                    georeference=frame.georeference() if frame.georeference else None,
-                )
+                georeference = frame.georeference() if frame.georeference else None
+                yield _prediction(image, found, frame.id, card, georeference)
 
     def _labels(self, images: Sequence[Tensor]) -> list[Labels]:
-        """Return the labels of images [3, H, W] at their own sizes; large images go through the model in windows."""
+        """Return the labels of images [C, H, W] at their own sizes; large images go through the model in windows."""
+        return self._by_window(
+            images, lambda segmenter, chosen, sizes: segmenter.labels(chosen, sizes, with_scores=self.with_scores)
+        )
+
+    def _by_window(self, images: Sequence[Tensor], compute: _Compute[Result]) -> list[Result]:
+        """Return what `compute` makes of images after the test-time resize, those with equal windows at a time."""
         inputs = [self._resize({"image": tv_tensors.Image(image)})["image"].as_subclass(Tensor) for image in images]
         sizes = [(image.shape[1], image.shape[2]) for image in images]
         by_side: dict[int, list[int]] = {}  # side of the windows, 0 for none, to the indices of the images
         for index, image in enumerate(inputs):
             side = window_side(image, self.settings, self.model.num_classes, self.whole_pixels)
             by_side.setdefault(side, []).append(index)
-        result: dict[int, Labels] = {}
+        result: dict[int, Result] = {}
         for side, chosen in by_side.items():
             segmenter = self._segmenter
             if side:
                 segmenter = dataclasses.replace(segmenter, settings=in_windows(self.settings, side))
-            chosen_inputs, chosen_sizes = [inputs[index] for index in chosen], [sizes[index] for index in chosen]
             with self._lock:
-                labels = segmenter.labels(chosen_inputs, chosen_sizes, with_scores=self.with_scores)
-            result.update(zip(chosen, labels, strict=True))
+                computed = compute(segmenter, [inputs[index] for index in chosen], [sizes[index] for index in chosen])
+            result.update(zip(chosen, computed, strict=True))
         return [result[index] for index in range(len(images))]
+
+
+def _prediction(
+    image: Tensor, labels: Labels, id: str, card: ModelCard, georeference: GeoTags | None = None
+) -> Prediction:
+    return Prediction(
+        mask=labels.mask.cpu().numpy(),
+        classes=card.classes,
+        palette=card.palette,
+        image=as_rgb(image.cpu()).permute(1, 2, 0).numpy(),
+        id=id,
+        scores=None if labels.scores is None else labels.scores.cpu().numpy(),
+        georeference=georeference,
+    )
 
 
 def _create_segmenter(

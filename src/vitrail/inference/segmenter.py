@@ -114,6 +114,15 @@ class Segmenter:
                 result[index] = materialise(scores)[:, : sizes[index][0], : sizes[index][1]]
         return [result[index] for index in range(len(images))]
 
+    def probabilities(self, images: Sequence[Tensor], sizes: Sequence[Size] | None) -> list[Tensor]:
+        """Return the probabilities of all classes, [K, H, W] for each image; arguments as in `labels`."""
+        sizes = checked_sizes(images, sizes, self.channels)
+        result: dict[int, Tensor] = {}
+        with evaluating(self.model), torch.no_grad(), _memory_hint(images, self.settings):
+            for index, scores in self._maps(images, sizes):
+                result[index] = materialise(ProbabilityMap(scores))
+        return [result[index] for index in range(len(images))]
+
     def _maps(self, images: Sequence[Tensor], sizes: Sequence[Size]) -> Iterator[tuple[int, ScoreMap]]:
         """Yield the index and the score map of each image; a map must be read before the next one is requested."""
         for group in equal_sizes(images, 1 if self.settings.mode == "slide" else self.settings.batch_size):

@@ -5,20 +5,29 @@ from vitrail.inference.sources.frame import (
     Frame,
     FrameSource,
     FrameSourceKind,
+    MissingFrame,
     find_frame_source,
     register_frame_source,
 )
 from vitrail.inference.sources.images import ImageFiles
-from vitrail.inference.sources.opening import Picture, Pictures, is_single, open_frames
+from vitrail.inference.sources.opening import EveryNth, Picture, Pictures, is_single, open_frames
+from vitrail.inference.sources.video import Camera, Video, VideoFile, VideoFrame, VideoStream
 
 __all__ = [
     "FRAME_SOURCES",
+    "Camera",
+    "EveryNth",
     "Frame",
     "FrameSource",
     "FrameSourceKind",
     "ImageFiles",
+    "MissingFrame",
     "Picture",
     "Pictures",
+    "Video",
+    "VideoFile",
+    "VideoFrame",
+    "VideoStream",
     "find_frame_source",
     "is_single",
     "open_frames",

@@ -79,6 +79,11 @@ class Frame:
         return cls(id, lambda: as_pixels(pixels, RGB, id), lambda wanted: as_pixels(pixels, wanted, id))
 
 
+@dataclass(frozen=True)
+class MissingFrame(Frame):
+    """The last frame of a source that ends too early: reading it raises the error that says so."""
+
+
 @runtime_checkable
 class FrameSource(Protocol):
     """An iterable of frames.

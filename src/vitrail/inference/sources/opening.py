@@ -12,7 +12,7 @@ from PIL import Image
 from torch import Tensor
 
 from vitrail.errors import PredictionError
-from vitrail.inference.sources.frame import FRAME_SOURCES, Frame, FrameSource, Pixels, find_frame_source
+from vitrail.inference.sources.frame import FRAME_SOURCES, Frame, FrameSource, MissingFrame, Pixels, find_frame_source
 from vitrail.inference.sources.images import ImageFiles, frame_names, matching_files
 
 Picture: TypeAlias = "str | Path | Pixels | Frame | FrameSource"
@@ -37,6 +37,26 @@ class JoinedFrames:
     def __iter__(self) -> Iterator[Frame]:
         for source in self.sources:
             yield from source
+
+
+class EveryNth:
+    """Every n-th frame of a source, beginning with the first; the others are not read.
+
+    Parameters
+    ----------
+    source : FrameSource
+    n : int
+    """
+
+    def __init__(self, source: FrameSource, n: int) -> None:
+        self.source = source
+        self.n = n
+        self.num_frames: int | None = None if source.num_frames is None else -(-source.num_frames // n)
+
+    def __iter__(self) -> Iterator[Frame]:
+        for index, frame in enumerate(self.source):
+            if index % self.n == 0 or isinstance(frame, MissingFrame):
+                yield frame
 
 
 class StreamedFrames:
@@ -96,6 +116,8 @@ def input_files(source: FrameSource) -> Iterator[Path]:
     if isinstance(source, JoinedFrames):
         for part in source.sources:
             yield from input_files(part)
+    elif isinstance(source, EveryNth):
+        yield from input_files(source.source)
     elif isinstance(source, ImageFiles):
         yield from (file.resolve() for file, _ in source.files)
 
@@ -104,6 +126,8 @@ def is_listed(source: FrameSource) -> bool:
     """Return whether the names of all frames of a source are known without reading or computing anything."""
     if isinstance(source, JoinedFrames):
         return all(map(is_listed, source.sources))
+    if isinstance(source, EveryNth):
+        return is_listed(source.source)
     return isinstance(source, (ImageFiles, _OneFrame))
 
 
