@@ -339,6 +339,23 @@ ON_OTHERS_MMSEG = [
         {"seg": "decode_1.loss_ce", "coarse": "decode_0.loss_ce"},
     ),
 ]
+# The maps of their branches fit only where stride 8 divides the images.
+MULTIPLES_OF_8 = {"sizes": ((64, 64), (64, 96), (72, 88)), "trained": (96, 128)}
+SEVERAL_RESOLUTIONS_MMSEG = [
+    Case(
+        "mmseg/ddrnet_23-slim",
+        Mmseg(
+            "ddrnet/ddrnet_23-slim_in1k-pre_2xb6-120k_cityscapes-1024x1024",
+            {
+                **classes_of("decode_head"),
+                **{f"decode_head.loss_decode.{i}.class_weight": [0.5, 2.0, 1.0] * 3 for i in range(2)},
+                **{f"decode_head.loss_decode.{i}.min_kept": 2000 for i in range(2)},
+            },
+        ),
+        {"seg": "decode.loss_context", "early": "decode.loss_spatial"},
+        **MULTIPLES_OF_8,
+    ),
+]
 QUERIES = {"class": "loss_cls", "mask": "loss_mask", "dice": "loss_dice"}
 MASKFORMER_MMSEG = {
     **classes_of("decode_head"),
@@ -1096,6 +1113,7 @@ CASES: list[Case] = [
     *ON_OTHERS_MMSEG,
     *MASKFORMERS_MMSEG,
     *MASK2FORMERS_MMSEG,
+    *SEVERAL_RESOLUTIONS_MMSEG,
     *ON_RESNETS_SSSEG,
     *OWN_ENCODERS_SSSEG,
     *ON_OTHERS_SSSEG,

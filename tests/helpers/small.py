@@ -38,6 +38,7 @@ SMALL: dict[str, dict[str, object]] = {
     "dmnet": {"channels": 32},
     "ocrnet": {"channels": 32, "attention_channels": 16, "coarse_channels": 16},
     "maskformer": {"channels": 32, "mask_channels": 32, "query_channels": 32, "num_queries": 20, "num_layers": 2},
+    "ddrnet": {"channels": 32},
     "mask2former": {
         **{"channels": 32, "mask_channels": 32, "query_channels": 32, "num_queries": 20, "num_layers": 2},
         **{"encoder_layers": 1, "encoder_feedforward_channels": 32, "feedforward_channels": 32, "num_points": 256},
