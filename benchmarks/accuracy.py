@@ -5,6 +5,7 @@
     python -m benchmarks.accuracy --data-root CAMVID --variants bfloat16 ema accumulate
     python -m benchmarks.accuracy --data-root CAMVID --device cpu --tiny  # a rehearsal; its figures mean nothing
     python -m benchmarks.accuracy --data-root CAMVID --prepare FOLDER     # CamVid in 28 MB, to carry to a GPU
+    python -m benchmarks.accuracy --steps                                 # three optimizer steps without chance
     python -m benchmarks.accuracy --page docs/accuracy.md --out RESULTS   # write the results into a page
 
 The other toolbox builds the model and draws its first weights; vitrail imports both, losses and dropout included.
@@ -37,13 +38,14 @@ from typing import Any
 from benchmarks.equal_training.curves import draw
 from benchmarks.equal_training.data import compact, decode
 from benchmarks.equal_training.jobs import TOOLBOXES, VARIANTS, jobs_of
-from benchmarks.equal_training.methods import METHODS
+from benchmarks.equal_training.methods import METHODS, Method
 from benchmarks.equal_training.page import write_page
 from benchmarks.equal_training.pool import Pool, Run
 from benchmarks.equal_training.report import Report
 from benchmarks.equal_training.settings import Plan
 
 SIZE = (360, 480)
+TINY_IMAGES = 4  # of each split
 RESERVED_SECONDS = 4.0  # for writing the results
 
 
@@ -55,6 +57,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if options.page:
         write_page(folder, Path(options.page))
         return
+    if options.steps:
+        compare_steps(options)
+        return
     if options.data_root is None:
         sys.exit("give the folder of CamVid as --data-root")
     if options.iterations % options.evaluations:
@@ -65,17 +70,35 @@ def main(arguments: Sequence[str] | None = None) -> None:
         return
     with tempfile.TemporaryDirectory(prefix="camvid-") as decoded:
         plan = plan_of(options, Path(decoded))
-        limits: dict[str, Any] = {"limit": 4, "shrink": 4} if options.tiny else {}
-        decode(root, plan.data, processes=_cores(), **limits)
+        limit = TINY_IMAGES if options.tiny else None
+        decode(root, plan.data, processes=_cores(), limit=limit, shrink=SIZE[0] // plan.size[0])
         print(f"decoded after {time.monotonic() - begin:.0f} s", flush=True)
         run(options, plan, folder, begin)
 
 
+def compare_steps(options: argparse.Namespace) -> None:
+    """Print how far a few optimizer steps without chance lead apart."""
+    from benchmarks.equal_training.steps import deviations  # imports the toolboxes
+
+    print("| method | beside | weights and statistics | largest deviation | of |\n| --- | --- | --- | --- | --- |")
+    for method in _chosen(options):
+        for toolbox in options.toolboxes:
+            found = deviations(method, toolbox)
+            cells = (method.title, TOOLBOXES[toolbox], len(found), f"{found[0].share:.0e}", f"`{found[0].name}`")
+            print("| " + " | ".join(map(str, cells)) + " |", flush=True)
+
+
+def _chosen(options: argparse.Namespace) -> list[Method]:
+    return [method for method in METHODS if not options.methods or method.name in options.methods]
+
+
 def run(options: argparse.Namespace, plan: Plan, folder: Path, begin: float) -> None:
     """Make the runs, and write the results after each."""
-    methods = [method for method in METHODS if not options.methods or method.name in options.methods]
     jobs = jobs_of(
-        methods, options.toolboxes, options.variants, range(options.first_seed, options.first_seed + options.seeds)
+        _chosen(options),
+        options.toolboxes,
+        options.variants,
+        range(options.first_seed, options.first_seed + options.seeds),
     )
     processes = options.processes or (max(1, _cores() // (plan.workers + 1)) if plan.device == "cuda" else 1)
     report = Report(_setup(plan, processes), [])
@@ -96,15 +119,16 @@ def run(options: argparse.Namespace, plan: Plan, folder: Path, begin: float) -> 
 
 def plan_of(options: argparse.Namespace, data: Path) -> Plan:
     """Return the size of the runs."""
+    shrink = 4 if options.tiny else options.shrink
+    size = (SIZE[0] // shrink, SIZE[1] // shrink)
     if options.tiny:
-        size = (SIZE[0] // 4, SIZE[1] // 4)
         return Plan(data, options.device, 4, 2, size, (64, 96), 2, min(options.workers, 1))
     return Plan(
         data,
         options.device,
         options.iterations,
         options.batch,
-        SIZE,
+        size,
         tuple(options.crop),
         options.evaluations,
         options.workers,
@@ -155,10 +179,14 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--iterations", type=int, default=1500, metavar="N", help="1500")
     parser.add_argument("--batch", type=int, default=8, metavar="N", help="8")
     parser.add_argument("--crop", type=int, nargs=2, default=(256, 352), metavar=("H", "W"), help="256 352")
+    parser.add_argument(
+        "--shrink", type=int, default=1, choices=(1, 2, 3, 4), help="every so many pixels only, for a CPU"
+    )
     parser.add_argument("--evaluations", type=int, default=5, metavar="N", help="5 in a run")
     parser.add_argument("--workers", type=int, default=2, metavar="N", help="2 loader processes for each run")
     parser.add_argument("--processes", type=int, metavar="N", help="runs at once; by default as the cores allow")
     parser.add_argument("--tiny", action="store_true", help="small images and four steps")
+    parser.add_argument("--steps", action="store_true", help="compare three optimizer steps without chance instead")
     parser.add_argument("--prepare", metavar="DIR", help="write CamVid in a small folder instead")
     parser.add_argument("--page", metavar="FILE", help="write all results below --out into a page instead")
     parser.add_argument("--out", metavar="DIR", help="folder of the results")

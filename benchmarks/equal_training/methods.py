@@ -48,6 +48,7 @@ def _classes(*heads: str) -> dict[str, Any]:
     return {f"{head}.num_classes": CLASSES for head in heads}
 
 
+_FASTSCNN_PARTS = ("backbone", "decode_head", "auxiliary_head.0", "auxiliary_head.1")
 _ONE_AUXILIARY = _classes("decode_head", "auxiliary_head")
 _NARROW_HEAD = {"head.feats_channels": 128, "auxiliary.out_channels": 64, "auxiliary.in_channels": 256}
 # Learning rates of transformers are higher than published ones: those are for pretrained encoders.
@@ -101,7 +102,11 @@ METHODS = (
         Settings(lr=0.05, weight_decay=4e-5),
         mmseg=Mmseg(
             "fastscnn/fast_scnn_8xb4-160k_cityscapes-512x1024",
-            _classes("decode_head", "auxiliary_head.0", "auxiliary_head.1"),
+            {
+                **_classes("decode_head", "auxiliary_head.0", "auxiliary_head.1"),
+                # as everyone's: its config has 0.01, which belongs to the recipe and not to the model
+                **{f"{part}.norm_cfg.momentum": 0.1 for part in _FASTSCNN_PARTS},
+            },
         ),
         ssseg=Ssseg("fastscnn/depthwiseseparablefcn_fastscnn_cityscapes", {"num_classes": CLASSES}),
     ),

@@ -186,6 +186,11 @@ def test_lists_can_be_filtered() -> None:
     assert "fastscnn_scenes\n" in ok("recipes")
     assert ok("recipes", "fastscnn_sce*").split() == ["fastscnn_scenes"]
     assert "cgnet_camvid" in ok("recipes", "camvid")
+    assert json.loads(ok("recipes", "fastscnn_sce*", "--json")) == ["fastscnn_scenes"]
+    assert "PSPNet  ResNet-50  8       voc      77.93" in ok("recipes", "--table1", "pspnet*50*voc")
+    assert (
+        json.loads(ok("recipes", "--table1", "--json", "setrmla"))[0]["checkpoint"] == "ssseg/setrmla_vitlarge_ade20k"
+    )
     assert ok("list", "segmentor", "emanet").startswith("emanet  vitrail 0.1.0  ")
     assert "resnet50c" in ok("list", "backbone", "resnet50c").split()
     assert re.search(r"camvid +vitrail 0.1.0 +CamVid, 11 classes", ok("list", "dataset"))
@@ -232,6 +237,7 @@ MISTAKES = [
     (["train", "fcn_resnet50os8_voc", "--data-root", "nowhere", "-o", "x"], "nowhere does not exist"),
     (["train", "fastscnn_scenes", "--device", "abacus", "-o", "x"], "abacus"),
     (["recipe", "pspnet_resnet50os8_ade20"], "pspnet_resnet50os8_ade20k"),
+    (["recipes", "--table1", "pspnett"], "no figure of the table matches.*pspnet"),
     (["recipes", "fastscnn_scennes"], "no recipe matches.*fastscnn_scenes"),
     (["evaluate", "no_such_model"], "unknown model 'no_such_model'"),
     (["evaluate", "missing.safetensors"], "no model file at missing.safetensors"),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import re
 from collections.abc import Callable, Mapping
@@ -418,23 +417,3 @@ def difference(check: Callable[..., None], recipe: Recipe, published: Any) -> st
     except AssertionError as error:
         return f"{check.__name__}: {error}"
     return None
-
-
-TABLE1 = re.compile(
-    r"(fcn|pspnet|deeplabv3|deeplabv3plus|upernet|ocrnet|encnet|emanet|"
-    r"danet|ccnet|nonlocalnet|gcnet|annnet|dnlnet|isanet|apcnet|dmnet)_resnet(\d+)os8_(voc|ade20k|cityscapes)"
-)
-TABLE1_NAMES = {"annnet": "annet"}
-
-
-@pytest.mark.parametrize("name", [name for name in PUBLISHED if TABLE1.fullmatch(name)])
-def test_the_papers_table_says_the_same(name: str, reference_data: Path) -> None:
-    method, depth, dataset = TABLE1.fullmatch(name).groups()  # type: ignore[union-attr]
-    with (reference_data / "table1.csv").open() as file:
-        rows = {(row["method"].lower(), row["backbone"]): row for row in csv.DictReader(file)}
-    column = {"voc": "voc_train_test", "ade20k": "ade20k_train_val", "cityscapes": "cityscapes_train_val"}[dataset]
-    reference = PUBLISHED[name].reference
-    assert reference is not None
-    assert reference.miou == pytest.approx(
-        float(rows[TABLE1_NAMES.get(method, method), f"ResNet-{depth}"][column]) / 100, abs=1e-9
-    )

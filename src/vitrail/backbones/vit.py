@@ -226,7 +226,7 @@ def _drop_class_token(name: str, model: VisionTransformer) -> None:
     """
     if model.cls_token is None or model.num_prefix_tokens != 1:
         raise ModelError(f"backbone {name!r} has no class token, or more than that: leave class_token=False out")
-    if not model.no_embed_class:
+    if model.pos_embed is not None and not model.no_embed_class:
         model.pos_embed = nn.Parameter(model.pos_embed.detach()[:, 1:].clone())
     model.cls_token = None
     model.num_prefix_tokens = 0

@@ -100,7 +100,7 @@ def checksum(description: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> s
     crc = zlib.crc32(json.dumps(said, sort_keys=True).encode())
     for name, tensor in sorted(tensors.items()):
         crc = zlib.crc32(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode(errors="surrogatepass"), crc)
-        crc = zlib.crc32(tensor.contiguous().reshape(-1).view(torch.uint8).numpy(), crc)
+        crc = zlib.crc32(memoryview(tensor.contiguous().reshape(-1).view(torch.uint8).numpy()), crc)
     return f"{crc:08x}"
 
 

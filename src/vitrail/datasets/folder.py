@@ -191,7 +191,7 @@ def _other_format(root: Path) -> str:
     return f" The folder holds {other.found}: read it with data.dataset={other.dataset}" if other else ""
 
 
-def _splits(pairing: _Pairing, root: Path, val_fraction: float, seed: int) -> dict[str, list[Pair]]:
+def _splits(pairing: _Pairing, root: Path, val_fraction: float | None, seed: int) -> dict[str, list[Pair]]:
     images, masks = root / pairing.images, root / pairing.masks
     if not images.is_dir():
         names = [child.name for child in sorted(root.iterdir()) if (child / pairing.images).is_dir()]

@@ -21,7 +21,7 @@ _TURNED = (5, 6, 7, 8)  # EXIF orientations in which width and height are exchan
 class Tile(NamedTuple):
     """A part of an image."""
 
-    index: int
+    image: int
     top: int
     left: int
     bottom: int
@@ -60,7 +60,7 @@ class Tiles:
         self.source = source
         self.labelled = source.labelled
         self.tiles = [tile for index in range(len(source.pairs)) for tile in self._cut(index, size, size - overlap)]
-        self.ids = [f"{source.ids[t.index]}_{t.left}_{t.top}_{t.right}_{t.bottom}" for t in self.tiles]
+        self.ids = [f"{source.ids[t.image]}_{t.left}_{t.top}_{t.right}_{t.bottom}" for t in self.tiles]
         self._last: tuple[int, PixelFormat, tv_tensors.Image, tv_tensors.Mask] | None = None
 
     @property
@@ -76,8 +76,8 @@ class Tiles:
         """Return a tile's image, uint8 [C, h, w], and mask, uint8 or int16 [h, w]."""
         tile = self.tiles[index]
         last = self._last
-        if last is None or last[:2] != (tile.index, self.pixels):
-            last = self._last = (tile.index, self.pixels, *self.source.load(tile.index))
+        if last is None or last[:2] != (tile.image, self.pixels):
+            last = self._last = (tile.image, self.pixels, *self.source.load(tile.image))
         rows, columns = slice(tile.top, tile.bottom), slice(tile.left, tile.right)
         return tv_tensors.Image(last[2][:, rows, columns].clone()), tv_tensors.Mask(last[3][rows, columns].clone())
 

@@ -105,8 +105,9 @@ def check_outputs(
         The message names the file.
     """
     if predictions is not None:
-        check_not_in_data(predictions, dataset)
-        check_free((predictions / f"{id}.png" for id in dataset.ids), overwrite=overwrite, error=VitrailError)
+        masks = [predictions / f"{id}.png" for id in dataset.ids]
+        check_not_in_data(masks, dataset)
+        check_free(masks, overwrite=overwrite, error=VitrailError)
     if report is not None:
         check_free((report / name for name in _REPORT), overwrite=overwrite, error=VitrailError)
 

@@ -134,7 +134,7 @@ def export_model(
     segmentor = copy.deepcopy(model) if isinstance(model, Segmentor) else load(model, trust_imports=trust_imports)
     graph = _graph(segmentor.cpu(), "raw" if raw else "scores" if scores else "classes")
     described = _description(graph, size, precision)
-    own = read_images(images, graph.model.card, size) if images is not None else []
+    own = read_images(images, graph.normalize.mean.shape[0], size) if images is not None else []
     try:
         with _one_size_advice(size), atomic_files(path) as temporary:
             program = exporter.trace(graph, street_images((2, *(size or _EXAMPLE))), any_size=size is None)

@@ -46,7 +46,7 @@ class ServedModel:
     def __init__(self, name: str, model: str | Path, **options: Unpack[PredictorOptions]) -> None:
         if not _NAME.fullmatch(name):
             raise ServiceError(f"a model cannot be served as {name!r}: use letters, digits, '.', '_' and '-'")
-        options = {**options, "batch_size": options.get("batch_size") or DEFAULT_BATCH}
+        options.setdefault("batch_size", DEFAULT_BATCH)
         self.name = name
         self.plain = Predictor(model, **options)
         if self.plain.pixel_format.channels != 3:
@@ -79,7 +79,9 @@ class ServedModel:
 def _with_scores(plain: Predictor, options: PredictorOptions) -> Predictor | None:
     """Return a predictor of the same model that gives probabilities, or None where the model has none."""
     try:
-        return Predictor(plain.model, **{**options, "scores": True})
+        with_scores = options.copy()
+        with_scores["scores"] = True
+        return Predictor(plain.model, **with_scores)
     except PredictionError:
         return None
 
