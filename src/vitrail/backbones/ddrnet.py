@@ -67,17 +67,17 @@ class DDRNet(Backbone):
     def forward(self, images: Tensor) -> list[Tensor]:
         """Encode images [B, 3, H, W] into the spatial branch's map after the first exchange, and the fused map."""
         context = spatial = self._through(self.stem, images)
-        early = None
+        fused: list[Tensor] = []
         for index in range(2):
-            context = self._through(self.context[index], context.relu() if index else context)
-            spatial = self._through(self.spatial[index], spatial.relu() if index else spatial)
+            context = self._through([self.context[index]], context.relu() if index else context)
+            spatial = self._through([self.spatial[index]], spatial.relu() if index else spatial)
             passed = self.compress[index](context.relu())
             context = context + self.down[index](spatial.relu())
             spatial = spatial + resize(passed, spatial.shape[-2:])
-            early = spatial if early is None else early
-        spatial = self._through(self.spatial[2], spatial.relu())
-        context = self.pyramid(self._through(self.context[2], context.relu()))
-        return [early, spatial + resize(context, spatial.shape[-2:])]
+            fused.append(spatial)
+        spatial = self._through([self.spatial[2]], spatial.relu())
+        context = self.pyramid(self._through([self.context[2]], context.relu()))
+        return [fused[0], spatial + resize(context, spatial.shape[-2:])]
 
 
 @register_backbone("ddrnet_23_slim")

@@ -121,17 +121,19 @@ class PIDNet(Backbone):
     def forward(self, images: Tensor) -> list[Tensor]:
         """Encode images [B, 3, H, W] into the early map of details, that of boundaries, and the fused map."""
         context = detail = boundary = self._through(self.stem, images)
-        size, early = detail.shape[-2:], None
+        size = detail.shape[-2:]
+        attended: list[Tensor] = []
         for index in range(2):
-            context = self._through(self.integral[index], context).relu()
-            detail = self._through(self.proportional[index], detail.relu() if index else detail)
-            boundary = self._through(self.derivative[index], boundary.relu() if index else boundary)
+            context = self._through([self.integral[index]], context).relu()
+            detail = self._through([self.proportional[index]], detail.relu() if index else detail)
+            boundary = self._through([self.derivative[index]], boundary.relu() if index else boundary)
             detail = self.attend[index](detail, self.compress[index](context))
             boundary = boundary + resize(self.differ[index](context), size)
-            early = detail if early is None else early
-        context = resize(self.pyramid(self._through(self.integral[2], context)), size)
-        detail = self._through(self.proportional[2], detail.relu())
-        return [early, boundary, self.fuse(detail, context, self._through(self.derivative[2], boundary.relu()))]
+            attended.append(detail)
+        context = resize(self.pyramid(self._through([self.integral[2]], context)), size)
+        detail = self._through([self.proportional[2]], detail.relu())
+        last = self._through([self.derivative[2]], boundary.relu())
+        return [attended[0], boundary, self.fuse(detail, context, last)]
 
 
 @register_backbone("pidnet_s")
