@@ -163,14 +163,16 @@ def build_mmseg(name: str, changes: Mapping[str, Any] | None = None, *, dropout:
     return model if dropout else without_dropout(model)
 
 
-def mmseg_losses(model: nn.Module, images: Tensor, targets: Tensor) -> dict[str, Tensor]:
-    """Return the losses of an MMSegmentation model (accuracies left out)."""
+def mmseg_losses(model: nn.Module, images: Tensor, targets: Tensor, edges: Tensor | None = None) -> dict[str, Tensor]:
+    """Return the losses of an MMSegmentation model (accuracies left out), with the edges that its pipeline adds."""
     from mmengine.structures import PixelData
     from mmseg.structures import SegDataSample
 
     samples = []
-    for target in targets:
+    for index, target in enumerate(targets):
         sample = SegDataSample(gt_sem_seg=PixelData(data=target.unsqueeze(0)))
+        if edges is not None:
+            sample.gt_edge_map = PixelData(data=edges[index].unsqueeze(0))
         sample.set_metainfo({"img_shape": tuple(target.shape), "pad_shape": tuple(target.shape)})
         samples.append(sample)
     losses = model.loss(images, samples)

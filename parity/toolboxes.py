@@ -73,9 +73,26 @@ class Mmseg(Reference):
 
     def losses(self, model: nn.Module, images: Tensor, targets: Tensor) -> Losses:
         """See `Reference`."""
-        terms = mmseg_losses(model, images, targets)
+        terms = mmseg_losses(model, images, targets, self.edges(targets))
         total = torch.stack([term.sum() for term in terms.values()]).sum()
         return Losses(total, {name: term.item() for name, term in terms.items()})
+
+    def edges(self, targets: Tensor) -> Tensor | None:
+        """Return the edges [B, H, W] that the data pipeline adds, if any."""
+        return None
+
+
+class MmsegWithEdges(Mmseg):
+    """PIDNet, whose data pipeline also extracts the edges between classes."""
+
+    def edges(self, targets: Tensor) -> Tensor:
+        """Return the edges."""
+        from mmseg.datasets.transforms import GenerateEdge
+
+        extract = GenerateEdge(edge_width=4)
+        shape = tuple(targets.shape[-2:])
+        maps = [extract({"img_shape": shape, "gt_seg_map": target.numpy()})["gt_edge_map"] for target in targets]
+        return torch.stack([torch.from_numpy(each) for each in maps]).long()
 
 
 class MmsegMaskFormer(Mmseg):

@@ -38,6 +38,9 @@ SMALL: dict[str, dict[str, object]] = {
     "dmnet": {"channels": 32},
     "ocrnet": {"channels": 32, "attention_channels": 16, "coarse_channels": 16},
     "maskformer": {"channels": 32, "mask_channels": 32, "query_channels": 32, "num_queries": 20, "num_layers": 2},
+    "ddrnet": {"channels": 32},
+    # with the published threshold the loss at boundaries begins when the first ones are found, and the sum rises
+    "pidnet": {"channels": 32, "boundary_weight": 1.0, "boundary_threshold": 0.0},
     "mask2former": {
         **{"channels": 32, "mask_channels": 32, "query_channels": 32, "num_queries": 20, "num_layers": 2},
         **{"encoder_layers": 1, "encoder_feedforward_channels": 32, "feedforward_channels": 32, "num_points": 256},

@@ -1,4 +1,4 @@
-"""Edge targets computed from masks (CE2P)."""
+"""Edge targets computed from masks (CE2P, PIDNet)."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def class_edges(targets: Tensor, width: int = 3, *, ignore: int = IGNORE) -> Ten
     targets : Tensor
         Class indices [B, H, W].
     width : int
-        Width of the edges in pixels, odd.
+        Width of the edges in pixels; an even one reaches one pixel further up and left than down and right.
     ignore : int
         Label of ignored pixels.
 
@@ -43,4 +43,5 @@ def class_edges(targets: Tensor, width: int = 3, *, ignore: int = IGNORE) -> Ten
     edges[:, :, :-1] |= differ(targets[:, :, :-1], targets[:, :, 1:])
     edges[:, :-1, :-1] |= differ(targets[:, :-1, :-1], targets[:, 1:, 1:])
     edges[:, :-1, 1:] |= differ(targets[:, :-1, 1:], targets[:, 1:, :-1])
-    return F.max_pool2d(edges.float(), width, stride=1, padding=width // 2).long()
+    wide = F.max_pool2d(edges.float(), width, stride=1, padding=width // 2)
+    return wide[:, : targets.shape[1], : targets.shape[2]].long()  # one row and column more for an even width

@@ -24,13 +24,15 @@ class OHEMCrossEntropyLoss(ResizingLoss):
         A pixel is hard when the probability of its target class is below this. None keeps the `min_kept` pixels with
         the largest loss instead.
     min_kept : int
-        Minimum number of pixels to keep, times the batch size; the threshold is raised until that many are kept.
+        Minimum number of pixels to keep; the threshold is raised until that many are kept.
+    per_image : bool
+        Whether `min_kept` is multiplied by the batch size; False is MMSegmentation's `OhemCrossEntropy`.
     class_weights : sequence of float or str, optional
         One factor per class. The divisor of the mean does not change.
     mean_over_all : bool
         Whether the sum is divided by the number of all pixels rather than of the pixels kept. False is
-        SSSegmentation (and MMSegmentation's `OhemCrossEntropy`, whose `min_kept` counts the whole batch); True is
-        MMSegmentation's `OHEMPixelSampler` with its default cross entropy.
+        SSSegmentation and MMSegmentation's `OhemCrossEntropy`; True is MMSegmentation's `OHEMPixelSampler` with its
+        default cross entropy.
 
     References
     ----------
@@ -45,6 +47,7 @@ class OHEMCrossEntropyLoss(ResizingLoss):
         *,
         threshold: float | None = 0.7,
         min_kept: int = 100_000,
+        per_image: bool = True,
         class_weights: Sequence[float] | Literal["balanced", "enet", "effective_number"] | None = None,
         mean_over_all: bool = False,
     ) -> None:
@@ -54,6 +57,7 @@ class OHEMCrossEntropyLoss(ResizingLoss):
         self.register_buffer("class_weights", class_weight_tensor(class_weights), persistent=False)
         self.threshold = threshold
         self.min_kept = min_kept
+        self.per_image = per_image
         self.mean_over_all = mean_over_all
 
     def forward(self, logits: Tensor, targets: Tensor, *, align_corners: bool = False) -> Tensor:
@@ -68,7 +72,7 @@ class OHEMCrossEntropyLoss(ResizingLoss):
 
     def _hard(self, loss: Tensor, weighted: Tensor, valid: Tensor) -> Tensor:
         """Return the mask [B, H, W] of the pixels that are kept."""
-        budget = self.min_kept * len(valid)
+        budget = self.min_kept * (len(valid) if self.per_image else 1)
         if self.threshold is None:
             ranked = torch.where(valid, weighted, -1.0).flatten()
             chosen = ranked.topk(min(budget, ranked.numel()), sorted=False).indices

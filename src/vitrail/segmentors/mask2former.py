@@ -74,12 +74,12 @@ class DeformablePixelDecoder(nn.Module):
     ) -> None:
         super().__init__()
         finer, encoded = in_channels[:-_LEVELS], in_channels[-_LEVELS:]
-        self.inputs = nn.ModuleList(
-            conv_group_norm(width, channels, 1, act=False, bias=True) for width in encoded[::-1]
-        )
-        for conv, _, _ in self.inputs:
-            nn.init.xavier_uniform_(conv.weight)
-            nn.init.zeros_(conv.bias)
+        inputs = [conv_group_norm(width, channels, 1, act=False, bias=True) for width in encoded[::-1]]
+        for layer in inputs:
+            weight, bias, *_ = layer.parameters()
+            nn.init.xavier_uniform_(weight)
+            nn.init.zeros_(bias)
+        self.inputs = nn.ModuleList(inputs)
         self.encoder = DeformableEncoder(
             channels,
             len(encoded),

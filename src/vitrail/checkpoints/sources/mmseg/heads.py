@@ -128,7 +128,7 @@ class Head:
         self.in_index: int | Sequence[int] = settings.take("in_index", -1)
         settings.must_be("out_channels", None, self.num_classes)
         settings.must_be("conv_cfg", None)
-        settings.must_be("act_cfg", {"type": "ReLU"})
+        settings.must_be("act_cfg", {"type": "ReLU"}, {"type": "ReLU", "inplace": True})
         settings.must_be("threshold", None)
         settings.must_be("ignore_index", 255)
         settings.pass_over("type", "in_channels", "init_cfg")

@@ -79,4 +79,15 @@ def _hard_pixels(term: dict[str, Any], sampler: Mapping[str, Any], where: str) -
     return {"name": "ohem", "weight": term["weight"], "options": {**options, "mean_over_all": True}}
 
 
-_LOSSES = {"CrossEntropyLoss": _cross_entropy, "DiceLoss": _dice}
+def _ohem(settings: Settings) -> tuple[str, dict[str, Any]]:
+    options: dict[str, Any] = {
+        "threshold": settings.take("thres", 0.7),
+        "min_kept": settings.take("min_kept", 100_000),
+        "per_image": False,
+    }
+    weights = settings.take("class_weight", None)
+    settings.must_be("ignore_label", 255)
+    return "ohem", {**options, **({"class_weights": as_lists(weights)} if weights is not None else {})}
+
+
+_LOSSES = {"CrossEntropyLoss": _cross_entropy, "DiceLoss": _dice, "OhemCrossEntropy": _ohem}

@@ -1,0 +1,124 @@
+"""Folders that transformers saved, loaded from there: the same logits, and the map that its image processor makes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import Tensor, nn
+
+import vitrail
+from parity.huggingface import LEVELS, transformers
+from parity.weights import randomise
+
+pytestmark = pytest.mark.parity
+
+CLASSES = 5
+SIZE = (100, 140)
+FIXED, WINDOWS = {"height": 64, "width": 96}, {"height": 224, "width": 224}
+EDGES = {"shortest_edge": 64, "longest_edge": 128}
+SMALL = {"hidden_size": 32, "auxiliary_channels": 8, "num_labels": CLASSES}
+
+
+def swin() -> Any:
+    return transformers().SwinConfig(embed_dim=96, depths=[2, 2, 6, 2], num_heads=[3, 6, 12, 24], out_features=LEVELS)
+
+
+def convnext() -> Any:
+    return transformers().ConvNextConfig(
+        hidden_sizes=[96, 192, 384, 768], depths=[3, 3, 9, 3], out_features=LEVELS, layer_scale_init_value=1.0
+    )
+
+
+def resnet() -> Any:
+    return transformers().ResNetConfig(
+        depths=[2, 2, 2, 2],
+        hidden_sizes=[64, 128, 256, 512],
+        layer_type="basic",
+        embedding_size=64,
+        out_features=LEVELS,
+    )
+
+
+def segformer() -> nn.Module:
+    return transformers().SegformerForSemanticSegmentation(transformers().SegformerConfig(num_labels=CLASSES))
+
+
+def upernet(backbone: Callable[[], Any]) -> nn.Module:
+    config = transformers().UperNetConfig(backbone_config=backbone(), auxiliary_in_channels=384, **SMALL)
+    return transformers().UperNetForSemanticSegmentation(config)
+
+
+def maskformer(backbone: Callable[[], Any]) -> nn.Module:
+    from transformers.models.maskformer.configuration_maskformer import MaskFormerDetrConfig
+
+    decoder = MaskFormerDetrConfig(num_queries=20, decoder_layers=2, decoder_ffn_dim=32, d_model=32)
+    config = transformers().MaskFormerConfig(
+        backbone_config=backbone(),
+        decoder_config=decoder,
+        fpn_feature_size=32,
+        mask_feature_size=32,
+        num_labels=CLASSES,
+    )
+    return transformers().MaskFormerForInstanceSegmentation(config)
+
+
+def mask2former(backbone: Callable[[], Any]) -> nn.Module:
+    widths = {"feature_size": 32, "mask_feature_size": 32, "hidden_dim": 32}
+    depths = {"encoder_layers": 1, "decoder_layers": 3, "encoder_feedforward_dim": 32, "dim_feedforward": 32}
+    config = transformers().Mask2FormerConfig(
+        backbone_config=backbone(), num_queries=20, num_labels=CLASSES, **widths, **depths
+    )
+    return transformers().Mask2FormerForUniversalSegmentation(config)
+
+
+def picture() -> Image.Image:
+    noise = np.random.RandomState(0).randint(0, 255, (10, 14, 3), dtype=np.uint8)
+    return Image.fromarray(noise).resize(SIZE[::-1], Image.Resampling.BICUBIC)
+
+
+def scores_of(out: Any) -> Tensor:
+    """Return the logits, or the scores that the image processor makes of the queries."""
+    if hasattr(out, "logits"):
+        return out.logits
+    belief = out.class_queries_logits.softmax(-1)[..., :-1]
+    return torch.einsum("bqc,bqhw->bchw", belief, out.masks_queries_logits.sigmoid())
+
+
+# How much of the map may differ: MaskFormer's authors resize the masks before the sigmoid, transformers after it, and
+# for Mask2Former to 384 × 384 first, whatever the image.
+MODELS: dict[str, tuple[Callable[[], nn.Module], str, dict[str, int], float]] = {
+    "segformer": (segformer, "SegformerImageProcessor", FIXED, 0.0),
+    "upernet-convnext": (lambda: upernet(convnext), "SegformerImageProcessor", FIXED, 0.001),
+    "upernet-swin": (lambda: upernet(swin), "SegformerImageProcessor", WINDOWS, 0.001),
+    "maskformer-resnet": (lambda: maskformer(resnet), "MaskFormerImageProcessor", EDGES, 0.05),
+    "maskformer-swin": (lambda: maskformer(swin), "MaskFormerImageProcessor", WINDOWS, 0.05),
+    "mask2former-swin": (lambda: mask2former(swin), "Mask2FormerImageProcessor", WINDOWS, 0.05),
+}
+
+
+@pytest.mark.parametrize("name", MODELS)
+@torch.no_grad()
+def test_the_logits_and_the_map_are_those_of_transformers(name: str, tmp_path: Path) -> None:
+    build, kind, size, tolerance = MODELS[name]
+    theirs, processor = build().eval(), getattr(transformers(), kind)(size=size)
+    randomise(theirs, ("criterion.",))
+    theirs.save_pretrained(tmp_path)
+    processor.save_pretrained(tmp_path)
+    ours = vitrail.load(tmp_path)
+    image = picture()
+    inputs = processor(image, return_tensors="pt")["pixel_values"]
+    out = theirs(inputs)
+    expected = scores_of(out)
+    # UPerNet's logits there have the size of the images
+    found = ours(inputs) if name.startswith("upernet") else ours.head(ours.backbone(inputs))
+    assert (found - expected).abs().max() < 1e-4 * expected.abs().max()
+    wanted = processor.post_process_semantic_segmentation(out, target_sizes=[SIZE])[0]
+    prediction = next(iter(vitrail.Predictor(ours, device="cpu")([np.asarray(image)])))
+    differing = (torch.as_tensor(prediction.mask) != wanted).float().mean().item()
+    assert differing <= tolerance
