@@ -6,8 +6,10 @@ import tarfile
 import zipfile
 from pathlib import Path
 
+import nibabel
 import numpy as np
 import pytest
+import torch
 from helpers.image_makers import mask, picture, save
 from helpers.official_layouts import TOPS, WRITERS, write_ade20k, write_camvid
 from torch.utils.data import DataLoader
@@ -71,10 +73,12 @@ def test_the_numbers_of_classes_are_those_of_the_papers():
         "refuge": 3,
         "sbu_shadow": 2,
         "supervisely_person": 2,
+        "synapse": 9,
         "vaihingen": 6,
         "scenes": 8,
         "stare": 2,
         "voc": 21,
+        "voc_coco": 21,
         "vspw": 124,
     }
     assert {name: len(benchmarks()[name].classes) for name in counts} == counts
@@ -119,9 +123,10 @@ def test_official_layouts(tmp_path, name, source):
     channels = 6 if name == "levir_cd" else 3
     dataset = create_dataset(name, where, "val" if name in EVALUATION_ONLY else "train", pixels=PixelFormat(channels))
     assert dataset.ids == ids
-    for sample in [dataset[index] for index in range(len(dataset))]:
-        assert sample["image"].shape == (channels, 24, 32)
-        assert sample["size"] == (24, 32) == tuple(sample["mask"].shape)
+    for sample in [dataset[index] for index in range(min(3, len(dataset)))]:
+        size = (48, 64) if sample["id"].startswith("0000000000") and name == "voc_coco" else (24, 32)
+        assert sample["image"].shape == (channels, *size)
+        assert sample["size"] == size == tuple(sample["mask"].shape)
         assert set(sample["mask"].unique().tolist()) <= {*range(len(dataset.benchmark.classes)), IGNORE}
     for split in benchmarks()[name].splits:
         if not (name == "camvid" and split == "test"):
@@ -204,6 +209,49 @@ def test_the_masks_of_several_people_lie_on_each_other(tmp_path):
     for path in tmp_path.glob("annotations/1_2_*"):
         path.unlink()
     assert "1 of 2 images have no mask" in message(lambda: create_dataset("mhp_v1", tmp_path, "train"))
+
+
+def test_of_objects_on_each_other_the_first_counts(tmp_path):
+    WRITERS["voc_coco"](tmp_path)
+    dataset = create_dataset("voc_coco", tmp_path, "train")
+    labels = np.asarray(dataset[2]["mask"])  # a cat before a person
+    assert labels[20, 40] == dataset.benchmark.classes.index("cat") and labels[30, 54] == 15 == labels[45, 4]
+    assert labels[1, 10] == 0, "a stop sign is none of VOC's classes"
+    crowd = np.asarray(dataset[3]["mask"]).T.ravel()  # column by column
+    assert np.array_equal(crowd[:1600], 20 * ((np.arange(1600) >= 300) & (np.arange(1600) < 1500)))
+    save(tmp_path / "COCO/train2017/000000000009.jpg", picture())
+    assert "is it the image of COCO?" in message(lambda: dataset[2])
+    (tmp_path / "COCO/annotations/instances_train2017.json").write_text("[]")
+    assert "is no file of COCO's instances" in message(lambda: create_dataset("voc_coco", tmp_path, "train"))
+    assert len(create_dataset("voc_coco", tmp_path, "val")) == 2
+
+
+def test_slices_have_the_greys_and_organs_of_the_volume(tmp_path):
+    WRITERS["synapse"](tmp_path)
+    dataset = create_dataset("synapse", tmp_path, "val")
+    paths = [tmp_path / f"{kind}/{kind}0001.nii.gz" for kind in ("img", "label")]
+    greys, labels = (np.asarray(nibabel.load(path).dataobj)[:, ::-1, 1] for path in paths)
+    sample = dataset[1]
+    assert sample["id"] == "case0001_slice001"
+    expected = ((np.clip(greys, -125, 275) + 125.0) / 400 * 255).astype(np.uint8)
+    assert np.array_equal(sample["image"], np.stack([expected] * 3))
+    spleen, other = dataset.benchmark.classes.index("spleen"), sample["mask"][torch.from_numpy(labels == 5)]
+    assert np.array_equal(np.asarray(sample["mask"]) == spleen, labels == 1) and not other.any()
+    assert (pickle.loads(pickle.dumps(dataset))[1]["mask"] == sample["mask"]).all()
+
+
+def test_damaged_volumes_are_named(tmp_path):
+    WRITERS["synapse"](tmp_path)
+    path = tmp_path / "img/img0001.nii.gz"
+    nibabel.save(nibabel.Nifti1Image(np.zeros((24, 30, 2), np.int16), np.eye(4)), path)
+    assert "but its image [24, 30, 2]" in message(lambda: create_dataset("synapse", tmp_path, "val")[0])
+    data = path.read_bytes()
+    path.write_bytes(data[: len(data) // 2])
+    assert "img0001.nii.gz" in message(lambda: create_dataset("synapse", tmp_path, "val")[0])
+    path.write_bytes(b"nothing")
+    assert "cannot read the volume" in message(lambda: create_dataset("synapse", tmp_path, "val"))
+    path.unlink()
+    assert "1 of 12 images are missing" in message(lambda: create_dataset("synapse", tmp_path, "val"))
 
 
 def test_pixels_of_other_colours_are_ignored_or_errors(tmp_path):

@@ -85,7 +85,7 @@ def test_files_are_replaced_only_when_asked_for(tmp_path):
     hand_in("bdd100k", tmp_path / "data", tmp_path / "out")
     before = (tmp_path / "out/t.png").read_bytes()
     (tmp_path / "out/t.png").write_bytes(b"mine")
-    with pytest.raises(VitrailError, match=r"exist already, such as .*t\.png: .*--overwrite"):
+    with pytest.raises(VitrailError, match=r"t\.png exists: --overwrite"):
         hand_in("bdd100k", tmp_path / "data", tmp_path / "out")
     assert (tmp_path / "out/t.png").read_bytes() == b"mine"
     hand_in("bdd100k", tmp_path / "data", tmp_path / "out", overwrite=True)

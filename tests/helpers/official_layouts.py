@@ -1,5 +1,7 @@
 """Small datasets in their official form, one writer for each benchmark; each returns the ids of its training split."""
 
+import json
+
 import numpy as np
 from PIL import Image
 from scipy.io import savemat
@@ -283,6 +285,56 @@ def write_mhp(version):
     return write
 
 
+def write_voc_coco(root):
+    """VOC, and three images of COCO: one with overlapping objects, one with a crowd, one with too small an object."""
+    ids = write_voc(root / "VOCdevkit" / "VOC2012")
+    names = ["000000000009", "000000000025", "000000000030"]
+    coco = root / "COCO"
+    for seed, name in enumerate(names):
+        save(coco / "train2017" / f"{name}.jpg", picture(48, 64, seed=seed))
+
+    def annotation(number, image, category, segmentation, crowd=0):
+        return {
+            "id": number,
+            "image_id": image,
+            "category_id": category,
+            "segmentation": segmentation,
+            "iscrowd": crowd,
+        }
+
+    crowd = {"size": [48, 64], "counts": [300, 1200, 48 * 64 - 1500]}  # column by column
+    annotations = [
+        annotation(1, 9, 17, [[2.0, 3.0, 50.5, 3.0, 50.5, 40.0, 2.0, 40.0]]),
+        annotation(2, 9, 1, [[30.0, 10.0, 60.0, 12.0, 55.0, 45.0], [1.0, 42.0, 9.0, 42.0, 9.0, 47.0, 1.0, 47.0]]),
+        annotation(3, 9, 13, [[0.0, 0.0, 60.0, 0.0, 60.0, 5.0]]),  # a stop sign, no class of VOC
+        annotation(4, 25, 72, crowd, 1),
+        annotation(5, 30, 44, [[1.0, 1.0, 30.0, 1.0, 30.0, 30.0, 1.0, 30.0]]),
+    ]
+    images = [{"id": int(name), "file_name": f"{name}.jpg", "height": 48, "width": 64} for name in names]
+    categories = [{"id": number, "name": str(number)} for number in (1, 13, 17, 44, 72)]
+    (coco / "annotations").mkdir()
+    (coco / "annotations/instances_train2017.json").write_text(
+        json.dumps({"images": images, "annotations": annotations, "categories": categories})
+    )
+    return [*ids, *names[:2]]
+
+
+def write_synapse(root):
+    """Volumes of two slices; greys beyond what is shown, and organs that are background."""
+    import nibabel
+
+    generator = np.random.default_rng(0)
+    for kind in ("img", "label"):
+        (root / kind).mkdir(parents=True)
+    splits = benchmarks()["synapse"].splits
+    for case in (*splits["train"].ids, *splits["val"].ids):
+        greys = generator.integers(-1024, 400, (24, 32, 2)).astype(np.int16)
+        labels = generator.integers(0, 14, (24, 32, 2)).astype(np.uint8)
+        nibabel.save(nibabel.Nifti1Image(greys, np.eye(4)), root / f"img/img{case}.nii.gz")
+        nibabel.save(nibabel.Nifti1Image(labels, np.eye(4)), root / f"label/label{case}.nii.gz")
+    return [f"case{case}_slice{depth:03d}" for case in splits["train"].ids for depth in (0, 1)]
+
+
 def write_retina(mask_name):
     def write(root):
         for folder, ids in (("validation", ("01",)), ("training", ("21", "22"))):
@@ -319,6 +371,8 @@ def write_mapillary(release, classes):
 
 
 WRITERS = {
+    "synapse": write_synapse,
+    "voc_coco": write_voc_coco,
     "isaid": write_isaid,
     "potsdam": write_isprs(
         "potsdam", "2_Ortho_RGB/top_potsdam_{}_RGB.tif", "5_Labels/top_potsdam_{}_label_noBoundary.tif"
@@ -357,6 +411,8 @@ WRITERS = {
 }
 # The folder that the official archive has at its top.
 TOPS = {
+    "synapse": "RawData/Training",
+    "voc_coco": "",
     "isaid": "iSAID",
     "potsdam": "",
     "vaihingen": "",

@@ -16,6 +16,7 @@ DATASETS = {
     "stare": "STAREDataset",
     "chase_db1": "ChaseDB1Dataset",
     "hrf": "HRFDataset",
+    "vspw": "VSPWDataset",
 }
 # Images to train on, of the datasets that SSSegmentation repeats to make one long epoch.
 REPEATED = {"drive": 20, "stare": 10, "chase_db1": 20, "hrf": 15}

@@ -17,6 +17,7 @@ BDD100K = register_benchmark(
         name="bdd100k",
         title="BDD100K",
         classes=CITYSCAPES.classes,
+        classes_of="cityscapes",
         palette=CITYSCAPES.palette,
         splits={
             "train": _split("train"),

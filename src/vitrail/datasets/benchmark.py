@@ -90,6 +90,8 @@ class Benchmark:
         The paper.
     submission : Submission or None
         What its server takes.
+    classes_of : str
+        The name of the dataset whose classes these are, where they are another's.
     """
 
     name: str
@@ -103,6 +105,7 @@ class Benchmark:
     flip_pairs: tuple[tuple[int, int], ...] = field(default=())
     citation: str = ""
     submission: Submission | None = None
+    classes_of: str = ""
 
     def __post_init__(self) -> None:
         if len(self.classes) != len(self.palette):

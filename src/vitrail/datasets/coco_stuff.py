@@ -412,18 +412,6 @@ COCO_STUFF_10K = register_benchmark(
     )
 )
 
-COCO_STUFF_10K_171 = register_benchmark(
-    Benchmark(
-        name="coco_stuff_10k_171",
-        title="COCO-Stuff 10k, 171 classes",
-        classes=tuple(_COLOURS),
-        palette=tuple(_COLOURS.values()),
-        splits=COCO_STUFF_10K.splits,
-        labels={0: IGNORE, **{value + 1: index for value, index in _LABELS.items()}},
-        citation=_CITATION,
-    )
-)
-
 COCO_STUFF_182 = register_benchmark(
     Benchmark(
         name="coco_stuff_182",
@@ -443,6 +431,19 @@ COCO_STUFF = register_benchmark(
         palette=tuple(_COLOURS.values()),
         splits=COCO_STUFF_182.splits,
         labels={**_LABELS, IGNORE: IGNORE},
+        citation=_CITATION,
+    )
+)
+
+COCO_STUFF_10K_171 = register_benchmark(
+    Benchmark(
+        name="coco_stuff_10k_171",
+        title="COCO-Stuff 10k, 171 classes",
+        classes=tuple(_COLOURS),
+        palette=tuple(_COLOURS.values()),
+        splits=COCO_STUFF_10K.splits,
+        labels={0: IGNORE, **{value + 1: index for value, index in _LABELS.items()}},
+        classes_of="coco_stuff",
         citation=_CITATION,
     )
 )

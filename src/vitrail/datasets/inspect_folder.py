@@ -106,6 +106,7 @@ def _benchmark(root: Path) -> tuple[str, str] | None:
         if isinstance(part, Split) and part.masks:
             folders = [fixed_folder(part.images), fixed_folder(part.masks)]
             lists = [part.ids] if isinstance(part.ids, str) else []
-            if all(folders) and all((root / path).exists() for path in (*folders, *lists)):
+            several = "{folder}" in part.images  # such as "data", which says too little
+            if all(folders) and not several and all((root / path).exists() for path in (*folders, *lists)):
                 return name, f"the layout of {benchmark.title}"
     return None

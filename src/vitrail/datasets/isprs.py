@@ -40,6 +40,7 @@ def _benchmark(name: str, title: str, image: str, mask: str, train: str, val: st
         splits={**splits, "trainval": ("train", "val")},
         colours={colour: index for index, colour in enumerate(_CLASSES.values())},
         other_colours=IGNORE,
+        classes_of="" if name == "potsdam" else "potsdam",
         citation=(
             "Rottensteiner et al.: The ISPRS benchmark on urban object classification and 3D building reconstruction, "
             "ISPRS Annals I-3, 2012"

@@ -11,6 +11,7 @@ DARK_ZURICH = register_benchmark(
         name="dark_zurich",
         title="Dark Zurich",
         classes=CITYSCAPES.classes,
+        classes_of="cityscapes",
         palette=CITYSCAPES.palette,
         splits={
             "val": Split("rgb_anon/val/{id}_rgb_anon.png", "gt/val/{id}_gt_labelTrainIds.png"),
@@ -28,6 +29,7 @@ NIGHTTIME_DRIVING = register_benchmark(
         name="nighttime_driving",
         title="Nighttime Driving",
         classes=CITYSCAPES.classes,
+        classes_of="cityscapes",
         palette=CITYSCAPES.palette,
         splits={
             "val": Split(

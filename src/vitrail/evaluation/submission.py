@@ -12,6 +12,8 @@ from vitrail.datasets import Benchmark, Submission, benchmarks
 from vitrail.errors import VitrailError
 from vitrail.evaluation.report import writing
 from vitrail.evaluation.result import ImageResult
+from vitrail.files.outputs import check_free
+from vitrail.files.pictures import save_picture
 from vitrail.visualize import index_mask
 
 
@@ -70,11 +72,7 @@ class WriteSubmission:
                 f"{self.folder} holds other PNG files, such as {min(present - own)}, which a server would take for "
                 "predictions: choose an empty folder"
             )
-        if present and not overwrite:
-            raise VitrailError(
-                f"{len(present)} files of this submission exist already, such as {min(present)}: "
-                "choose an empty folder, or add --overwrite (overwrite=True)"
-            )
+        check_free(self.paths, overwrite=overwrite, error=VitrailError)
 
     def __call__(self, result: ImageResult) -> None:
         """Write the prediction of one image."""
@@ -83,7 +81,7 @@ class WriteSubmission:
         with writing(path):
             path.parent.mkdir(parents=True, exist_ok=True)
             picture = index_mask(prediction, self.palette) if self.form.palette else Image.fromarray(prediction)
-            picture.save(path)
+            save_picture(picture, path)
         self.sizes[result.id] = (prediction.shape[0], prediction.shape[1])
 
 

@@ -36,11 +36,20 @@ class CocoRegion:
 
     def fill(self, mask: Mask, value: int) -> None:
         """Set what it covers."""
-        try:
-            from pycocotools import mask as coco_masks
-        except ImportError as error:
-            raise DatasetError("masks of COCO need pycocotools: pip install 'vitrail[data]'") from error
         height, width = mask.shape
+        encoded = self.encode(height, width)
+        if encoded is not None:
+            mask[decode_region(encoded) > 0] = value
+
+    def encode(self, height: int, width: int) -> Any:
+        """Return it as compressed run lengths in an image of this size; None where it covers nothing.
+
+        Raises
+        ------
+        DatasetError
+            When pycocotools is not installed, or the region is made for another size.
+        """
+        coco_masks = import_coco_masks()
         region = self.segmentation
         if isinstance(region, dict) and list(region["size"]) != [height, width]:  # before memory is taken for it
             made_for = " × ".join(map(str, region["size"]))
@@ -49,17 +58,24 @@ class CocoRegion:
             )
         if isinstance(region, list):
             polygons = [polygon for polygon in region if len(polygon) >= 6]
-            if not polygons:
-                return
-            encoded = coco_masks.merge(coco_masks.frPyObjects(polygons, height, width))
-        elif isinstance(region["counts"], list):
-            encoded = coco_masks.frPyObjects(region, height, width)
-        else:
-            encoded = region
-        with warnings.catch_warnings():  # pycocotools 2.0 is not quite ready for NumPy 2
-            warnings.simplefilter("ignore", DeprecationWarning)
-            decoded = coco_masks.decode(encoded)
-        mask[np.asarray(decoded) > 0] = value
+            return coco_masks.merge(coco_masks.frPyObjects(polygons, height, width)) if polygons else None
+        return coco_masks.frPyObjects(region, height, width) if isinstance(region["counts"], list) else region
+
+
+def import_coco_masks() -> Any:
+    """Return pycocotools' module for masks; a DatasetError says how to install it."""
+    try:
+        from pycocotools import mask as coco_masks
+    except ImportError as error:
+        raise DatasetError("masks of COCO need pycocotools: pip install 'vitrail[data]'") from error
+    return coco_masks
+
+
+def decode_region(encoded: Any) -> Mask:
+    """Return compressed run lengths as 0 and 1, [H, W]."""
+    with warnings.catch_warnings():  # pycocotools 2.0 is not quite ready for NumPy 2
+        warnings.simplefilter("ignore", DeprecationWarning)
+        return np.asarray(import_coco_masks().decode(encoded))
 
 
 @register_dataset("coco")
