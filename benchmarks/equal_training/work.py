@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import time
 import traceback
@@ -25,6 +26,8 @@ def serve(connection: Connection, plan: Plan) -> None:
     import cv2
 
     os.setsid()
+    # not spawn, as this process was started: loaders would import everything again, and pickle their datasets
+    multiprocessing.set_start_method("fork", force=True)
     cv2.setNumThreads(0)  # the loaders are processes
     warnings.filterwarnings("ignore")
     torch.set_num_threads(1)
