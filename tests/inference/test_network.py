@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 import torch
+from helpers.small import small_head
 
-from tests.helpers.small import small
 from vitrail import Predictor, Segmentor
 from vitrail.errors import DeviceError
 
@@ -15,7 +15,7 @@ NORMALISATION: Any = {"mean": (120.0, 115.0, 100.0), "std": (60.0, 60.0, 60.0), 
 
 
 def model() -> Segmentor:
-    return small("fcn").eval()
+    return small_head("fcn").eval()
 
 
 def test_graphs_need_cuda_and_names_are_checked() -> None:

@@ -97,9 +97,18 @@ def wandb_records(folder: Path) -> list[dict[str, Any]]:
             if record.WhichOneof("record_type") == "run":
                 rows.append({"id": record.run.run_id, "project": record.run.project})
             if record.WhichOneof("record_type") == "history":
-                items = record.history.item
-                rows.append({item.key or "/".join(item.nested_key): json.loads(item.value_json) for item in items})
+                values = [(item.key or "/".join(item.nested_key), item.value_json) for item in record.history.item]
+                rows.append(dict(pair for key, text in values for pair in flattened(key, json.loads(text))))
     return rows
+
+
+def flattened(key: str, value: Any) -> Iterator[tuple[str, Any]]:
+    """A value under its key, or each in a dictionary; whether wandb takes dictionaries apart depends on its version."""
+    if isinstance(value, dict):
+        for name, part in value.items():
+            yield from flattened(f"{key}/{name}", part)
+    else:
+        yield key, value
 
 
 def test_wandb_offline_goes_on_with_the_same_run(tmp_path: Path) -> None:
