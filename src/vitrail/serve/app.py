@@ -31,7 +31,7 @@ PAGE_TYPES = {".html": "text/html", ".css": "text/css", ".js": "text/javascript"
 Result = TypeVar("Result")
 
 
-class Desk:
+class RequestHandler:
     """Takes requests to segment a picture through all of their steps; its methods run in the event loop.
 
     Parameters
@@ -145,21 +145,21 @@ def create_app(
     """
     from fastapi import FastAPI
 
-    desk = Desk(models, limits)
+    handler = RequestHandler(models, limits)
 
     @contextlib.asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         yield
-        desk.close()
+        handler.close()
 
     # FastAPI's own pages for the API load scripts from elsewhere.
     app = FastAPI(title="vitrail", version=__version__, lifespan=lifespan, docs_url=None, redoc_url=None)
-    _add_api(app, desk)
+    _add_api(app, handler)
     page = _add_page(app)
     return Guard(app, hosts=hosts, api_key=api_key, open_paths=(*page, "/healthz"))
 
 
-def _add_api(app: "FastAPI", desk: Desk) -> None:
+def _add_api(app: "FastAPI", handler: RequestHandler) -> None:
     from fastapi import Request
     from fastapi.responses import JSONResponse, Response
 
@@ -167,29 +167,31 @@ def _add_api(app: "FastAPI", desk: Desk) -> None:
     async def segment(request: Request) -> Response:
         start, model, status = time.perf_counter(), "", 500
         try:
-            model, answer = await desk.answer(request)
+            model, answer = await handler.answer(request)
             response = Response(answer.content, media_type=answer.media_type)
             status = 200
         except (ServiceError, DatasetError, PredictionError) as error:
             status = _status(error)
             # A part of the body may not have been read.
-            headers = {"connection": "close", **({"retry-after": str(desk.retry_after)} if status == 429 else {})}
+            headers = {"connection": "close", **({"retry-after": str(handler.retry_after)} if status == 429 else {})}
             response = JSONResponse({"detail": str(error)}, status, headers)
         finally:
-            desk.metrics.request(model, status, time.perf_counter() - start)
+            handler.metrics.request(model, status, time.perf_counter() - start)
         return response
 
     @app.get("/v1/models", summary="The models, their classes and colours")
     async def models() -> list[dict[str, Any]]:
-        return [model.to_dict() for model in desk.models.values()]
+        return [model.to_dict() for model in handler.models.values()]
 
     @app.get("/healthz", summary="Whether the service takes pictures")
     async def health() -> JSONResponse:
-        return JSONResponse({"status": "ok"} if desk.alive else {"status": "stopping"}, 200 if desk.alive else 503)
+        return JSONResponse(
+            {"status": "ok"} if handler.alive else {"status": "stopping"}, 200 if handler.alive else 503
+        )
 
     @app.get("/metrics", summary="Figures for Prometheus", response_class=Response)
     async def metrics() -> Response:
-        content, media_type = desk.metrics.text()
+        content, media_type = handler.metrics.text()
         return Response(content, media_type=media_type)
 
 
