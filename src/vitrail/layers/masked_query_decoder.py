@@ -9,34 +9,12 @@ from torch import Tensor, nn
 
 from vitrail.layers.mlp import MLP
 from vitrail.layers.position_encoding import sine_position_encoding
+from vitrail.layers.query_decoder import DecoderLayer
 from vitrail.layers.resize import resize
 
 
-class MaskedQueryDecoderLayer(nn.Module):
-    """One decoder layer: masked cross-attention to a map, self-attention, and an MLP (post-norm, residual).
-
-    Parameters
-    ----------
-    channels : int
-        Channels of the queries and of the feature map.
-    num_heads : int
-        Number of attention heads.
-    feedforward_channels : int
-        Hidden channels of the MLP.
-    dropout : float
-        Dropout probability of the attention weights and of the three residual branches.
-    """
-
-    def __init__(self, channels: int, num_heads: int, feedforward_channels: int, dropout: float) -> None:
-        super().__init__()
-        self.cross_attn = nn.MultiheadAttention(channels, num_heads, dropout, batch_first=True)
-        self.self_attn = nn.MultiheadAttention(channels, num_heads, dropout, batch_first=True)
-        self.fc1 = nn.Linear(channels, feedforward_channels)
-        self.fc2 = nn.Linear(feedforward_channels, channels)
-        self.norm1 = nn.LayerNorm(channels)
-        self.norm2 = nn.LayerNorm(channels)
-        self.norm3 = nn.LayerNorm(channels)
-        self.dropout = nn.Dropout(dropout)
+class MaskedQueryDecoderLayer(DecoderLayer):
+    """Masked cross-attention to a map, self-attention, and an MLP (post-norm, residual)."""
 
     def forward(self, x: Tensor, query_position: Tensor, memory: Tensor, memory_key: Tensor, blocked: Tensor) -> Tensor:
         """Return updated queries [B, Q, C].
@@ -74,7 +52,7 @@ class MaskedQueryDecoder(nn.Module):
     num_levels : int
         Number of feature maps.
     num_layers, num_heads, feedforward_channels, dropout
-        See `MaskedQueryDecoderLayer`.
+        See `DecoderLayer`.
 
     References
     ----------

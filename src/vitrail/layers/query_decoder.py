@@ -8,8 +8,8 @@ from torch import Tensor, nn
 from vitrail.layers.position_encoding import sine_position_encoding
 
 
-class QueryDecoderLayer(nn.Module):
-    """One decoder layer: self-attention, cross-attention to the feature map and an MLP (post-norm, residual).
+class DecoderLayer(nn.Module):
+    """The parts of one decoder layer: self-attention, cross-attention and an MLP; subclasses put them in order.
 
     Parameters
     ----------
@@ -34,6 +34,10 @@ class QueryDecoderLayer(nn.Module):
         self.norm3 = nn.LayerNorm(channels)
         self.dropout = nn.Dropout(dropout)
 
+
+class QueryDecoderLayer(DecoderLayer):
+    """Self-attention, cross-attention to the feature map and an MLP (post-norm, residual)."""
+
     def forward(self, x: Tensor, query_position: Tensor, memory: Tensor, memory_key: Tensor) -> Tensor:
         """Return updated queries [B, Q, C], given the map [B, h·w, C] and `memory_key`, the map plus its positions."""
         positioned = x + query_position
@@ -55,7 +59,7 @@ class QueryDecoder(nn.Module):
     num_queries : int
         Q, the number of learned queries.
     num_layers, num_heads, feedforward_channels, dropout
-        See `QueryDecoderLayer`.
+        See `DecoderLayer`.
 
     References
     ----------
