@@ -173,6 +173,7 @@ def test_arguments_of_another_method_are_forgotten() -> None:
         (["train.batch_size='8'"], r"train.batch_size: should be a valid integer or 'auto', not '8'"),
         (["train.batch_size=true"], r"train.batch_size: should be a valid integer or 'auto', not True"),
         (["train.batch_size=0"], r"train.batch_size: should be greater than 0 or 'auto', not 0"),
+        (["train.ema=1.0"], r"train.ema: should be less than 1, not 1.0"),  # weights that never move
         (["optimizer.lr=fast"], r"optimizer.lr: should be a valid number, not 'fast'"),
         (["model.output_stride=5"], r"model.output_stride: should be 4, 8, 16 or 32, not 5"),
         (["model.pretrained=3"], r"model.pretrained: should be a valid boolean or a valid string, not 3"),

@@ -346,7 +346,9 @@ class TrainConfig(Section):
     seed: int = Field(0, ge=0, lt=2**63)
     amp: Precision = Field("none", description="Precision of training; evaluation.amp is that of evaluation.")
     clip_grad_norm: Positive | None = None
-    ema: Fraction | None = Field(None, description="Decay of the moving average of the weights, such as 0.999.")
+    ema: float | None = Field(
+        None, ge=0, lt=1, description="Decay of the moving average of the weights, such as 0.999."
+    )
     strategy: StrategyConfig = Field(
         StrategyConfig(name="auto"), description="auto: DDP under torchrun, a single device otherwise."
     )
