@@ -24,7 +24,7 @@ def family(name: str) -> tuple[str, str]:
     return model.segmentor, re.match(r"[a-z]*", model.backbone or "")[0]  # type: ignore[index]
 
 
-# The recipe of the shortest name (resnet50 before resnet101) for each method and family; `make nightly` builds the rest.
+# The recipe of the shortest name (resnet50 before resnet101) for each method and family; the rest is nightly.
 FIRST = {family(name): name for name in sorted(DISTINCT.values(), key=lambda name: (-len(name), name))}
 BUILT = [
     pytest.param(name, marks=() if FIRST[family(name)] == name else pytest.mark.nightly)
