@@ -27,7 +27,7 @@ def registered() -> Iterator[None]:
 
 
 def test_every_built_in_source_is_registered_by_its_name() -> None:
-    assert set(SOURCES) == {"cgnet_authors", "mmseg", "ssseg", "vitrail"}
+    assert set(SOURCES) == {"cgnet_authors", "mmseg", "ssseg", "transformers", "vitrail"}
     assert {name for name, source in SOURCES.items() if isinstance(source, Writer)} == {"mmseg", "ssseg", "vitrail"}
     assert all(SOURCES.origin(name) == "vitrail" for name in SOURCES)
 

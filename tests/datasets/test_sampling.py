@@ -238,5 +238,8 @@ def test_no_room_for_the_queues_of_loader_processes_is_explained(monkeypatch):
 def test_a_loader_process_that_was_killed_is_explained():
     with pytest.raises(DatasetError, match=r"lower data\.workers .*--resume"):
         list(loaded(DataLoader(KilledAtTwo(), num_workers=1)))
+
+
+def test_other_errors_stay_what_they_are():
     with pytest.raises(RuntimeError, match="another"), explain_dead_workers():
         raise RuntimeError("another error")

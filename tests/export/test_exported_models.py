@@ -153,7 +153,7 @@ def test_damaged_and_foreign_files_are_named(model: Segmentor, tmp_path: Path) -
     path.write_bytes(b"junk")
     with pytest.raises(CheckpointError, match=r"m\.onnx was not exported by vitrail, or is damaged"):
         vitrail.load(path)
-    export_model(model, path)
+    export_model(model, path, overwrite=True)
     proto = onnx.load(str(path))
     described = json.loads(proto.metadata_props[0].value)
     proto.metadata_props[0].value = json.dumps({**described, "output": "everything"})

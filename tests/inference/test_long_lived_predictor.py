@@ -91,7 +91,7 @@ def test_memory_does_not_grow_with_the_stream(model: Segmentor) -> None:
 
 
 def test_sizes_may_alternate_and_results_stay_in_order(model: Segmentor) -> None:
-    sizes = [(24, 32), (32, 24), (24, 32), (40, 40), (32, 24), (24, 32), (24, 32)]
+    sizes = [(48, 64), (64, 48), (48, 64), (40, 40), (64, 48), (48, 64), (48, 64)]
     batches: list[torch.Size] = []
     model.backbone.register_forward_pre_hook(lambda _, inputs: batches.append(inputs[0].shape))
     images = [picture(index, size) for index, size in enumerate(sizes)]

@@ -179,7 +179,7 @@ def test_recipes_describe_all_there_is() -> None:
     names = {field.name for field in fields(Auxiliary)}
     assert AuxiliaryConfig.model_fields.keys() == names | {"losses"}
     assert names - {"weight", "maps", "channels"} <= keyword_arguments(FCNHead).keys()
-    other = Auxiliary(0.3, (0,), (8,), 2, 5, False, 2, 0.2, 2, True)
+    other = Auxiliary(0.3, (0,), (8,), 2, 5, False, 2, "bilinear", 0.2, 2, True)
     given = {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(other).items()}
     (head,) = build("fcn", given).auxiliary
     reference = FCNHead(
@@ -190,6 +190,7 @@ def test_recipes_describe_all_there_is() -> None:
         num_convs=2,
         kernel_size=5,
         upsample=2,
+        upsample_mode="bilinear",
         dropout=0.2,
         dilation=2,
         leaky=True,

@@ -259,7 +259,9 @@ def test_a_late_answer_is_status_503_and_leaves_the_queue(held, start: Start) ->
     model, served = held
     client = start(served, answer_seconds=0.3)
     with ThreadPoolExecutor(2) as pool:
-        answers = [pool.submit(client.segment, picture(seed=seed)) for seed in range(2)]
+        answers = [pool.submit(client.segment, picture())]
+        model.entered.wait(20)
+        answers.append(pool.submit(client.segment, picture(seed=1)))
         assert [answer.result()[0] for answer in answers] == [503, 503]
     model.may_go.set()
     until(lambda: len(model.batches) and not waiting(client))

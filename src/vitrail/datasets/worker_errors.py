@@ -119,10 +119,20 @@ def loaded(loader: DataLoader[Any]) -> Iterator[Any]:
                 with explain_dead_workers(reading=True):
                     batch = _next_batch(batches)
             except DatasetError as error:
+                _close(batches)
                 raise (DatasetError(_silence(STOPPED_CHECKS)) if stopped.killed else error) from error
             if batch is _END:
                 return
             yield batch
+
+
+def _close(batches: Iterator[Any]) -> None:
+    """End the processes of a loader's iterator, of which one has failed.
+
+    As long as they are registered, PyTorch raises an error wherever the program is when it learns of the end of one.
+    """
+    with contextlib.suppress(RuntimeError):  # that error
+        getattr(batches, "_shutdown_workers", lambda: None)()
 
 
 def loader_timeout(workers: int) -> int:

@@ -37,7 +37,7 @@ class PreNormDecoder(nn.Module):
 
 @register_segmentor("ddrnet", backbone="ddrnet_23_slim")
 class DDRNetHead(Head):
-    """DDRNet (Hong, Pan, Sun and Jia, arXiv:2101.06085).
+    """DDRNet (Hong, Pan, Sun and Jia, 2021, arXiv:2101.06085).
 
     A convolution and a classifier on the last map of the encoder, and in training the same on the map before it.
 

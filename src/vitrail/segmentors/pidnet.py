@@ -11,6 +11,7 @@ from torch.nn import functional as F
 from vitrail.labels import ignore_index
 from vitrail.layers import resize_logits
 from vitrail.layers.edges import class_edges
+from vitrail.layers.processes import mean_over_processes
 from vitrail.losses import CrossEntropyLoss, resized_loss
 from vitrail.segmentors.ddrnet import PreNormDecoder
 from vitrail.segmentors.method import register_segmentor
@@ -102,8 +103,11 @@ class PIDNetHead(Head):
 
 
 def balanced_cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:
-    """Return the mean binary cross entropy of logits and targets [B, H, W], each kind weighted by the other's share."""
+    """Return the mean binary cross entropy of logits and targets [B, H, W], each kind weighted by the other's share.
+
+    The share is that in the batches of all processes.
+    """
     logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
-    share = targets.to(logits.dtype).mean()
+    share = mean_over_processes(targets.to(logits.dtype).mean())
     weights = torch.where(targets == 1, 1 - share, share)
     return F.binary_cross_entropy_with_logits(logits, targets.to(logits.dtype), weights)

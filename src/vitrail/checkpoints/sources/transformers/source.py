@@ -7,6 +7,7 @@ from typing import Any
 
 from vitrail.checkpoints.cards import card_from_recipe
 from vitrail.checkpoints.checkpoint import Checkpoint
+from vitrail.checkpoints.hub import WEIGHTS
 from vitrail.checkpoints.sources.encoder import as_given, model_config
 from vitrail.checkpoints.sources.renaming import State
 from vitrail.checkpoints.sources.settings import UnsupportedError
@@ -30,8 +31,10 @@ class Transformers:
 
     def recognise(self, checkpoint: Checkpoint) -> bool:
         """Return whether a config.json beside the weights describes a model of the package."""
+        if "vitrail" in checkpoint.metadata or checkpoint.origin.name not in WEIGHTS:
+            return False
         config = checkpoint.config
-        return config is not None and "model_type" in config and "vitrail" not in checkpoint.metadata
+        return config is not None and "model_type" in config
 
     def translate(self, checkpoint: Checkpoint, card: ModelCard | None) -> tuple[ModelCard, State]:
         """Return the card and the weights; see `Source`."""
