@@ -32,7 +32,10 @@ NAMES = [
     "gcnet/gcnet_resnet50os8_voc",
     "isanet/isanet_resnet50os8_voc",
     "maskformer/maskformer_swintiny_ade20k",
-    "mask2former/mask2former_swintiny_ade20k",
+    pytest.param(
+        "mask2former/mask2former_swintiny_ade20k",
+        marks=pytest.mark.xfail(strict=True, reason="23,040 numbers have weight decay there and none here"),
+    ),
     "mobilenetv2/deeplabv3_mobilenetv2os8_voc",
     "nonlocalnet/nonlocalnet_resnet50os8_voc",
     "ocrnet/ocrnet_hrnetv2w18s_cityscapes",
