@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import shutil
+import subprocess
 import sys
 from pathlib import Path
 
@@ -70,6 +71,28 @@ def test_the_two_files_belong_together(openvino_file: Path, tmp_path: Path) -> N
     path.with_suffix(".bin").unlink()
     with pytest.raises(CheckpointError, match=r"model\.bin is missing"):
         vitrail.load(path)
+
+
+HANDLES_SIGNALS = """
+import signal, subprocess, sys
+import vitrail.export
+handled = []
+images = vitrail.export.check.street_images((1, 96, 128))
+first = vitrail.load(sys.argv[1])
+second = vitrail.load(sys.argv[1])
+first.run(images), second.run(images)
+del first
+second.run(images)
+del second
+signal.signal(signal.SIGCHLD, lambda number, _: handled.append(number))
+subprocess.run([sys.executable, "-c", ""], check=True)
+print(len(handled))
+"""
+
+
+def test_signals_are_handled_after_models_were_loaded_and_released(openvino_file: Path) -> None:
+    program = [sys.executable, "-c", HANDLES_SIGNALS, str(openvino_file)]
+    assert subprocess.run(program, check=True, capture_output=True, text=True).stdout == "1\n"
 
 
 def test_a_bin_file_of_another_origin_is_not_replaced(model: Segmentor, tmp_path: Path) -> None:

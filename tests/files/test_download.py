@@ -249,8 +249,6 @@ def test_another_part_than_was_asked_for_is_not_taken(server: Server) -> None:
     assert server.asked == [None, "bytes=100000-", None]
 
 
-# In a whole run on two workers, the worker ended here without a message; alone and in parts it never did.
-@pytest.mark.nightly
 def test_a_killed_download_goes_on_where_it_ended(server: Server) -> None:
     url = f"{server.url}/model.pth"
     server.before_stall, server.stall = 200_000, 60

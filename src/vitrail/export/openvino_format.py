@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import hashlib
 import os
 from collections.abc import Iterator, Mapping, Sequence
@@ -49,11 +50,9 @@ class OpenVinoExporter:
     def trace(self, graph: ExportGraph, example: Tensor, *, any_size: bool) -> OpenVinoProgram:
         """Return the program; see `Exporter.trace`."""
         require_modules(OnnxExporter.modules, "format 'openvino'")
-        import openvino
-
         proto = OnnxExporter().trace(graph, example, any_size=any_size)
         try:
-            return OpenVinoProgram(openvino.Core().read_model(proto.SerializeToString()))
+            return OpenVinoProgram(_core().read_model(proto.SerializeToString()))
         except Exception as error:  # of OpenVINO's
             raise ExportError(f"OpenVINO cannot express this model\n{str(error)[:600]}") from error
 
@@ -85,13 +84,11 @@ class OpenVinoExporter:
 
     def open(self, path: Path) -> Runner:
         """Return a function that runs the files on the CPU."""
-        import openvino
-
         model = _read(path)
         if model.get_rt_info([_WEIGHTS_KEY]).value != _digest(_weights(path)):
             raise ExportError(f"{_weights(path)} does not belong to {path}: export the model again")
         # The processor would compute in bfloat16 where it can, which is another function.
-        compiled = openvino.Core().compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+        compiled = _core().compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
 
         def run(images: Tensor) -> tuple[Tensor, ...]:
             results = compiled([images.contiguous().numpy()])
@@ -104,12 +101,24 @@ class OpenVinoExporter:
         return str(_read(path).get_rt_info([_KEY]).value)
 
 
-def _read(path: Path) -> Any:
+@functools.cache
+def _core() -> Any:
+    """Return OpenVINO's entry point, one for the life of the process.
+
+    Its plugin for processors gives the calling thread a stack for signals of its own. When one of several plugins ends,
+    that of another, which may be gone, is put back, and the next signal that Python handles ends the process.
+    """
     import openvino
 
+    core = openvino.Core()
+    core.get_property("CPU", "FULL_DEVICE_NAME")  # loads the plugin, before others such as NNCF load theirs
+    return core
+
+
+def _read(path: Path) -> Any:
     if not _weights(path).is_file():
         raise ExportError(f"{_weights(path)} is missing: OpenVINO's models have two files")
-    return openvino.Core().read_model(model=str(path), weights=str(_weights(path)))
+    return _core().read_model(model=str(path), weights=str(_weights(path)))
 
 
 def _weights(path: Path) -> Path:
