@@ -236,6 +236,14 @@ def test_a_missing_library_is_named_with_the_command_that_installs_it(
     assert not list(tmp_path.iterdir())
 
 
+def test_a_torch_whose_programs_have_no_ranges_of_sizes_is_named(
+    model: Segmentor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.export.Dim, "DYNAMIC", object())
+    with pytest.raises(ExportError, match=r"exporting needs torch 2\.8 or later, this is .*: upgrade torch"):
+        export_model(model, tmp_path / "m.pt2")
+
+
 def test_formats_are_chosen_by_suffix_or_name(model: Segmentor, tmp_path: Path, registry: None) -> None:
     assert find_registry("export format") is EXPORTERS and {"onnx", "pt2"} <= set(EXPORTERS)
     with pytest.raises(ExportError, match=r"no format writes \.bin files; name one.*onnx \(\.onnx\), .*pt2 \(\.pt2\)"):

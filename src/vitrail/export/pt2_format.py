@@ -77,12 +77,12 @@ def trace_program(graph: nn.Module, example: Tensor, *, any_size: bool) -> Expor
     Raises
     ------
     ExportError
-        When the model computes something that depends on the values of tensors or ties the program to one size.
+        With torch before 2.8, and when the model computes something that depends on the values of tensors or ties the
+        program to one size.
     """
-    try:
-        variable = torch.export.Dim.DYNAMIC
-    except AttributeError as error:
-        raise ExportError(f"exporting needs torch 2.7 or later, this is {torch.__version__}: upgrade torch") from error
+    variable = torch.export.Dim.DYNAMIC
+    if not callable(variable):
+        raise ExportError(f"exporting needs torch 2.8 or later, this is {torch.__version__}: upgrade torch")
     sides = {2: variable(min=MIN_SIDE, max=MAX_SIDE), 3: variable(min=MIN_SIDE, max=MAX_SIDE)} if any_size else {}
     shapes = ({0: variable(min=1), **sides},)
     try:
