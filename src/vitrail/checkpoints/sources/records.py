@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
 from vitrail.checkpoints.complete import complete_section
@@ -35,6 +35,9 @@ class MethodRecord(Generic[Translate]):
         Of the encoder, where it is not that of the backbone's own record.
     inside : str
         Where the method's extended backbone holds the encoder that the backbone's record names; empty for itself.
+    optimizer_keys : mapping from str to tuple of str
+        For parts of parameter names that the project's optimizer settings single out, those of ours that match the
+        same parameters; none where the model has no such parameters here.
     """
 
     type: str
@@ -43,6 +46,7 @@ class MethodRecord(Generic[Translate]):
     over: str = ""
     encoder: Renaming | None = None
     inside: str = ""
+    optimizer_keys: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -59,12 +63,15 @@ class BackboneRecord(Generic[Translate]):
         From its configuration there to our name and options; the signature is the project's.
     renaming : Renaming or callable
         Of its tensors.
+    optimizer_keys : mapping from str to tuple of str
+        As in `MethodRecord`.
     """
 
     types: tuple[str, ...]
     names: str
     translate: Translate
     renaming: RenamingOf
+    optimizer_keys: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
 
 def find_method(

@@ -9,26 +9,23 @@ from typing import Any
 
 from vitrail.checkpoints.plain import as_lists
 from vitrail.checkpoints.sources.mmseg.config import recipe_from_config
+from vitrail.checkpoints.sources.mmseg.encoders import BACKBONES
+from vitrail.checkpoints.sources.mmseg.heads import METHODS
+from vitrail.checkpoints.sources.records import find_backbone
 
 Values = Mapping[str, Any]
 # Steps of the training pipeline that say what the dataset and the crop say already.
 _IMPLIED = ("LoadImageFromFile", "LoadAnnotations", "PackSegInputs", "Pad")
 # The default options of the optimizers, here and there.
 _USUAL = {"momentum": 0.9, "betas": [0.9, 0.999], "eps": 1e-8}
-# What the keys of `custom_keys` match, in our names; the encoder or our method in front where it depends on that.
+# What the keys of `custom_keys` match in our names, where neither the method's nor the encoder's record says.
 _MATCHES: Mapping[str, tuple[str, ...]] = {
     "norm": ("norm",),
-    "MixVisionTransformer norm": ("embed.norm", "norm1", "attn.norm", "norm2"),  # the others have numbers there
-    "VisionTransformer norm": (),  # they are called ln
     "pos_embed": ("pos_embed",),
     "cls_token": ("cls_token",),
     "relative_position_bias_table": ("relative_position_bias_table",),
     "absolute_pos_embed": (),  # no encoder here has them
     "pos_block": (),  # no parameter of the encoders that it is given for is called so
-    "mask2former query_feat": ("queries",),
-    "mask2former query_embed": ("query_position",),
-    "mask2former level_embed": ("level_embedding",),
-    "maskformer query_embed": ("queries",),
 }
 
 
@@ -198,15 +195,18 @@ def _read_parameter_groups(parameters: dict[str, Any], config: Values, made: Tra
     if parameters.get("norm_decay_mult") == 0.0:
         del parameters["norm_decay_mult"]
         optimizer["decay_norms"] = False
-    contexts = (config["model"]["backbone"]["type"], made.recipe["model"]["segmentor"])
+    encoder = find_backbone(BACKBONES, config["model"]["backbone"]["type"])
+    method = METHODS[made.recipe["model"]["segmentor"]]
+    ours = {**_MATCHES, **(encoder.optimizer_keys if encoder else {}), **method.optimizer_keys}
     for key in sorted(keys, key=lambda each: (len(each), each)):
         values = dict(keys[key])
         lr, decay = values.pop("lr_mult", 1.0), values.pop("decay_mult", 1.0)
-        known = _our_names(key, contexts)
+        known = ours.get(key)
         if values:  # mmengine passes over them too
             made.leave_out(f"optim_wrapper.paramwise_cfg.custom_keys.{key}", values)
         elif key in ("head", "backbone") and decay == 1.0:
             optimizer[f"{key}_lr"] = lr
+            rules += [{"match": match, "lr": lr} for match in known or ()]
         elif known is not None and lr in (1.0, of_backbone):
             implied = key.endswith("norm") and decay == 0.0 and not optimizer.get("decay_norms", True)
             rules += [] if implied else [{"match": match, "weight_decay": decay} for match in known]
@@ -214,24 +214,8 @@ def _read_parameter_groups(parameters: dict[str, Any], config: Values, made: Tra
             made.leave_out(f"optim_wrapper.paramwise_cfg.custom_keys.{key}", keys[key])
     for key, value in parameters.items():
         made.leave_out(f"optim_wrapper.paramwise_cfg.{key}", value)
-    if made.recipe["model"]["segmentor"] == "setr" and "head_lr" in optimizer:
-        rules.append({"match": "backbone.norms", "lr": optimizer["head_lr"]})  # of the heads, there
     if rules:
         optimizer["rules"] = rules
-
-
-def _our_names(key: str, contexts: Sequence[str]) -> tuple[str, ...] | None:
-    """Return what a key matches in our names, or None where that is not known."""
-    for context in contexts:
-        if f"{context} {key}" in _MATCHES:
-            return _MATCHES[f"{context} {key}"]
-    stage = re.fullmatch(r"backbone\.stages\.(\d)\.(blocks\.\d+|downsample)\.norm", key)
-    if contexts[0] == "SwinTransformer" and stage:  # timm merges patches at the beginning of a stage, not at the end
-        place = int(stage[1]) + (stage[2] == "downsample")
-        return (f"backbone.encoder.layers.{place}.{stage[2]}.norm",)
-    if contexts[0] == "SwinTransformer" and key in ("backbone.norm", "backbone.patch_embed.norm"):
-        return ("backbone.norms",) if key == "backbone.norm" else ("backbone.encoder.patch_embed.norm",)
-    return _MATCHES.get(key)
 
 
 def _read_schedule(config: Values, made: Training) -> None:

@@ -56,4 +56,10 @@ def translate(settings: Settings, kind: str) -> Encoder:
     return Encoder(known_shape(_SHAPES, key, settings.where), None, options, settings.take("in_channels", 3))
 
 
-BACKBONES.add("mit", BackboneRecord(("MixVisionTransformer",), r"mit_b\d", translate, RENAMING), module=__name__)
+# The norms of the maps have numbers there.
+_OPTIMIZER_KEYS = {"norm": ("embed.norm", "norm1", "attn.norm", "norm2")}
+BACKBONES.add(
+    "mit",
+    BackboneRecord(("MixVisionTransformer",), r"mit_b\d", translate, RENAMING, _OPTIMIZER_KEYS),
+    module=__name__,
+)

@@ -57,4 +57,21 @@ def translate(settings: Settings, kind: str) -> Encoder:
     return Encoder(known_shape(_SHAPES, key, settings.where), None, options, settings.take("in_channels", 3))
 
 
-BACKBONES.add("swin", BackboneRecord(("SwinTransformer",), r"swin_\w+", translate, RENAMING), module=__name__)
+_OPTIMIZER_KEYS = {
+    "backbone.norm": ("backbone.norms",),
+    "backbone.patch_embed.norm": ("backbone.encoder.patch_embed.norm",),
+    **{
+        f"backbone.stages.{stage}.blocks.{block}.norm": (f"backbone.encoder.layers.{stage}.blocks.{block}.norm",)
+        for stage in range(4)
+        for block in range(18)
+    },
+    **{
+        f"backbone.stages.{stage}.downsample.norm": (f"backbone.encoder.layers.{stage + 1}.downsample.norm",)
+        for stage in range(3)
+    },
+}
+BACKBONES.add(
+    "swin",
+    BackboneRecord(("SwinTransformer",), r"swin_\w+", translate, RENAMING, _OPTIMIZER_KEYS),
+    module=__name__,
+)

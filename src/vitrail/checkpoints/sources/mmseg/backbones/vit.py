@@ -89,4 +89,8 @@ def translate(settings: Settings, kind: str) -> Encoder:
     return Encoder(name, None, options, settings.take("in_channels", 3), order, takes_neck=True)
 
 
-BACKBONES.add("vit", BackboneRecord(("VisionTransformer",), r"vit_\w+", translate, renaming), module=__name__)
+BACKBONES.add(
+    "vit",
+    BackboneRecord(("VisionTransformer",), r"vit_\w+", translate, renaming, {"norm": ()}),  # they are called ln there
+    module=__name__,
+)

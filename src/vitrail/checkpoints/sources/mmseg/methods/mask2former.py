@@ -122,4 +122,13 @@ def _sampling_options(training: Settings, options: dict[str, Any]) -> dict[str, 
     return found
 
 
-METHODS.add("mask2former", MethodRecord("Mask2FormerHead", translate, RENAMING), module=__name__)
+_OPTIMIZER_KEYS = {
+    "query_feat": ("queries",),
+    "query_embed": ("query_position",),
+    "level_embed": ("level_embedding",),
+}
+METHODS.add(
+    "mask2former",
+    MethodRecord("Mask2FormerHead", translate, RENAMING, optimizer_keys=_OPTIMIZER_KEYS),
+    module=__name__,
+)

@@ -134,4 +134,8 @@ def loss_options(head: Settings, num_classes: int, *, focal: bool) -> dict[str, 
     return options
 
 
-METHODS.add("maskformer", MethodRecord("MaskFormerHead", translate, RENAMING), module=__name__)
+METHODS.add(
+    "maskformer",
+    MethodRecord("MaskFormerHead", translate, RENAMING, optimizer_keys={"query_embed": ("queries",)}),
+    module=__name__,
+)

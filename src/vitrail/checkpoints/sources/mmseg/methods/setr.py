@@ -63,4 +63,9 @@ def _auxiliary(heads: list[Head], where: str) -> dict[str, Any]:
     return {**described[0], "maps": [0, 1, 2], "channels": [width], "upsample_mode": "bilinear"}
 
 
-METHODS.add("setr", MethodRecord("SETRUPHead", translate, RENAMING), module=__name__)
+METHODS.add(
+    "setr",
+    # The norms of the maps belong to the heads there.
+    MethodRecord("SETRUPHead", translate, RENAMING, optimizer_keys={"head": ("backbone.norms",)}),
+    module=__name__,
+)
