@@ -79,7 +79,6 @@ class WriteSubmission:
         prediction = self._values[result.prediction.cpu().numpy()]
         path = self.folder / self.files[result.id]
         with writing(path):
-            path.parent.mkdir(parents=True, exist_ok=True)
             picture = index_mask(prediction, self.palette) if self.form.palette else Image.fromarray(prediction)
             save_picture(picture, path)
         self.sizes[result.id] = (prediction.shape[0], prediction.shape[1])

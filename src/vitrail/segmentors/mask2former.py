@@ -13,9 +13,10 @@ from vitrail.layers.deformable_attention import DeformableEncoder
 from vitrail.layers.masked_query_decoder import MaskedQueryDecoder
 from vitrail.losses.mask_classification import QueryPrediction
 from vitrail.losses.mask_points import PointMaskLoss
-from vitrail.segmentors.maskformer import PixelDecoder, layer_losses, semantic_scores
+from vitrail.segmentors.mask_classification import MaskClassificationHead
+from vitrail.segmentors.maskformer import PixelDecoder
 from vitrail.segmentors.method import register_segmentor
-from vitrail.segmentors.segmentor import Criterion, FeatureMaps, Head
+from vitrail.segmentors.segmentor import FeatureMaps
 
 _LEVELS = 3  # of the backbone's maps, the coarsest ones, are encoded
 
@@ -106,7 +107,7 @@ class DeformablePixelDecoder(nn.Module):
 
 
 @register_segmentor("mask2former", backbone="resnet50")
-class Mask2FormerHead(Head):
+class Mask2FormerHead(MaskClassificationHead):
     """Mask2Former (Cheng, Misra, Schwing, Kirillov and Girdhar, CVPR 2022, arXiv:2112.01527).
 
     Queries attend to three encoded maps in turn, each within the mask that it predicted before; each predicts a class
@@ -152,9 +153,6 @@ class Mask2FormerHead(Head):
         How predicted masks are resized.
     """
 
-    output = "scores"
-    resizes_late = False
-
     def __init__(
         self,
         maps: FeatureMaps,
@@ -180,7 +178,7 @@ class Mask2FormerHead(Head):
         deep_supervision: bool = True,
         align_corners: bool = False,
     ) -> None:
-        super().__init__(num_classes, align_corners=align_corners)
+        super().__init__(num_classes, deep_supervision=deep_supervision, align_corners=align_corners)
         self.pixel_decoder = DeformablePixelDecoder(
             maps.channels,
             channels,
@@ -211,24 +209,8 @@ class Mask2FormerHead(Head):
             dice_weight=dice_weight,
             no_object_weight=no_object_weight,
         )
-        self.deep_supervision = deep_supervision
 
-    def forward(self, features: Sequence[Tensor]) -> Tensor:
-        """Decode the backbone's maps into scores [B, K, h, w] at the size of the finest map."""
-        last = self._queries(features)[-1]
-        return semantic_scores(last.classes, last.masks)
-
-    def losses(self, features: Sequence[Tensor], targets: Tensor, criterion: Criterion) -> dict[str, Tensor]:
-        """Return the losses of the last layer, and those of the predictions before under `layer0_…`, `layer1_…`."""
-        predictions = self._queries(features)
-        return layer_losses(self.loss(predictions if self.deep_supervision else predictions[-1:], targets))
-
-    def predict(self, features: Sequence[Tensor], size: Sequence[int]) -> Tensor:
-        """Return scores [B, K, H, W] at `size`: the queries' masks, resized as logits, weighted by their classes."""
-        last = self._queries(features)[-1]
-        return semantic_scores(last.classes, resize(last.masks, size, align_corners=self.align_corners))
-
-    def _queries(self, features: Sequence[Tensor]) -> list[QueryPrediction]:
+    def queries(self, features: Sequence[Tensor]) -> list[QueryPrediction]:
         """Return the predictions before the first layer and after each (after the last alone unless training)."""
         pixels, maps = self.pixel_decoder(features)
         states = self.query_decoder(maps, pixels)

@@ -14,8 +14,9 @@ from vitrail.layers.convolution import conv_group_norm
 from vitrail.layers.mlp import MLP
 from vitrail.layers.query_decoder import QueryDecoder
 from vitrail.losses.mask_classification import MaskClassificationLoss, QueryPrediction
+from vitrail.segmentors.mask_classification import MaskClassificationHead
 from vitrail.segmentors.method import register_segmentor
-from vitrail.segmentors.segmentor import Criterion, FeatureMaps, Head
+from vitrail.segmentors.segmentor import FeatureMaps
 
 
 class PixelDecoder(nn.Module):
@@ -119,7 +120,7 @@ class PooledPixelDecoder(PixelDecoder):
 
 
 @register_segmentor("maskformer", backbone="resnet50")
-class MaskFormerHead(Head):
+class MaskFormerHead(MaskClassificationHead):
     """MaskFormer (Cheng, Schwing and Kirillov, NeurIPS 2021, arXiv:2107.06278).
 
     Queries attend to the last map; each predicts a class and, by its product with a fine map of pixel embeddings, a
@@ -155,9 +156,6 @@ class MaskFormerHead(Head):
         How masks (and with `pool_sizes` the maps of the pixel decoder) are resized.
     """
 
-    output = "scores"
-    resizes_late = False
-
     def __init__(
         self,
         maps: FeatureMaps,
@@ -179,7 +177,7 @@ class MaskFormerHead(Head):
         deep_supervision: bool = True,
         align_corners: bool = False,
     ) -> None:
-        super().__init__(num_classes, align_corners=align_corners)
+        super().__init__(num_classes, deep_supervision=deep_supervision, align_corners=align_corners)
         self.pixel_decoder: PixelDecoder = (
             FPNPixelDecoder(maps.channels, channels, mask_channels)
             if pool_sizes is None
@@ -204,24 +202,8 @@ class MaskFormerHead(Head):
             dice_weight=dice_weight,
             no_object_weight=no_object_weight,
         )
-        self.deep_supervision = deep_supervision
 
-    def forward(self, features: Sequence[Tensor]) -> Tensor:
-        """Decode the backbone's maps into scores [B, K, h, w] at the size of the finest map."""
-        last = self._queries(features)[-1]
-        return semantic_scores(last.classes, last.masks)
-
-    def losses(self, features: Sequence[Tensor], targets: Tensor, criterion: Criterion) -> dict[str, Tensor]:
-        """Return the losses of the last layer, and those of the ones before under `layer0_…`, `layer1_…`."""
-        predictions = self._queries(features)
-        return layer_losses(self.loss(predictions if self.deep_supervision else predictions[-1:], targets))
-
-    def predict(self, features: Sequence[Tensor], size: Sequence[int]) -> Tensor:
-        """Return scores [B, K, H, W] at `size`: the queries' masks, resized as logits, weighted by their classes."""
-        last = self._queries(features)[-1]
-        return semantic_scores(last.classes, resize(last.masks, size, align_corners=self.align_corners))
-
-    def _queries(self, features: Sequence[Tensor]) -> list[QueryPrediction]:
+    def queries(self, features: Sequence[Tensor]) -> list[QueryPrediction]:
         """Return the predictions of the queries after each layer (after the last alone unless training)."""
         pixels = self.pixel_decoder(features)  # [B, C, h, w]
         states = self.query_decoder(features[-1])
@@ -229,14 +211,3 @@ class MaskFormerHead(Head):
             QueryPrediction(self.classifier(x), torch.einsum("bqc,bchw->bqhw", self.mask_mlp(x), pixels))
             for x in (states if self.training else states[-1:])
         ]
-
-
-def semantic_scores(classes: Tensor, masks: Tensor) -> Tensor:
-    """Return per-pixel class scores [B, K, H, W] of queries with class logits [B, Q, K + 1] and masks [B, Q, H, W]."""
-    return torch.einsum("bqk,bqhw->bkhw", classes.softmax(-1)[..., :-1], masks.sigmoid())
-
-
-def layer_losses(layers: Sequence[dict[str, Tensor]]) -> dict[str, Tensor]:
-    """Return the losses of the last layer, and those of the ones before under `layer0_…`, `layer1_…`."""
-    *early, last = layers
-    return {**last, **{f"layer{i}_{name}": value for i, terms in enumerate(early) for name, value in terms.items()}}
