@@ -274,3 +274,21 @@ def test_the_command_line(tmp_path: Path, clip: Path) -> None:
     for options in (["--smoothing", "0.5"], ["--side-by-side"], ["--no-audio"]):
         assert "is for a video" in str(run(clip, "-o", tmp_path / "pictures", *options)[1])
     assert "leave out --kind" in str(run(clip, "-o", tmp_path / "x.mp4", "--kind", "index")[1])
+
+
+def test_an_error_leaves_the_video_that_was_there_and_an_interruption_what_was_written(tmp_path: Path) -> None:
+    path, picture = tmp_path / "out.mp4", np.zeros((32, 48, 3), np.uint8)
+    path.write_bytes(b"before")
+    with (
+        pytest.raises(PredictionError, match="does not fit"),
+        VideoWriter(path, Fraction(10), Fraction(1, 1000)) as out,
+    ):
+        out.write(picture, Fraction(0))
+        out.write(picture[:16], Fraction(1, 10))
+    assert {file.name: file.read_bytes() for file in tmp_path.iterdir()} == {"out.mp4": b"before"}
+    with pytest.raises(KeyboardInterrupt), VideoWriter(path, Fraction(10), Fraction(1, 1000)) as out:
+        out.write(picture, Fraction(0))
+        out.write(picture, Fraction(1, 10))
+        raise KeyboardInterrupt
+    assert len(list(VideoFile(str(path)))) == 2
+    assert [file.name for file in tmp_path.iterdir()] == ["out.mp4"]

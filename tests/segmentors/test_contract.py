@@ -202,3 +202,6 @@ def test_images_of_any_size_are_segmented(name: str, size: tuple[int, int]) -> N
     ((mask, scores),) = predictor.segment_with_scores([image])
     assert mask.shape == scores.shape == size
     assert scores.isfinite().all() and int(mask.max()) < CLASSES
+    (probabilities,) = predictor.probabilities([image])
+    assert probabilities.shape == (CLASSES, *size)
+    torch.testing.assert_close(probabilities.amax(dim=0), scores)

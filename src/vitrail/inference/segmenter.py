@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import torch
 from torch import Tensor
@@ -29,6 +30,7 @@ from vitrail.recipes import EvalConfig
 from vitrail.segmentors import Segmentor
 
 Size = tuple[int, int]
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True, eq=False)
@@ -96,31 +98,35 @@ class Segmenter:
         """
         sizes = checked_sizes(images, sizes, self.channels)
         threshold = chosen_threshold(self.settings, self.model.num_classes)
-        padded, enlarged = pad_small(images, sizes)
-        result: dict[int, Labels] = {}
-        with evaluating(self.model), torch.no_grad(), _memory_hint(images, self.settings):
-            for index, scores in self._maps(padded, enlarged):
-                found = best_labels(scores, with_scores=with_scores, threshold=threshold)
-                result[index] = found if enlarged[index] == tuple(sizes[index]) else _corner(found, sizes[index])
-        return [result[index] for index in range(len(images))]
+        found = self._computed(
+            images, sizes, lambda scores: best_labels(scores, with_scores=with_scores, threshold=threshold)
+        )
+        return [_corner(labels, size) for labels, size in zip(found, sizes, strict=True)]
 
     def scores(self, images: Sequence[Tensor], sizes: Sequence[Size] | None) -> list[Tensor]:
         """Return the averaged scores of all classes, [K, H, W] for each image; arguments as in `labels`."""
-        sizes = checked_sizes(images, sizes, self.channels)
-        padded, enlarged = pad_small(images, sizes)
-        result: dict[int, Tensor] = {}
-        with evaluating(self.model), torch.no_grad(), _memory_hint(images, self.settings):
-            for index, scores in self._maps(padded, enlarged):
-                result[index] = materialise(scores)[:, : sizes[index][0], : sizes[index][1]]
-        return [result[index] for index in range(len(images))]
+        return self._of_all_classes(images, sizes, materialise)
 
     def probabilities(self, images: Sequence[Tensor], sizes: Sequence[Size] | None) -> list[Tensor]:
         """Return the probabilities of all classes, [K, H, W] for each image; arguments as in `labels`."""
+        return self._of_all_classes(images, sizes, lambda scores: materialise(ProbabilityMap(scores)))
+
+    def _of_all_classes(
+        self, images: Sequence[Tensor], sizes: Sequence[Size] | None, compute: Callable[[ScoreMap], Tensor]
+    ) -> list[Tensor]:
         sizes = checked_sizes(images, sizes, self.channels)
-        result: dict[int, Tensor] = {}
+        found = self._computed(images, sizes, compute)
+        return [values[:, :height, :width] for values, (height, width) in zip(found, sizes, strict=True)]
+
+    def _computed(
+        self, images: Sequence[Tensor], sizes: Sequence[Size], compute: Callable[[ScoreMap], Result]
+    ) -> list[Result]:
+        """Return what `compute` makes of the score map of each image; that of a small image is of the padded one."""
+        padded, enlarged = pad_small(images, sizes)
+        result: dict[int, Result] = {}
         with evaluating(self.model), torch.no_grad(), _memory_hint(images, self.settings):
-            for index, scores in self._maps(images, sizes):
-                result[index] = materialise(ProbabilityMap(scores))
+            for index, scores in self._maps(padded, enlarged):
+                result[index] = compute(scores)
         return [result[index] for index in range(len(images))]
 
     def _maps(self, images: Sequence[Tensor], sizes: Sequence[Size]) -> Iterator[tuple[int, ScoreMap]]:

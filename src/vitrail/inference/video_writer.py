@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from vitrail.errors import PredictionError
+from vitrail.files.atomic import atomic_path
 from vitrail.inference.sources.video import FILE_OPTIONS, import_av
 
 # Suffixes that can be written, with an encoder that every build of PyAV has.
@@ -25,6 +27,9 @@ def is_video_name(path: Path) -> bool:
 
 class VideoWriter:
     """A video file that is written picture by picture; use it in a `with` block.
+
+    It appears when the block ends, also by Ctrl-C: with what was written until then. An error in the block, and a block
+    without a picture, leave what was there before.
 
     Parameters
     ----------
@@ -50,16 +55,20 @@ class VideoWriter:
         self._time_base = time_base
         self._size: tuple[int, int] | None = None
         self._last = -1
+        self._place = atomic_path(path, durable=False)
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            self._output = av.open(str(path), "w", format=_container(path))
+            self._output = av.open(str(self._place.__enter__()), "w", format=_container(path))
         except self._errors as error:
             raise PredictionError(f"cannot write {path}: {error}") from error
         encoder = ENCODERS[path.suffix.lower()]
         self._stream = self._output.add_stream(encoder, rate=rate, options=QUALITY[encoder])
         self._stream.pix_fmt = "yuv420p"
         self._stream.codec_context.time_base = time_base
-        self._audio = None if audio is None else _open_audio(audio, self._output, path)
+        try:
+            self._audio = None if audio is None else _open_audio(audio, self._output, path)
+        except PredictionError:
+            self._put_in_place(whole=False)
+            raise
 
     def __enter__(self) -> VideoWriter:
         return self
@@ -67,17 +76,18 @@ class VideoWriter:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Write what the encoder still holds and close the file."""
+        """Write what the encoder still holds, close the file and put it in place."""
+        whole = False
         try:
-            if self._size is not None:
+            if self._size is not None and (error is None or isinstance(error, KeyboardInterrupt)):
                 self._encode(None)
                 self._copy_audio(None)
+                whole = True
         finally:
             if self._audio is not None:
                 self._audio.close()
             self._output.close()
-            if self._size is None:  # there was nothing to write
-                self.path.unlink(missing_ok=True)
+            self._put_in_place(whole)
 
     def write(self, picture: np.ndarray, time: Fraction, duration: Fraction | None = None) -> None:
         """Add a picture.
@@ -117,6 +127,14 @@ class VideoWriter:
             frame.duration = max(1, round(duration / self._time_base))
         self._encode(frame)
         self._copy_audio(time)
+
+    def _put_in_place(self, whole: bool) -> None:
+        if whole:
+            self._place.__exit__(None, None, None)
+            return
+        nothing = PredictionError(f"nothing was written to {self.path}")
+        with contextlib.suppress(PredictionError):
+            self._place.__exit__(PredictionError, nothing, None)
 
     def _encode(self, frame: Any) -> None:
         try:
