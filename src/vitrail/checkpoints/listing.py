@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from vitrail.checkpoints.index import PROJECTS, Entry, index
 from vitrail.errors import CheckpointError, nearest
+from vitrail.files.text_table import aligned
 
 
 def list_weights(
@@ -61,7 +62,5 @@ def weights_table(entries: Sequence[Entry]) -> str:
     for entry in entries:
         figure = "" if entry.miou is None else f"{100 * entry.miou:.2f}"
         rows.append((entry.name, entry.method, entry.backbone, entry.dataset, figure, entry.unsupported and "not yet"))
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
     loaded = sum(not entry.unsupported for entry in entries)
-    return "\n".join([*lines, "", f"{len(entries)} published checkpoints, {loaded} of them load"])
+    return "\n".join([*aligned(rows), "", f"{len(entries)} published checkpoints, {loaded} of them load"])

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from vitrail.checkpoints.index import index
+from vitrail.files.text_table import aligned
 from vitrail.recipes import list_recipes
 
 _FILE = Path(__file__).parent / "index" / "table1.csv"
@@ -102,9 +103,7 @@ def figures_table(figures: Sequence[PublishedFigure]) -> str:
         rows.append(
             (each.method, each.backbone, str(each.output_stride), each.dataset, f"{100 * each.miou:.2f}", *names)
         )
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
     models = {(each.method, each.backbone, each.output_stride) for each in figures}
     reachable = models - {(each.method, each.backbone, each.output_stride) for each in figures if each.missing}
     counts = f"{len(figures)} figures of {len(models)} models; {len(reachable)} of them have recipes and checkpoints"
-    return "\n".join([*lines, "", counts])
+    return "\n".join([*aligned(rows), "", counts])

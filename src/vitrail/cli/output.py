@@ -9,6 +9,7 @@ import click
 
 from vitrail.errors import VitrailError, nearest
 from vitrail.files.printable import printable
+from vitrail.files.text_table import aligned
 
 
 def echo(text: str, *, nl: bool = True, err: bool = False) -> None:
@@ -56,7 +57,5 @@ def matching(names: Iterable[str], wanted: str, kind: str) -> list[str]:
 
 def print_columns(rows: Mapping[str, tuple[str, ...]]) -> None:
     """Print one line per name with aligned columns."""
-    table = [(name, *columns) for name, columns in rows.items()]
-    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
-    for row in table:
-        echo("  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)).rstrip())
+    for line in aligned([(name, *columns) for name, columns in rows.items()]):
+        echo(line)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from vitrail.errors import TrainingError
+from vitrail.files.text_table import aligned
 from vitrail.training.flatten import flatten
 from vitrail.training.records import Record
 
@@ -131,10 +132,3 @@ def table(runs: Sequence[RunLog]) -> str:
 def _short(value: Any) -> str:
     text = "–" if value is None else str(value)
     return text if len(text) <= 32 else f"{text[:31]}…"
-
-
-def aligned(cells: Sequence[tuple[str, ...]]) -> Iterator[str]:
-    """Yield the lines of a table, its columns one below the other."""
-    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
-    for row in cells:
-        yield "  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)).rstrip()

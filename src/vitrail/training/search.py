@@ -15,9 +15,9 @@ import torch
 
 from vitrail.errors import TrainingError
 from vitrail.evaluation.result import Evaluation
+from vitrail.files.text_table import aligned
 from vitrail.recipes import Recipe, override_recipe
 from vitrail.runtime.distributed import local_rank
-from vitrail.training.compare import aligned
 from vitrail.training.folder import locked
 from vitrail.training.loop import TrainingRun
 from vitrail.training.search_space import Space, as_overrides, check_space, read_space
