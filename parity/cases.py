@@ -1072,6 +1072,26 @@ SETRS = [
     ),
 ]
 
+# --- Segmenter, on a narrow transformer of four blocks ---------------------------------------------------------------
+SEGMENTERS = [
+    Case(
+        "mmseg/segmenter_vit-s",
+        Mmseg(
+            "segmenter/segmenter_vit-s_mask_8xb1-160k_ade20k-512x512",
+            {
+                **classes_of("decode_head"),
+                "decode_head.in_channels": WIDTH,
+                "decode_head.embed_dims": 32,
+                "decode_head.num_heads": 2,
+            },
+            {**_BLOCKS, "backbone.out_indices": -1, "backbone.img_size": (96, 96)},
+        ),
+        {"seg": "decode.loss_ce"},
+        narrow=("vit_small_patch16_224", NARROW_TRANSFORMER),
+        model={"backbone_options": {"img_size": [96, 96], "out_indices": [3]}},
+    ),
+]
+
 # --- as published, at full size -------------------------------------------------------------------------------------
 _KEPT = {"keep": ("criterion.",), "at_image_size": True}
 FULL = [
@@ -1146,6 +1166,7 @@ CASES: list[Case] = [
     *CLASS_CONTEXTS,
     *PLAIN_TRANSFORMERS,
     *SETRS,
+    *SEGMENTERS,
     *FULL,
     *TORCHVISION,
     *HUGGING_FACE,
