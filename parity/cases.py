@@ -316,6 +316,15 @@ ON_OTHERS_MMSEG = [
         )
         for name in ("pcpvt-s", "svt-s")
     ),
+    Case(
+        "mmseg/poolformer_s12_semanticfpn",
+        Mmseg(
+            "poolformer/fpn_poolformer_s12_8xb4-40k_ade20k-512x512",
+            {"decode_head.num_classes": CLASSES},
+            {"backbone.frozen_stages": -1},  # as published it never trains its first convolution
+        ),
+        {"seg": "decode.loss_ce"},
+    ),
     mmseg("beit-base_upernet", "beit-base_upernet_8xb2-160k_ade20k-640x640", **FIXED),
     mmseg("mae-base_upernet", "mae-base_upernet_8xb2-amp-160k_ade20k-512x512", **FIXED),
     mmseg("unet-s5-d16_deeplabv3", "unet-s5-d16_deeplabv3_4xb4-40k_drive-64x64", hidden=UNET_MMSEG, **UNET),
