@@ -387,6 +387,22 @@ SEVERAL_RESOLUTIONS_MMSEG = [
         )
         for size in ("s", "l")
     ),
+    Case(
+        "mmseg/stdc_1",
+        Mmseg(
+            "stdc/stdc1_4xb12-80k_cityscapes-512x1024",
+            classes_of("decode_head", "auxiliary_head.0", "auxiliary_head.1"),
+        ),
+        {
+            "seg": "decode.loss_ce",
+            "aux0": "aux_0.loss_ce",
+            "aux1": "aux_1.loss_ce",
+            "detail": "aux_2.loss_ce",
+            "detail_dice": "aux_2.loss_dice",
+        },
+        dtype=torch.float32,  # in which an edge at stride 4 alone is none: 0.1 is not more than 0.1
+        keep=("auxiliary_head.2.laplacian_kernel", "auxiliary_head.2.fusion_kernel"),
+    ),
 ]
 QUERIES = {"class": "loss_cls", "mask": "loss_mask", "dice": "loss_dice"}
 MASKFORMER_MMSEG = {

@@ -38,6 +38,8 @@ class Translation:
         Terms of the main head's criterion.
     auxiliary : dict
         The auxiliary heads, as `vitrail.recipes.AuxiliaryConfig` has them.
+    own_auxiliary : bool
+        Whether the auxiliary heads there are parts of the method's head here, and their losses its options.
     """
 
     encoder: Encoder
@@ -45,6 +47,7 @@ class Translation:
     options: dict[str, Any]
     losses: Terms
     auxiliary: dict[str, Any] = field(default_factory=dict)
+    own_auxiliary: bool = False
 
 
 @dataclass(frozen=True)
@@ -203,7 +206,7 @@ def translate_model(values: Mapping[str, Any], where: str) -> ModelConfig:
         raise UnsupportedError(f"{where}: vitrail has no method with MMSegmentation's {heads}")
     name, record = found
     model = record.translate(section)
-    losses = [model.losses, *_auxiliary_losses(section)]
+    losses = [model.losses, *([] if model.own_auxiliary else _auxiliary_losses(section))]
     return model_config(name, model.encoder, model.num_classes, model.options, model.auxiliary, losses, where)
 
 
