@@ -16,6 +16,7 @@ from parity.toolboxes import (
     Mmseg,
     MmsegMask2Former,
     MmsegMaskFormer,
+    MmsegSegNeXt,
     MmsegSmallWindows,
     MmsegWithEdges,
     Ssseg,
@@ -260,6 +261,15 @@ OWN_ENCODERS_MMSEG = [
             {**classes_of("decode_head"), "decode_head.channels": 64},
         ),
         {"seg": "decode.loss_ce"},
+    ),
+    Case(
+        "mmseg/segnext_mscan-t",
+        MmsegSegNeXt(
+            "segnext/segnext_mscan-t_1xb16-adamw-160k_ade20k-512x512",
+            {**classes_of("decode_head"), "decode_head.channels": 64, "decode_head.ham_channels": 96},
+        ),
+        {"seg": "decode.loss_ce"},
+        same_points=True,
     ),
 ]
 

@@ -74,6 +74,8 @@ def check_norm(settings: Settings, *kinds: str, eps: float = 1e-5) -> None:
     found = Settings(norm, f"{settings.where}.norm_cfg")
     found.must_be("type", *kinds)
     found.must_be("eps", eps)
+    if "GN" in kinds:
+        found.must_be("num_groups", 32)
     found.pass_over("requires_grad", "momentum")
     found.finish()
 
