@@ -43,6 +43,12 @@ NARROW_MMSEG = {
     "auxiliary_head.channels": 32,
     "auxiliary_head.num_classes": CLASSES,
 }
+AUXILIARY_LOSS = {"aux0_seg": "aux.loss_ce"}
+KERNELS = "decode_head.kernel_generate_head"
+KERNEL_UPDATE = {
+    **{"in_channels": 64, "out_channels": 64, "feedforward_channels": 96, "num_classes": CLASSES},
+    **{f"kernel_updator_cfg.{key}": 32 for key in ("in_channels", "feat_channels", "out_channels")},
+}
 R18_MMSEG = {"backbone.depth": 18, "decode_head.in_channels": 512, "auxiliary_head.in_channels": 256}
 
 
@@ -201,6 +207,31 @@ ON_RESNETS_MMSEG = [
             },
         ),
         {"seg": "decode.loss_ce"},
+    ),
+    *(
+        Case(
+            f"mmseg/knet_{name}_r18",
+            Mmseg(
+                f"knet/knet-s3_r50-d8_{name}_8xb2-adamw-80k_ade20k-512x512",
+                {
+                    "backbone.depth": 18,
+                    "auxiliary_head.channels": 32,
+                    "auxiliary_head.in_channels": 256,
+                    "auxiliary_head.num_classes": CLASSES,
+                    f"{KERNELS}.in_channels": [64, 128, 256, 512] if name == "upernet" else 512,
+                    f"{KERNELS}.channels": 64,
+                    f"{KERNELS}.num_classes": CLASSES,
+                    **{
+                        f"decode_head.kernel_update_head.{i}.{key}": value
+                        for i in range(3)
+                        for key, value in KERNEL_UPDATE.items()
+                    },
+                },
+            ),
+            {"seg": "decode.loss_ce.s3", **{f"stage{i}": f"decode.loss_ce.s{i}" for i in range(3)}, **AUXILIARY_LOSS},
+            heavy=name in ("fcn", "pspnet"),  # the others' tensors need more than new names
+        )
+        for name in ("fcn", "pspnet", "deeplabv3", "upernet")
     ),
     Case(
         "mmseg/icnet_r18-d8",
