@@ -1138,8 +1138,23 @@ SETRS = [
     ),
 ]
 
-# --- Segmenter, on a narrow transformer of four blocks ---------------------------------------------------------------
+# --- Segmenter and DPT, on a narrow transformer of four blocks ---------------------------------------------------------
 SEGMENTERS = [
+    Case(
+        "mmseg/dpt_vit-b16",
+        Mmseg(
+            "dpt/dpt_vit-b16_8xb2-160k_ade20k-512x512",
+            {
+                **classes_of("decode_head"),
+                "decode_head.channels": 32,
+                "decode_head.post_process_channels": [8, 16, 24, 32],
+            },
+            {**_BLOCKS, "backbone.img_size": (96, 96), "decode_head.embed_dims": WIDTH},
+        ),
+        {"seg": "decode.loss_ce"},
+        narrow=("vit_base_patch16_224", NARROW_TRANSFORMER),
+        model=_FOUR_BLOCKS,
+    ),
     Case(
         "mmseg/segmenter_vit-s",
         Mmseg(

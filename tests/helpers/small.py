@@ -60,6 +60,7 @@ SMALL: dict[str, dict[str, object]] = {
     "stdc": {"channels": 32, "early_channels": 16},
     "segnext": {"channels": 32, "inner_channels": 32, "rank": 4},
     "knet": {"channels": 32, "gate_channels": 16, "num_heads": 2, "feedforward_channels": 32},
+    "dpt": {"channels": 16, "map_channels": (8, 8, 16, 16)},
     "setr": {"channels": 32},
     "segmenter": {"channels": 32, "num_heads": 2, "drop_path_rate": 0.0},
     "setr_mla": {"channels": 16, "aggregation_channels": 32},
