@@ -1138,7 +1138,7 @@ SETRS = [
     ),
 ]
 
-# --- Segmenter and DPT, on a narrow transformer of four blocks ---------------------------------------------------------
+# --- Segmenter and DPT, on a narrow transformer of four blocks --------------------------------------------------------
 SEGMENTERS = [
     Case(
         "mmseg/dpt_vit-b16",

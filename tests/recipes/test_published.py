@@ -60,7 +60,11 @@ def several_datasets(config: dict[str, Any]) -> dict[str, Any]:
     voc, coco = config["train"].values()
     assert voc["train"]["data_pipelines"] == coco["train"]["data_pipelines"]
     assert voc["train"]["set"] == "trainaug"  # to which vitrail's "train" adds those of COCO
-    return {"type": config["type"], "train": {**voc["train"], "set": "train"}, "test": config["test"]["VOCDataset"]["test"]}
+    return {
+        "type": config["type"],
+        "train": {**voc["train"], "set": "train"},
+        "test": config["test"]["VOCDataset"]["test"],
+    }
 
 
 @lru_cache

@@ -133,9 +133,7 @@ class MSCAN(Backbone):
 
     strides = (4, 8, 16, 32)
 
-    def __init__(
-        self, in_channels: int, channels: Sequence[int], depths: Sequence[int], drop_path_rate: float
-    ) -> None:
+    def __init__(self, in_channels: int, channels: Sequence[int], depths: Sequence[int], drop_path_rate: float) -> None:
         super().__init__()
         self.channels = tuple(channels)
         self.depths = tuple(depths)

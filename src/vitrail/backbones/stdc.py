@@ -106,9 +106,7 @@ class STDC(Backbone):
     def __init__(self, in_channels: int, depths: Sequence[int]) -> None:
         super().__init__()
         first, second, _, middle, last = _WIDTHS
-        self.stem = nn.Sequential(
-            ConvNormAct(in_channels, first, 3, stride=2), ConvNormAct(first, second, 3, stride=2)
-        )
+        self.stem = nn.Sequential(ConvNormAct(in_channels, first, 3, stride=2), ConvNormAct(first, second, 3, stride=2))
         self.stages = nn.ModuleList(
             nn.Sequential(*(DenseConcatenation(width if i else before, width, halve=i == 0) for i in range(depth)))
             for (before, width), depth in zip(itertools.pairwise(_WIDTHS[1:]), depths, strict=True)

@@ -148,8 +148,7 @@ class DPTHead(Head):
     def forward(self, features: Sequence[Tensor]) -> Tensor:
         """Decode the backbone's last four maps into logits [B, K, 8 h, 8 w]."""
         finest, *others = (
-            conv(reassemble(x))
-            for conv, reassemble, x in zip(self.convs, self.reassemble, features[-4:], strict=True)
+            conv(reassemble(x)) for conv, reassemble, x in zip(self.convs, self.reassemble, features[-4:], strict=True)
         )
         coarsest_first = [*reversed(others), finest]
         first, *fusions = self.fusions

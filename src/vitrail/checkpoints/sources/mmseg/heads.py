@@ -99,9 +99,7 @@ class ModelSection:
         neck.pass_over("type")
         return neck
 
-    def decode_head(
-        self, index: int | None = None, *, norm_eps: float = 1e-5, group_norm: bool = False
-    ) -> Head:
+    def decode_head(self, index: int | None = None, *, norm_eps: float = 1e-5, group_norm: bool = False) -> Head:
         """Return a decode head for reading; `index` is its place where there are several."""
         name = "decode_head" if index is None else f"decode_head[{index}]"
         values = self.decode_heads[index or 0]

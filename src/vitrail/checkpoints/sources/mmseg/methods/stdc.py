@@ -85,6 +85,4 @@ def _detail_weight(detail: Head) -> float:
     return weights.pop()
 
 
-METHODS.add(
-    "stdc", MethodRecord("FCNHead", translate, RENAMING, over="STDCContextPathNet"), module=__name__
-)
+METHODS.add("stdc", MethodRecord("FCNHead", translate, RENAMING, over="STDCContextPathNet"), module=__name__)
