@@ -11,6 +11,7 @@ arXiv:2010.11929.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -71,10 +72,14 @@ class ViT(PlainTransformer):
         interpolation: str,
         final_norm: nn.Module | None,
         norm_eps: float | None,
+        append_class_token: bool,
     ) -> None:
         super().__init__(model, indices, neck, norm_eps=norm_eps)
         self.interpolation = interpolation
         self.final_norm = final_norm
+        self.append_class_token = append_class_token
+        if append_class_token:
+            self.channels = tuple(2 * width for width in self.channels)
 
     def forward(self, images: Tensor) -> list[Tensor]:
         """Encode images [B, 3, H, W] into maps at the patch stride (or at strides 4, 8, 16, 32 with a neck)."""
@@ -88,8 +93,15 @@ class ViT(PlainTransformer):
             if self.final_norm is not None and index == len(net.blocks) - 1:
                 x = self.final_norm(x)
             if index in self.indices:
-                maps.append(self.norms[len(maps)](self._to_map(x, grid)))
+                maps.append(self._with_class_token(self.norms[len(maps)](self._to_map(x, grid)), x))
         return self._finish(maps)
+
+    def _with_class_token(self, patches: Tensor, tokens: Tensor) -> Tensor:
+        """Return a map [B, C, h, w], with the first of the tokens [B, n, C] at every pixel where that is wanted."""
+        if not self.append_class_token:
+            return patches
+        token = tokens[:, 0, :, None, None].expand_as(patches)
+        return torch.cat([patches, token], dim=1)
 
     def set_grad_checkpointing(self, enable: bool = True) -> None:
         """Enable activation checkpointing: only activations between blocks are stored, the others are recomputed."""
@@ -159,6 +171,8 @@ def vit(
     final_norm: bool = False,
     norm_outputs: bool = False,
     class_token: bool = True,
+    append_class_token: bool = False,
+    block_norm_eps: float | None = None,
     pyramid: bool = False,
     neck_channels: int | None = None,
 ) -> Backbone:
@@ -187,6 +201,10 @@ def vit(
     class_token : bool
         Whether there is a class token besides those of the patches: not in MMSegmentation's SETR-MLA. Weights that have
         one lose it.
+    append_class_token : bool
+        Give every pixel of every map the class token, too, behind its own channels (DPT).
+    block_norm_eps : float, optional
+        Epsilon of the layer norms in the blocks; None takes timm's, 1e-6. MMSegmentation's DPT has 1e-5.
     pyramid : bool
         Turn the maps into strides 4, 8, 16 and 32 (for patches of 16) with transposed convolutions, as for BEiT.
     neck_channels : int, optional
@@ -202,17 +220,29 @@ def vit(
         drop_path_rate=drop_path_rate,
         dynamic_img_size=True,
         dynamic_img_pad=True,
+        norm_layer=None if block_norm_eps is None else functools.partial(nn.LayerNorm, eps=block_norm_eps),
     )
     indices = chosen_levels(name, model, out_indices)
     neck = make_neck(name, model, indices, pyramid=pyramid, neck_channels=neck_channels)
     norm_eps = _NORM_EPS if norm_outputs else None
     if type(model) is VisionTransformer:
+        if append_class_token and (neck is not None or not class_token or model.cls_token is None):
+            raise ModelError(f"backbone {name!r}: append_class_token needs a class token, and maps without a neck")
         if not class_token:
             _drop_class_token(name, model)
-        norm = model.norm if final_norm else None
-        return ViT(model, indices, neck, interpolation=interpolation, final_norm=norm, norm_eps=norm_eps)
-    if final_norm or interpolation != "bicubic" or not class_token:  # such as EVA, whose tokens timm computes otherwise
-        raise ModelError(f"backbone {name!r} takes none of final_norm, interpolation and class_token")
+        return ViT(
+            model,
+            indices,
+            neck,
+            interpolation=interpolation,
+            final_norm=model.norm if final_norm else None,
+            norm_eps=norm_eps,
+            append_class_token=append_class_token,
+        )
+    if final_norm or interpolation != "bicubic" or not class_token or append_class_token:  # EVA's are computed by timm
+        raise ModelError(
+            f"backbone {name!r} takes none of final_norm, interpolation, class_token and append_class_token"
+        )
     return PlainTransformer(model, indices, neck, norm_eps=norm_eps)
 
 
