@@ -13,6 +13,9 @@ from vitrail.datasets.formats.recognise import recognise_format
 from vitrail.datasets.pairs import fixed_folder
 from vitrail.errors import DatasetError
 
+_NO_MASKS = ("labels", "annotations")  # names of folders that hold other labels than masks, too
+_DESCRIBED = ("yolo", "lightly")  # formats in which a file says what the values in folders of masks are
+
 
 @dataclass(frozen=True)
 class Inspection:
@@ -88,14 +91,15 @@ def _recognise(root: Path) -> tuple[str, str]:
         return known
     usual = usual_folders(root)
     other = recognise_format(root)
-    if other is not None and (usual is None or usual[1] in ("labels", "annotations")):
+    if other is not None and (usual is None or usual[1] in _NO_MASKS or other.dataset in _DESCRIBED):
         return other.dataset, other.found
     if usual is not None:
         return "folder", f"images in {usual[0]}, masks in {usual[1]}"
     names = ", ".join(sorted(child.name for child in root.iterdir())[:10]) or "nothing"
     raise DatasetError(
         f"nothing in {root} is known: it holds {names}. Masks are expected in a folder 'masks' beside 'images', and "
-        "annotations of COCO, labelme, CVAT, YOLO, Roboflow, Supervisely, Label Studio or Hugging Face are recognised"
+        "annotations of COCO, labelme, CVAT, YOLO, LightlyTrain, Roboflow, Supervisely, Label Studio or Hugging Face "
+        "are recognised"
     )
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from vitrail.datasets.formats import coco, cvat, label_studio, labelme, parquet, roboflow, supervisely, yolo
+from vitrail.datasets.formats import coco, cvat, label_studio, labelme, lightly, parquet, roboflow, supervisely, yolo
 
 RECOGNISERS: tuple[tuple[str, Callable[[Path], str | None]], ...] = (
     ("supervisely", supervisely.recognise),
@@ -16,6 +16,7 @@ RECOGNISERS: tuple[tuple[str, Callable[[Path], str | None]], ...] = (
     ("coco", coco.recognise),
     ("label_studio", label_studio.recognise),
     ("yolo", yolo.recognise),
+    ("lightly", lightly.recognise),
     ("parquet", parquet.recognise),
 )
 """The formats in the order in which they are tried."""
