@@ -9,7 +9,7 @@ from typing import Any
 from vitrail.backbones import timm_bridge
 from vitrail.backbones.backbone import BACKBONES, Backbone
 from vitrail.backbones.weights import backbone_in, fill, read_state_dict
-from vitrail.errors import ModelError
+from vitrail.errors import CheckpointError, ModelError
 from vitrail.registry import check_arguments, keyword_arguments
 
 
@@ -40,7 +40,10 @@ def create_backbone(
     Raises
     ------
     ModelError
-        For an unknown name, or an argument that the encoder does not take; the message names the nearest one.
+        For an unknown name, or an argument that the encoder does not take; the message names the nearest one. Also for
+        weights of another encoder.
+    CheckpointError
+        When a file of weights is missing or cannot be read.
     """
     given: dict[str, Any] = {"in_channels": in_channels, **options}
     if output_stride is not None:
@@ -54,6 +57,11 @@ def create_backbone(
             "whole trained model is given as train.start_from (--from on the command line)"
         )
     if pretrained is not True:
+        if not Path(pretrained).is_file():
+            raise CheckpointError(
+                f"there is no file of weights at {pretrained}; a model by its name, or of another project, is given as "
+                "train.start_from (--from on the command line)"
+            )
         state = read_state_dict(pretrained)
         inside = backbone_in(state)
         if inside is not None or not own:
