@@ -23,6 +23,8 @@ from vitrail.recipes import model_config_from_dict
 from vitrail.segmentors import ModelCard, Segmentor, build_model
 from vitrail.visualize.palette import distinct_colours
 
+DEFAULT_MODEL = "cgnet_camvid_trainval"  # of the shipped ones, for who names none
+
 
 def shipped_models() -> Mapping[str, Path]:
     """Return the models that come with the package: their files by name."""

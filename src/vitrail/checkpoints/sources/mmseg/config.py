@@ -9,7 +9,7 @@ from typing import Any
 from vitrail.checkpoints.plain import as_lists
 from vitrail.checkpoints.sources.encoder import as_given
 from vitrail.checkpoints.sources.mmseg.datasets import DATASETS
-from vitrail.checkpoints.sources.mmseg.heads import translate_model
+from vitrail.checkpoints.sources.mmseg.heads import one_output_threshold, translate_model
 from vitrail.errors import CheckpointError
 
 _TEST_KEYS = ("test_pipeline", "val_pipeline")
@@ -128,11 +128,8 @@ def _train(config: Mapping[str, Any]) -> dict[str, Any]:
 
 def _evaluation(config: Mapping[str, Any], model: Mapping[str, Any]) -> dict[str, Any]:
     test = model.get("test_cfg") or config.get("test_cfg") or {}
+    threshold = one_output_threshold(model)
+    common = {"average": "logits", **({} if threshold is None else {"threshold": threshold})}
     if test.get("mode") == "slide":
-        return {
-            "mode": "slide",
-            "window": as_lists(test["crop_size"]),
-            "stride": as_lists(test["stride"]),
-            "average": "logits",
-        }
-    return {"mode": "whole", "average": "logits"}
+        return {"mode": "slide", "window": as_lists(test["crop_size"]), "stride": as_lists(test["stride"]), **common}
+    return {"mode": "whole", **common}

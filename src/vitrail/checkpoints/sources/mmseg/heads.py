@@ -20,6 +20,7 @@ from vitrail.recipes import ModelConfig
 from vitrail.registry import Registry
 
 _PLAIN_LOSS = {"type": "CrossEntropyLoss"}
+_DEFAULT_THRESHOLD = 0.3  # of MMSegmentation, for heads of one output
 
 
 @dataclass(frozen=True)
@@ -31,7 +32,7 @@ class Translation:
     encoder : Encoder
         What it stands on.
     num_classes : int
-        K, the number of classes.
+        K, the number of classes; 1 for two that are told apart by one output.
     options : dict
         Arguments of the method's head.
     losses : list of dict
@@ -128,15 +129,16 @@ class Head:
         self.where = where
         self.losses = settings.take("loss_decode", _PLAIN_LOSS)
         self.sampler = settings.take("sampler", None)
-        self.num_classes: int = settings.take("num_classes")
+        self.num_classes: int = _outputs(settings)
         self.channels: int = settings.take("channels")
         self.align_corners: bool = settings.take("align_corners", False)
         self.dropout = max(0.0, float(settings.take("dropout_ratio", 0.1)))
         self.joined = settings.take("input_transform", None) == "resize_concat"
         self.in_index: int | Sequence[int] = settings.take("in_index", -1)
-        settings.must_be("out_channels", None, self.num_classes)
         settings.must_be("conv_cfg", None)
         settings.must_be("act_cfg", {"type": "ReLU"}, {"type": "ReLU", "inplace": True})
+        if self.num_classes == 1:
+            settings.pass_over("threshold")  # see `one_output_threshold`
         settings.must_be("threshold", None)
         settings.must_be("ignore_index", 255)
         settings.pass_over("type", "in_channels", "init_cfg")
@@ -213,6 +215,27 @@ def translate_model(values: Mapping[str, Any], where: str) -> ModelConfig:
     model = record.translate(section)
     losses = [model.losses, *([] if model.own_auxiliary else _auxiliary_losses(section))]
     return model_config(name, model.encoder, model.num_classes, model.options, model.auxiliary, losses, where)
+
+
+def one_output_threshold(model: Mapping[str, Any]) -> float | None:
+    """Return the probability above which a pixel is of the second class, of a `model` section whose head has one
+    output; None for others."""
+    head = _several(model["decode_head"])[-1]
+    if head.get("out_channels", head.get("num_classes")) != 1:
+        return None
+    threshold = head.get("threshold")
+    return _DEFAULT_THRESHOLD if threshold is None else float(threshold)
+
+
+def _outputs(settings: Settings) -> int:
+    """Return the number of a head's classes; 1 where it tells two classes apart by one output."""
+    num_classes: int = settings.take("num_classes")
+    outputs = settings.take("out_channels", None)
+    if outputs == 1 and num_classes == 2:
+        return 1
+    if outputs not in (None, num_classes):
+        raise UnsupportedError(f"{settings.where}.out_channels is {outputs!r} for {num_classes} classes")
+    return num_classes
 
 
 def translation(
