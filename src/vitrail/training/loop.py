@@ -165,6 +165,7 @@ class TrainingRun:
         self.state = RunState()
         self.stop_reason: str | None = None
         self._stopped_by = 0
+        self._restored = False
         self._signals = TerminationSignals()
         self.started_from: Record | None = None
         self.evaluation: Evaluation | None = None
@@ -226,6 +227,7 @@ class TrainingRun:
         torch.manual_seed(train.seed + rank())  # from here on processes differ, as in what dropout drops
         self.checkpoints = self._create_checkpoints()
         self.state, logger_states = self.checkpoints.restore() if self.resume else (RunState(), {})
+        self._restored = self.resume
         notes = [*sized, *weights, *self._restore_position()]
         self._forward = CompiledModule(self.network) if train.compile == "inductor" else self.network
         self._backward = self._create_backward()
@@ -251,7 +253,9 @@ class TrainingRun:
             images, targets = next(self._batches)
         self.model.set_progress(progress_at(iteration, self.plan, self.schedule))
         self.train_step(images, targets)
-        lr = self.optimizer_step()
+        with self.checkpoints.first_use() if self._restored else contextlib.nullcontext():
+            lr = self.optimizer_step()
+        self._restored = False
         self.state = replace(self.state, iteration=iteration)
         self.meter.step()
         self._bar.advance(self.recipe.train.images_per_step)
@@ -445,7 +449,7 @@ class TrainingRun:
         if self.recipe.train.batch_size != "auto":
             return []
         if self.resume:
-            size = on_main(lambda: saved_recipe(self.folder))["train"]["batch_size"]
+            size = on_main(lambda: saved_recipe(self.folder)).train.images_per_step
             self.recipe = with_batch_size(self.recipe, size)
             return []
         recipe, model = self.recipe, self._given[0]
