@@ -42,6 +42,19 @@ def test_a_run_goes_on_after_each_of_twenty_restarts(tmp_path: Path) -> None:
 
 
 @pytest.mark.nightly
+def test_a_run_with_a_stopped_process_ends_in_time_with_one_message(tmp_path: Path) -> None:
+    """The process that waits gives up after the timeout; torchrun then ends the stopped one."""
+    changes = {"train__iterations": 100, "train__save_every": 2, "train__eval_every": 100}
+    job = {"folder": str(tmp_path), "base": "recipe", "changes": changes, "die_at_step": 5, "rank": 1}
+    begin = time.monotonic()
+    with torchrun({**job, "signal": "SIGSTOP", "timeout": 10}, "--monitor-interval=0.1") as process:
+        _, said = process.communicate(timeout=200)
+    assert process.returncode != 0 and time.monotonic() - begin < 120
+    assert said.count("VitrailError: another process of this run has died, or has not answered for") == 1, said
+    assert torch.load(tmp_path / "last.state.pt", weights_only=True)["iteration"] == 4
+
+
+@pytest.mark.nightly
 def test_processes_end_with_their_torchrun(tmp_path: Path) -> None:
     changes = {"train__iterations": 10**6, "train__save_every": 10**5, "train__eval_every": 10**6}
     job = {"folder": str(tmp_path), "base": "recipe", "changes": changes}

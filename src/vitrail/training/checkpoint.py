@@ -22,7 +22,16 @@ from vitrail.runtime.distributed import Strategy, gather_objects, on_main, rank
 from vitrail.segmentors import Segmentor
 from vitrail.training.ema import WeightAverage
 from vitrail.training.flatten import flatten
-from vitrail.training.folder import BEST, LAST, STATE, UNSAVED, keep_previous, way_out_of_damage
+from vitrail.training.folder import (
+    BEST,
+    LAST,
+    STATE,
+    UNSAVED,
+    keep_previous,
+    other_place,
+    owner,
+    way_out_of_damage,
+)
 from vitrail.training.loggers import Logger
 from vitrail.training.saved_state import STATE_FORMAT, check_alike, check_attributes, read_state
 from vitrail.training.state import RunState
@@ -97,9 +106,9 @@ class Checkpoints:
         schedule: LRScheduler,
         scaler: GradScaler,
     ) -> None:
-        self.last = folder / LAST
-        self.best = folder / BEST
-        self.state = folder / STATE
+        self._use(folder)
+        self._owner = owner(folder)
+        self._left: Path | None = None
         self._recipe = recipe
         self._images = hashlib.sha256("\n".join(image_ids).encode(errors="surrogateescape")).hexdigest()
         self._classes = list(classes)
@@ -111,6 +120,24 @@ class Checkpoints:
         self._schedule = schedule
         self._scaler = scaler
         self._saved: int | None = None
+
+    def _use(self, folder: Path) -> None:
+        self.last, self.best, self.state = folder / LAST, folder / BEST, folder / STATE
+
+    def _stay_or_move(self) -> None:
+        """Go on in another folder when this one was deleted, moved or taken by another run."""
+        folder = self.last.parent
+        if self._left is None and (not folder.exists() or owner(folder) != self._owner):
+            self._left = folder
+            self._use(other_place(folder))
+
+    def _end_if_moved(self) -> None:
+        if self._left is not None:
+            raise TrainingError(
+                f"{self._left} was deleted, moved or taken by another run while this run used it. The run was saved in "
+                f"{self.last.parent}, without what it had written before: go on with it there (--resume), or move "
+                "everything together again"
+            )
 
     def save(self, state: RunState, eval_model: Segmentor, loggers: Mapping[str, Logger]) -> None:
         """Save the run; every process calls this.
@@ -127,7 +154,8 @@ class Checkpoints:
         Raises
         ------
         TrainingError
-            When the weights are not finite or the disk is full; the last good checkpoint is then still there.
+            When the weights are not finite or the disk is full; the last good checkpoint is then still there. When the
+            folder is no longer that of the run; the run is then saved elsewhere.
         """
         self._check_finite(state.iteration)
         content = {
@@ -151,6 +179,7 @@ class Checkpoints:
 
         def write() -> None:
             try:
+                self._stay_or_move()
                 save_model(eval_model, self.last)
                 with atomic_path(self.state) as temporary, temporary.open("wb") as file:
                     torch.save(content, file)  # with a checksum of every tensor
@@ -158,6 +187,7 @@ class Checkpoints:
                 (self.state.parent / UNSAVED).unlink(missing_ok=True)
             except (OSError, RuntimeError, CheckpointError) as error:  # torch reports a full disk as a RuntimeError
                 raise TrainingError(self._advice(f"cannot save iteration {state.iteration}", error)) from error
+            self._end_if_moved()
 
         on_main(write)
         self._saved = state.iteration
@@ -168,6 +198,7 @@ class Checkpoints:
 
         def write() -> None:
             try:
+                self._stay_or_move()
                 save_model(eval_model, self.best)
             except (OSError, CheckpointError) as error:
                 raise TrainingError(

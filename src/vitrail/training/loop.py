@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import signal
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import replace
@@ -42,7 +43,7 @@ from vitrail.training.freeze import freeze_by_name
 from vitrail.training.loader import batches_on, training_dataset, training_loader, with_augmentation, with_eval_resize
 from vitrail.training.loggers import Logger, RunInfo, create_loggers
 from vitrail.training.meter import Meter, peak_memory
-from vitrail.training.notes import start_notes, stretch
+from vitrail.training.notes import nothing_learned, start_notes, stretch
 from vitrail.training.pictures import sample_pictures
 from vitrail.training.plan import Plan, make_plan, progress_at
 from vitrail.training.records import (
@@ -68,6 +69,8 @@ from vitrail.training.start import create_start_model, start_of, with_origin, wi
 from vitrail.training.state import RunState
 from vitrail.training.stopping import Clock, TerminationSignals, no_improvement
 from vitrail.transforms import Normalize
+
+_LOGGER = logging.getLogger(__name__)
 
 
 class TrainingRun:
@@ -166,6 +169,7 @@ class TrainingRun:
         self.stop_reason: str | None = None
         self._stopped_by = 0
         self._restored = False
+        self._warned = False
         self._signals = TerminationSignals()
         self.started_from: Record | None = None
         self.evaluation: Evaluation | None = None
@@ -366,6 +370,10 @@ class TrainingRun:
         """Log the means over the iterations since the last call."""
         iteration, batch_size = self.state.iteration, self.recipe.train.images_per_step
         window, memory = self.meter.read(iteration), peak_memory(self.device)
+        warning = nothing_learned(window)
+        if warning and not self._warned and is_main():
+            self._warned = True
+            _LOGGER.warning("%s", warning)
         record = train_record(iteration, self.plan, window, batch_size=batch_size, lr=lr, memory=memory)
         self.state = self.state.with_record(record)
         self._bar.note(loss=f"{record['loss']:.3f}")
