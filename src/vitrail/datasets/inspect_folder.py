@@ -12,6 +12,7 @@ from vitrail.datasets.folder import usual_folders
 from vitrail.datasets.formats.recognise import recognise_format
 from vitrail.datasets.pairs import fixed_folder
 from vitrail.errors import DatasetError
+from vitrail.files.home import expand_home
 
 
 @dataclass(frozen=True)
@@ -66,7 +67,7 @@ def inspect_folder(root: str | Path) -> Inspection:
     DatasetError
         When nothing in it is known.
     """
-    root = Path(root).expanduser()
+    root = expand_home(root)
     if not root.is_dir():
         raise DatasetError(f"{root} is no folder: give the one with the images and their labels")
     dataset, found = _recognise(root)
