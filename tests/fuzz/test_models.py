@@ -104,7 +104,7 @@ def test_cards(tmp_path: Path, seconds: float) -> None:
 
     read(json.dumps(description))
     texts = damaged_text(json.dumps(description)).map(lambda text: text.encode("utf-8", "replace").decode())
-    check_outcomes(altered(description, json=True).map(json.dumps) | texts, read, count=25, seconds=seconds)
+    check_outcomes(altered(description, json=True).map(json.dumps) | texts, read, count=15, seconds=seconds)
 
 
 @DURATIONS
@@ -123,7 +123,7 @@ def test_checkpoints_of_mmsegmentation(tmp_path: Path, seconds: float) -> None:
     read(written["meta"])
     texts = altered(config).map(lambda data: "\n".join(f"{key} = {value!r}" for key, value in data.items()))
     configs = (texts | damaged_text(CONFIG)).map(lambda text: {**meta, "cfg": text})
-    check_outcomes(configs | altered(meta) | altered(written["meta"]), read, count=25, seconds=seconds)
+    check_outcomes(configs | altered(meta) | altered(written["meta"]), read, count=15, seconds=seconds)
 
 
 @DURATIONS
