@@ -231,7 +231,12 @@ def test_a_mistake_is_explained(overrides: list[str], message: str) -> None:
             "train.iterations=1000000000000",
             "train.clip_grad_norm=0.0",
         ),
-        *("data.augment.scale=[1e-9, 1e-9]", "data.augment.scale=[1e6, 1e6]", "data.augment.crop=[1000000000, 64]"),
+        *(
+            "data.augment.scale=[1e-9, 1e-9]",
+            "data.augment.scale=[1e6, 1e6]",
+            "data.augment.crop=[1000000000, 64]",
+            "data.augment.crop=[1, 1]",
+        ),
         *("evaluation.scales=[1e6]", "evaluation.batch_size=100000000000000000000", "model.in_channels=1000000"),
         *("model.options.channels=.inf", "model.options.channels=9223372036854775808", "model.options={1: 2}"),
         "model.options.a=" + "[" * 16 + "]" * 16,

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import torch
 
+from vitrail.checkpoints.card_check import check_card, description_of
 from vitrail.checkpoints.checkpoint import Checkpoint, read_checkpoint
 from vitrail.checkpoints.exported import computing_device, exported_format, load_exported
 from vitrail.checkpoints.hub import HUB, fetch_from_hub, weights_in
@@ -118,11 +119,14 @@ def load_model(path: str | Path, card: ModelCard | None = None, *, trust_imports
     """
     checkpoint = read_checkpoint(Path(path))
     name, source = recognise(checkpoint)
-    card, state = source.translate(checkpoint, card)
     where = str(path) if name == "vitrail" else f"{path} (from {source.title}, renamed)"
+    with description_of(str(path)):
+        card, state = source.translate(checkpoint, card)
+        settings = {**card.recipe["model"], "pretrained": False}
     try:
         with imports_of(card, str(path), trust=trust_imports):
-            config = model_config_from_dict({**card.recipe["model"], "pretrained": False})
+            config = model_config_from_dict(settings)
+            check_card(card, config, str(path))
             check_described_model(config, len(card.classes), state, where)
             with no_more_than(state, where):
                 model = build_model(config, len(card.classes), card=card)
