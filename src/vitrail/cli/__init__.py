@@ -19,6 +19,7 @@ from vitrail.cli.find_lr import find_lr
 from vitrail.cli.listing import list_entries
 from vitrail.cli.output import echo
 from vitrail.cli.predict import predict
+from vitrail.cli.push import push
 from vitrail.cli.recipes import recipe, recipes
 from vitrail.cli.search import search
 from vitrail.cli.serve import app, serve
@@ -42,6 +43,7 @@ COMMANDS = (
     dataset,
     weights,
     convert,
+    push,
     list_entries,
 )
 
