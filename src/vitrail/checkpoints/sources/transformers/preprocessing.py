@@ -1,4 +1,4 @@
-"""transformers' preprocessor_config.json as the data section of a recipe: the resize and normalisation of images."""
+"""transformers' preprocessor_config.json: the resize and normalisation of images, as the data section of a recipe."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from vitrail.checkpoints.sources.settings import UnsupportedError
+from vitrail.segmentors import ModelCard
 
 _BILINEAR = 2  # of Pillow's filters
 _MASK_PROCESSORS = ("MaskFormer", "Mask2Former")
@@ -57,3 +58,49 @@ def _resize(values: Mapping[str, Any], where: str) -> dict[str, Any]:
     if {"shortest_edge", "longest_edge"} <= size.keys():
         return {"size": [size["shortest_edge"], size["longest_edge"]], "keep_ratio": True, **resize}
     raise UnsupportedError(f"{where} gives the size {dict(size)}, neither height and width nor both edges")
+
+
+def processor_of(card: ModelCard, kind: str) -> tuple[dict[str, Any], list[str]]:
+    """Return the image processor of a model, and in what it differs from the model's recipe.
+
+    Parameters
+    ----------
+    card : ModelCard
+        The model's card: its normalisation, and the resize in its recipe.
+    kind : str
+        The name of the image processor's class.
+    """
+    data = card.recipe.get("data", {})
+    resize = data.get("eval_resize")
+    described: dict[str, Any] = {
+        "image_processor_type": kind,
+        "do_rescale": True,
+        "rescale_factor": 1 / 255,
+        "do_normalize": True,
+        "image_mean": [value / 255 for value in card.mean],
+        "image_std": [value / 255 for value in card.std],
+        "do_resize": resize is not None,
+        # in the benchmark's files 0 is no class, and class 0 is 1
+        "do_reduce_labels": data.get("dataset") == "ade20k",
+        "ignore_index": 255,
+    }
+    differences = []
+    if card.recipe.get("evaluation", {}).get("mode") == "slide":
+        differences.append("it predicts whole images, where the recipe says windows")
+    multiple = 1 if resize is None else resize.get("multiple_of", 1)
+    if kind.startswith(_MASK_PROCESSORS):
+        described["size_divisor"] = multiple
+    elif multiple != 1:
+        differences.append(f"it does not round sizes up to multiples of {multiple}")
+    if resize is not None:
+        described |= {"resample": _BILINEAR, "size": _size(resize)}
+        if not resize.get("antialias", False):
+            differences.append("it smooths images that it makes smaller")
+    return described, differences
+
+
+def _size(resize: Mapping[str, Any]) -> dict[str, int]:
+    first, second = resize["size"]
+    if resize.get("keep_ratio", True):
+        return {"shortest_edge": min(first, second), "longest_edge": max(first, second)}
+    return {"height": first, "width": second}
