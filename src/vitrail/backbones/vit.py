@@ -40,11 +40,18 @@ class PlainTransformer(TimmBackbone):
         *,
         norm_eps: float | None = None,
     ) -> None:
+        last_norm = getattr(model, "norm", nn.Identity())
         super().__init__(model, indices, norm_eps=norm_eps)
+        self._last_norm = (last_norm,)  # no module of this one: it is not applied
         self.neck = neck
         if neck is not None:
             self.strides = tuple(int(stride / scale) for stride, scale in zip(self.strides, neck.scales, strict=True))
             self.channels = (neck.channels,) * len(neck.scales)
+
+    @property
+    def last_norm(self) -> nn.Module:
+        """The norm that the transformer has after its last block, for methods that apply it themselves."""
+        return self._last_norm[0]
 
     def forward(self, images: Tensor) -> list[Tensor]:
         """Encode images [B, 3, H, W] with timm's forward, then apply the neck."""
@@ -79,9 +86,7 @@ class ViT(PlainTransformer):
     def forward(self, images: Tensor) -> list[Tensor]:
         """Encode images [B, 3, H, W] into maps at the patch stride (or at strides 4, 8, 16, 32 with a neck)."""
         net = self.encoder
-        x = net.patch_embed(images)  # [B, h, w, C], images padded to whole patches
-        grid = (x.shape[1], x.shape[2])
-        x = net.norm_pre(net.patch_drop(net.pos_drop(self._with_positions(x.flatten(1, 2), grid))))
+        x, grid = self.embed(images)
         maps: list[Tensor] = []
         for index, block in enumerate(net.blocks):
             x = self._through([block], x)
@@ -90,6 +95,13 @@ class ViT(PlainTransformer):
             if index in self.indices:
                 maps.append(self.norms[len(maps)](self._to_map(x, grid)))
         return self._finish(maps)
+
+    def embed(self, images: Tensor) -> tuple[Tensor, tuple[int, int]]:
+        """Return the tokens [B, prefix + h w, C] before the first block, and the grid (h, w) of patches."""
+        net = self.encoder
+        x = net.patch_embed(images)  # [B, h, w, C], images padded to whole patches
+        grid = (x.shape[1], x.shape[2])
+        return net.norm_pre(net.patch_drop(net.pos_drop(self._with_positions(x.flatten(1, 2), grid)))), grid
 
     def set_grad_checkpointing(self, enable: bool = True) -> None:
         """Enable activation checkpointing: only activations between blocks are stored, the others are recomputed."""
@@ -154,6 +166,7 @@ def vit(
     in_channels: int = 3,
     out_indices: Sequence[int] | None = None,
     img_size: int | tuple[int, int] | None = None,
+    patch_size: int | None = None,
     drop_path_rate: float | None = None,
     interpolation: str = "bicubic",
     final_norm: bool = False,
@@ -176,6 +189,8 @@ def vit(
         Blocks whose outputs are returned; None takes four evenly spaced ones. SETR takes (9, 14, 19, 23) of ViT-Large.
     img_size : int or (int, int), optional
         The size that position embeddings are laid out for; any other size still works.
+    patch_size : int, optional
+        Side of a patch, where it is another one than the encoder's; pretrained weights are interpolated.
     drop_path_rate : float, optional
         Stochastic depth: the probability that the last block is skipped; earlier blocks have proportionally less.
     interpolation : str
@@ -199,6 +214,7 @@ def vit(
         pretrained=pretrained,
         in_chans=in_channels,
         img_size=img_size,
+        patch_size=patch_size,
         drop_path_rate=drop_path_rate,
         dynamic_img_size=True,
         dynamic_img_pad=True,
