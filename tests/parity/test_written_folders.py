@@ -13,7 +13,7 @@ from parity.huggingface import transformers
 from parity.weights import randomise
 from vitrail.checkpoints import export_checkpoint
 from vitrail.recipes import model_config_from_dict
-from vitrail.segmentors import ModelCard, Segmentor, build_model
+from vitrail.segmentors import ModelCard, Progress, Segmentor, build_model
 
 pytestmark = pytest.mark.parity
 
@@ -28,6 +28,11 @@ MODELS: dict[str, tuple[dict[str, Any], tuple[int, int]]] = {
     "maskformer": ({"backbone": "resnet18", "options": QUERIES}, (64, 96)),
     "maskformer-swin": ({"backbone": "swin_tiny_patch4_window7_224", "options": QUERIES}, (224, 224)),
     "mask2former": ({"backbone": "resnet18", "options": {**QUERIES, "num_points": 64}}, (64, 96)),
+    "eomt": (
+        {"backbone": "vit_small_patch14_reg4_dinov2", "backbone_options": {"img_size": 64, "patch_size": 16}},
+        (64, 64),
+    ),
+    "eomt-dinov3": ({"backbone": "vit_small_patch16_dinov3_qkvb", "backbone_options": {"img_size": 64}}, (64, 64)),
     "mask2former-swin": ({"backbone": "swin_tiny_patch4_window7_224", "options": QUERIES}, (224, 224)),
 }
 
@@ -43,6 +48,7 @@ def model_of(name: str) -> tuple[Segmentor, tuple[int, int]]:
     card = ModelCard(CLASSES, colours, mean=(120.0, 110.0, 100.0), recipe=recipe, name="mine")
     model = build_model(model_config_from_dict(recipe["model"]), len(CLASSES), card=card).eval()
     randomise(model)
+    model.set_progress(Progress(epoch=1, lr_factor=1.0, done=1.0))  # EoMT's masks are annealed, as when it is trained
     return model, size
 
 

@@ -167,6 +167,7 @@ def vit(
     out_indices: Sequence[int] | None = None,
     img_size: int | tuple[int, int] | None = None,
     patch_size: int | None = None,
+    layer_norm_eps: float | None = None,
     drop_path_rate: float | None = None,
     interpolation: str = "bicubic",
     final_norm: bool = False,
@@ -191,6 +192,8 @@ def vit(
         The size that position embeddings are laid out for; any other size still works.
     patch_size : int, optional
         Side of a patch, where it is another one than the encoder's; pretrained weights are interpolated.
+    layer_norm_eps : float, optional
+        Epsilon of the layer norms inside, where it is another one than the encoder's.
     drop_path_rate : float, optional
         Stochastic depth: the probability that the last block is skipped; earlier blocks have proportionally less.
     interpolation : str
@@ -219,6 +222,9 @@ def vit(
         dynamic_img_size=True,
         dynamic_img_pad=True,
     )
+    for module in model.modules():
+        if layer_norm_eps is not None and isinstance(module, nn.LayerNorm):
+            module.eps = layer_norm_eps
     indices = chosen_levels(name, model, out_indices)
     neck = make_neck(name, model, indices, pyramid=pyramid, neck_channels=neck_channels)
     norm_eps = _NORM_EPS if norm_outputs else None

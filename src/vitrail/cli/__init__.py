@@ -25,6 +25,7 @@ from vitrail.cli.search import search
 from vitrail.cli.serve import app, serve
 from vitrail.cli.train import train
 from vitrail.cli.weights import convert, weights
+from vitrail.cli.zoo import zoo
 from vitrail.errors import VitrailError
 from vitrail.files.printable import PrintableWarnings
 
@@ -44,6 +45,7 @@ COMMANDS = (
     weights,
     convert,
     push,
+    zoo,
     list_entries,
 )
 

@@ -53,9 +53,7 @@ class FirstBlocks(ExtendedBackbone):
             )
         blocks = backbone.encoder.blocks
         if not 0 < num_blocks < len(blocks):
-            raise ModelError(
-                f"num_blocks is 1 to {len(blocks) - 1}, as the encoder has {len(blocks)}, not {num_blocks}"
-            )
+            raise ModelError(f"num_blocks is 1 to {len(blocks) - 1} for an encoder of {len(blocks)}, not {num_blocks}")
         self._left = tuple(blocks[-num_blocks:])
         backbone.encoder.blocks = blocks[:-num_blocks]
         self.channels, self.strides = backbone.channels[:1], backbone.strides[:1]

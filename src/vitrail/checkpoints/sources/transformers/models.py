@@ -6,8 +6,6 @@ checks that what is written is read as the same model.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -16,10 +14,9 @@ from torch import Tensor
 from vitrail.backbones.levels import levels_of
 from vitrail.checkpoints.plain import as_lists, as_tuples
 from vitrail.checkpoints.sources.encoder import Encoder
-from vitrail.checkpoints.sources.layouts import Change, Join, OnlyTheirs, as_convolution, as_matrix
+from vitrail.checkpoints.sources.layouts import Change, Join, as_convolution, as_matrix
 from vitrail.checkpoints.sources.renaming import Names, Renaming, combine, under
 from vitrail.checkpoints.sources.settings import Settings, UnsupportedError
-from vitrail.checkpoints.sources.ssseg.methods.maskformer import class_weights
 from vitrail.checkpoints.sources.transformers.encoders import (
     ENCODERS,
     backbone_of,
@@ -28,38 +25,18 @@ from vitrail.checkpoints.sources.transformers.encoders import (
     known,
     qkv,
 )
+from vitrail.checkpoints.sources.transformers.eomt import EOMT, EOMT_DINOV3
+from vitrail.checkpoints.sources.transformers.records import (
+    EMPTY_WEIGHT,
+    POINT_LOSSES,
+    Arguments,
+    ModelRecord,
+    Translation,
+    given,
+    taken,
+)
 from vitrail.checkpoints.sources.transformers.settings import settings_of
 from vitrail.recipes import ModelConfig
-
-
-@dataclass(frozen=True)
-class Translation:
-    """A model of transformers in vitrail's terms.
-
-    Attributes
-    ----------
-    segmentor : str
-        The method's name.
-    encoder : Encoder
-        What it stands on.
-    renaming : Renaming
-        From the names of its tensors to ours.
-    options : dict
-        Arguments of the method's head.
-    auxiliary : dict
-        The auxiliary heads, as `vitrail.recipes.AuxiliaryConfig` has them.
-    resize_once : bool
-        Whether its logits are smaller than the images, so that its image processor resizes them to the size of the
-        original image at once.
-    """
-
-    segmentor: str
-    encoder: Encoder
-    renaming: Renaming
-    options: dict[str, Any]
-    auxiliary: dict[str, Any] = field(default_factory=dict)
-    resize_once: bool = False
-
 
 # --- SegFormer ------------------------------------------------------------------------------------------------------
 _MITS = {
@@ -198,7 +175,6 @@ def _describe_upernet(model: ModelConfig) -> dict[str, Any]:
 
 # --- MaskFormer and Mask2Former -------------------------------------------------------------------------------------
 _PIXELS, _TRANSFORMER = "model.pixel_level_module.decoder", "model.transformer_module"
-_EMPTY_WEIGHT = OnlyTheirs("criterion.empty_weight", "head.classifier.bias", class_weights)
 
 
 def _projections(theirs: str, ours: str) -> tuple[Names, tuple[Join, ...]]:
@@ -232,7 +208,7 @@ MASKFORMER = Renaming(
         "class_predictor": "head.classifier",
         **{f"mask_embedder.{i}.0": f"head.mask_mlp.{i}" for i in range(3)},
     },
-    (*_SELF[1], *_CROSS[1], _EMPTY_WEIGHT),
+    (*_SELF[1], *_CROSS[1], EMPTY_WEIGHT),
 )
 _DEFORMABLE_LAYER: Names = {
     "self_attn.sampling_offsets": "attn.offsets",
@@ -268,12 +244,11 @@ MASK2FORMER = Renaming(
             for i in range(3)
         },
     },
-    (*_SELF[1], _EMPTY_WEIGHT),
+    (*_SELF[1], EMPTY_WEIGHT),
 )
 
 
-# Arguments of our heads by their names there, with the value that a missing one has; None for those always there.
-_MASKFORMER_HEAD: Mapping[str, tuple[str, Any]] = {
+_MASKFORMER_HEAD: Arguments = {
     "fpn_feature_size": ("channels", None),
     "mask_feature_size": ("mask_channels", None),
     "cross_entropy_weight": ("class_weight", 1.0),
@@ -282,7 +257,7 @@ _MASKFORMER_HEAD: Mapping[str, tuple[str, Any]] = {
     "no_object_weight": ("no_object_weight", 0.1),
     "use_auxiliary_loss": ("deep_supervision", False),
 }
-_MASKFORMER_DECODER: Mapping[str, tuple[str, Any]] = {
+_MASKFORMER_DECODER: Arguments = {
     "d_model": ("query_channels", None),
     "num_queries": ("num_queries", None),
     "decoder_layers": ("num_layers", None),
@@ -290,7 +265,7 @@ _MASKFORMER_DECODER: Mapping[str, tuple[str, Any]] = {
     "decoder_ffn_dim": ("feedforward_channels", None),
     "dropout": ("dropout", 0.1),
 }
-_MASK2FORMER_HEAD: Mapping[str, tuple[str, Any]] = {
+_MASK2FORMER_HEAD: Arguments = {
     "feature_size": ("channels", None),
     "mask_feature_size": ("mask_channels", None),
     "encoder_layers": ("encoder_layers", 6),
@@ -300,32 +275,15 @@ _MASK2FORMER_HEAD: Mapping[str, tuple[str, Any]] = {
     "dim_feedforward": ("feedforward_channels", None),
     "num_attention_heads": ("num_heads", None),
     "dropout": ("dropout", 0.0),
-    "train_num_points": ("num_points", 12544),
-    "oversample_ratio": ("oversample", 3.0),
-    "importance_sample_ratio": ("importance_ratio", 0.75),
-    "class_weight": ("class_weight", 2.0),
-    "mask_weight": ("mask_weight", 5.0),
-    "dice_weight": ("dice_weight", 5.0),
-    "no_object_weight": ("no_object_weight", 0.1),
+    **POINT_LOSSES,
     "use_auxiliary_loss": ("deep_supervision", True),
 }
-
-
-def _taken(settings: Settings, table: Mapping[str, tuple[str, Any]]) -> dict[str, Any]:
-    return {
-        ours: settings.take(theirs) if default is None else settings.take(theirs, default)
-        for theirs, (ours, default) in table.items()
-    }
-
-
-def _given(options: Mapping[str, Any], table: Mapping[str, tuple[str, Any]]) -> dict[str, Any]:
-    return {theirs: options[ours] for theirs, (ours, _) in table.items()}
 
 
 def _maskformer(settings: Settings) -> Translation:
     kind, encoder = backbone_of(settings)
     decoder = settings_of(settings.take("decoder_config"), f"{settings.where}.decoder_config")
-    options = {**_taken(settings, _MASKFORMER_HEAD), **_taken(decoder, _MASKFORMER_DECODER)}
+    options = {**taken(settings, _MASKFORMER_HEAD), **taken(decoder, _MASKFORMER_DECODER)}
     decoder.must_be("activation_function", "relu")
     decoder.must_be("model_type", "detr")
     # The rest of it is about DETR's own encoder and losses, of which MaskFormer has none.
@@ -335,18 +293,18 @@ def _maskformer(settings: Settings) -> Translation:
 
 
 def _describe_maskformer(model: ModelConfig) -> dict[str, Any]:
-    decoder = {"model_type": "detr", "activation_function": "relu", **_given(model.options, _MASKFORMER_DECODER)}
+    decoder = {"model_type": "detr", "activation_function": "relu", **given(model.options, _MASKFORMER_DECODER)}
     return {
         "backbone_config": described_backbone(model),
         "decoder_config": decoder,
-        **_given(model.options, _MASKFORMER_HEAD),
+        **given(model.options, _MASKFORMER_HEAD),
         "use_auxiliary_loss": False,  # with it transformers 5 fails unless all hidden states are asked for
     }
 
 
 def _mask2former(settings: Settings) -> Translation:
     kind, encoder = backbone_of(settings)
-    options = _taken(settings, _MASK2FORMER_HEAD)
+    options = taken(settings, _MASK2FORMER_HEAD)
     options["num_layers"] = settings.take("decoder_layers") - 1  # it counts the prediction before the first one
     settings.must_be("pre_norm", False)
     settings.must_be("enforce_input_projection", False)
@@ -360,33 +318,8 @@ def _mask2former(settings: Settings) -> Translation:
 
 
 def _describe_mask2former(model: ModelConfig) -> dict[str, Any]:
-    described = {"backbone_config": described_backbone(model), **_given(model.options, _MASK2FORMER_HEAD)}
+    described = {"backbone_config": described_backbone(model), **given(model.options, _MASK2FORMER_HEAD)}
     return {**described, "decoder_layers": model.options["num_layers"] + 1}
-
-
-@dataclass(frozen=True)
-class ModelRecord:
-    """A kind of model of transformers.
-
-    Attributes
-    ----------
-    architecture : str
-        The name of its class.
-    translate : callable
-        From its configuration to the model in vitrail's terms.
-    segmentor : str
-        The method that it is written from.
-    describe : callable
-        From the model section of a recipe, with every option of the method, to its configuration.
-    processor : str
-        The image processor that is written beside it.
-    """
-
-    architecture: str
-    translate: Callable[[Settings], Translation]
-    segmentor: str
-    describe: Callable[[ModelConfig], dict[str, Any]]
-    processor: str
 
 
 MODELS: dict[str, ModelRecord] = {
@@ -410,4 +343,6 @@ MODELS: dict[str, ModelRecord] = {
         _describe_mask2former,
         "Mask2FormerImageProcessor",
     ),
+    "eomt": EOMT,
+    "eomt_dinov3": EOMT_DINOV3,
 }

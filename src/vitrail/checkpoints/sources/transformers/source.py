@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -19,8 +20,9 @@ from vitrail.checkpoints.sources.encoder import as_given, model_config
 from vitrail.checkpoints.sources.renaming import Renaming, State
 from vitrail.checkpoints.sources.settings import UnsupportedError
 from vitrail.checkpoints.sources.source import register_source
-from vitrail.checkpoints.sources.transformers.models import MODELS, ModelRecord, Translation
-from vitrail.checkpoints.sources.transformers.preprocessing import data_of, processor_of
+from vitrail.checkpoints.sources.transformers.models import MODELS
+from vitrail.checkpoints.sources.transformers.preprocessing import data_of, evaluation_of, processor_of
+from vitrail.checkpoints.sources.transformers.records import ModelRecord, Translation
 from vitrail.checkpoints.sources.transformers.settings import settings_of
 from vitrail.checkpoints.sources.writing import CARD_KEY, model_to_write, written_card
 from vitrail.datasets.label_sets import label_set, list_label_sets
@@ -72,12 +74,13 @@ class Transformers:
             [[{"name": "cross_entropy"}]],
             where,
         )
+        processor, path = _processor(checkpoint)
         recipe = {
             "name": checkpoint.origin.parent.name,
             "model": as_given(section),
-            "data": {"dataset": dataset_of(classes), **_data(checkpoint)},
+            "data": {"dataset": dataset_of(classes), **data_of(processor, path)},
             "train": {"iterations": "auto"},
-            "evaluation": {"mode": "whole", "average": "logits", "resize_once": model.resize_once},
+            "evaluation": {**evaluation_of(processor, path), "resize_once": model.resize_once},
         }
         return card_from_recipe(recipe, source=self.title, license="", classes=classes), state
 
@@ -138,9 +141,11 @@ def written_config(card: ModelCard, section: ModelConfig) -> tuple[dict[str, Any
     UnsupportedError
         When transformers has no model that computes the same; the message says what differs.
     """
-    kind = next((kind for kind, record in MODELS.items() if record.segmentor == section.segmentor), None)
+    name = (section.backbone or "").partition(".")[0]
+    kinds = [kind for kind, record in MODELS.items() if record.segmentor == section.segmentor]
+    kind = next((kind for kind in kinds if re.fullmatch(MODELS[kind].backbones, name)), kinds[0] if kinds else None)
     if kind is None:
-        methods = ", ".join(record.segmentor for record in MODELS.values())
+        methods = ", ".join(dict.fromkeys(record.segmentor for record in MODELS.values()))
         raise UnsupportedError(
             f"transformers has no method like vitrail's {section.segmentor!r}; vitrail writes {methods} for it"
         )
@@ -203,8 +208,8 @@ def _own_card(checkpoint: Checkpoint) -> ModelCard | None:
     return written_card({CARD_KEY: parse_json(text, f"{where}: the card in it", CheckpointError)}, where)
 
 
-def _data(checkpoint: Checkpoint) -> dict[str, Any]:
-    """Return how images are resized and normalised, as the data section of a recipe without its dataset."""
+def _processor(checkpoint: Checkpoint) -> tuple[Mapping[str, Any], str]:
+    """Return the description of the image processor, and where it is."""
     path = checkpoint.origin.parent / _PROCESSOR
     values = checkpoint.beside(_PROCESSOR)
     if values is None:
@@ -212,4 +217,4 @@ def _data(checkpoint: Checkpoint) -> dict[str, Any]:
             f"there is no {path}, which says how images are resized and normalised: save the image processor of the "
             "model there too, with processor.save_pretrained(…)"
         )
-    return data_of(values, str(path))
+    return values, str(path)
