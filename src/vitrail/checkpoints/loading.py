@@ -176,7 +176,7 @@ def convert_file(
     source : str or path
         A name, file or address, as `load` takes it.
     target : path
-        The file to write.
+        The file to write; a folder for "transformers".
     to : str
         See `export_checkpoint`.
     overwrite : bool
@@ -206,10 +206,10 @@ def export_checkpoint(model: Segmentor, path: str | Path, to: str = "vitrail") -
     model : Segmentor
         Its `card` must be set and hold the recipe.
     path : path
-        The file, replaced when it exists; written whole or not at all.
+        The file or folder, replaced when it exists; written whole or not at all.
     to : str
-        A checkpoint source that can write: "vitrail", "mmseg" or "ssseg". The file that it writes loads strictly in
-        the project's own model of the same architecture and gives the same logits.
+        A checkpoint source that can write: "vitrail", "mmseg", "ssseg", or "transformers", which makes a folder. What
+        it writes loads strictly in the project's own model of the same architecture and gives the same logits.
 
     Raises
     ------
@@ -225,7 +225,9 @@ def _writer(to: str, path: str | Path) -> Writer:
     if not isinstance(source, Writer):
         writers = ", ".join(name for name, each in SOURCES.items() if isinstance(each, Writer))
         raise CheckpointError(f"vitrail cannot write checkpoints of {source.title}; it can write: {writers}")
-    if Path(path).suffix not in source.suffixes:
+    if not source.suffixes and Path(path).is_file():
+        raise CheckpointError(f"a model of {source.title} is a folder: {path} is a file")
+    if source.suffixes and Path(path).suffix not in source.suffixes:
         raise CheckpointError(f"a checkpoint of {source.title} is a {source.suffixes[0]} file, not {path}")
     return source
 
