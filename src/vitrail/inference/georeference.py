@@ -146,7 +146,9 @@ def crs_name(georeference: GeoTags) -> str | None:
 
 def _keys(georeference: GeoTags) -> dict[int, int]:
     """Return the keys that have their value in the directory of keys (section 7.1.2 of the standard)."""
-    directory = georeference.get(_KEYS, ())
+    directory = georeference.get(_KEYS)
+    if not isinstance(directory, tuple):
+        return {}
     entries = [directory[start : start + 4] for start in range(4, len(directory) - 3, 4)]
     return {int(key): int(value) for key, location, _, value in entries if location == 0}
 
