@@ -264,7 +264,7 @@ def _locate(name: str) -> tuple[Path, Entry | None]:
     if name.startswith(HUB):
         return fetch_from_hub(name), None
     if path.is_dir():
-        return weights_in(path), None
+        return (path if exported_format(path) else weights_in(path)), None  # Core ML's packages are folders
     if path.suffix or (path.parent.is_dir() and len(path.parts) > 1):
         raise CheckpointError(f"no model file at {path}")
     known = ", ".join(shipped) or "none"

@@ -79,6 +79,11 @@ class Frame:
         """Return a frame of pixels in memory: [H, W, C] in arrays, [C, H, W] in tensors; grey may be [H, W]."""
         return cls(id, lambda: as_pixels(pixels, RGB, id), lambda wanted: as_pixels(pixels, wanted, id))
 
+    @classmethod
+    def of_image(cls, image: Tensor, *, id: str = "") -> Frame:
+        """Return a frame of an image, uint8 [C, H, W], that has been read in the format of the model already."""
+        return cls(id, lambda: image, lambda wanted: image)
+
 
 @dataclass(frozen=True)
 class MissingFrame(Frame):
