@@ -45,6 +45,7 @@ SMALL: dict[str, dict[str, object]] = {
         **{"channels": 32, "mask_channels": 32, "query_channels": 32, "num_queries": 20, "num_layers": 2},
         **{"encoder_layers": 1, "encoder_feedforward_channels": 32, "feedforward_channels": 32, "num_points": 256},
     },
+    "eomt": {"num_queries": 20, "num_blocks": 2, "num_points": 256},
     "ce2p": {"channels": 32, "shortcut_channels": 16, "edge_channels": 16},
     "icnet": {"channels": 32, "branch_channels": (16, 32, 32), "pool_channels": 32},
     "mcibi": {"channels": 32, "inner_channels": 16, "memory_weight": 1.0},
@@ -95,9 +96,9 @@ def small_head(name: str, **options: object) -> Segmentor:
     """Build a method as `small` does, on an encoder of one convolution for each feature map.
 
     What is left to compute is the head and its losses, several times as fast. ICNet, whose branches are stages of a
-    ResNet, keeps its encoder.
+    ResNet, and EoMT, which is a plain transformer, keep their encoder.
     """
-    if name == "icnet":
+    if name in ("icnet", "eomt"):
         return small(name, **options)
     method = SEGMENTORS[name]
     if method.output_stride == 8:

@@ -35,7 +35,8 @@ LEFT_OUT = {
     ],
 }
 
-PUBLISHED = {name: recipe for name in list_recipes() if (recipe := load_recipe(name)).reference is not None}
+REFERENCES = {name: recipe for name in list_recipes() if (recipe := load_recipe(name)).reference is not None}
+PUBLISHED = {n: r for n, r in REFERENCES.items() if r.reference and r.reference.source == "SSSegmentation"}
 
 
 @lru_cache

@@ -11,7 +11,6 @@ arXiv:2010.11929.
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -41,11 +40,18 @@ class PlainTransformer(TimmBackbone):
         *,
         norm_eps: float | None = None,
     ) -> None:
+        last_norm = getattr(model, "norm", nn.Identity())
         super().__init__(model, indices, norm_eps=norm_eps)
+        self._last_norm = (last_norm,)  # no module of this one: it is not applied
         self.neck = neck
         if neck is not None:
             self.strides = tuple(int(stride / scale) for stride, scale in zip(self.strides, neck.scales, strict=True))
             self.channels = (neck.channels,) * len(neck.scales)
+
+    @property
+    def last_norm(self) -> nn.Module:
+        """The norm that the transformer has after its last block, for methods that apply it themselves."""
+        return self._last_norm[0]
 
     def forward(self, images: Tensor) -> list[Tensor]:
         """Encode images [B, 3, H, W] with timm's forward, then apply the neck."""
@@ -84,9 +90,7 @@ class ViT(PlainTransformer):
     def forward(self, images: Tensor) -> list[Tensor]:
         """Encode images [B, 3, H, W] into maps at the patch stride (or at strides 4, 8, 16, 32 with a neck)."""
         net = self.encoder
-        x = net.patch_embed(images)  # [B, h, w, C], images padded to whole patches
-        grid = (x.shape[1], x.shape[2])
-        x = net.norm_pre(net.patch_drop(net.pos_drop(self._with_positions(x.flatten(1, 2), grid))))
+        x, grid = self.embed(images)
         maps: list[Tensor] = []
         for index, block in enumerate(net.blocks):
             x = self._through([block], x)
@@ -102,6 +106,13 @@ class ViT(PlainTransformer):
             return patches
         token = tokens[:, 0, :, None, None].expand_as(patches)
         return torch.cat([patches, token], dim=1)
+
+    def embed(self, images: Tensor) -> tuple[Tensor, tuple[int, int]]:
+        """Return the tokens [B, prefix + h w, C] before the first block, and the grid (h, w) of patches."""
+        net = self.encoder
+        x = net.patch_embed(images)  # [B, h, w, C], images padded to whole patches
+        grid = (x.shape[1], x.shape[2])
+        return net.norm_pre(net.patch_drop(net.pos_drop(self._with_positions(x.flatten(1, 2), grid)))), grid
 
     def set_grad_checkpointing(self, enable: bool = True) -> None:
         """Enable activation checkpointing: only activations between blocks are stored, the others are recomputed."""
@@ -166,13 +177,14 @@ def vit(
     in_channels: int = 3,
     out_indices: Sequence[int] | None = None,
     img_size: int | tuple[int, int] | None = None,
+    patch_size: int | None = None,
+    layer_norm_eps: float | None = None,
     drop_path_rate: float | None = None,
     interpolation: str = "bicubic",
     final_norm: bool = False,
     norm_outputs: bool = False,
     class_token: bool = True,
     append_class_token: bool = False,
-    block_norm_eps: float | None = None,
     pyramid: bool = False,
     neck_channels: int | None = None,
 ) -> Backbone:
@@ -190,6 +202,10 @@ def vit(
         Blocks whose outputs are returned; None takes four evenly spaced ones. SETR takes (9, 14, 19, 23) of ViT-Large.
     img_size : int or (int, int), optional
         The size that position embeddings are laid out for; any other size still works.
+    patch_size : int, optional
+        Side of a patch, where it is another one than the encoder's; pretrained weights are interpolated.
+    layer_norm_eps : float, optional
+        Epsilon of the layer norms inside, where it is another one than the encoder's; MMSegmentation's DPT has 1e-5.
     drop_path_rate : float, optional
         Stochastic depth: the probability that the last block is skipped; earlier blocks have proportionally less.
     interpolation : str
@@ -203,8 +219,6 @@ def vit(
         one lose it.
     append_class_token : bool
         Give every pixel of every map the class token, too, behind its own channels (DPT).
-    block_norm_eps : float, optional
-        Epsilon of the layer norms in the blocks; None takes timm's, 1e-6. MMSegmentation's DPT has 1e-5.
     pyramid : bool
         Turn the maps into strides 4, 8, 16 and 32 (for patches of 16) with transposed convolutions, as for BEiT.
     neck_channels : int, optional
@@ -217,11 +231,14 @@ def vit(
         pretrained=pretrained,
         in_chans=in_channels,
         img_size=img_size,
+        patch_size=patch_size,
         drop_path_rate=drop_path_rate,
         dynamic_img_size=True,
         dynamic_img_pad=True,
-        norm_layer=None if block_norm_eps is None else functools.partial(nn.LayerNorm, eps=block_norm_eps),
     )
+    for module in model.modules():
+        if layer_norm_eps is not None and isinstance(module, nn.LayerNorm):
+            module.eps = layer_norm_eps
     indices = chosen_levels(name, model, out_indices)
     neck = make_neck(name, model, indices, pyramid=pyramid, neck_channels=neck_channels)
     norm_eps = _NORM_EPS if norm_outputs else None

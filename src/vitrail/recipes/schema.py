@@ -45,6 +45,7 @@ Count = Annotated[int, Field(gt=0, le=10**9)]
 Channels = Annotated[int, Field(gt=0, le=2**16)]
 Pixels = Annotated[int, Field(gt=0, le=2**16)]
 Size = tuple[Pixels, Pixels]
+CropSide = Annotated[int, Field(ge=8, le=2**16)]  # a crop of less shows nothing to recognise
 Positive = Annotated[float, Field(gt=0, le=1e4)]
 Factor = Annotated[float, Field(ge=0, le=1e6)]
 Scale = Annotated[float, Field(ge=0.01, le=100)]
@@ -184,7 +185,9 @@ class AugmentConfig(Section):
     resize: ResizeConfig | None = None
     scale: tuple[Scale, Scale] = Field((1.0, 1.0), description="Range of the random scale factor.")
     shortest_edge: ShortestEdgeConfig | None = Field(None, description="In place of resize and scale.")
-    crop: Size | None = Field(None, description="(height, width); smaller images are padded up to it.")
+    crop: tuple[CropSide, CropSide] | None = Field(
+        None, description="(height, width), 8 at least; smaller images are padded up to it."
+    )
     max_class_share: Fraction = Field(1.0, description="Crops in which one class covers more are drawn again.")
     class_crop: Fraction = Field(
         0.0,

@@ -85,7 +85,7 @@ def translate(settings: Settings, kind: str) -> Encoder:
         options["append_class_token"] = True
     eps = layer_norm_eps(settings)
     if eps != _NORM_EPS:
-        options["block_norm_eps"] = eps
+        options["layer_norm_eps"] = eps
     settings.must_be("qkv_bias", True)
     settings.must_be("pre_norm", False)
     settings.must_be("out_origin", False)
