@@ -84,9 +84,6 @@ class Hdf5Arrays:
             self._opened[1].close()
         self._opened = None
 
-    def __del__(self) -> None:
-        self.close()
-
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_opened": None}
 
