@@ -13,6 +13,7 @@ from vitrail.datasets.formats.hugging_face import hub_address
 from vitrail.datasets.formats.recognise import recognise_format
 from vitrail.datasets.pairs import fixed_folder
 from vitrail.errors import DatasetError
+from vitrail.files.home import expand_home
 
 _NO_MASKS = ("labels", "annotations")  # names of folders that hold other labels than masks, too
 _DESCRIBED = ("yolo", "lightly")  # formats in which a file says what the values in folders of masks are
@@ -70,7 +71,7 @@ def inspect_folder(root: str | Path) -> Inspection:
     DatasetError
         When nothing in it is known.
     """
-    root = Path(root).expanduser()
+    root = expand_home(root)
     if not root.is_dir() and hub_address(root) is None:
         raise DatasetError(f"{root} is no folder: give the one with the images and their labels, or hf://ORG/NAME")
     dataset, found = _recognise(root)

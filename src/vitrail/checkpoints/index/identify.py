@@ -15,7 +15,7 @@ from vitrail.segmentors.build import has_one_output
 
 # What decides about the tensors of a model and the function that it computes.
 _BUILT_BY = ("segmentor", "backbone", "output_stride", "in_channels", "backbone_options", "options", "auxiliary")
-_TRAINING_ONLY = ("dropout", "drop_path_rate", "momentum", "early_weight", "coarse_weight")
+_TRAINING_ONLY = ("dropout", "drop_path_rate", "momentum", "early_weight", "coarse_weight", "deep_supervision")
 _SHOWN = 6
 
 
@@ -92,8 +92,19 @@ def _numbers(values: Any) -> tuple[float, ...]:
 def _same_model(entry: Entry, project: str, model: ModelConfig) -> bool:
     if entry.project != project or entry.unsupported or entry.method != model.segmentor:
         return False
-    published = complete_section(section_of(entry.card(), entry.name))
-    return all(_built(published, key) == _built(model, key) for key in _BUILT_BY)
+    return not differences(complete_section(section_of(entry.card(), entry.name)), model)
+
+
+def differences(one: ModelConfig, other: ModelConfig) -> list[str]:
+    """Return in what two models, described with every option of their methods, differ apart from their training."""
+    found = []
+    for key in _BUILT_BY:
+        first, second = _built(one, key), _built(other, key)
+        if key in ("options", "backbone_options"):
+            found += [f"{key}.{name}" for name in first | second if first.get(name) != second.get(name)]
+        elif first != second:
+            found.append(key)
+    return found
 
 
 def _built(model: ModelConfig, key: str) -> Any:

@@ -100,18 +100,21 @@ def _data(config: Mapping[str, Any], model: Mapping[str, Any]) -> dict[str, Any]
     crop = config.get("crop_size")
     if isinstance(crop, (list, tuple)):
         data["augment"] = {"crop": as_lists(crop)}
-    for resize in _test_resizes(config):
+    for resize in _test_steps(config, "Resize", "MultiScaleFlipAug"):
         scale = resize.get("scale", resize.get("img_scale"))
         if isinstance(scale, (list, tuple)) and len(scale) == 2 and resize.get("keep_ratio", True):
             data["eval_resize"] = {"size": sorted(as_lists(scale))}
+    if "eval_resize" in data:
+        for step in _test_steps(config, "ResizeToMultiple"):
+            data["eval_resize"]["multiple_of"] = step.get("size_divisor", 32)
     return data
 
 
-def _test_resizes(config: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
-    """Yield the steps of the test pipeline that bring images to a size, in either generation of configs."""
+def _test_steps(config: Mapping[str, Any], *kinds: str) -> Iterator[Mapping[str, Any]]:
+    """Yield the steps of these kinds in the test pipeline, in either generation of configs."""
     pipeline = next((config[key] for key in _TEST_KEYS if isinstance(config.get(key), (list, tuple))), ())
     for step in pipeline:
-        if isinstance(step, Mapping) and step.get("type") in ("Resize", "MultiScaleFlipAug"):
+        if isinstance(step, Mapping) and step.get("type") in kinds:
             yield step
 
 

@@ -39,6 +39,8 @@ class Translation:
         Terms of the main head's criterion.
     auxiliary : dict
         The auxiliary heads, as `vitrail.recipes.AuxiliaryConfig` has them.
+    own_auxiliary : bool
+        Whether the auxiliary heads there are parts of the method's head here, and their losses its options.
     """
 
     encoder: Encoder
@@ -46,6 +48,7 @@ class Translation:
     options: dict[str, Any]
     losses: Terms
     auxiliary: dict[str, Any] = field(default_factory=dict)
+    own_auxiliary: bool = False
 
 
 @dataclass(frozen=True)
@@ -97,10 +100,11 @@ class ModelSection:
         neck.pass_over("type")
         return neck
 
-    def decode_head(self, index: int | None = None, *, norm_eps: float = 1e-5) -> Head:
+    def decode_head(self, index: int | None = None, *, norm_eps: float = 1e-5, group_norm: bool = False) -> Head:
         """Return a decode head for reading; `index` is its place where there are several."""
         name = "decode_head" if index is None else f"decode_head[{index}]"
-        return Head(self.decode_heads[index or 0], f"{self.where}.{name}", norm_eps=norm_eps)
+        values = self.decode_heads[index or 0]
+        return Head(values, f"{self.where}.{name}", norm_eps=norm_eps, group_norm=group_norm)
 
 
 class Head:
@@ -114,9 +118,13 @@ class Head:
         What it is called, for messages.
     norm_eps : float
         The epsilon that our norms have.
+    group_norm : bool
+        Whether they are group norms rather than batch norms.
     """
 
-    def __init__(self, values: Mapping[str, Any], where: str, *, norm_eps: float = 1e-5) -> None:
+    def __init__(
+        self, values: Mapping[str, Any], where: str, *, norm_eps: float = 1e-5, group_norm: bool = False
+    ) -> None:
         settings = self.settings = Settings(values, where)
         self.where = where
         self.losses = settings.take("loss_decode", _PLAIN_LOSS)
@@ -135,7 +143,7 @@ class Head:
         settings.must_be("ignore_index", 255)
         settings.pass_over("type", "in_channels", "init_cfg")
         if settings.peek("num_convs") != 0:  # a bare classifier has no norms
-            check_norm(settings, "BN", "SyncBN", eps=norm_eps)
+            check_norm(settings, *(("GN",) if group_norm else ("BN", "SyncBN")), eps=norm_eps)
         settings.pass_over("norm_cfg")
 
     def map_index(self, encoder: Encoder) -> int | None:
@@ -205,7 +213,7 @@ def translate_model(values: Mapping[str, Any], where: str) -> ModelConfig:
         raise UnsupportedError(f"{where}: vitrail has no method with MMSegmentation's {heads}")
     name, record = found
     model = record.translate(section)
-    losses = [model.losses, *_auxiliary_losses(section)]
+    losses = [model.losses, *([] if model.own_auxiliary else _auxiliary_losses(section))]
     return model_config(name, model.encoder, model.num_classes, model.options, model.auxiliary, losses, where)
 
 
