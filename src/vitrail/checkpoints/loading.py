@@ -24,6 +24,8 @@ from vitrail.recipes import model_config_from_dict
 from vitrail.segmentors import ModelCard, Segmentor, build_model
 from vitrail.visualize.palette import distinct_colours
 
+DEFAULT_MODEL = "cgnet_camvid_trainval"  # of the shipped ones, for who names none
+
 
 def shipped_models() -> Mapping[str, Path]:
     """Return the models that come with the package: their files by name."""
@@ -174,7 +176,7 @@ def convert_file(
     source : str or path
         A name, file or address, as `load` takes it.
     target : path
-        The file to write.
+        The file to write; a folder for "transformers".
     to : str
         See `export_checkpoint`.
     overwrite : bool
@@ -204,10 +206,10 @@ def export_checkpoint(model: Segmentor, path: str | Path, to: str = "vitrail") -
     model : Segmentor
         Its `card` must be set and hold the recipe.
     path : path
-        The file, replaced when it exists; written whole or not at all.
+        The file or folder, replaced when it exists; written whole or not at all.
     to : str
-        A checkpoint source that can write: "vitrail", "mmseg" or "ssseg". The file that it writes loads strictly in
-        the project's own model of the same architecture and gives the same logits.
+        A checkpoint source that can write: "vitrail", "mmseg", "ssseg", or "transformers", which makes a folder. What
+        it writes loads strictly in the project's own model of the same architecture and gives the same logits.
 
     Raises
     ------
@@ -223,7 +225,9 @@ def _writer(to: str, path: str | Path) -> Writer:
     if not isinstance(source, Writer):
         writers = ", ".join(name for name, each in SOURCES.items() if isinstance(each, Writer))
         raise CheckpointError(f"vitrail cannot write checkpoints of {source.title}; it can write: {writers}")
-    if Path(path).suffix not in source.suffixes:
+    if not source.suffixes and Path(path).is_file():
+        raise CheckpointError(f"a model of {source.title} is a folder: {path} is a file")
+    if source.suffixes and Path(path).suffix not in source.suffixes:
         raise CheckpointError(f"a checkpoint of {source.title} is a {source.suffixes[0]} file, not {path}")
     return source
 
@@ -260,7 +264,7 @@ def _locate(name: str) -> tuple[Path, Entry | None]:
     if name.startswith(HUB):
         return fetch_from_hub(name), None
     if path.is_dir():
-        return weights_in(path), None
+        return (path if exported_format(path) else weights_in(path)), None  # Core ML's packages are folders
     if path.suffix or (path.parent.is_dir() and len(path.parts) > 1):
         raise CheckpointError(f"no model file at {path}")
     known = ", ".join(shipped) or "none"

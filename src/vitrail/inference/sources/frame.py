@@ -79,6 +79,11 @@ class Frame:
         """Return a frame of pixels in memory: [H, W, C] in arrays, [C, H, W] in tensors; grey may be [H, W]."""
         return cls(id, lambda: as_pixels(pixels, RGB, id), lambda wanted: as_pixels(pixels, wanted, id))
 
+    @classmethod
+    def of_image(cls, image: Tensor, *, id: str = "") -> Frame:
+        """Return a frame of an image, uint8 [C, H, W], that has been read in the format of the model already."""
+        return cls(id, lambda: image, lambda wanted: image)
+
 
 @dataclass(frozen=True)
 class MissingFrame(Frame):
@@ -167,6 +172,16 @@ def find_frame_source(where: str) -> tuple[str, str]:
     PredictionError
         When several kinds claim a name; the message says how to choose.
     """
+    name, rest = _claimed(where)
+    return name or "images", rest
+
+
+def names_frames(where: str) -> bool:
+    """Return whether a frame source claims `where` by its suffix or by what stands before a colon."""
+    return _claimed(where)[0] is not None
+
+
+def _claimed(where: str) -> tuple[str | None, str]:
     start, colon, rest = where.partition(":")
     if colon and not expand_home(where).exists():
         by_scheme = [name for name, kind in FRAME_SOURCES.items() if start in kind.schemes]
@@ -175,7 +190,7 @@ def find_frame_source(where: str) -> tuple[str, str]:
         if start in FRAME_SOURCES:
             return start, rest
     by_suffix = [name for name, kind in FRAME_SOURCES.items() if where.lower().endswith(kind.suffixes)]
-    return (_only(by_suffix, where) if by_suffix else "images"), where
+    return (_only(by_suffix, where) if by_suffix else None), where
 
 
 def _only(names: list[str], where: str) -> str:
