@@ -211,7 +211,8 @@ def test_a_flipped_bit_in_a_state_is_noticed_and_the_advice_works(tmp_path: Path
         {"format": "x"}, {"recipe": None}, {"recipe": {}}, {"history": None}, {"history": [3]}, {"iteration": "5"},
         {"iteration": -3}, {"iteration": 10**12}, {"random": None}, {"random": [3]}, {"random": [{}]}, {"best": None},
         {"optimizer": {}}, {"schedule": {}}, {"model": {}}, {"model": []}, {"loggers": []}, {"scaler": None},
-        {"classes": [1]}, {"classes": None}, {"images": 3}, {"contents": 3}, {"contents": {"a": 1}},
+        {"iteration": 2}, {"history": []}, {"random": []}, {"classes": [1]}, {"classes": None}, {"images": 3},
+        {"contents": 3}, {"contents": {"a": 1}},
     ],
 )  # fmt: skip
 def test_a_state_of_anything_else_is_an_error_that_says_how_to_go_on(

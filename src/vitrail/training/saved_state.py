@@ -76,7 +76,7 @@ class _State(_Part):
     best: _Figure
     history: list[Annotated[_Start | _Train | _Evaluation | _Stop, Field(discriminator="event")]]
     loggers: dict[str, dict[str, str | int | float | None]]
-    random: list[dict[str, torch.Tensor]]
+    random: Annotated[list[dict[str, torch.Tensor]], Field(min_length=1)]
     model: dict[str, Any]
     optimizer: dict[str, Any]
     schedule: dict[str, Any]
@@ -109,6 +109,11 @@ def read_state(path: Path) -> dict[str, Any]:
         raise CheckpointError(f"{path} is no training state of vitrail: {key}: {first['msg']}") from error
     except (TypeError, ValueError, RecursionError) as error:
         raise CheckpointError(f"{path} is no training state of vitrail: its history: {error}") from error
+    planned = [record["iterations"] for record in state["history"] if "iterations" in record]
+    if state["iteration"] > max(planned, default=0):
+        raise CheckpointError(
+            f"{path} is no training state of vitrail: iteration {state['iteration']} lies beyond the end of its run"
+        )
     if not is_plain(state):
         raise CheckpointError(f"{path} is no training state of vitrail: it holds more than tensors and plain values")
     return state
