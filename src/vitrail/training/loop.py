@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import logging
 import signal
 from collections.abc import Callable, Generator, Sequence
@@ -32,7 +33,7 @@ from vitrail.runtime.kernels import CompiledModule, deterministic_algorithms, tr
 from vitrail.runtime.progress_bar import ProgressBar
 from vitrail.segmentors import Segmentor
 from vitrail.training.accumulate import split
-from vitrail.training.batch_size import choose_batch_size, release_memory, with_batch_size
+from vitrail.training.batch_size import choose_batch_size, release_memory, unchanged_weights, with_batch_size
 from vitrail.training.check_data import check_data
 from vitrail.training.checkpoint import Checkpoints, saved_recipe
 from vitrail.training.class_counts import class_sampling
@@ -460,23 +461,19 @@ class TrainingRun:
             size = on_main(lambda: saved_recipe(self.folder)).train.images_per_step
             self.recipe = with_batch_size(self.recipe, size)
             return []
-        recipe, model = self.recipe, self._given[0]
-        weights = None if model is None else {name: value.cpu().clone() for name, value in model.state_dict().items()}
-        with own_random_state(self.device, recipe.train.seed):  # the run begins as if nothing had been tried
-            size, note = choose_batch_size(recipe, len(self.train_dataset), self.device, self._trial_steps)
-        for part in ("model", "network", "average", "optimizer", "schedule", "_forward", "_backward", "meter"):
-            vars(self).pop(part, None)
-        if model is not None and weights is not None:
-            model.load_state_dict(weights)
+        trial = copy.copy(self)  # what it creates goes with it
+        with own_random_state(self.device, self.recipe.train.seed), unchanged_weights(self._given[0]):
+            size, note = choose_batch_size(self.recipe, len(self.train_dataset), self.device, trial._trial_steps)
+        del trial
         release_memory()
-        self.recipe = with_batch_size(recipe, size)
+        self.recipe = with_batch_size(self.recipe, size)
         return [note]
 
     def _trial_steps(self, size: int) -> None:
         """Make two steps with `size` copies of a training image; what they need is created by the first call."""
         self.recipe = with_batch_size(self.recipe, size)
         self.plan = make_plan(self.recipe.train, len(self.train_dataset))
-        if "meter" not in vars(self):
+        if not hasattr(self, "meter"):
             self.recipe, _ = with_class_weights(self.recipe, self.train_dataset, self.folder)
             self._create_parts()
             self._forward, self._backward = self.network, self.backward
