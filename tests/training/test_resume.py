@@ -225,6 +225,15 @@ def test_a_state_of_anything_else_is_an_error_that_says_how_to_go_on(
     assert len(str(refused.value)) < 3000
 
 
+def test_records_and_loggers_of_a_subclass_do_not_hinder(finished: Path, tmp_path: Path) -> None:
+    shutil.copytree(finished, tmp_path / "run")
+    state = state_of(finished)
+    own = {"event": "pruned", "iteration": 1, "layers": ["a"]}
+    state |= {"history": [*state["history"], own], "loggers": {"mine": {"seen": [1, 2]}}}
+    torch.save(state, tmp_path / "run" / STATE)
+    assert own in run(tmp_path / "run", resume=True, train__iterations=2).history
+
+
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("finished")

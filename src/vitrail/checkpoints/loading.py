@@ -132,7 +132,7 @@ def _model_in(checkpoint: Checkpoint, card: ModelCard | None, *, trust_imports: 
     try:
         with imports_of(card, str(path), trust=trust_imports):
             config = model_config_from_dict(settings)
-            check_card(card, config, str(path))
+            check_card(card, config.in_channels, str(path))
             check_described_model(config, len(card.classes), state, where)
             with no_more_than(state, where):
                 model = build_model(config, len(card.classes), card=card)
