@@ -212,7 +212,8 @@ def test_a_flipped_bit_in_a_state_is_noticed_and_the_advice_works(tmp_path: Path
         {"format": "x"}, {"recipe": None}, {"recipe": {}}, {"history": None}, {"history": [3]}, {"iteration": "5"},
         {"iteration": -3}, {"iteration": 10**12}, {"random": None}, {"random": [3]}, {"random": [{}]}, {"best": None},
         {"optimizer": {}}, {"schedule": {}}, {"model": {}}, {"model": []}, {"loggers": []}, {"scaler": None},
-        {"classes": [1]}, {"classes": None}, {"images": 3}, {"contents": 3}, {"contents": {"a": 1}},
+        {"iteration": 2}, {"history": []}, {"random": []}, {"classes": [1]}, {"classes": None}, {"images": 3},
+        {"contents": 3}, {"contents": {"a": 1}},
     ],
 )  # fmt: skip
 def test_a_state_of_anything_else_is_an_error_that_says_how_to_go_on(
@@ -223,6 +224,15 @@ def test_a_state_of_anything_else_is_an_error_that_says_how_to_go_on(
     with pytest.raises(VitrailError, match=r"start the run again|previous\.state|recipe") as refused:
         run(tmp_path / "run", resume=True, train__iterations=1)
     assert len(str(refused.value)) < 3000
+
+
+def test_records_and_loggers_of_a_subclass_do_not_hinder(finished: Path, tmp_path: Path) -> None:
+    shutil.copytree(finished, tmp_path / "run")
+    state = state_of(finished)
+    own = {"event": "pruned", "iteration": 1, "layers": ["a"]}
+    state |= {"history": [*state["history"], own], "loggers": {"mine": {"seen": [1, 2]}}}
+    torch.save(state, tmp_path / "run" / STATE)
+    assert own in run(tmp_path / "run", resume=True, train__iterations=2).history
 
 
 @pytest.fixture(scope="module")
