@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from PIL import Image
 
 from vitrail.cli import cli
 from vitrail.errors import PredictionError
-from vitrail.inference import Predictor
+from vitrail.inference import Prediction, Predictor
 from vitrail.inference.files import predict_files
 from vitrail.inference.georeference import read_georeference
 
@@ -76,3 +77,37 @@ def test_images_without_a_place_are_told(tmp_path: Path) -> None:
         predictor.predict(image(tmp_path / "b.tif", extratags=TAGS)).save(tmp_path / "mask.png", "geotiff")
     result = CliRunner().invoke(cli, ["predict", "--help"])
     assert "geotiff" in result.stdout
+
+
+def square(georeference: dict[int, Any]) -> dict[str, Any]:
+    mask = np.zeros((4, 6), np.uint8)
+    mask[1:3, 2:5] = 1
+    palette = ((0, 0, 0), (1, 2, 3))
+    image = np.zeros((4, 6, 3), np.uint8)
+    return Prediction(mask, ("a", "b"), palette, image, georeference=georeference).to_geojson()
+
+
+@pytest.mark.parametrize(("points", "half"), [(False, 0.0), (True, 0.25)])
+def test_geojson_lies_where_the_image_lies(points: bool, half: float) -> None:
+    keys = (*KEYS[:8], 1025, 0, 1, 2 if points else 1, *KEYS[12:])
+    found = square({tag: keys if tag == 34735 else value for tag, _, _, value, _ in TAGS})
+    assert found["crs"] == {"type": "name", "properties": {"name": "urn:ogc:def:crs:EPSG::32632"}}
+    (ring,) = found["features"][1]["geometry"]["coordinates"]
+    left, top = 691000.25 - half, 5334000.75 + half
+    corners = {(left + 1, top - 0.5), (left + 2.5, top - 0.5), (left + 2.5, top - 1.5), (left + 1, top - 1.5)}
+    assert {tuple(point) for point in ring} == corners
+    assert signed_area(ring) == pytest.approx(1.5)  # counterclockwise
+
+
+def test_geojson_of_a_mirrored_image_turns_as_the_standard_says() -> None:
+    keys = (1, 1, 0, 1, 2048, 0, 1, 4326)
+    found = square({34264: (2.0, 0.0, 0.0, 10.0, 0.0, 3.0, 0.0, 20.0, *(0.0,) * 7, 1.0), 34735: keys})
+    assert found["crs"]["properties"]["name"] == "urn:ogc:def:crs:OGC:1.3:CRS84"
+    (ring,) = found["features"][1]["geometry"]["coordinates"]
+    assert {tuple(point) for point in ring} == {(14, 23), (20, 23), (20, 29), (14, 29)}
+    assert signed_area(ring) == 36
+    assert "crs" not in square({34264: (1.0,) * 16, 34735: (1, 1, 0, 1, 3072, 0, 1, 32767)})
+
+
+def signed_area(ring: list[list[float]]) -> float:
+    return sum(x * v - u * y for (x, y), (u, v) in itertools.pairwise(ring)) / 2

@@ -4,6 +4,8 @@ import base64
 import io
 import json
 import re
+import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -51,6 +53,22 @@ def test_coco_annotations_hold_one_segment_per_class(prediction: Prediction) -> 
     assert (tree["area"], tree["score"]) == (7, 0.75)
     assert isinstance(prediction.to_coco(3)[0]["segmentation"]["counts"], str)
     json.dumps(prediction.to_coco())
+
+
+def test_supervision_gets_one_mask_for_each_class(prediction: Prediction, monkeypatch: pytest.MonkeyPatch) -> None:
+    supervision = pytest.importorskip("supervision")
+    detections = prediction.to_supervision()
+    assert isinstance(detections, supervision.Detections)
+    assert detections.class_id.tolist() == [0, 2] and detections.data["class_name"].tolist() == ["road", "tree"]
+    assert np.array_equal(detections.mask, np.stack([prediction.mask == 0, prediction.mask == 2]))
+    assert detections.confidence.tolist() == [0.5, 0.75]
+    assert np.array_equal(detections.xyxy, supervision.mask_to_xyxy(detections.mask))
+    scene = supervision.MaskAnnotator(opacity=1).annotate(prediction.image.copy(), detections)
+    assert (scene != prediction.image).any(axis=2).all()
+    assert replace(prediction, scores=None).to_supervision().confidence is None
+    monkeypatch.setitem(sys.modules, "supervision", None)
+    with pytest.raises(PredictionError, match=r"pip install 'vitrail\[supervision\]'"):
+        prediction.to_supervision()
 
 
 @pytest.mark.parametrize("kind", ["overlay", "colour", "index"])

@@ -24,6 +24,18 @@ COSTS: dict[str, dict[str, float]] = json.loads(
     Path(__file__).with_name("encoder_costs.json").read_text(encoding="utf-8")
 )
 
+# The columns of `tools.export_matrix`, and their headings.
+EXPORT_COLUMNS = {
+    "onnx": "ONNX",
+    "pt2": "torch.export",
+    "openvino": "OpenVINO",
+    "aoti": "AOTInductor",
+    "executorch": "ExecuTorch",
+    "coreml": "Core ML",
+    "onnx int8": "ONNX int8",
+    "openvino int8": "OpenVINO int8",
+}
+
 # The encoders of the published segmentation models; every other one of timm's is counted by family.
 PUBLISHED_ENCODERS = re.compile(
     r"resnet(18|34|50|101|152)[cd]?|resnest(14d|26d|50d|101e|200e|269e)|hrnet_w\d+(_small(_v2)?)?|mobilenetv2_\d+d?"
@@ -239,6 +251,45 @@ def extensions() -> str:
     return "\n\n".join(parts)
 
 
+def export_matrix() -> str:
+    """Return the page of what every method becomes in every export format."""
+    matrix = json.loads(Path(__file__).with_name("export_matrix.json").read_text(encoding="utf-8"))
+    return "\n\n".join(
+        [
+            "# Methods and export formats",
+            "Every method exported to every [format](export.md), with a head as published on a small encoder (a "
+            "ResNet-18 for the ResNets, a tiny ViT for the ViTs). A cell gives the speed as a multiple of PyTorch's, "
+            "as `vitrail.Predictor` runs the model, and the largest difference of a logit from PyTorch's as a share of "
+            "the largest one (for int8, the share of pixels with the same class). "
+            f"Measured for one image of 512 × 512 on one thread of {matrix['processor']}, PyTorch "
+            f"{matrix['torch'].partition('+')[0]}. int8 gains most where the processor multiplies 8-bit numbers "
+            "(AVX-512 VNNI, AMX).",
+            "ONNX, torch.export, OpenVINO and AOTInductor files take images of any size, ExecuTorch and Core ML files "
+            "those of one size; ExecuTorch was timed at 128 × 160, and a Core ML file can be checked on macOS only. An "
+            "empty cell was not measured. `python -m tools.export_matrix` makes this table.",
+            table(
+                ["method", *EXPORT_COLUMNS.values()],
+                [
+                    (f"`{name}`", *(export_cell(cells.get(column)) for column in EXPORT_COLUMNS))
+                    for name, cells in matrix["methods"].items()
+                ],
+            ),
+        ]
+    )
+
+
+def export_cell(cell: dict[str, Any] | None) -> str:
+    """Return what the table says of a method in a format."""
+    if cell is None:
+        return ""
+    if "error" in cell:
+        return f"no: {cell['error']}"
+    if "seconds" not in cell:
+        return "converts"
+    agreement = f"{cell['equal']:.1%} equal" if cell["precision"] == "int8" else f"{cell['difference']:.0e}"
+    return f"{cell['torch_seconds'] / cell['seconds']:.1f}×, {agreement}"
+
+
 PAGES: dict[str, Callable[[], str]] = {
     "methods.md": methods,
     "backbones.md": backbones,
@@ -247,4 +298,5 @@ PAGES: dict[str, Callable[[], str]] = {
     "recipe-list.md": recipe_list,
     "published-weights.md": weights,
     "extensions.md": extensions,
+    "export-formats.md": export_matrix,
 }

@@ -78,10 +78,14 @@ class ViT(PlainTransformer):
         interpolation: str,
         final_norm: nn.Module | None,
         norm_eps: float | None,
+        append_class_token: bool,
     ) -> None:
         super().__init__(model, indices, neck, norm_eps=norm_eps)
         self.interpolation = interpolation
         self.final_norm = final_norm
+        self.append_class_token = append_class_token
+        if append_class_token:
+            self.channels = tuple(2 * width for width in self.channels)
 
     def forward(self, images: Tensor) -> list[Tensor]:
         """Encode images [B, 3, H, W] into maps at the patch stride (or at strides 4, 8, 16, 32 with a neck)."""
@@ -93,8 +97,15 @@ class ViT(PlainTransformer):
             if self.final_norm is not None and index == len(net.blocks) - 1:
                 x = self.final_norm(x)
             if index in self.indices:
-                maps.append(self.norms[len(maps)](self._to_map(x, grid)))
+                maps.append(self._with_class_token(self.norms[len(maps)](self._to_map(x, grid)), x))
         return self._finish(maps)
+
+    def _with_class_token(self, patches: Tensor, tokens: Tensor) -> Tensor:
+        """Return a map [B, C, h, w], with the first of the tokens [B, n, C] at every pixel where that is wanted."""
+        if not self.append_class_token:
+            return patches
+        token = tokens[:, 0, :, None, None].expand_as(patches)
+        return torch.cat([patches, token], dim=1)
 
     def embed(self, images: Tensor) -> tuple[Tensor, tuple[int, int]]:
         """Return the tokens [B, prefix + h w, C] before the first block, and the grid (h, w) of patches."""
@@ -180,6 +191,7 @@ def vit(
     final_norm: bool = False,
     norm_outputs: bool = False,
     class_token: bool = True,
+    append_class_token: bool = False,
     pyramid: bool = False,
     neck_channels: int | None = None,
 ) -> Backbone:
@@ -200,7 +212,7 @@ def vit(
     patch_size : int, optional
         Side of a patch, where it is another one than the encoder's; pretrained weights are interpolated.
     layer_norm_eps : float, optional
-        Epsilon of the layer norms inside, where it is another one than the encoder's.
+        Epsilon of the layer norms inside, where it is another one than the encoder's; MMSegmentation's DPT has 1e-5.
     drop_path_rate : float, optional
         Stochastic depth: the probability that the last block is skipped; earlier blocks have proportionally less.
     interpolation : str
@@ -212,6 +224,8 @@ def vit(
     class_token : bool
         Whether there is a class token besides those of the patches: not in MMSegmentation's SETR-MLA. Weights that have
         one lose it.
+    append_class_token : bool
+        Give every pixel of every map the class token, too, behind its own channels (DPT).
     pyramid : bool
         Turn the maps into strides 4, 8, 16 and 32 (for patches of 16) with transposed convolutions, as for BEiT.
     neck_channels : int, optional
@@ -234,12 +248,23 @@ def vit(
     neck = make_neck(name, model, indices, pyramid=pyramid, neck_channels=neck_channels)
     norm_eps = _NORM_EPS if norm_outputs else None
     if type(model) is VisionTransformer:
+        if append_class_token and (neck is not None or not class_token or model.cls_token is None):
+            raise ModelError(f"backbone {name!r}: append_class_token needs a class token, and maps without a neck")
         if not class_token:
             _drop_class_token(name, model)
-        norm = model.norm if final_norm else None
-        return ViT(model, indices, neck, interpolation=interpolation, final_norm=norm, norm_eps=norm_eps)
-    if final_norm or interpolation != "bicubic" or not class_token:  # such as EVA, whose tokens timm computes otherwise
-        raise ModelError(f"backbone {name!r} takes none of final_norm, interpolation and class_token")
+        return ViT(
+            model,
+            indices,
+            neck,
+            interpolation=interpolation,
+            final_norm=model.norm if final_norm else None,
+            norm_eps=norm_eps,
+            append_class_token=append_class_token,
+        )
+    if final_norm or interpolation != "bicubic" or not class_token or append_class_token:  # EVA's are computed by timm
+        raise ModelError(
+            f"backbone {name!r} takes none of final_norm, interpolation, class_token and append_class_token"
+        )
     return PlainTransformer(model, indices, neck, norm_eps=norm_eps)
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import torch
 
+from vitrail.checkpoints.card_check import check_card, description_of
 from vitrail.checkpoints.checkpoint import Checkpoint, read_checkpoint
 from vitrail.checkpoints.exported import computing_device, exported_format, load_exported
 from vitrail.checkpoints.hub import HUB, fetch_from_hub, weights_in
@@ -23,6 +24,8 @@ from vitrail.files.outputs import check_free
 from vitrail.recipes import model_config_from_dict
 from vitrail.segmentors import ModelCard, Segmentor, build_model
 from vitrail.visualize.palette import distinct_colours
+
+DEFAULT_MODEL = "cgnet_camvid_trainval"  # of the shipped ones, for who names none
 
 
 def shipped_models() -> Mapping[str, Path]:
@@ -118,11 +121,14 @@ def load_model(path: str | Path, card: ModelCard | None = None, *, trust_imports
     """
     checkpoint = read_checkpoint(Path(path))
     name, source = recognise(checkpoint)
-    card, state = source.translate(checkpoint, card)
     where = str(path) if name == "vitrail" else f"{path} (from {source.title}, renamed)"
+    with description_of(str(path)):
+        card, state = source.translate(checkpoint, card)
+        settings = {**card.recipe["model"], "pretrained": False}
     try:
         with imports_of(card, str(path), trust=trust_imports):
-            config = model_config_from_dict({**card.recipe["model"], "pretrained": False})
+            config = model_config_from_dict(settings)
+            check_card(card, config, str(path))
             check_described_model(config, len(card.classes), state, where)
             with no_more_than(state, where):
                 model = build_model(config, len(card.classes), card=card)
@@ -263,7 +269,7 @@ def _locate(name: str) -> tuple[Path, Entry | None]:
     if name.startswith(HUB):
         return fetch_from_hub(name), None
     if path.is_dir():
-        return weights_in(path), None
+        return (path if exported_format(path) else weights_in(path)), None  # Core ML's packages are folders
     if path.suffix or (path.parent.is_dir() and len(path.parts) > 1):
         raise CheckpointError(f"no model file at {path}")
     known = ", ".join(shipped) or "none"

@@ -24,7 +24,9 @@ from vitrail.errors import VitrailError
 @click.option("--half", is_flag=True, help="Weights, or all values, in float16.")
 @click.option("--int8", is_flag=True, help="Convolutions and products in 8 bits; needs --calibrate.")
 @click.option("--calibrate", metavar="IMAGES", help="Images for --int8; the masks of the file are compared on them.")
-@click.option("--force", is_flag=True, help="Keep the file even if it does not agree with the model.")
+@click.option(
+    "--force", is_flag=True, help="Keep the file even if it does not agree with the model, or cannot be checked here."
+)
 @overwrite_option
 @trust_imports_option
 def export(
@@ -45,8 +47,9 @@ def export(
 ) -> None:
     """Export a model to a file that runs without vitrail.
 
-    MODEL is a name, a file or an address; OUT is a .onnx, a .pt2, an .xml (OpenVINO), an .aoti.pt2 (AOTInductor) or a
-    file of another format (`vitrail list "export format"`). It takes images in uint8 RGB [B, 3, H, W] and returns class
+    MODEL is a name, a file or an address; OUT is a .onnx, a .pt2, an .xml (OpenVINO), an .aoti.pt2 (AOTInductor), a
+    .pte (ExecuTorch), an .mlpackage (Core ML), an .engine (TensorRT) or a file of another format
+    (`vitrail list "export format"`). It takes images in uint8 RGB [B, 3, H, W] and returns class
     indices [B, H, W].
 
     KEY=VALUE sets an argument of the format, such as opset=20.
@@ -71,5 +74,8 @@ def export(
         trust_imports=trust_imports,
         options=key_values(options, "vitrail export"),
     )
+    if exported.check is None:
+        echo(f"{target} was not checked: files of the format {exported.format!r} do not run on this machine")
+        return
     verdict = "agrees" if exported.check.passed else "DOES NOT AGREE"
     echo(f"{exported.check}\n{target} {verdict} with the model")

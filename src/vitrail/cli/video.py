@@ -20,8 +20,6 @@ if TYPE_CHECKING:
     from vitrail.inference.predictor import PredictorOptions
     from vitrail.inference.sources import Pictures
 
-SUFFIXES = (".mp4", ".mov", ".mkv", ".webm")
-
 
 @dataclass(frozen=True)
 class VideoChoices:
@@ -35,12 +33,13 @@ class VideoChoices:
     def frames_for_pictures(self, images: Sequence[str]) -> Pictures:
         """Return the frames that become pictures; options that need a video as output are refused."""
         from vitrail.inference.sources import EveryNth, open_frames
+        from vitrail.inference.video_writer import ENCODERS
 
         given = {"--smoothing": self.smoothing, "--side-by-side": self.side_by_side, "--no-audio": self.no_audio}
         for name, value in given.items():
             if value:
                 raise VitrailError(
-                    f"{name} is for a video as output: give -o a name that ends in {', '.join(SUFFIXES)}"
+                    f"{name} is for a video as output: give -o a name that ends in {', '.join(ENCODERS)}"
                 )
         return images if self.every == 1 else EveryNth(open_frames(images), self.every)
 
@@ -67,7 +66,9 @@ def video_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
 def writes_video(output: Path) -> bool:
     """Return whether an output is a video, by its suffix; a folder that exists is none."""
-    return output.suffix.lower() in SUFFIXES and not output.is_dir()
+    from vitrail.inference.video_writer import is_video_name
+
+    return is_video_name(output) and not output.is_dir()
 
 
 def write_video(

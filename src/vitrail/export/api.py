@@ -15,9 +15,10 @@ from vitrail.checkpoints import load
 from vitrail.checkpoints.exported import ExportedSegmentor
 from vitrail.errors import ExportError
 from vitrail.export.check import ExportCheck, Shape, check_export, street_images
-from vitrail.export.exporter import EXPORTERS, Exporter, find_format, require_modules
-from vitrail.export.graph import ExportGraph, ExportOutput
+from vitrail.export.exporter import EXPORTERS, Exporter, NotRunnableError, Runner, find_format, require_modules
+from vitrail.export.graph import ExportGraph
 from vitrail.export.images import read_images
+from vitrail.export.returned import ExportOutput
 from vitrail.files.atomic import atomic_files
 from vitrail.files.outputs import check_free
 from vitrail.inference.resolve import resolve_recipe
@@ -42,13 +43,13 @@ class ExportedModel:
         The file.
     format : str
         Name of its format.
-    check : ExportCheck
-        Its agreement with the model.
+    check : ExportCheck or None
+        Its agreement with the model; None for a file of a format that does not run on this machine.
     """
 
     path: Path
     format: str
-    check: ExportCheck
+    check: ExportCheck | None
 
 
 class DisagreementError(ExportError):
@@ -100,7 +101,7 @@ def export_model(
         Images of the kind that the model will see, as `Predictor` takes them: a folder, files, pixels. Required for
         int8, which reads at most 300 of them, evenly chosen. The check compares the masks of these images too.
     force : bool
-        Keep the file even if it does not agree with the model.
+        Keep the file even if it does not agree with the model, or cannot be checked on this machine.
     overwrite : bool
         Replace the file where it exists; it stays as it is when the export fails.
     trust_imports : bool
@@ -141,17 +142,32 @@ def export_model(
             if precision != "float32":
                 program = exporter.reduce(program, precision, own)
             exporter.write(program, temporary, json.dumps(described))
-            run = exporter.open(temporary)
-            check = check_export(graph, run, _check_shapes(size), precision=precision, images=own)
-            if not check.passed and not force:
-                raise DisagreementError(
-                    f"the exported file does not agree with the model, so it was not kept:\n{check}\n"
-                    f"limits: {check.describe_limits()}; force=True (--force) keeps it"
-                )
-            exporter.write(program, temporary, json.dumps({**described, "check": check.to_dict()}))
+            run = _open(exporter, temporary, force=force)
+            check = None
+            if run is not None:
+                check = check_export(graph, run, _check_shapes(size), precision=precision, images=own)
+                if not check.passed and not force:
+                    raise DisagreementError(
+                        f"the exported file does not agree with the model, so it was not kept:\n{check}\n"
+                        f"limits: {check.describe_limits()}; force=True (--force) keeps it"
+                    )
+            result = None if check is None else check.to_dict()
+            exporter.write(program, temporary, json.dumps({**described, "check": result}))
     except OSError as error:
         raise ExportError(f"cannot write {path}: {error.strerror or error}") from error
     return ExportedModel(path, name, check)
+
+
+def _open(exporter: Exporter, path: Path, *, force: bool) -> Runner | None:
+    """Return what runs a file; None with `force` for a format that does not run on this machine."""
+    try:
+        return exporter.open(path)
+    except NotRunnableError as error:
+        if force:
+            return None
+        raise NotRunnableError(
+            f"{error}, so the file cannot be checked and was not kept; force=True (--force) keeps it unchecked"
+        ) from error
 
 
 @contextlib.contextmanager
@@ -159,7 +175,7 @@ def _one_size_advice(size: tuple[int, int] | None) -> Iterator[None]:
     """Add to an error of an export for any size that the model may be exported for one size."""
     try:
         yield
-    except DisagreementError:
+    except (DisagreementError, NotRunnableError):
         raise
     except ExportError as error:
         if size is not None:
@@ -178,7 +194,7 @@ def read_export_metadata(path: str | Path, *, format: str | None = None) -> dict
         When the format is unknown or lacks a library, or the file is missing or holds no such metadata.
     """
     path = Path(path)
-    if not path.is_file():
+    if not path.exists():
         raise ExportError(f"no file at {path}")
     exporter = _exporter(find_format(path, format), {})
     try:
@@ -230,10 +246,10 @@ def _description(graph: ExportGraph, size: tuple[int, int] | None, precision: st
         "card": graph.model.card.to_dict(),
         "output": graph.output,
         "precision": precision,
-        "threshold": graph.threshold,
+        "threshold": graph.returned.decision.threshold,
         "head_output": graph.model.head.output,
         "align_corners": graph.model.head.align_corners,
         "input": {"name": "images", "type": "uint8", "layout": "batch, RGB, height, width"},
-        "outputs": list(graph.output_names),
+        "outputs": list(graph.returned.names),
         "size": list(size) if size else None,
     }

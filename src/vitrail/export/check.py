@@ -14,8 +14,7 @@ from torch import Tensor
 from vitrail.datasets import create_dataset
 from vitrail.errors import ExportError
 from vitrail.export.exporter import Runner
-from vitrail.export.graph import ExportGraph, choose
-from vitrail.inference.score_map import to_probabilities
+from vitrail.export.graph import ExportGraph
 from vitrail.transforms.resize import resize_image
 
 Shape = tuple[int, int, int]
@@ -210,11 +209,8 @@ def _street_image(index: int) -> Tensor:
 def _compare_images(graph: ExportGraph, run: Runner, images: Sequence[Tensor], min_equal: float) -> ImagesCheck:
     matrix = torch.zeros(graph.model.num_classes, graph.model.num_classes, dtype=torch.int64)
     for image in images:
-        expected = graph(image)[0]
-        found = _run(run, image)[0]
-        if graph.output == "raw":
-            expected, found = (choose(each, graph.model.head.output, graph.threshold)[0] for each in (expected, found))
-        pairs = expected.long() * len(matrix) + found.long()
+        expected, found = (graph.returned.classes(outputs) for outputs in (graph(image), _run(run, image)))
+        pairs = expected * len(matrix) + found
         matrix += torch.bincount(pairs.flatten(), minlength=matrix.numel()).view_as(matrix)
     equal = matrix.diag()
     union = matrix.sum(dim=0) + matrix.sum(dim=1) - equal
@@ -234,23 +230,5 @@ def _compare(graph: ExportGraph, run: Runner, shape: Shape) -> Agreement:
     outputs = _run(run, images)
     with torch.no_grad():
         values = graph.model(graph.normalize(images))
-    classes, expected = choose(values, graph.model.head.output, graph.threshold)
-    if graph.output == "raw":
-        difference, scale = (outputs[0] - values).abs().max(), values.abs().max()
-        chosen, _ = choose(outputs[0], graph.model.head.output, graph.threshold)
-    else:
-        chosen = outputs[0].long()
-        difference, scale = _shortfall(graph, values, chosen)
-    if graph.output == "scores":
-        difference, scale = torch.maximum(difference / scale, (outputs[1] - expected).abs().max()), torch.ones(())
-    return Agreement(shape, float(difference / scale), float((chosen == classes).float().mean()))
-
-
-def _shortfall(graph: ExportGraph, values: Tensor, chosen: Tensor) -> tuple[Tensor, Tensor]:
-    """Return by how much the classes [B, H, W] that a file chose fall short of being the right ones, and the scale."""
-    if graph.threshold is None:
-        own = values.gather(1, chosen.unsqueeze(1)).squeeze(1)
-        return (values.amax(dim=1) - own).max(), values.abs().max()
-    second = to_probabilities(values.transpose(0, 1), graph.model.head.output)[1]
-    short = torch.where(chosen.bool(), graph.threshold - second, second - graph.threshold)
-    return short.clamp(min=0).max(), torch.ones(())
+    equal = graph.returned.classes(outputs) == graph.returned.decision(values)[0]
+    return Agreement(shape, float(graph.returned.difference(outputs, values)), float(equal.float().mean()))

@@ -18,6 +18,10 @@ Runner = Callable[[Tensor], tuple[Tensor, ...]]
 ReducedPrecision: TypeAlias = Literal["float16", "int8"]
 
 
+class NotRunnableError(ExportError):
+    """A file that was written, of a format that does not run on this machine."""
+
+
 class Exporter(Protocol):
     """Writes an `ExportGraph` to one kind of file, and runs such a file.
 
@@ -84,7 +88,13 @@ class Exporter(Protocol):
         ...
 
     def open(self, path: Path) -> Runner:
-        """Return a function from images, uint8 [B, 3, H, W], to the outputs of the file's program, computed on CPU."""
+        """Return a function from images, uint8 [B, 3, H, W], to the outputs of the file's program, all on the CPU.
+
+        Raises
+        ------
+        NotRunnableError
+            When such files do not run on this machine.
+        """
         ...
 
     def read_metadata(self, path: Path) -> str:

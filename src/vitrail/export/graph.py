@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Literal, TypeAlias
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
-from vitrail.inference.score_map import Output, above_threshold
+from vitrail.export.returned import RETURNED, Decision, ExportOutput
 from vitrail.layers.interpolation import averaging_matrix
 from vitrail.segmentors import Segmentor
 from vitrail.transforms import Normalize
-
-ExportOutput: TypeAlias = Literal["classes", "scores", "raw"]
 
 
 class ExportGraph(nn.Module):
@@ -41,12 +39,7 @@ class ExportGraph(nn.Module):
         self.model = model
         self.normalize = normalize
         self.output: ExportOutput = output
-        self.threshold = threshold
-
-    @property
-    def output_names(self) -> tuple[str, ...]:
-        """The names of what `forward` returns."""
-        return {"classes": ("classes",), "scores": ("classes", "scores"), "raw": (self.model.head.output,)}[self.output]
+        self.returned = RETURNED[output](Decision(model.head.output, threshold))
 
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
         """Segment images [B, 3, H, W], RGB, uint8.
@@ -59,29 +52,7 @@ class ExportGraph(nn.Module):
         """
         with ExportableOperations():
             values = self.model((images.to(torch.float32) - self.normalize.mean) / self.normalize.std)
-        if self.output == "raw":
-            return (values,)
-        dtype = torch.uint8 if self.model.num_classes <= 255 else torch.int32
-        classes, probability = choose(values, self.model.head.output, self.threshold)
-        return (classes.to(dtype),) if self.output == "classes" else (classes.to(dtype), probability)
-
-
-def choose(values: Tensor, output: Output, threshold: float | None) -> tuple[Tensor, Tensor]:
-    """Return the class of each pixel and its probability, [B, H, W] each, for values [B, K, H, W]."""
-    if threshold is not None:
-        return above_threshold(values.transpose(0, 1), output, threshold)
-    return values.argmax(dim=1), probability_of_best(values, output)
-
-
-def probability_of_best(values: Tensor, output: str) -> Tensor:
-    """Return the probability [B, H, W] of the best class, for values [B, K, H, W] as declared by `Head.output`."""
-    best = values.amax(dim=1)
-    if output == "logits":
-        return 1 / (values - best.unsqueeze(1)).exp().sum(dim=1)
-    if output == "scores":
-        total = values.sum(dim=1)
-        return torch.where(total > 0, best / total.clamp(min=torch.finfo(total.dtype).tiny), 1 / values.shape[1])
-    return best
+        return self.returned.outputs(values)
 
 
 class ExportableOperations(TorchFunctionMode):

@@ -55,7 +55,7 @@ class OnnxExporter:
                     dynamo=True,
                     opset_version=self.opset,
                     input_names=["images"],
-                    output_names=list(graph.output_names),
+                    output_names=list(graph.returned.names),
                     verbose=False,
                 )
         except Exception as error:  # torch raises many kinds
@@ -88,6 +88,7 @@ class OnnxExporter:
 
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 3
+        options.intra_op_num_threads = torch.get_num_threads()
         _load(path)  # refuses files that name other files
         session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
 

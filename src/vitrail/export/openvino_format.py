@@ -88,7 +88,8 @@ class OpenVinoExporter:
         if model.get_rt_info([_WEIGHTS_KEY]).value != _digest(_weights(path)):
             raise ExportError(f"{_weights(path)} does not belong to {path}: export the model again")
         # The processor would compute in bfloat16 where it can, which is another function.
-        compiled = _core().compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+        settings = {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": torch.get_num_threads()}
+        compiled = _core().compile_model(model, "CPU", settings)
 
         def run(images: Tensor) -> tuple[Tensor, ...]:
             results = compiled([images.contiguous().numpy()])

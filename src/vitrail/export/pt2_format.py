@@ -90,8 +90,9 @@ def trace_program(graph: nn.Module, example: Tensor, *, any_size: bool) -> Expor
             return torch.export.export(graph, (example,), dynamic_shapes=shapes, strict=False)
     except Exception as error:  # torch raises many kinds
         problem = "torch.export cannot express this model" + (" for any size" if any_size else "")
-        raise ExportError(f"{problem}:\n{_first_lines(error)}") from error
+        raise ExportError(f"{problem}:\n{first_lines(error)}") from error
 
 
-def _first_lines(error: Exception) -> str:
+def first_lines(error: Exception) -> str:
+    """Return the beginning of an error's message without empty lines, for the message of another one."""
     return "\n".join(line for line in str(error).splitlines() if line.strip())[:600]

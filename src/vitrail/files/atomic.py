@@ -51,7 +51,7 @@ def atomic_path(path: str | Path, *, durable: bool = True) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def atomic_files(path: str | Path) -> Iterator[Path]:
-    """Give a path of the same name in a temporary folder, for writers that may write other files beside it.
+    """Give a path of the same name in a temporary folder, for writers of several files, or of a folder of files.
 
     When the block ends without error every file of the temporary folder is put beside `path`, that of `path` last. An
     error in the block leaves all files as they were.
@@ -83,13 +83,21 @@ def atomic_files(path: str | Path) -> Iterator[Path]:
                 raise FileExistsError(
                     errno.EEXIST, "would replace a file of another origin", str(path.parent / file.name)
                 )
-            with file.open("rb+") as content:
-                os.fsync(content.fileno())
+            for part in filter(Path.is_file, [file, *file.rglob("*")]):
+                with part.open("rb+") as content:
+                    os.fsync(content.fileno())
         for file in files:
-            os.replace(file, path.parent / file.name)  # noqa: PTH105 - atomic
+            _put(file, path.parent / file.name)
         _sync_folder(path.parent)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _put(written: Path, target: Path) -> None:
+    """Give a file or folder its name; a folder cannot be replaced, so the one that is there moves away first."""
+    if target.is_dir():
+        os.replace(target, written.with_name(f"{written.name}.old"))  # noqa: PTH105 - atomic
+    os.replace(written, target)  # noqa: PTH105 - atomic
 
 
 def _sync_folder(folder: Path) -> None:

@@ -5,18 +5,21 @@ from __future__ import annotations
 import io
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, get_args
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, get_args
 
 import numpy as np
 from PIL import Image
 
 from vitrail.errors import PredictionError
 from vitrail.files.pictures import save_picture
-from vitrail.inference.georeference import GeoTags, write_geotiff
+from vitrail.inference.georeference import Affine, GeoTags, crs_name, pixel_to_world, write_geotiff
 from vitrail.inference.notebook import interactive_html
 from vitrail.inference.polygons import Polygon, Ring, class_polygons
 from vitrail.inference.rle import compress, find_runs, run_lengths
 from vitrail.visualize import class_counts, colour_mask, index_mask, overlay, with_legend
+
+if TYPE_CHECKING:
+    from supervision import Detections
 
 Kind = Literal["overlay", "colour", "index", "geotiff"]
 NOTEBOOK_SIDE = 1200  # pixels of the longer side in a notebook
@@ -220,27 +223,56 @@ class Prediction:
     def to_geojson(self) -> dict[str, Any]:
         """Return a GeoJSON FeatureCollection (RFC 7946) with one polygon for each connected region.
 
-        Coordinates are pixels: x to the right, and y upwards from the lower left corner of the image, so that maps show
-        it upright. Each feature has the properties "class" (the index), "name" and "colour" (#rrggbb).
+        For an image with a georeference, coordinates are those of its reference system, which the collection names in
+        its member "crs", as GDAL writes it. Otherwise they are pixels: x to the right, and y upwards from the lower
+        left corner of the image, so that maps show it upright. Each feature has the properties "class" (the index),
+        "name" and "colour" (#rrggbb).
         """
+        known = self.georeference or {}
+        place = pixel_to_world(known) or Affine(1, 0, 0, 0, -1, self.mask.shape[0])
         features = []
         for polygon in self.to_polygons():
             red, green, blue = self.palette[polygon.index]
-            rings = [self._geojson_ring(ring) for ring in (polygon.exterior, *polygon.holes)]
             properties = {
                 "class": polygon.index,
                 "name": self.classes[polygon.index],
                 "colour": f"#{red:02x}{green:02x}{blue:02x}",
             }
+            rings = [_geojson_ring(ring, place) for ring in (polygon.exterior, *polygon.holes)]
             geometry = {"type": "Polygon", "coordinates": rings}
             features.append({"type": "Feature", "properties": properties, "geometry": geometry})
-        return {"type": "FeatureCollection", "features": features}
+        crs = crs_name(known)
+        named = {"crs": {"type": "name", "properties": {"name": crs}}} if crs else {}
+        return {"type": "FeatureCollection", **named, "features": features}
 
-    def _geojson_ring(self, ring: Ring) -> list[list[int]]:
-        """Return a closed ring with y upwards, counterclockwise for exteriors as RFC 7946 asks."""
-        height = self.mask.shape[0]
-        # Exteriors run clockwise on the screen, holes the other way round: the standard wants the opposite.
-        return [[x, height - y] for x, y in reversed([ring[-1], *ring])]
+    def to_supervision(self) -> Detections:
+        """Return the `supervision.Detections` with one mask for each class in the image.
+
+        Boxes are those around the masks, "class_name" is in the data, and confidences are the mean probabilities where
+        the prediction has scores.
+
+        Raises
+        ------
+        PredictionError
+            Without the library.
+        """
+        try:
+            from supervision import Detections
+        except ImportError as error:
+            raise PredictionError("this needs supervision: pip install 'vitrail[supervision]'") from error
+        found = sorted(area.index for area in self.areas())
+        masks = np.stack([self.mask == index for index in found])
+        boxes = np.array([_bounding_box(mask) for mask in masks], np.float32)
+        boxes[:, 2:] += boxes[:, :2] - 1  # supervision's boxes end with their last pixels
+        scores = self.scores
+        means = None if scores is None else np.array([scores[mask].mean(dtype=np.float64) for mask in masks])
+        return Detections(
+            xyxy=boxes,
+            mask=masks,
+            class_id=np.array(found),
+            confidence=means,
+            data={"class_name": np.array([self.classes[index] for index in found])},
+        )
 
     def _repr_html_(self) -> str:
         return interactive_html(self.image, self.mask, self.palette, self.areas(), NOTEBOOK_SIDE)
@@ -251,6 +283,13 @@ class Prediction:
         file = io.BytesIO()
         picture.save(file, "PNG")
         return file.getvalue()
+
+
+def _geojson_ring(ring: Ring, place: Affine) -> list[list[float]]:
+    """Return a closed ring in coordinates, counterclockwise for exteriors as RFC 7946 asks."""
+    closed = [ring[-1], *ring]
+    # Exteriors run clockwise on the screen, holes the other way round: the standard wants the opposite.
+    return [list(place(x, y)) for x, y in (reversed(closed) if place.keeps_clockwise else closed)]
 
 
 def _bounding_box(where: np.ndarray) -> list[int]:

@@ -155,7 +155,7 @@ class VideoSegmenter:
 
     def _predict(self, batch: list[tuple[Frame, Tensor]]) -> Iterator[Prediction]:
         if self.smoothing is None:
-            predictions = self.predictor([_decoded_frame(frame, image) for frame, image in batch])
+            predictions = self.predictor([Frame.of_image(image, id=frame.id) for frame, image in batch])
             for prediction in predictions:
                 self.flicker_before.add(prediction.mask)
                 yield prediction
@@ -281,10 +281,6 @@ def _check_target(path: Path, source: FrameSource) -> None:
     inputs = {Path(source.where).resolve()} if isinstance(source, Video) else set(input_files(source))
     if path.resolve() in inputs:
         raise PredictionError(f"the result would replace the input {path}: choose another name")
-
-
-def _decoded_frame(frame: Frame, image: Tensor) -> Frame:
-    return Frame(frame.id, lambda: image, lambda wanted: image)
 
 
 def _failure_message(failures: list[VitrailError], result: VideoResult | None) -> str:

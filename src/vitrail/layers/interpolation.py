@@ -88,7 +88,7 @@ def averaging_matrix(source: int, target: int, like: Tensor) -> Tensor:
     first = (index * source) // target
     last = ((index + 1) * source + target - 1) // target
     position = torch.arange(source, device=like.device)
-    inside = ((position >= first[:, None]) & (position < last[:, None])).to(like.dtype)
+    inside = torch.logical_and(position >= first[:, None], position < last[:, None]).to(like.dtype)
     return inside / inside.sum(dim=1, keepdim=True)
 
 

@@ -34,9 +34,9 @@ class DeepLabV3Head(Head):
         Side of the kernel of the convolution that fuses the branches: 3 in SSSegmentation and MMSegmentation, 1 in the
         paper and in torchvision.
     refine : bool
-        Whether a 3×3 convolution with batch norm and ReLU follows, as in torchvision.
+        Whether a 3×3 convolution with batch norm and ReLU follows, as in torchvision (whose dropout is before it).
     dropout : float
-        Probability of dropping a channel behind the pyramid.
+        Probability of dropping a channel before the classifier.
     align_corners : bool
         How the logits are resized to the image.
     """
@@ -62,4 +62,8 @@ class DeepLabV3Head(Head):
 
     def forward(self, features: Sequence[Tensor]) -> Tensor:
         """Decode the backbone's maps into logits [B, K, h, w]."""
-        return self.classifier(self.refine(self.dropout(self.pyramid(features[-1]))))
+        return self.classifier(self.dropout(self.pre_logits(features)))
+
+    def pre_logits(self, features: Sequence[Tensor]) -> Tensor:
+        """Return the map [B, C, h, w] that is classified."""
+        return self.refine(self.pyramid(features[-1]))

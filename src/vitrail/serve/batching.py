@@ -113,14 +113,10 @@ class Batcher:
 def _compute(batch: list[_Waiting]) -> None:
     """Compute a batch; an error of the batch is the answer to each of its pictures."""
     try:
-        predictions = list(batch[0].predictor([_frame(waiting.image) for waiting in batch]))
+        predictions = list(batch[0].predictor([Frame.of_image(waiting.image) for waiting in batch]))
     except BaseException as error:  # the thread has to live on, and who waits has to know
         for waiting in batch:
             waiting.future.set_exception(error)
         return
     for waiting, prediction in zip(batch, predictions, strict=True):
         waiting.future.set_result(prediction)
-
-
-def _frame(image: Tensor) -> Frame:
-    return Frame("", lambda: image, lambda wanted: image)

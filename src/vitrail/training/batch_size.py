@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import torch
+from torch import nn
 
 from vitrail.errors import TrainingError
 from vitrail.recipes import Recipe
@@ -18,6 +20,17 @@ SPARE = 0.1  # share of the free memory that is left for what steps of other ima
 def with_batch_size(recipe: Recipe, size: int) -> Recipe:
     """Return a recipe with a number as `train.batch_size`."""
     return recipe.model_copy(update={"train": recipe.train.model_copy(update={"batch_size": size})})
+
+
+@contextmanager
+def unchanged_weights(model: nn.Module | None) -> Iterator[None]:
+    """Give a model, if there is one, the weights and statistics back that it had before a block."""
+    if model is None:
+        yield
+        return
+    before = {name: value.cpu().clone() for name, value in model.state_dict().items()}
+    yield
+    model.load_state_dict(before)
 
 
 def choose_batch_size(

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import copy
+import logging
 import signal
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import replace
@@ -31,7 +33,7 @@ from vitrail.runtime.kernels import CompiledModule, deterministic_algorithms, tr
 from vitrail.runtime.progress_bar import ProgressBar
 from vitrail.segmentors import Segmentor
 from vitrail.training.accumulate import split
-from vitrail.training.batch_size import choose_batch_size, release_memory, with_batch_size
+from vitrail.training.batch_size import choose_batch_size, release_memory, unchanged_weights, with_batch_size
 from vitrail.training.check_data import check_data
 from vitrail.training.checkpoint import Checkpoints, saved_recipe
 from vitrail.training.class_counts import class_sampling
@@ -42,7 +44,7 @@ from vitrail.training.freeze import freeze_by_name
 from vitrail.training.loader import batches_on, training_dataset, training_loader, with_augmentation, with_eval_resize
 from vitrail.training.loggers import Logger, RunInfo, create_loggers
 from vitrail.training.meter import Meter, peak_memory
-from vitrail.training.notes import start_notes, stretch
+from vitrail.training.notes import nothing_learned, start_notes, stretch
 from vitrail.training.pictures import sample_pictures
 from vitrail.training.plan import Plan, make_plan, progress_at
 from vitrail.training.records import (
@@ -68,6 +70,8 @@ from vitrail.training.start import create_start_model, start_of, with_origin, wi
 from vitrail.training.state import RunState
 from vitrail.training.stopping import Clock, TerminationSignals, no_improvement
 from vitrail.transforms import Normalize
+
+_LOGGER = logging.getLogger(__name__)
 
 
 class TrainingRun:
@@ -165,6 +169,8 @@ class TrainingRun:
         self.state = RunState()
         self.stop_reason: str | None = None
         self._stopped_by = 0
+        self._restored = False
+        self._warned = False
         self._signals = TerminationSignals()
         self.started_from: Record | None = None
         self.evaluation: Evaluation | None = None
@@ -226,6 +232,7 @@ class TrainingRun:
         torch.manual_seed(train.seed + rank())  # from here on processes differ, as in what dropout drops
         self.checkpoints = self._create_checkpoints()
         self.state, logger_states = self.checkpoints.restore() if self.resume else (RunState(), {})
+        self._restored = self.resume
         notes = [*sized, *weights, *self._restore_position()]
         self._forward = CompiledModule(self.network) if train.compile == "inductor" else self.network
         self._backward = self._create_backward()
@@ -251,7 +258,9 @@ class TrainingRun:
             images, targets = next(self._batches)
         self.model.set_progress(progress_at(iteration, self.plan, self.schedule))
         self.train_step(images, targets)
-        lr = self.optimizer_step()
+        with self.checkpoints.first_use() if self._restored else contextlib.nullcontext():
+            lr = self.optimizer_step()
+        self._restored = False
         self.state = replace(self.state, iteration=iteration)
         self.meter.step()
         self._bar.advance(self.recipe.train.images_per_step)
@@ -362,6 +371,10 @@ class TrainingRun:
         """Log the means over the iterations since the last call."""
         iteration, batch_size = self.state.iteration, self.recipe.train.images_per_step
         window, memory = self.meter.read(iteration), peak_memory(self.device)
+        warning = nothing_learned(window)
+        if warning and not self._warned and is_main():
+            self._warned = True
+            _LOGGER.warning("%s", warning)
         record = train_record(iteration, self.plan, window, batch_size=batch_size, lr=lr, memory=memory)
         self.state = self.state.with_record(record)
         self._bar.note(loss=f"{record['loss']:.3f}")
@@ -445,26 +458,22 @@ class TrainingRun:
         if self.recipe.train.batch_size != "auto":
             return []
         if self.resume:
-            size = on_main(lambda: saved_recipe(self.folder))["train"]["batch_size"]
+            size = on_main(lambda: saved_recipe(self.folder)).train.images_per_step
             self.recipe = with_batch_size(self.recipe, size)
             return []
-        recipe, model = self.recipe, self._given[0]
-        weights = None if model is None else {name: value.cpu().clone() for name, value in model.state_dict().items()}
-        with own_random_state(self.device, recipe.train.seed):  # the run begins as if nothing had been tried
-            size, note = choose_batch_size(recipe, len(self.train_dataset), self.device, self._trial_steps)
-        for part in ("model", "network", "average", "optimizer", "schedule", "_forward", "_backward", "meter"):
-            vars(self).pop(part, None)
-        if model is not None and weights is not None:
-            model.load_state_dict(weights)
+        trial = copy.copy(self)  # what it creates goes with it
+        with own_random_state(self.device, self.recipe.train.seed), unchanged_weights(self._given[0]):
+            size, note = choose_batch_size(self.recipe, len(self.train_dataset), self.device, trial._trial_steps)
+        del trial
         release_memory()
-        self.recipe = with_batch_size(recipe, size)
+        self.recipe = with_batch_size(self.recipe, size)
         return [note]
 
     def _trial_steps(self, size: int) -> None:
         """Make two steps with `size` copies of a training image; what they need is created by the first call."""
         self.recipe = with_batch_size(self.recipe, size)
         self.plan = make_plan(self.recipe.train, len(self.train_dataset))
-        if "meter" not in vars(self):
+        if not hasattr(self, "meter"):
             self.recipe, _ = with_class_weights(self.recipe, self.train_dataset, self.folder)
             self._create_parts()
             self._forward, self._backward = self.network, self.backward

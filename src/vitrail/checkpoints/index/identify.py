@@ -11,6 +11,7 @@ from vitrail.checkpoints.plain import as_tuples
 from vitrail.errors import CheckpointError
 from vitrail.recipes import ModelConfig
 from vitrail.segmentors import ModelCard
+from vitrail.segmentors.build import has_one_output
 
 # What decides about the tensors of a model and the function that it computes.
 _BUILT_BY = ("segmentor", "backbone", "output_stride", "in_channels", "backbone_options", "options", "auxiliary")
@@ -73,8 +74,8 @@ def config_of(card: ModelCard, model: ModelConfig, project: str, title: str) -> 
     if not alike:
         return f"only the weights are written: no published config of {title} builds this model"
     own = next((entry for entry in alike if entry.name.partition("/")[2] == card.name), alike[0])
-    others = own.recipe["model"]["num_classes"] != len(card.classes)
-    classes = f", with num_classes={len(card.classes)} in every head" if others else ""
+    outputs = 1 if has_one_output(model, len(card.classes)) else len(card.classes)
+    classes = f", with num_classes={outputs} in every head" if own.recipe["model"]["num_classes"] != outputs else ""
     mean, std = (_numbers(own.recipe["data"].get(key)) for key in ("mean", "std"))
     images = (
         ""
