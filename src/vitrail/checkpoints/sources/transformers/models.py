@@ -292,8 +292,11 @@ MODELS: dict[str, ModelRecord] = {
         _describe_mask2former,
         "Mask2FormerImageProcessor",
     ),
-    "beit": ModelRecord("BeitForSemanticSegmentation", plain_upernet("beit")),
-    "data2vec-vision": ModelRecord("Data2VecVisionForSemanticSegmentation", plain_upernet("data2vec_vision")),
+    "beit": ModelRecord("BeitForSemanticSegmentation", plain_upernet("beit", {})),
+    "data2vec-vision": ModelRecord(
+        "Data2VecVisionForSemanticSegmentation",
+        plain_upernet("data2vec_vision", {"convolution": "conv", "normalization": "bn"}),
+    ),
     "eomt": EOMT,
     "eomt_dinov3": EOMT_DINOV3,
 }

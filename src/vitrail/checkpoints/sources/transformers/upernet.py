@@ -12,17 +12,22 @@ from vitrail.checkpoints.sources.transformers.encoders import ENCODERS, backbone
 from vitrail.checkpoints.sources.transformers.records import ModelRecord, Translation
 from vitrail.recipes import ModelConfig
 
-_NORM: Names = {"batch_norm": "bn"}
-UPERNET_HEADS: Names = {
-    "decode_head.psp_modules.*.1": ("head.pyramid.stages.*.1", _NORM),
-    "decode_head.bottleneck": ("head.pyramid_fuse", _NORM),
-    "decode_head.lateral_convs.*": ("head.laterals.*", _NORM),
-    "decode_head.fpn_convs.*": ("head.smooth.*", _NORM),
-    "decode_head.fpn_bottleneck": ("head.fuse", _NORM),
-    "decode_head.classifier": "head.classifier",
-    "auxiliary_head.convs.*": ("auxiliary.0.convs.*", _NORM),
-    "auxiliary_head.classifier": "auxiliary.0.classifier",
-}
+
+def upernet_heads(block: Names) -> Names:
+    """Return the names of the heads' modules; `block` are those inside of a convolution with its norm."""
+    return {
+        "decode_head.psp_modules.*.1": ("head.pyramid.stages.*.1", block),
+        "decode_head.bottleneck": ("head.pyramid_fuse", block),
+        "decode_head.lateral_convs.*": ("head.laterals.*", block),
+        "decode_head.fpn_convs.*": ("head.smooth.*", block),
+        "decode_head.fpn_bottleneck": ("head.fuse", block),
+        "decode_head.classifier": "head.classifier",
+        "auxiliary_head.convs.*": ("auxiliary.0.convs.*", block),
+        "auxiliary_head.classifier": "auxiliary.0.classifier",
+    }
+
+
+_HEADS = upernet_heads({"batch_norm": "bn"})
 
 
 def _upernet(settings: Settings) -> Translation:
@@ -30,7 +35,7 @@ def _upernet(settings: Settings) -> Translation:
     options = {"channels": settings.take("hidden_size"), "pool_sizes": as_lists(settings.take("pool_scales"))}
     settings.must_be("loss_ignore_index", 255)
     settings.pass_over("auxiliary_in_channels")
-    renaming = combine(Renaming(UPERNET_HEADS), under("backbone", "backbone", ENCODERS[kind].renaming))
+    renaming = combine(Renaming(_HEADS), under("backbone", "backbone", ENCODERS[kind].renaming))
     return Translation("upernet", encoder, renaming, options, auxiliary_of(settings))
 
 
