@@ -16,6 +16,7 @@ from parity.toolboxes import (
     Mmseg,
     MmsegMask2Former,
     MmsegMaskFormer,
+    MmsegSegNeXt,
     MmsegSmallWindows,
     MmsegWithEdges,
     Ssseg,
@@ -41,6 +42,12 @@ NARROW_MMSEG = {
     "decode_head.num_classes": CLASSES,
     "auxiliary_head.channels": 32,
     "auxiliary_head.num_classes": CLASSES,
+}
+AUXILIARY_LOSS = {"aux0_seg": "aux.loss_ce"}
+KERNELS = "decode_head.kernel_generate_head"
+KERNEL_UPDATE = {
+    **{"in_channels": 64, "out_channels": 64, "feedforward_channels": 96, "num_classes": CLASSES},
+    **{f"kernel_updator_cfg.{key}": 32 for key in ("in_channels", "feat_channels", "out_channels")},
 }
 R18_MMSEG = {"backbone.depth": 18, "decode_head.in_channels": 512, "auxiliary_head.in_channels": 256}
 
@@ -201,6 +208,31 @@ ON_RESNETS_MMSEG = [
         ),
         {"seg": "decode.loss_ce"},
     ),
+    *(
+        Case(
+            f"mmseg/knet_{name}_r18",
+            Mmseg(
+                f"knet/knet-s3_r50-d8_{name}_8xb2-adamw-80k_ade20k-512x512",
+                {
+                    "backbone.depth": 18,
+                    "auxiliary_head.channels": 32,
+                    "auxiliary_head.in_channels": 256,
+                    "auxiliary_head.num_classes": CLASSES,
+                    f"{KERNELS}.in_channels": [64, 128, 256, 512] if name == "upernet" else 512,
+                    f"{KERNELS}.channels": 64,
+                    f"{KERNELS}.num_classes": CLASSES,
+                    **{
+                        f"decode_head.kernel_update_head.{i}.{key}": value
+                        for i in range(3)
+                        for key, value in KERNEL_UPDATE.items()
+                    },
+                },
+            ),
+            {"seg": "decode.loss_ce.s3", **{f"stage{i}": f"decode.loss_ce.s{i}" for i in range(3)}, **AUXILIARY_LOSS},
+            heavy=name in ("fcn", "pspnet"),  # the others' tensors need more than new names
+        )
+        for name in ("fcn", "pspnet", "deeplabv3", "upernet")
+    ),
     Case(
         "mmseg/icnet_r18-d8",
         Mmseg(
@@ -261,6 +293,15 @@ OWN_ENCODERS_MMSEG = [
         ),
         {"seg": "decode.loss_ce"},
     ),
+    Case(
+        "mmseg/segnext_mscan-t",
+        MmsegSegNeXt(
+            "segnext/segnext_mscan-t_1xb16-adamw-160k_ade20k-512x512",
+            {**classes_of("decode_head"), "decode_head.channels": 64, "decode_head.ham_channels": 96},
+        ),
+        {"seg": "decode.loss_ce"},
+        same_points=True,
+    ),
 ]
 
 # --- the encoders that methods are published with -------------------------------------------------------------------
@@ -315,6 +356,15 @@ ON_OTHERS_MMSEG = [
             {"seg": "decode.loss_ce"},
         )
         for name in ("pcpvt-s", "svt-s")
+    ),
+    Case(
+        "mmseg/poolformer_s12_semanticfpn",
+        Mmseg(
+            "poolformer/fpn_poolformer_s12_8xb4-40k_ade20k-512x512",
+            {"decode_head.num_classes": CLASSES},
+            {"backbone.frozen_stages": -1},  # as published it never trains its first convolution
+        ),
+        {"seg": "decode.loss_ce"},
     ),
     mmseg("beit-base_upernet", "beit-base_upernet_8xb2-160k_ade20k-640x640", **FIXED),
     mmseg("mae-base_upernet", "mae-base_upernet_8xb2-amp-160k_ade20k-512x512", **FIXED),
@@ -377,6 +427,22 @@ SEVERAL_RESOLUTIONS_MMSEG = [
             **MULTIPLES_OF_8,
         )
         for size in ("s", "l")
+    ),
+    Case(
+        "mmseg/stdc_1",
+        Mmseg(
+            "stdc/stdc1_4xb12-80k_cityscapes-512x1024",
+            classes_of("decode_head", "auxiliary_head.0", "auxiliary_head.1"),
+        ),
+        {
+            "seg": "decode.loss_ce",
+            "aux0": "aux_0.loss_ce",
+            "aux1": "aux_1.loss_ce",
+            "detail": "aux_2.loss_ce",
+            "detail_dice": "aux_2.loss_dice",
+        },
+        dtype=torch.float32,  # in which an edge at stride 4 alone is none: 0.1 is not more than 0.1
+        keep=("auxiliary_head.2.laplacian_kernel", "auxiliary_head.2.fusion_kernel"),
     ),
 ]
 QUERIES = {"class": "loss_cls", "mask": "loss_mask", "dice": "loss_dice"}
@@ -1072,6 +1138,41 @@ SETRS = [
     ),
 ]
 
+# --- Segmenter and DPT, on a narrow transformer of four blocks --------------------------------------------------------
+SEGMENTERS = [
+    Case(
+        "mmseg/dpt_vit-b16",
+        Mmseg(
+            "dpt/dpt_vit-b16_8xb2-160k_ade20k-512x512",
+            {
+                **classes_of("decode_head"),
+                "decode_head.channels": 32,
+                "decode_head.post_process_channels": [8, 16, 24, 32],
+            },
+            {**_BLOCKS, "backbone.img_size": (96, 96), "decode_head.embed_dims": WIDTH},
+        ),
+        {"seg": "decode.loss_ce"},
+        narrow=("vit_base_patch16_224", NARROW_TRANSFORMER),
+        model=_FOUR_BLOCKS,
+    ),
+    Case(
+        "mmseg/segmenter_vit-s",
+        Mmseg(
+            "segmenter/segmenter_vit-s_mask_8xb1-160k_ade20k-512x512",
+            {
+                **classes_of("decode_head"),
+                "decode_head.in_channels": WIDTH,
+                "decode_head.embed_dims": 32,
+                "decode_head.num_heads": 2,
+            },
+            {**_BLOCKS, "backbone.out_indices": -1, "backbone.img_size": (96, 96)},
+        ),
+        {"seg": "decode.loss_ce"},
+        narrow=("vit_small_patch16_224", NARROW_TRANSFORMER),
+        model={"backbone_options": {"img_size": [96, 96], "out_indices": [3]}},
+    ),
+]
+
 # --- as published, at full size -------------------------------------------------------------------------------------
 _KEPT = {"keep": ("criterion.",), "at_image_size": True}
 FULL = [
@@ -1146,6 +1247,7 @@ CASES: list[Case] = [
     *CLASS_CONTEXTS,
     *PLAIN_TRANSFORMERS,
     *SETRS,
+    *SEGMENTERS,
     *FULL,
     *TORCHVISION,
     *HUGGING_FACE,

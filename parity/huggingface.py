@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from abc import abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from types import ModuleType
 from typing import Any, ClassVar
 
@@ -17,6 +19,7 @@ from parity.reference import Losses, Reference
 from parity.references import without_dropout
 from parity.renaming import Rules, State, join_projections, rename
 from vitrail import Auxiliary, create_model
+from vitrail.checkpoints.sources.transformers.source import translate_config
 from vitrail.segmentors import Segmentor
 
 LEVELS = ["stage1", "stage2", "stage3", "stage4"]
@@ -397,6 +400,63 @@ def import_mask2former(tensors: Mapping[str, Tensor]) -> Segmentor:
     return model
 
 
+@dataclass(frozen=True)
+class EoMT(Transformers):
+    """EoMT on a small ViT of DINOv2, or of DINOv3."""
+
+    dinov3: bool = False
+    encoder = "embeddings"
+
+    def configuration(self) -> Any:
+        """See `Transformers`."""
+        shape = {"hidden_size": 384, "num_hidden_layers": 12, "num_attention_heads": 6, "image_size": 64}
+        head = {"num_queries": 20, "num_blocks": 2, "train_num_points": 128, "num_labels": CLASSES}
+        if not self.dinov3:
+            return transformers().EomtConfig(**shape, **head)
+        # the random change of positions in training is left out
+        rest = {"intermediate_size": 1536, "pos_embed_rescale": None, "layer_norm_eps": 1e-5}
+        return transformers().EomtDinov3Config(**shape, **head, **rest)
+
+    def create(self, configuration: Any) -> nn.Module:
+        """See `Transformers`."""
+        kind = "EomtDinov3ForUniversalSegmentation" if self.dinov3 else "EomtForUniversalSegmentation"
+        return getattr(transformers(), kind)(configuration)
+
+    def settings(self) -> str:
+        """Return the whole configuration."""
+        return self.configuration().to_json_string(use_diff=False)
+
+    def logits(self, model: nn.Module, images: Tensor, *, at_image_size: bool) -> Tensor:
+        """Return scores [B, K, h, w], as its image processor makes them, without the resizes that it does."""
+        return _mean_of_queries(model(images))
+
+    def losses(self, model: nn.Module, images: Tensor, targets: Tensor) -> Losses:
+        """Return the losses of the masks of each image's classes, for each prediction in turn."""
+        labels, masks = _labelled_masks(targets, images.dtype)
+        terms: dict[str, float] = {}
+        own: Any = model.get_loss_dict
+
+        def noting(**given: Any) -> dict[str, Tensor]:
+            found: dict[str, Tensor] = own(**given)
+            layer = len(terms) // len(found)
+            terms.update({f"{name}_{layer}": value.item() for name, value in found.items()})
+            return found
+
+        model.get_loss_dict = noting
+        total = model(images, mask_labels=masks, class_labels=labels).loss
+        return Losses(total, terms)
+
+
+def import_eomt(tensors: Mapping[str, Tensor], *, dinov3: bool = False) -> Segmentor:
+    """Return EoMT, by the importer of folders."""
+    config = json.loads(EoMT(dinov3).settings())
+    model = translate_config(config | {"architectures": None}, "config.json")
+    encoder = model.encoder
+    ours = create_model("eomt", encoder.name, CLASSES, backbone_options=encoder.options, **model.options)
+    ours.load_state_dict(model.renaming.to_ours(tensors, "the reference"), strict=True)
+    return ours
+
+
 _QUERIES = {"class": "loss_cross_entropy", "mask": "loss_mask", "dice": "loss_dice"}
 _CONVNEXT_SHAPE = ("convnext_tiny", {"dims": [24, 48, 64, 96], "depths": [1, 1, 2, 1]})
 _SWIN_SHAPE = (
@@ -448,6 +508,24 @@ HUGGING_FACE = [
         keep=("criterion.",),
         same_points=True,
         imports=import_mask2former,
+    ),
+    *(
+        Case(
+            f"transformers/eomt_{name}",
+            EoMT(dinov3),
+            {
+                **{f"{ours}": f"{theirs}_2" for ours, theirs in _QUERIES.items()},
+                **{f"layer{i}_{ours}": f"{theirs}_{i}" for i in range(2) for ours, theirs in _QUERIES.items()},
+            },
+            sizes=((64, 64),),
+            trained=(64, 64),
+            dtype=torch.float32,
+            keep=("criterion.",),
+            fixed={"attn_mask_probs": [1.0, 1.0]},
+            same_points=True,
+            imports=partial(import_eomt, dinov3=dinov3),
+        )
+        for name, dinov3 in (("dinov2", False), ("dinov3", True))
     ),
     Case(
         "transformers/maskformer_full-size",

@@ -45,6 +45,7 @@ MISNAMED = {
     "fastfcn_r50-d32_jpu_aspp_4x4_512x1024_80k_cityscapes": "fastfcn_r50-d32_jpu_aspp_4xb4-80k_cityscapes-512x1024",
     "fastfcn_r50-d32_jpu_enc_4x4_512x1024_80k_cityscapes": "fastfcn_r50-d32_jpu_enc_4xb4-80k_cityscapes-512x1024",
     "fastfcn_r50-d32_jpu_psp_4x4_512x1024_80k_cityscapes": "fastfcn_r50-d32_jpu_psp_4xb4-80k_cityscapes-512x1024",
+    "fpn_poolformer_s36_8x4_512x512_40k_ade20k": "fpn_poolformer_s36_8x4_512x512_40k_ade20k",  # not renamed there
     "ocrnet_hr18s_512x512_160k_ade20k": "ocrnet_hr18s_4xb4-160k_ade20k-512x512",
     "ocrnet_hr18_512x512_160k_ade20k": "ocrnet_hr18_4xb4-160k_ade20k-512x512",
     "pspnet_r50-d32_512x1024_80k_cityscapes": "pspnet_r50-d32_4xb2-80k_cityscapes-512x1024",

@@ -10,7 +10,7 @@ from typing import Any
 
 from benchmarks.equal_training.jobs import TOOLBOXES, VITRAIL, Job
 from benchmarks.equal_training.methods import METHODS
-from benchmarks.equal_training.pool import Run
+from benchmarks.equal_training.pool import LEFT_OUT, Run
 from benchmarks.equal_training.recorder import Point
 from benchmarks.equal_training.significance import Difference, Sample, difference, pooled
 
@@ -137,12 +137,16 @@ class Report:
     def _problems(self) -> Iterator[str]:
         counted: dict[str, int] = {}
         for run in self.runs:
-            if run.seconds is None:
+            if run.seconds is None and run.problem != LEFT_OUT:
                 name = str(run.job).rpartition(",")[0]
                 text = f"- {name}: {run.problem}"
                 counted[text] = counted.get(text, 0) + 1
         for text, count in counted.items():
             yield text if count == 1 else f"{text} ({count} runs)"
+        left_out = [run.job for run in self.runs if run.problem == LEFT_OUT]
+        if left_out:
+            names = dict.fromkeys(title_of(job.method) for job in left_out)
+            yield f"- left out for lack of time: {len(left_out)} runs, of {'; '.join(names)}"
 
 
 def verdict(pairs: Sequence[Pair]) -> str:

@@ -214,6 +214,17 @@ def test_pretrained_filters_fit_other_channels(tmp_path: Path) -> None:
     torch.testing.assert_close(same, kernel)
 
 
+@pytest.mark.parametrize("name", ["resnet10t", "mit_b0", "fastscnn"])
+def test_the_encoder_of_a_whole_model_from_a_file(name: str, tmp_path: Path) -> None:
+    source = create_backbone(name).state_dict()
+    whole = {f"backbone.{key}": value for key, value in source.items()} | {"head.classifier.weight": torch.zeros(3)}
+    torch.save({"state_dict": {f"module.{key}": value for key, value in whole.items()}}, tmp_path / "whole.pth")
+    loaded = create_backbone(name, pretrained=tmp_path / "whole.pth").state_dict()
+    torch.testing.assert_close(loaded, source, rtol=0, atol=0)
+    with pytest.raises(ModelError, match=r"does not hold the weights of 'resnet14t': .* train\.start_from"):
+        create_backbone("resnet14t", pretrained=tmp_path / "whole.pth")
+
+
 def test_own_weights_from_a_file(tmp_path: Path) -> None:
     source = create_backbone("mit_b0")
     torch.save({"state_dict": source.state_dict()}, tmp_path / "mit.pth")

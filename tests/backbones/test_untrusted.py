@@ -59,6 +59,12 @@ def test_arguments_of_the_loader_of_timm_are_no_options(name: str, option: str, 
     assert not (trap.parent / "trace").exists()
 
 
+@pytest.mark.parametrize("name", ["resnet18.hf-hub:x", "hf-hub:timm/resnet18", "local-dir:/etc", "../resnet18"])
+def test_names_of_encoders_lead_nowhere_else(name: str) -> None:
+    with pytest.raises(ModelError, match="unknown backbone"):
+        create_backbone(name)
+
+
 @pytest.fixture
 def honest(tmp_path: Path) -> Path:
     model = create_model("fcn", backbone="resnet10t", num_classes=2, output_stride=32)

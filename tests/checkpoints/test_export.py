@@ -12,7 +12,9 @@ from click.testing import CliRunner
 from torch import Tensor
 
 from vitrail.checkpoints import export_checkpoint, load
+from vitrail.checkpoints.complete import complete_section, section_of
 from vitrail.checkpoints.index import Entry, fingerprint, index
+from vitrail.checkpoints.index.identify import config_of
 from vitrail.checkpoints.sources.mmseg import source as mmseg
 from vitrail.checkpoints.sources.ssseg import source as ssseg
 from vitrail.checkpoints.state import model_state
@@ -97,6 +99,13 @@ def test_a_written_file_is_read_again(project: str, model: Segmentor, tmp_path: 
         assert "with num_classes=3 in every head" in line
     else:  # whose activations stand elsewhere
         assert line == "only the weights are written: no published config of SSSegmentation builds this model"
+
+
+def test_a_model_of_one_output_has_one_class_in_the_config(model: Segmentor) -> None:
+    recipe = {**model.card.recipe, "model": {**model.card.recipe["model"], "num_classes": 1}}
+    card = dataclasses.replace(model.card, recipe=recipe, classes=("ground", "water"), palette=((0, 0, 0), (0, 0, 9)))
+    line = config_of(card, complete_section(section_of(card, "x")), "mmseg", "MMSegmentation")
+    assert "with num_classes=1 in every head" in line
 
 
 def test_files_of_mmsegmentation_name_the_classes(model: Segmentor, tmp_path: Path) -> None:

@@ -2,12 +2,15 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner
 from torch import Tensor
 
+import vitrail
 from vitrail import cli
 from vitrail.checkpoints import list_weights, load, weights_table
 from vitrail.checkpoints.index import find_by_file, index
@@ -168,7 +171,54 @@ def test_a_users_own_model_of_mmsegmentation_needs_nothing_but_the_file(tmp_path
 def test_classes_that_disagree_with_the_weights_are_refused(tmp_path: Path) -> None:
     meta = {"cfg": CONFIG, "CLASSES": ("cat", "dog")}
     torch.save({"meta": meta, "state_dict": in_mmsegs_names(users_model().state_dict())}, tmp_path / "mine.pth")
-    with pytest.raises(CheckpointError, match="names 2 classes, but its model has 3"):
+    with pytest.raises(CheckpointError, match=r"names 2 classes \(cat, dog\), but its model has 3"):
+        load(tmp_path / "mine.pth")
+
+
+ONE_OUTPUT = CONFIG.replace("num_classes=3, pool", "num_classes=2, out_channels=1, threshold=0.4, pool")
+ONE_OUTPUT = ONE_OUTPUT.replace("num_classes=3", "num_classes=2, out_channels=1")
+ONE_OUTPUT = ONE_OUTPUT.replace("use_sigmoid=False", "use_sigmoid=True").partition("test_pipeline")[0]
+ONE_OUTPUT = ONE_OUTPUT.replace("'slide'", "'whole'")
+
+
+@pytest.mark.parametrize(
+    ("threshold", "classes", "named"),
+    [
+        ("threshold=0.4, ", ("ground", "water"), ("ground", "water")),
+        ("", ("water",), ("background", "water")),
+        ("", "water", ("background", "water")),  # without its comma
+    ],
+)
+def test_two_classes_told_apart_by_one_output(
+    tmp_path: Path, threshold: str, classes: Any, named: tuple[str, str]
+) -> None:
+    text = ONE_OUTPUT.replace("threshold=0.4, ", threshold)
+    recipe = recipe_from_config(read_config(text, "file"), "mine", "file")
+    model = build_model(model_config_from_dict(recipe["model"]), 2).eval()
+    assert model.head.num_classes == 1
+    meta = {"cfg": text, "dataset_meta": {"classes": classes}}
+    torch.save({"meta": meta, "state_dict": in_mmsegs_names(model.state_dict())}, tmp_path / "mine.pth")
+    loaded = load(tmp_path / "mine.pth")
+    assert loaded.card is not None and loaded.card.classes == named
+    image = np.random.default_rng(0).integers(0, 256, (64, 96, 3), dtype=np.uint8)
+    pixels = (torch.from_numpy(image) - torch.tensor(loaded.card.mean)) / torch.tensor(loaded.card.std)
+    with torch.no_grad():
+        logit = loaded(pixels.permute(2, 0, 1)[None])[0, 1]
+    expected = logit.sigmoid() > (0.4 if threshold else 0.3)  # MMSegmentation's own threshold is 0.3
+    assert 0 < expected.float().mean() < 1
+    assert np.array_equal(vitrail.predict(loaded, image).mask, expected)
+
+
+def test_one_output_for_three_classes_is_refused() -> None:
+    text = CONFIG.replace("num_classes=3", "num_classes=3, out_channels=1")
+    with pytest.raises(UnsupportedError, match="out_channels is 1 for 3 classes"):
+        recipe_from_config(read_config(text, "file"), "x", "file")
+
+
+def test_a_class_name_without_its_comma_is_one_name(tmp_path: Path) -> None:
+    meta = {"cfg": CONFIG, "CLASSES": "cat"}  # three letters, and three classes
+    torch.save({"meta": meta, "state_dict": in_mmsegs_names(users_model().state_dict())}, tmp_path / "mine.pth")
+    with pytest.raises(CheckpointError, match=r"names 1 classes \(cat\), but its model has 3"):
         load(tmp_path / "mine.pth")
 
 

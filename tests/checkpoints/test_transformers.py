@@ -5,16 +5,14 @@ That transformers computes the same is shown live, in tests/parity/test_transfor
 
 from __future__ import annotations
 
-import functools
-import http.server
 import json
-import threading
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import pytest
 import torch
+from helpers.hub import Hub, running_hub
 from safetensors.torch import save_file
 
 import vitrail
@@ -168,67 +166,12 @@ def test_steps_that_vitrail_does_not_take_are_named() -> None:
     assert plain == {"mean": [0.0] * 3, "std": [255.0] * 3}
 
 
-class Hub(http.server.SimpleHTTPRequestHandler):
-    """Answers as the hub does for the files of one repository."""
-
-    asked: ClassVar[list[tuple[str, str]]] = []
-
-    def do_HEAD(self) -> None:
-        self.answer(send=False)
-
-    def do_GET(self) -> None:
-        self.answer(send=True)
-
-    def answer(self, *, send: bool) -> None:
-        self.asked.append((self.path, self.headers.get("Authorization", "")))
-        repository, _, rest = self.path.partition("/resolve/")
-        revision, _, file = rest.partition("/")
-        if repository != "/org/roads" or revision not in ("main", "v1"):
-            missing = "RepoNotFound" if repository != "/org/roads" else "RevisionNotFound"
-            return self.refuse(401 if repository == "/org/gated" else 404, missing)
-        path = Path(self.directory) / file
-        if not path.is_file():
-            return self.refuse(404, "EntryNotFound")
-        content = path.read_bytes()
-        self.send_response(200)
-        self.send_header("X-Repo-Commit", "0" * 40)
-        self.send_header("ETag", f'"{len(content)}-{file}"')
-        self.send_header("Content-Length", str(len(content)))
-        self.end_headers()
-        if send:
-            self.wfile.write(content)
-        return None
-
-    def refuse(self, status: int, code: str) -> None:
-        self.send_response(status)
-        self.send_header("X-Error-Code", "GatedRepo" if status == 401 else code)
-        self.send_header("X-Repo-Commit", "0" * 40)
-        self.send_header("Content-Length", "0")
-        self.end_headers()
-
-    def log_message(self, format: str, *args: Any) -> None:
-        pass
-
-
 @pytest.fixture
-def hub(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[type[Hub]]:
-    from huggingface_hub import constants
-
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Hub, directory=str(folder)))
-    endpoint = f"http://127.0.0.1:{server.server_port}"
-    monkeypatch.setattr(constants, "ENDPOINT", endpoint)
-    monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", endpoint + "/{repo_id}/resolve/{revision}/{filename}")
-    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setenv("HF_TOKEN", "hf_secret")
-    Hub.asked = []
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    try:
-        yield Hub
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
+def hub(model: Segmentor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[type[Hub]]:
+    (tmp_path / "hub" / "org").mkdir(parents=True)
+    write_folder(model, tmp_path / "hub" / "org" / "roads")
+    with running_hub(tmp_path / "hub", tmp_path / "cache", monkeypatch) as hub:
+        yield hub
 
 
 def test_a_model_of_the_hub_is_fetched_once_and_then_found_offline(

@@ -15,7 +15,9 @@ import torch
 from click.testing import CliRunner, Result
 from PIL import Image
 
+import vitrail
 from vitrail import cli
+from vitrail.checkpoints.loading import DEFAULT_MODEL
 from vitrail.datasets import create_dataset
 from vitrail.recipes import load_recipe
 from vitrail.registry import KINDS, find_registry
@@ -129,6 +131,27 @@ def test_prediction_writes_pictures(trained: Path, scenes: Path, tmp_path: Path)
     assert all(mask.shape == (64, 96) for mask in masks)
     records = json.loads(ok("predict", trained, f"{scenes}/images/val/*.png", "-o", tmp_path / "two", "--json"))
     assert sum(area["share"] for area in records[0]["areas"]) == pytest.approx(1)
+
+
+@pytest.mark.parametrize("pictures", [["images/val/*.png"], ["images/val"], [], ["missing.png"]])
+def test_without_a_model_a_shipped_one_predicts(
+    pictures: list[str], scenes: Path, tmp_path: Path, monkeypatch, capsys
+) -> None:
+    first, second = sorted((scenes / "images" / "val").glob("*.png"))[:2]
+    given = [scenes / name for name in pictures] or [first, second]
+    if pictures == ["missing.png"]:
+        assert "missing.png" in refused(capsys, monkeypatch, "predict", *given, "-o", tmp_path / "out")
+        return
+    result = run("predict", *given, "-o", tmp_path / "out", "--kind", "index", "--device", "cpu")
+    assert result.exit_code == 0 and f"taking {DEFAULT_MODEL}" in result.stderr
+    written = np.asarray(Image.open(tmp_path / "out" / f"{first.stem}_index.png"))
+    assert np.array_equal(written, vitrail.predict(DEFAULT_MODEL, first, device="cpu").mask)
+
+
+def test_a_model_without_images_is_not_taken_for_an_image(tmp_path: Path, monkeypatch, capsys) -> None:
+    for model in (DEFAULT_MODEL, "run/best.safetensors"):
+        message = refused(capsys, monkeypatch, "predict", model, "-o", tmp_path / "out")
+        assert f"no images are given: vitrail predict {model} IMAGES" in message
 
 
 def test_what_exists_is_replaced_only_when_asked(

@@ -246,7 +246,12 @@ def test_coloured_masks_want_a_palette(tmp_path):
         (f"classes: {[f'c{number}' for number in range(8193)]}", "8193 classes, but there can be 8192 at most"),
         ("classes: [a, a]", "'a' is listed 2 times"),
         ("classes: [a, b]\npalette: [[0, 0, 0], [256, 0, 0]]", "palette.1: [256, 0, 0] is no colour"),
+        (
+            "classes: [a, b]\npalette: [[0, 0, 0], '#ff0000']",
+            "palette.1: '#ff0000' is no colour here: write [255, 0, 0]",
+        ),
         ("classes: [a, 3]", "put the name into quotes"),
+        ("classes: [a, no]", "put it into quotes, 'no'"),
         ("classes: [a, '']", "classes.1"),
     ],
 )
@@ -256,6 +261,12 @@ def test_a_classes_file_that_is_wrong_is_explained(tmp_path, text, says):
     said = message(lambda: create_dataset("folder", tmp_path, "train"))
     assert says in said
     assert "classes.yaml" in said
+
+
+def test_names_in_quotes_are_names_whatever_yaml_takes_them_for(tmp_path):
+    make_folder(tmp_path)
+    (tmp_path / "classes.yaml").write_text("classes: ['no', 'yes', '3']\nvalues: [0, 1, 2]\n")
+    assert create_dataset("folder", tmp_path, "train").benchmark.classes == ("no", "yes", "3")
 
 
 def test_an_empty_list_of_names(tmp_path):
@@ -332,7 +343,7 @@ def test_black_and_white_rgb_masks_follow_the_palette(tmp_path):
 def test_the_first_mask_may_show_one_colour(tmp_path):
     write_masks(tmp_path, lambda shape: np.array([[0, 0, 0], [255, 0, 0]], np.uint8)[shape])
     save(tmp_path / "masks" / "a.png", np.zeros((24, 32, 3), np.uint8))
-    (tmp_path / "classes.yaml").write_text("classes: [a, b]\npalette: ['#000000', '#ff0000']\n")
+    (tmp_path / "classes.yaml").write_text("classes: [a, b]\npalette: [[0, 0, 0], [255, 0, 0]]\n")
     assert [int(found.sum()) for found in read_masks(tmp_path)] == [0, 120, 120, 120, 120]
 
 

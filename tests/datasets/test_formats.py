@@ -6,6 +6,7 @@ import base64
 import csv
 import io
 import json
+import re
 import zlib
 from pathlib import Path
 
@@ -283,6 +284,80 @@ def test_yolo_masks_with_a_label_mapping(tmp_path):
     dataset = create_dataset("yolo", tmp_path, "val")
     assert dataset.benchmark.classes == ("roof", "door")
     assert np.array_equal(dataset[0]["mask"], np.array([0, 1, 255])[mask(HEIGHT, WIDTH)])
+
+
+# LightlyTrain
+
+
+def lightly_images(root: Path, mask_name: str, values: list) -> None:
+    """Write train and val images, and masks of these values where LightlyTrain's own template finds them."""
+    for split, names in (("train", "abc"), ("val", "de")):
+        images(root, names, folder=f"{split}/images/deep")
+        for name in names:
+            path = mask_name.format(image_path=root / split / "images/deep" / f"{name}.png")  # as LightlyTrain does
+            save(Path(path), np.array(values, np.uint8)[mask(HEIGHT, WIDTH, seed=ord(name))])
+
+
+TEMPLATE = "{image_path.parent.parent.parent}/masks/{image_path.stem}_of{image_path.suffix}.png"
+LIGHTLY = "train: {{images: train/images, masks: '{0}'}}\nval: {{images: val/images, masks: '{0}'}}\n"
+
+
+@pytest.mark.parametrize("from_above", [False, True])
+def test_lightly_templates(tmp_path, from_above):
+    root = tmp_path / "set"
+    lightly_images(root, TEMPLATE, [3, 7, 9])
+    text = LIGHTLY.format(TEMPLATE) + "classes: {3: roof, 7: {name: door, labels: [7]}, 9: rest}\nignore_classes: [7]\n"
+    if from_above:
+        text = "data:\n" + "".join(f"  {line}\n" for line in text.replace("images: ", "images: set/").splitlines())
+    (root / "data.yaml").write_text(text)
+    dataset = create_dataset("lightly", root, "val")
+    assert dataset.benchmark.classes == ("roof", "rest")
+    assert dataset.ids == ["val/images/deep/d", "val/images/deep/e"]
+    assert np.array_equal(dataset[1]["mask"], np.array([0, 255, 1])[mask(HEIGHT, WIDTH, seed=ord("e"))])
+    found = inspect_folder(root)
+    assert (found.dataset, found.splits) == ("lightly", {"train": 3, "val": 2})
+
+
+def test_lightly_folders_of_colours_and_masks_beside_the_images(tmp_path):
+    lightly_images(tmp_path, "{image_path.parent}/{image_path.stem}_mask.png", [[0, 0, 0], [9, 9, 0], [8, 0, 8]])
+    text = LIGHTLY.format("{image_path.parent}/{image_path.stem}_mask.png")
+    (tmp_path / "data.yaml").write_text(
+        text + "classes:\n  0: {name: a, values: [[0, 0, 0], [9, 9, 0]]}\n  1: {name: b, values: [[8, 0, 8]]}\n"
+    )
+    dataset = create_dataset("lightly", tmp_path, "train")
+    assert dataset.ids == [f"train/images/deep/{name}" for name in "abc"], "masks are no images"
+    assert np.array_equal(dataset[2]["mask"], np.array([0, 0, 1])[mask(HEIGHT, WIDTH, seed=ord("c"))])
+    (tmp_path / "train/images/deep/b_mask.png").unlink()
+    with pytest.raises(DatasetError, match=r"1 of the train images .* have no mask .*b\.png\. Add the masks"):
+        create_dataset("lightly", tmp_path, "train")
+
+
+@pytest.mark.parametrize(
+    ("masks", "classes", "says"),
+    [
+        ("{image_path.parent.__class__}", "{0: a, 1: b}", "should have no other fields"),
+        ("{image_path.stem.parent}", "{0: a, 1: b}", "only a path has .parent"),
+        ("../{image_path.stem}.png", "{0: a, 1: b}", "have no mask by"),
+        (TEMPLATE, "{0: a, 1: {name: b}}", "1 should be a name, or have 'name'"),
+        (TEMPLATE, "{0: a, 1: {name: b, labels: [[1, 2, x]]}}", "neither a value nor a colour"),
+        (TEMPLATE, "{0: a, 1: {name: b, labels: [0]}}", "0 stands for two classes"),
+        (TEMPLATE, "{0: a, 1: {name: b, labels: [[1, 2, 3]]}}", "should be values for all classes"),
+        (TEMPLATE, "{0: a, 1: a}", "'a' is listed 2 times"),
+        (TEMPLATE, "{0: a}\nignore_classes: [4]", "there is no class 4"),
+        (TEMPLATE, "{0: a}\nignore_classes: [0]", "every class is among"),
+    ],
+)
+def test_a_lightly_file_that_is_wrong_is_explained(tmp_path, masks, classes, says):
+    lightly_images(tmp_path, TEMPLATE, [0, 1, 1])
+    (tmp_path / "data.yaml").write_text(LIGHTLY.format(masks) + f"classes: {classes}\n")
+    with pytest.raises(DatasetError, match=re.escape(says)):
+        create_dataset("lightly", tmp_path, "train")
+
+
+def test_a_file_that_says_what_values_are_goes_before_the_names_of_folders(tmp_path):
+    make_folder(tmp_path)
+    (tmp_path / "data.yaml").write_text("train: images\nnames: [roof, door, wall]\nmasks_dir: masks\n")
+    assert inspect_folder(tmp_path).dataset == "yolo"
 
 
 def test_roboflow_masks(tmp_path):

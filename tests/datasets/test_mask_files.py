@@ -1,7 +1,9 @@
 """Masks: every stored value becomes a class, is ignored, or is an error that names it."""
 
 import io
+import struct
 import sys
+import zlib
 
 import numpy as np
 import pytest
@@ -10,7 +12,9 @@ from PIL import Image
 from scipy.io import savemat
 
 from vitrail.datasets import read_mask
+from vitrail.datasets.mask_encoding import look_at
 from vitrail.datasets.mask_files import ColourMasks, IndexMasks
+from vitrail.datasets.storage import Folder
 from vitrail.errors import DatasetError
 
 LABELS = {0: 255, 7: 0, 300: 1, 8: 2}
@@ -32,6 +36,42 @@ def test_values_are_read_as_they_stand(tmp_path):
 def test_two_colour_masks_are_zero_and_one(tmp_path):
     bits = Image.fromarray(np.array([[0, 255]], np.uint8)).convert("1")
     assert read_mask(save(tmp_path / "m.png", bits)).tolist() == [[0, 1]]
+
+
+def png_of(values: np.ndarray, bits: int) -> bytes:
+    """Return a grey PNG whose samples have so many bits, as other encoders write it and Pillow does not."""
+
+    def chunk(kind: bytes, content: bytes) -> bytes:
+        return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+
+    planes = values[..., None] >> np.arange(bits - 1, -1, -1) & 1
+    rows = b"".join(b"\0" + np.packbits(row).tobytes() for row in planes.reshape(len(values), -1).astype(np.uint8))
+    header = struct.pack(">IIBBBBB", values.shape[1], values.shape[0], bits, 0, 0, 0, 0)
+    return b"".join(
+        [b"\x89PNG\r\n\x1a\n", chunk(b"IHDR", header), chunk(b"IDAT", zlib.compress(rows)), chunk(b"IEND", b"")]
+    )
+
+
+def tiff_of(values: np.ndarray, bits: int) -> bytes:
+    """Return an uncompressed grey TIFF whose samples have so many bits."""
+    planes = (values[..., None] >> np.arange(bits - 1, -1, -1) & 1).reshape(len(values), -1).astype(np.uint8)
+    pixels = b"".join(np.packbits(row).tobytes() for row in planes)
+    height, width = values.shape
+    tags = [(256, width), (257, height), (258, bits), (259, 1), (262, 1), (273, 8), (277, 1), (278, height)]
+    tags.append((279, len(pixels)))
+    entries = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in tags)
+    directory = struct.pack("<H", len(tags)) + entries + struct.pack("<I", 0)
+    return struct.pack("<2sHI", b"II", 42, 8 + len(pixels)) + pixels + directory
+
+
+@pytest.mark.parametrize("bits", [1, 2, 4, 8])
+def test_greys_of_few_bits_are_read_as_they_are_stored(tmp_path, bits):
+    values = np.random.default_rng(bits).integers(0, min(1 << bits, 16), (9, 11))
+    (tmp_path / "mask.png").write_bytes(png_of(values, bits))
+    assert np.array_equal(read_mask(tmp_path / "mask.png"), values)
+    assert look_at(Folder(tmp_path), "mask.png").values == set(np.unique(values))
+    (tmp_path / "mask.tif").write_bytes(tiff_of(values, bits))
+    assert np.array_equal(read_mask(tmp_path / "mask.tif"), values)
 
 
 def test_labels_become_classes(tmp_path):

@@ -133,6 +133,12 @@ def test_the_value_of_an_option_has_no_line() -> None:
     assert parse_yaml_value("[1, b]", "--set", RecipeError) == [1, "b"]
 
 
+def test_words_that_other_readers_take_for_true_or_false() -> None:
+    document = parse_yaml("a: [no, On, 'yes', \"off\", nothing, !!str no]\noff: 1\n", "here", RecipeError)
+    assert document.ambiguous == {"no", "On", "off"}
+    assert yaml.safe_load(dump_yaml(["no", "On", "nothing"])) == ["no", "On", "nothing"]
+
+
 @pytest.mark.parametrize(
     "value", ["no", "1e3", "~", "", "12", ".5", ".inf", "true", "- a", "a: b", "#", "<<", "é\n", 1e-7, 3.0]
 )

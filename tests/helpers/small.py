@@ -45,6 +45,7 @@ SMALL: dict[str, dict[str, object]] = {
         **{"channels": 32, "mask_channels": 32, "query_channels": 32, "num_queries": 20, "num_layers": 2},
         **{"encoder_layers": 1, "encoder_feedforward_channels": 32, "feedforward_channels": 32, "num_points": 256},
     },
+    "eomt": {"num_queries": 20, "num_blocks": 2, "num_points": 256},
     "ce2p": {"channels": 32, "shortcut_channels": 16, "edge_channels": 16},
     "icnet": {"channels": 32, "branch_channels": (16, 32, 32), "pool_channels": 32},
     "mcibi": {"channels": 32, "inner_channels": 16, "memory_weight": 1.0},
@@ -57,7 +58,12 @@ SMALL: dict[str, dict[str, object]] = {
     },
     "psanet": {"channels": 32, "mask_size": (15, 15)},
     "lraspp": {"channels": 32, "branch_channels": (8, 16)},
+    "stdc": {"channels": 32, "early_channels": 16},
+    "segnext": {"channels": 32, "inner_channels": 32, "rank": 4},
+    "knet": {"channels": 32, "gate_channels": 16, "num_heads": 2, "feedforward_channels": 32},
+    "dpt": {"channels": 16, "map_channels": (8, 8, 16, 16)},
     "setr": {"channels": 32},
+    "segmenter": {"channels": 32, "num_heads": 2, "drop_path_rate": 0.0},
     "setr_mla": {"channels": 16, "aggregation_channels": 32},
     "semanticfpn": {"pyramid_channels": 32, "channels": 16},
     "pointrend": {"channels": 32, "coarse_channels": 16, "num_points": 256, "points_per_step": 512},
@@ -90,9 +96,9 @@ def small_head(name: str, **options: object) -> Segmentor:
     """Build a method as `small` does, on an encoder of one convolution for each feature map.
 
     What is left to compute is the head and its losses, several times as fast. ICNet, whose branches are stages of a
-    ResNet, keeps its encoder.
+    ResNet, and EoMT, which is a plain transformer, keep their encoder.
     """
-    if name == "icnet":
+    if name in ("icnet", "eomt"):
         return small(name, **options)
     method = SEGMENTORS[name]
     if method.output_stride == 8:

@@ -12,6 +12,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Sequence
+from datetime import timedelta
 from typing import Any
 
 import torch
@@ -117,22 +118,26 @@ def fastscnn(**changes: Any) -> Recipe:
     )
 
 
-def die_after(calls: int, function: Callable[..., Any]) -> Callable[..., Any]:
-    """Return `function`, with a SIGKILL for this process in place of the call after so many."""
+def die_after(calls: int, function: Callable[..., Any], number: int = signal.SIGKILL) -> Callable[..., Any]:
+    """Return `function`, with a signal for this process, SIGKILL by default, before the call after so many."""
     count = 0
 
     def dying(*args: Any, **kwargs: Any) -> Any:
         nonlocal count
         count += 1
         if count > calls:
-            os.kill(os.getpid(), signal.SIGKILL)
+            os.kill(os.getpid(), number)
         return function(*args, **kwargs)
 
     return dying
 
 
 def main(jobs: list[dict[str, Any]]) -> None:
-    """Train one run after the other; in a job with `die_at_step`, process `rank` kills itself in that iteration."""
+    """Train one run after the other; in a job with `die_at_step`, process `rank` kills itself in that iteration.
+
+    With `signal` it sends itself another signal; `timeout` is how many seconds the processes wait for each other.
+    """
+    from vitrail.runtime.distributed import group
     from vitrail.training import train
     from vitrail.training.meter import Meter
 
@@ -143,7 +148,10 @@ def main(jobs: list[dict[str, Any]]) -> None:
         dying = attempt % 2 if "attempts" in job else job.get("rank", 0)
         dies = "die_at_step" in job and attempt < job.get("attempts", 1)
         if dies and int(os.environ.get("RANK", "0")) == dying:
-            Meter.step = die_after(job["die_at_step"] - 1, Meter.step)  # type: ignore[method-assign]
+            number = getattr(signal, job.get("signal", "SIGKILL"))
+            Meter.step = die_after(job["die_at_step"] - 1, Meter.step, number)  # type: ignore[method-assign]
+        if "timeout" in job:
+            group.TIMEOUT = timedelta(seconds=job["timeout"])
         make = {"recipe": recipe, "fastscnn": fastscnn}[job["base"]]
         train(make(**job["changes"]), output_dir=job["folder"], resume=job.get("resume", False), device="cpu")
 

@@ -11,6 +11,7 @@ import pytest
 import torch
 from PIL import Image
 
+from vitrail.datasets.pixel_format import RGB
 from vitrail.errors import PredictionError
 from vitrail.inference.sources import (
     FRAME_SOURCES,
@@ -21,6 +22,7 @@ from vitrail.inference.sources import (
     open_frames,
     register_frame_source,
 )
+from vitrail.inference.sources.frame import as_pixels
 from vitrail.registry import find_registry
 
 
@@ -105,6 +107,37 @@ def test_a_generator_is_read_item_by_item(folder: Path) -> None:
 def test_what_is_no_image_is_refused(images) -> None:
     with pytest.raises(PredictionError, match="is no image"):
         open_frames(images)
+
+
+@pytest.mark.parametrize(
+    "image",
+    [
+        np.array([[None]]), np.array([["a"]]), np.zeros((4, 4, 3), complex), np.zeros((4, 4, 3), "datetime64[s]"),
+        np.zeros((4, 4, 3), [("a", int)]), torch.zeros(3, 4, 4, dtype=torch.complex64),
+        torch.zeros(3, 4, 4, device="meta"), torch.zeros(3, 4, 4, dtype=torch.uint8, device="meta"),
+        torch.zeros(3, 4, 4).to_sparse(),
+    ],
+)  # fmt: skip
+def test_pixels_that_are_no_numbers_are_refused(image) -> None:
+    with pytest.raises(PredictionError, match=r"no real numbers|is no image"):
+        as_pixels(image, RGB)
+
+
+def test_a_picture_that_was_closed_and_an_empty_name_are_refused() -> None:
+    picture = Image.new("RGB", (4, 4))
+    picture.close()
+    with pytest.raises(PredictionError, match="cannot be read"):
+        as_pixels(picture, RGB)
+    with pytest.raises(PredictionError, match="empty name"):
+        open_frames("")
+    with pytest.raises(PredictionError, match="no image at ~nobody-of-this-name"):
+        open_frames("~nobody-of-this-name/x.png")
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32])
+def test_tensors_of_any_precision_with_or_without_gradients_are_read(dtype) -> None:
+    image = torch.full((3, 4, 4), 0.5, dtype=dtype, requires_grad=True)
+    assert as_pixels(image, RGB).unique().tolist() == [128]
 
 
 def test_a_plugins_source_is_chosen_by_suffix_scheme_or_name(plugin: None, folder: Path) -> None:

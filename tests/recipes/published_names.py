@@ -17,6 +17,7 @@ DATASETS = {
     "chase_db1": "ChaseDB1Dataset",
     "hrf": "HRFDataset",
     "vspw": "VSPWDataset",
+    "voc_coco": "MultipleDataset",
 }
 # Images to train on, of the datasets that SSSegmentation repeats to make one long epoch.
 REPEATED = {"drive": 20, "stare": 10, "chase_db1": 20, "hrf": 15}
@@ -34,6 +35,9 @@ BACKBONES = {
     "mobilenetv2_100": {"type": "MobileNetV2"},
     "tf_mobilenetv3_large_100": {"type": "MobileNetV3", "structure_type": "mobilenetv3_large"},
     "tf_mobilenetv3_small_100": {"type": "MobileNetV3", "structure_type": "mobilenetv3_small"},
+    "mobilevit_s": {"type": "MobileViT", "structure_type": "mobilevit-small"},
+    "mobilevitv2_050": {"type": "MobileViTV2", "structure_type": "mobilevitv2_050"},
+    "mobilevitv2_100": {"type": "MobileViTV2", "structure_type": "mobilevitv2_100"},
     "cgnet_m3n21": {"type": "CGNet", "structure_type": "cgnetm3n21"},
     "fastscnn": {"type": "FastSCNN"},
     "erfnet": {"type": "ERFNet"},
@@ -408,5 +412,7 @@ RULES: dict[tuple[str, str], tuple[str, ...]] = {
     ("SwinTransformer", "query_feat"): ("queries",),
     ("SwinTransformer", "level_embed"): ("level_embedding",),
     # the norms at the ends of the stages have a number for a name there
+    ("MobileViT", "norm"): (),  # nothing there is called so
+    ("MobileViTV2", "norm"): ("norm",),
     ("MixVisionTransformer", "norm"): ("embed.norm", "norm1", "attn.norm", "norm2"),
 }

@@ -14,6 +14,7 @@ from vitrail.recipes import Recipe, dump_recipe, list_recipes, load_recipe, over
 from vitrail.recipes.compose import FRAGMENTS, shipped_fragments, shipped_recipes
 
 BASE = "pspnet_resnet50os8_ade20k"
+EDGE = "data.augment.shortest_edge="
 MINIMAL = {"model": {"segmentor": "fcn"}, "data": {"dataset": "camvid"}, "train": {"epochs": 1}}
 
 
@@ -186,6 +187,10 @@ def test_arguments_of_another_method_are_forgotten() -> None:
         (["evaluation.mode=slide"], r"needs evaluation.window and evaluation.stride"),
         (["schedule.name=step"], r"schedule.milestones"),
         (["data.augment.scale=[2.0, 1.0]"], r"data.augment.scale is empty"),
+        ([f"{EDGE}{{max_size: 64}}"], r"shortest_edge needs either lengths or between"),
+        ([f"{EDGE}{{lengths: [32], between: [8, 9], max_size: 64}}"], r"needs either lengths or between"),
+        ([f"{EDGE}{{between: [9, 8], max_size: 64}}"], r"shortest_edge.between should rise: \[9, 8\]"),
+        ([f"{EDGE}{{between: [9, 80], max_size: 64}}"], r"shortest_edge has lengths up to 80, which is more than"),
         (["data.mean=[0.5]"], r"disagree about the number of channels"),
         (["train.batch_size"], r"should be key=value"),
         (["=8"], r"should be key=value"),
@@ -226,7 +231,12 @@ def test_a_mistake_is_explained(overrides: list[str], message: str) -> None:
             "train.iterations=1000000000000",
             "train.clip_grad_norm=0.0",
         ),
-        *("data.augment.scale=[1e-9, 1e-9]", "data.augment.scale=[1e6, 1e6]", "data.augment.crop=[1000000000, 64]"),
+        *(
+            "data.augment.scale=[1e-9, 1e-9]",
+            "data.augment.scale=[1e6, 1e6]",
+            "data.augment.crop=[1000000000, 64]",
+            "data.augment.crop=[1, 1]",
+        ),
         *("evaluation.scales=[1e6]", "evaluation.batch_size=100000000000000000000", "model.in_channels=1000000"),
         *("model.options.channels=.inf", "model.options.channels=9223372036854775808", "model.options={1: 2}"),
         "model.options.a=" + "[" * 16 + "]" * 16,

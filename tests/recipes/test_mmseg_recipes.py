@@ -38,7 +38,7 @@ def test_every_supported_checkpoint_has_the_recipe_of_its_model() -> None:
             continue
         model = RECIPES[entry.name].model.model_dump(mode="json", exclude_unset=True)
         assert {**model, "pretrained": None} == {**_without_classes(entry.recipe["model"]), "pretrained": None}
-    assert len(RECIPES) == 647
+    assert len(RECIPES) == 672
 
 
 def _without_classes(model: dict[str, Any]) -> dict[str, Any]:
@@ -170,8 +170,8 @@ def test_what_is_not_taken_is_said() -> None:
 def test_unknown_and_unsupported_configs() -> None:
     with pytest.raises(RecipeError, match=r"no config 'pspnet_r50-d8'.*mmseg/pspnet_r50-d8.*`vitrail recipes mmseg/`"):
         load_recipe("mmseg/pspnet_r50-d8")
-    with pytest.raises(RecipeError, match=r"no recipe for MMSegmentation's stdc1_4xb12.*no encoder like.*STDC"):
-        load_recipe("mmseg/stdc1_4xb12-80k_cityscapes-512x1024")
+    with pytest.raises(RecipeError, match=r"no recipe for MMSegmentation's san-vit-b16.*no method like.*Multimodal"):
+        load_recipe("mmseg/san-vit-b16_coco-stuff164k-640x640")
 
 
 def test_the_command_lists_and_prints_them() -> None:

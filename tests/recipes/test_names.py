@@ -66,6 +66,8 @@ def test_every_wrong_name_is_reported_with_its_line_and_the_nearest_one(tmp_path
         ("model.backbone=resnet5O", r"model.backbone: unknown backbone 'resnet5O'. Did you mean 'resnet50'\?"),
         ("model.backbone=tnt_s_patch16_224", r"model.backbone: .* one image size only"),
         ("model.backbone_options.drop_path=0.1", r"model.backbone_options.drop_path: .* 'drop_path_rate'\?"),
+        ("model.options.num_classes=2", r"model.options.num_classes: .* beside options: set model.num_classes instead"),
+        ("model.backbone_options.in_channels=3", r".* beside backbone_options: set model.in_channels instead"),
         ("data.options.nonsense=1", r"data.options.nonsense: dataset 'ade20k' takes no argument 'nonsense'"),
         ("data.train_split=trian", r"data.train_split: dataset 'ade20k' has no split 'trian'. Did you mean 'train'\?"),
         ("optimizer.name=sdg", r"optimizer.name: unknown optimizer 'sdg'. Did you mean 'sgd'\?"),

@@ -16,6 +16,7 @@ from vitrail.segmentors.annnet import ANNHead
 from vitrail.segmentors.emanet import EMAttention
 from vitrail.segmentors.encnet import Encoding
 from vitrail.segmentors.segformer import SegFormerHead
+from vitrail.segmentors.stdc import detail_targets
 
 
 def test_lraspp_reads_the_published_maps_by_default() -> None:
@@ -64,6 +65,10 @@ def test_fusing_before_resizing_is_fusing_after() -> None:
         ("gcnet", {"fusions": ["add", "concat"]}, "fusions must be some of add, multiply"),
         ("isanet", {"window": [8]}, r"window must be a height and a width of at least 1, not \[8\]"),
         ("isanet", {"window": [8, 0]}, r"window must be"),
+        ("segmenter", {"num_heads": 3}, "3 attention heads do not divide 16 channels"),
+        ("knet", {"channels": 48, "gate_channels": 32}, "gate_channels=32 does not divide channels=48"),
+        ("knet", {"channels": 48, "gate_channels": 16, "num_heads": 5}, "num_heads=5 does not divide"),
+        ("dpt", {}, "dpt: there is no feature map -4"),
     ],
 )
 def test_impossible_options_are_refused(name: str, options: dict[str, Any], message: str) -> None:
@@ -91,3 +96,37 @@ def test_a_transformer_without_a_class_token_keeps_the_positions_of_its_patches(
 def test_an_encoder_without_a_class_token_of_its_own_says_so(name: str) -> None:
     with torch.device("meta"), pytest.raises(ModelError, match="class_token"):
         create_backbone(name, class_token=False)
+
+
+def test_a_class_token_can_be_had_at_every_pixel() -> None:
+    torch.manual_seed(0)
+    plain = create_backbone("test_vit", img_size=64).eval()
+    torch.manual_seed(0)
+    appended = create_backbone("test_vit", img_size=64, append_class_token=True).eval()
+    images = torch.randn(2, 3, 65, 96)
+    with torch.no_grad():
+        for x, both, width in zip(plain(images), appended(images), appended.channels, strict=True):
+            patches, token = both.chunk(2, dim=1)
+            assert both.shape[1] == width == 2 * x.shape[1]
+            torch.testing.assert_close(patches, x)
+            torch.testing.assert_close(token, token[..., :1, :1].expand_as(token))
+    with pytest.raises(ModelError, match="append_class_token needs a class token"):
+        create_backbone("test_vit", append_class_token=True, class_token=False)
+    with pytest.raises(ModelError, match="append_class_token needs a class token, and maps without a neck"):
+        create_backbone("test_vit", append_class_token=True, pyramid=True)
+
+
+def test_details_are_where_labels_change() -> None:
+    targets = torch.full((1, 16, 16), 3)
+    targets[:, 4:9, 4:9] = 5
+    found = detail_targets(targets, 0.1)[0].bool()
+    edges = F.conv2d(targets[:, None].float(), 9 * F.one_hot(torch.tensor(4), 9).view(1, 1, 3, 3) - 1.0, padding=1) > 0
+    assert found[edges[0, 0]].all(), "each edge at full size counts"
+    assert not found[6, 6] and not found[12, 6], "far from an edge there is none"
+    assert not detail_targets(torch.zeros(1, 16, 16, dtype=torch.long), 0.1).any()
+
+
+def test_an_edge_at_stride_four_alone_does_not_count() -> None:
+    targets = torch.zeros(1, 16, 16, dtype=torch.long)
+    targets[:, 4, 4] = 1  # what stride 4 finds is spread over 4 × 4 pixels, what stride 2 finds over 2 × 2
+    assert detail_targets(targets, 0.1)[0].nonzero().tolist() == [[4, 4], [4, 5], [5, 4], [5, 5]]

@@ -17,7 +17,6 @@ import torch
 from helpers import tiny_training as tiny
 
 PROGRAM = Path(tiny.__file__)
-RESTARTS = 20
 
 
 def torchrun(job: dict[str, Any], *options: str) -> subprocess.Popen[str]:
@@ -29,16 +28,30 @@ def torchrun(job: dict[str, Any], *options: str) -> subprocess.Popen[str]:
 
 
 @pytest.mark.nightly
-def test_a_run_goes_on_after_each_of_twenty_restarts(tmp_path: Path) -> None:
-    changes = {"train__iterations": 2 * RESTARTS + 4, "train__save_every": 2, "train__eval_every": 100}
+@pytest.mark.parametrize("restarts", [4, 20])
+def test_a_run_goes_on_after_each_restart(tmp_path: Path, restarts: int) -> None:
+    changes = {"train__iterations": 2 * restarts + 4, "train__save_every": 2, "train__eval_every": 100}
     job = {"folder": str(tmp_path), "base": "recipe", "changes": changes, "resume": "auto", "die_at_step": 3}
-    with torchrun({**job, "attempts": RESTARTS}, f"--max-restarts={RESTARTS}", "--monitor-interval=0.1") as process:
+    with torchrun({**job, "attempts": restarts}, f"--max-restarts={restarts}", "--monitor-interval=0.1") as process:
         _, said = process.communicate(timeout=1800)
     assert process.returncode == 0, said
     state = torch.load(tmp_path / "last.state.pt", weights_only=True)
     resumed = [record["iteration"] for record in state["history"] if record["event"] == "resume"]
-    assert resumed == [2 * attempt for attempt in range(1, RESTARTS + 1)]
+    assert resumed == [2 * attempt for attempt in range(1, restarts + 1)]
     assert state["iteration"] == changes["train__iterations"]
+
+
+@pytest.mark.nightly
+def test_a_run_with_a_stopped_process_ends_in_time_with_one_message(tmp_path: Path) -> None:
+    """The process that waits gives up after the timeout; torchrun then ends the stopped one."""
+    changes = {"train__iterations": 100, "train__save_every": 2, "train__eval_every": 100}
+    job = {"folder": str(tmp_path), "base": "recipe", "changes": changes, "die_at_step": 5, "rank": 1}
+    begin = time.monotonic()
+    with torchrun({**job, "signal": "SIGSTOP", "timeout": 20}, "--monitor-interval=0.1") as process:
+        _, said = process.communicate(timeout=200)
+    assert process.returncode != 0 and time.monotonic() - begin < 120
+    assert said.count("VitrailError: another process of this run has died, or has not answered for") == 1, said
+    assert torch.load(tmp_path / "last.state.pt", weights_only=True)["iteration"] == 4
 
 
 @pytest.mark.nightly

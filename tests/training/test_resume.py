@@ -268,6 +268,35 @@ def test_a_folder_belongs_to_one_run_at_a_time(tmp_path: Path) -> None:
     assert not (tmp_path / "run.lock").exists()
 
 
+@pytest.mark.parametrize("taken", [False, True], ids=["moved away", "taken by another run"])
+def test_a_run_whose_folder_is_gone_saves_itself_elsewhere_and_the_advice_works(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, taken: bool
+) -> None:
+    run(tmp_path / "whole")
+    step = TrainingRun.train_step
+
+    def moving(self: TrainingRun, *batch: Any) -> None:
+        if self.state.iteration == 5:
+            (tmp_path / "run").rename(tmp_path / "moved")
+            if taken:
+                (tmp_path / "run").mkdir()
+                (tmp_path / "run" / "run.lock").write_text("another")
+                (tmp_path / "run" / STATE).write_text("of another run")
+        step(self, *batch)
+
+    with monkeypatch.context() as patch, pytest.raises(TrainingError, match=r"deleted, moved or taken") as ended:
+        patch.setattr(TrainingRun, "train_step", moving)
+        run(tmp_path / "run")
+    found = re.search(r"saved in (\S+),", str(ended.value))
+    assert found and Path(found[1]) == tmp_path / ("run.saved" if taken else "run")
+    assert [state_of(folder)["iteration"] for folder in (tmp_path / "moved", Path(found[1]))] == [4, 8]
+    if taken:
+        assert (tmp_path / "run" / STATE).read_text() == "of another run"
+        assert (tmp_path / "run" / "run.lock").exists()
+    run(Path(found[1]), resume=True)
+    assert_same_run(Path(found[1]), tmp_path / "whole")
+
+
 def test_one_command_starts_a_run_and_goes_on_with_it(tmp_path: Path) -> None:
     whole = train(tiny.recipe(), output_dir=tmp_path / "whole", device="cpu")
     train(tiny.recipe(train__iterations=2), output_dir=tmp_path / "run", resume="auto", device="cpu")

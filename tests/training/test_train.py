@@ -178,6 +178,24 @@ def test_a_loss_that_is_not_finite_stops_the_run(tmp_path: Path, monkeypatch: py
     assert run(tmp_path, resume=True).evaluation.images == 5
 
 
+@pytest.mark.parametrize("why", ["ignored", "weight"])
+def test_a_loss_of_nothing_is_announced(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, why: str
+) -> None:
+    load = tiny.TinySource.load
+    label = {"ignored": 255, "weight": 1}[why]
+
+    def one_label(self: Any, index: int) -> Any:
+        image, mask = load(self, index)
+        return image, torch.full_like(mask, label)
+
+    monkeypatch.setattr(tiny.TinySource, "load", one_label)
+    losses = [{"name": "cross_entropy", "options": {"class_weights": [1.0, 0.0, 1.0]}}]
+    run(tmp_path, train__iterations=3, model__losses=losses, data__augment={"crop": None})
+    assert caplog.text.count("the loss was exactly 0") == 1
+    assert ("mIoU –" in (tmp_path / "train.log").read_text()) == (why == "ignored")
+
+
 def test_weights_that_are_not_finite_are_not_saved(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     at_call(monkeypatch, 8, Poison.apply)
     with pytest.raises(TrainingError, match=r"weights are no longer finite after iteration 8.*of iteration 4"):

@@ -58,6 +58,8 @@ def test_the_short_side_gets_one_of_the_lengths_and_the_long_side_stays_within_i
     transform = pipeline(shortest_edge={"lengths": [20, 30, 40], "max_size": 54})
     sizes = {tuple(transform(sample(40, 60))["image"].shape[1:]) for _ in range(30)}
     assert sizes == {(20, 30), (30, 45), (36, 54)}  # 40 × 60 would be too long
+    transform = pipeline(shortest_edge={"between": [20, 22], "max_size": 54})
+    assert {transform(sample(40, 60))["image"].shape[1] for _ in range(30)} == {20, 21, 22}
 
 
 def test_image_and_mask_move_together():

@@ -187,6 +187,13 @@ def find_builder(name: str, *, known: Sequence[str] = ()) -> Callable[..., Backb
     if not timm.is_model(name):
         names = [*known, *timm.list_models()]
         raise ModelError(f"unknown backbone {name!r}.{nearest(name, names)} `list_backbones()` names them all.")
+    try:
+        timm.get_pretrained_cfg(name, allow_unregistered=True)
+    except RuntimeError as error:  # "resnet18.x", where timm has no weights of that name
+        names = timm.list_models(f"{name.partition('.')[0]}.*", pretrained=True)
+        raise ModelError(
+            f"unknown backbone {name!r}: timm has no weights of that name.{nearest(name, names)}"
+        ) from error
     if not takes_any_size(name):
         raise ModelError(
             f"backbone {name!r} works at one image size only and cannot be used for segmentation; "

@@ -40,11 +40,18 @@ class PlainTransformer(TimmBackbone):
         *,
         norm_eps: float | None = None,
     ) -> None:
+        last_norm = getattr(model, "norm", nn.Identity())
         super().__init__(model, indices, norm_eps=norm_eps)
+        self._last_norm = (last_norm,)  # no module of this one: it is not applied
         self.neck = neck
         if neck is not None:
             self.strides = tuple(int(stride / scale) for stride, scale in zip(self.strides, neck.scales, strict=True))
             self.channels = (neck.channels,) * len(neck.scales)
+
+    @property
+    def last_norm(self) -> nn.Module:
+        """The norm that the transformer has after its last block, for methods that apply it themselves."""
+        return self._last_norm[0]
 
     def forward(self, images: Tensor) -> list[Tensor]:
         """Encode images [B, 3, H, W] with timm's forward, then apply the neck."""
@@ -71,25 +78,41 @@ class ViT(PlainTransformer):
         interpolation: str,
         final_norm: nn.Module | None,
         norm_eps: float | None,
+        append_class_token: bool,
     ) -> None:
         super().__init__(model, indices, neck, norm_eps=norm_eps)
         self.interpolation = interpolation
         self.final_norm = final_norm
+        self.append_class_token = append_class_token
+        if append_class_token:
+            self.channels = tuple(2 * width for width in self.channels)
 
     def forward(self, images: Tensor) -> list[Tensor]:
         """Encode images [B, 3, H, W] into maps at the patch stride (or at strides 4, 8, 16, 32 with a neck)."""
         net = self.encoder
-        x = net.patch_embed(images)  # [B, h, w, C], images padded to whole patches
-        grid = (x.shape[1], x.shape[2])
-        x = net.norm_pre(net.patch_drop(net.pos_drop(self._with_positions(x.flatten(1, 2), grid))))
+        x, grid = self.embed(images)
         maps: list[Tensor] = []
         for index, block in enumerate(net.blocks):
             x = self._through([block], x)
             if self.final_norm is not None and index == len(net.blocks) - 1:
                 x = self.final_norm(x)
             if index in self.indices:
-                maps.append(self.norms[len(maps)](self._to_map(x, grid)))
+                maps.append(self._with_class_token(self.norms[len(maps)](self._to_map(x, grid)), x))
         return self._finish(maps)
+
+    def _with_class_token(self, patches: Tensor, tokens: Tensor) -> Tensor:
+        """Return a map [B, C, h, w], with the first of the tokens [B, n, C] at every pixel where that is wanted."""
+        if not self.append_class_token:
+            return patches
+        token = tokens[:, 0, :, None, None].expand_as(patches)
+        return torch.cat([patches, token], dim=1)
+
+    def embed(self, images: Tensor) -> tuple[Tensor, tuple[int, int]]:
+        """Return the tokens [B, prefix + h w, C] before the first block, and the grid (h, w) of patches."""
+        net = self.encoder
+        x = net.patch_embed(images)  # [B, h, w, C], images padded to whole patches
+        grid = (x.shape[1], x.shape[2])
+        return net.norm_pre(net.patch_drop(net.pos_drop(self._with_positions(x.flatten(1, 2), grid)))), grid
 
     def set_grad_checkpointing(self, enable: bool = True) -> None:
         """Enable activation checkpointing: only activations between blocks are stored, the others are recomputed."""
@@ -154,11 +177,14 @@ def vit(
     in_channels: int = 3,
     out_indices: Sequence[int] | None = None,
     img_size: int | tuple[int, int] | None = None,
+    patch_size: int | None = None,
+    layer_norm_eps: float | None = None,
     drop_path_rate: float | None = None,
     interpolation: str = "bicubic",
     final_norm: bool = False,
     norm_outputs: bool = False,
     class_token: bool = True,
+    append_class_token: bool = False,
     pyramid: bool = False,
     neck_channels: int | None = None,
 ) -> Backbone:
@@ -176,6 +202,10 @@ def vit(
         Blocks whose outputs are returned; None takes four evenly spaced ones. SETR takes (9, 14, 19, 23) of ViT-Large.
     img_size : int or (int, int), optional
         The size that position embeddings are laid out for; any other size still works.
+    patch_size : int, optional
+        Side of a patch, where it is another one than the encoder's; pretrained weights are interpolated.
+    layer_norm_eps : float, optional
+        Epsilon of the layer norms inside, where it is another one than the encoder's; MMSegmentation's DPT has 1e-5.
     drop_path_rate : float, optional
         Stochastic depth: the probability that the last block is skipped; earlier blocks have proportionally less.
     interpolation : str
@@ -187,6 +217,8 @@ def vit(
     class_token : bool
         Whether there is a class token besides those of the patches: not in MMSegmentation's SETR-MLA. Weights that have
         one lose it.
+    append_class_token : bool
+        Give every pixel of every map the class token, too, behind its own channels (DPT).
     pyramid : bool
         Turn the maps into strides 4, 8, 16 and 32 (for patches of 16) with transposed convolutions, as for BEiT.
     neck_channels : int, optional
@@ -199,20 +231,35 @@ def vit(
         pretrained=pretrained,
         in_chans=in_channels,
         img_size=img_size,
+        patch_size=patch_size,
         drop_path_rate=drop_path_rate,
         dynamic_img_size=True,
         dynamic_img_pad=True,
     )
+    for module in model.modules():
+        if layer_norm_eps is not None and isinstance(module, nn.LayerNorm):
+            module.eps = layer_norm_eps
     indices = chosen_levels(name, model, out_indices)
     neck = make_neck(name, model, indices, pyramid=pyramid, neck_channels=neck_channels)
     norm_eps = _NORM_EPS if norm_outputs else None
     if type(model) is VisionTransformer:
+        if append_class_token and (neck is not None or not class_token or model.cls_token is None):
+            raise ModelError(f"backbone {name!r}: append_class_token needs a class token, and maps without a neck")
         if not class_token:
             _drop_class_token(name, model)
-        norm = model.norm if final_norm else None
-        return ViT(model, indices, neck, interpolation=interpolation, final_norm=norm, norm_eps=norm_eps)
-    if final_norm or interpolation != "bicubic" or not class_token:  # such as EVA, whose tokens timm computes otherwise
-        raise ModelError(f"backbone {name!r} takes none of final_norm, interpolation and class_token")
+        return ViT(
+            model,
+            indices,
+            neck,
+            interpolation=interpolation,
+            final_norm=model.norm if final_norm else None,
+            norm_eps=norm_eps,
+            append_class_token=append_class_token,
+        )
+    if final_norm or interpolation != "bicubic" or not class_token or append_class_token:  # EVA's are computed by timm
+        raise ModelError(
+            f"backbone {name!r} takes none of final_norm, interpolation, class_token and append_class_token"
+        )
     return PlainTransformer(model, indices, neck, norm_eps=norm_eps)
 
 

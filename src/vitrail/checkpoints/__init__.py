@@ -4,6 +4,7 @@ from vitrail.checkpoints.checkpoint import Checkpoint, read_checkpoint
 from vitrail.checkpoints.listing import list_weights, weights_table
 from vitrail.checkpoints.loading import convert_file, export_checkpoint, load, load_model, shipped_models
 from vitrail.checkpoints.native import save_model
+from vitrail.checkpoints.push import push_model
 from vitrail.checkpoints.sources import SOURCES, Source, Writer, register_source
 
 __all__ = [
@@ -16,6 +17,7 @@ __all__ = [
     "list_weights",
     "load",
     "load_model",
+    "push_model",
     "read_checkpoint",
     "register_source",
     "save_model",

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import torch
 
+from vitrail.checkpoints.card_check import check_card, description_of
 from vitrail.checkpoints.checkpoint import Checkpoint, read_checkpoint
 from vitrail.checkpoints.exported import computing_device, exported_format, load_exported
 from vitrail.checkpoints.hub import HUB, fetch_from_hub, weights_in
@@ -22,6 +23,8 @@ from vitrail.files.outputs import check_free
 from vitrail.recipes import model_config_from_dict
 from vitrail.segmentors import ModelCard, Segmentor, build_model
 from vitrail.visualize.palette import distinct_colours
+
+DEFAULT_MODEL = "cgnet_camvid_trainval"  # of the shipped ones, for who names none
 
 
 def shipped_models() -> Mapping[str, Path]:
@@ -116,11 +119,14 @@ def load_model(path: str | Path, card: ModelCard | None = None, *, trust_imports
     """
     checkpoint = read_checkpoint(Path(path))
     name, source = recognise(checkpoint)
-    card, state = source.translate(checkpoint, card)
     where = str(path) if name == "vitrail" else f"{path} (from {source.title}, renamed)"
+    with description_of(str(path)):
+        card, state = source.translate(checkpoint, card)
+        settings = {**card.recipe["model"], "pretrained": False}
     try:
         with imports_of(card, str(path), trust=trust_imports):
-            config = model_config_from_dict({**card.recipe["model"], "pretrained": False})
+            config = model_config_from_dict(settings)
+            check_card(card, config, str(path))
             check_described_model(config, len(card.classes), state, where)
             with no_more_than(state, where):
                 model = build_model(config, len(card.classes), card=card)
@@ -170,7 +176,7 @@ def convert_file(
     source : str or path
         A name, file or address, as `load` takes it.
     target : path
-        The file to write.
+        The file to write; a folder for "transformers".
     to : str
         See `export_checkpoint`.
     overwrite : bool
@@ -200,10 +206,10 @@ def export_checkpoint(model: Segmentor, path: str | Path, to: str = "vitrail") -
     model : Segmentor
         Its `card` must be set and hold the recipe.
     path : path
-        The file, replaced when it exists; written whole or not at all.
+        The file or folder, replaced when it exists; written whole or not at all.
     to : str
-        A checkpoint source that can write: "vitrail", "mmseg" or "ssseg". The file that it writes loads strictly in
-        the project's own model of the same architecture and gives the same logits.
+        A checkpoint source that can write: "vitrail", "mmseg", "ssseg", or "transformers", which makes a folder. What
+        it writes loads strictly in the project's own model of the same architecture and gives the same logits.
 
     Raises
     ------
@@ -219,7 +225,9 @@ def _writer(to: str, path: str | Path) -> Writer:
     if not isinstance(source, Writer):
         writers = ", ".join(name for name, each in SOURCES.items() if isinstance(each, Writer))
         raise CheckpointError(f"vitrail cannot write checkpoints of {source.title}; it can write: {writers}")
-    if Path(path).suffix not in source.suffixes:
+    if not source.suffixes and Path(path).is_file():
+        raise CheckpointError(f"a model of {source.title} is a folder: {path} is a file")
+    if source.suffixes and Path(path).suffix not in source.suffixes:
         raise CheckpointError(f"a checkpoint of {source.title} is a {source.suffixes[0]} file, not {path}")
     return source
 

@@ -19,11 +19,13 @@ from vitrail.cli.find_lr import find_lr
 from vitrail.cli.listing import list_entries
 from vitrail.cli.output import echo
 from vitrail.cli.predict import predict
+from vitrail.cli.push import push
 from vitrail.cli.recipes import recipe, recipes
 from vitrail.cli.search import search
 from vitrail.cli.serve import app, serve
 from vitrail.cli.train import train
 from vitrail.cli.weights import convert, weights
+from vitrail.cli.zoo import zoo
 from vitrail.errors import VitrailError
 from vitrail.files.printable import PrintableWarnings
 
@@ -42,6 +44,8 @@ COMMANDS = (
     dataset,
     weights,
     convert,
+    push,
+    zoo,
     list_entries,
 )
 

@@ -124,7 +124,7 @@ def inspect(folder: Path) -> None:
     """Say what FOLDER is, and the command that trains on it.
 
     Recognises the benchmarks, folders of images and masks (also MMSegmentation's, Pascal VOC's and CVAT's), and the
-    annotations of COCO, labelme, CVAT, YOLO, Roboflow, Supervisely, Label Studio and Hugging Face.
+    annotations of COCO, labelme, CVAT, YOLO, LightlyTrain, Roboflow, Supervisely, Label Studio and Hugging Face.
     """
     from vitrail.datasets.inspect_folder import inspect_folder
 

@@ -14,7 +14,6 @@ from vitrail.cli.options import (
     amp_option,
     device_option,
     json_option,
-    model_argument,
     overrides_option,
     overwrite_option,
     recipe_option,
@@ -33,8 +32,7 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@model_argument
-@click.argument("images", nargs=-1, required=True)
+@click.argument("model_and_images", metavar="[MODEL] IMAGES...", nargs=-1, required=True)
 @click.option(
     "-o", "--output-dir", "--output", "output_dir", type=PATH, required=True, help="Folder for pictures, or a .mp4…"
 )
@@ -70,8 +68,7 @@ if TYPE_CHECKING:
 @trust_imports_option
 @video_options
 def predict(
-    model: str,
-    images: Sequence[str],
+    model_and_images: Sequence[str],
     output_dir: Path,
     kinds: Sequence[Kind],
     alpha: float,
@@ -88,13 +85,15 @@ def predict(
 ) -> None:
     """Segment images and write pictures, or a video.
 
-    MODEL is a name, a file or an address; IMAGES are files, folders, patterns, videos, rtsp://… or camera:0. Frames
-    become pictures in a folder, or a video where the output's name ends in .mp4, .mov, .mkv or .webm.
+    MODEL is a name, a file or an address; without one it is a shipped model, which is named. IMAGES are files,
+    folders, patterns, videos, rtsp://… or camera:0. Frames become pictures in a folder, or a video where the output's
+    name ends in .mp4, .mov, .mkv or .webm.
     """
     from vitrail.inference.files import UnreadableImagesError, predict_files
 
     if overwrite and skip_existing:
         raise VitrailError("--overwrite and --skip-existing exclude each other: give one of them")
+    model, images = _split(model_and_images)
     existing: Existing = "overwrite" if overwrite else "skip" if skip_existing else "refuse"
     options: PredictorOptions = {
         "recipe": recipe,
@@ -114,6 +113,21 @@ def predict(
         _print_areas(error.records, output_dir, as_json)
         raise
     _print_areas(records, output_dir, as_json)
+
+
+def _split(arguments: Sequence[str]) -> tuple[str, Sequence[str]]:
+    """Return the model and the images; the first argument is an image where it looks like one, or where it is alone."""
+    from vitrail.checkpoints.loading import DEFAULT_MODEL
+    from vitrail.inference.sources import names_frames
+
+    first, *others = arguments
+    if not names_frames(first):
+        if others:
+            return first, others
+        if not Path(first).expanduser().is_dir():
+            raise VitrailError(f"no images are given: vitrail predict {first} IMAGES... -o FOLDER")
+    echo(f"no model is named: taking {DEFAULT_MODEL}, which comes with vitrail", err=True)
+    return DEFAULT_MODEL, arguments
 
 
 def _print_areas(records: Sequence[dict[str, Any]], output_dir: Path, as_json: bool) -> None:

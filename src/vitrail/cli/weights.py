@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from vitrail.cli.options import FILE, json_option, overwrite_option, trust_imports_option
+from vitrail.cli.options import PATH, json_option, overwrite_option, trust_imports_option
 from vitrail.cli.output import echo
 
 
@@ -44,7 +44,7 @@ def weights(
 
 @click.command()
 @click.argument("source", metavar="IN")
-@click.argument("target", metavar="OUT", type=FILE)
+@click.argument("target", metavar="OUT", type=PATH)
 @click.option(
     "--like", help="The published model with the same architecture, when IN does not describe it (`vitrail weights`)."
 )
@@ -53,7 +53,7 @@ def weights(
     "--to",
     default="vitrail",
     show_default=True,
-    help="Whose format: vitrail, mmseg or ssseg, or that of a plugin's checkpoint source.",
+    help="Whose format: vitrail, mmseg, ssseg or transformers, or that of a plugin's checkpoint source.",
 )
 @overwrite_option
 @trust_imports_option
@@ -69,7 +69,8 @@ def convert(
     """Convert a checkpoint to one self-describing file, or to a checkpoint of another project.
 
     IN is whatever `vitrail.load` reads: a checkpoint of a supported project, a name, an address. OUT is a .safetensors;
-    with --to mmseg or ssseg it is a .pth that loads in that project's model, whose config is named where there is one.
+    with --to mmseg or ssseg it is a .pth that loads in that project's model, whose config is named where there is one;
+    with --to transformers it is a folder that from_pretrained of transformers loads.
     """
     from vitrail.checkpoints import convert_file
 

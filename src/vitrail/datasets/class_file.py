@@ -11,18 +11,18 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, StringConstraints, 
 
 from vitrail.datasets.text_files import read_text
 from vitrail.errors import DatasetError, nearest
-from vitrail.files.yaml_file import read_yaml
+from vitrail.files.yaml_file import YamlDocument, read_yaml
 from vitrail.labels import IGNORE, MAX_CLASSES, WIDE_IGNORE_IN_FILES, ignore_index, is_wide
 from vitrail.visualize.palette import parse_hex_colour
 
 
 def _as_colour(value: Any) -> Any:
-    """Return a colour written as "#ff0000" or [255, 0, 0] as a tuple."""
+    """Return a colour [255, 0, 0] as a tuple; without quotes, YAML would take "#ff0000" for a comment."""
     if isinstance(value, str) and (colour := parse_hex_colour(value)):
-        return colour
+        raise ValueError(f"{value!r} is no colour here: write {list(colour)}")
     numbers = isinstance(value, list | tuple) and len(value) == 3 and all(type(part) is int for part in value)
     if not numbers or not all(0 <= part <= 255 for part in value):
-        raise ValueError(f"{value!r} is no colour: write [red, green, blue], each 0 to 255, or '#rrggbb'")
+        raise ValueError(f"{value!r} is no colour: write [red, green, blue], each 0 to 255")
     return tuple(value)
 
 
@@ -40,8 +40,8 @@ def _as_name(value: Any) -> Any:
     """Return a class name; YAML reads a bare no, yes, on, off, ~ or 3 as something else than text."""
     if not isinstance(value, str):
         raise ValueError(
-            f"{value!r} is no class name: YAML takes a bare word such as no, yes, on, null or 3 for a "
-            "value, so put the name into quotes"
+            f"{value!r} is no class name: YAML takes a bare word such as true, null or 3 for a value, so put the name "
+            "into quotes"
         )
     return value
 
@@ -61,7 +61,7 @@ class ClassFile(BaseModel):
     classes : tuple of str
         Names, by class index.
     palette : tuple of (int, int, int), optional
-        One RGB colour per class, [red, green, blue] or "#rrggbb". Coloured masks are read with it.
+        One RGB colour per class, [red, green, blue]. Coloured masks are read with it.
     values : tuple of int, optional
         The mask value of each class; the default is 0, 1, 2, ….
     ignore : tuple of int or of (int, int, int)
@@ -129,7 +129,8 @@ def find_class_file(root: Path) -> ClassFile | None:
 
 
 def _read_yaml(path: Path) -> ClassFile:
-    data: Any = read_yaml(path, DatasetError).data
+    document = read_yaml(path, DatasetError)
+    data: Any = document.data
     if isinstance(data, list):
         data = {"classes": data}
     if not isinstance(data, dict):
@@ -140,7 +141,18 @@ def _read_yaml(path: Path) -> ClassFile:
                 f"{path} has an unknown key {key!r}.{nearest(str(key), ClassFile.model_fields)} "
                 f"It can have: {', '.join(ClassFile.model_fields)}."
             )
-    return _validated(data, path)
+    _check_names(data.get("classes"), document, path)
+    return class_file_of(data, path)
+
+
+def _check_names(names: Any, document: YamlDocument, path: Path) -> None:
+    """Refuse names that other readers of the file take for true or false, as YAML 1.1 does with a bare yes or no."""
+    for name in names if isinstance(names, list) else ():
+        if isinstance(name, str) and name in document.ambiguous:
+            raise DatasetError(
+                f"{path}: classes: a bare {name} is no class name: many programs read it as true or false, so put it "
+                f"into quotes, '{name}'"
+            )
 
 
 def _first(error: ValidationError) -> str:
@@ -155,7 +167,7 @@ def _read_names(path: Path) -> ClassFile:
     names = [name for name in names if name]
     if not names:
         raise DatasetError(f"{path} is empty: it should hold one class name per line")
-    return _validated({"classes": tuple(names)}, path)
+    return class_file_of({"classes": tuple(names)}, path)
 
 
 def read_label_map(path: Path) -> ClassFile:
@@ -178,10 +190,11 @@ def read_label_map(path: Path) -> ClassFile:
             )
         names.append(name.strip())
         colours.append([int(part) for part in parts])
-    return _validated({"classes": names, "palette": colours}, path)
+    return class_file_of({"classes": names, "palette": colours}, path)
 
 
-def _validated(data: Any, path: Path) -> ClassFile:
+def class_file_of(data: Any, path: Path) -> ClassFile:
+    """Return the classes that the keys and values of a file describe; a DatasetError names the file and its mistake."""
     try:
         return ClassFile.model_validate(data)
     except ValidationError as error:

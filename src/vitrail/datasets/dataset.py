@@ -16,6 +16,7 @@ from vitrail.datasets.files import benchmark_files
 from vitrail.datasets.pixel_format import RGB, PixelFormat
 from vitrail.datasets.sampler import SampleKey
 from vitrail.errors import DatasetError
+from vitrail.files.home import expand_home
 from vitrail.registry import Registry, calling_module, check_arguments, first_line
 
 Sample = dict[str, Any]
@@ -218,7 +219,7 @@ def create_dataset(
     """
     builder = DATASETS[name].builder
     check_arguments(builder, options, f"dataset {name!r}", DatasetError)
-    benchmark, source = builder(None if root is None else Path(root).expanduser(), split, **options)
+    benchmark, source = builder(None if root is None else expand_home(root), split, **options)
     if not unlabelled and not getattr(source, "labelled", True):
         raise DatasetError(
             f"the masks of the split {split!r} of {benchmark.title} are not published, so there is nothing to learn "

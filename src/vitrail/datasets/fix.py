@@ -23,6 +23,7 @@ from vitrail.datasets.pairs import Pair
 from vitrail.datasets.storage import Folder
 from vitrail.datasets.write import empty_folder
 from vitrail.errors import DatasetError
+from vitrail.files.home import expand_home
 from vitrail.files.printable import printable
 from vitrail.files.yaml_file import dump_yaml
 from vitrail.labels import IGNORE, is_wide
@@ -87,7 +88,7 @@ def write_fixed(root: str | Path, output_dir: str | Path, *, options: dict[str, 
     DatasetError
         When the dataset cannot be opened, or the folder cannot be written to.
     """
-    root, folder = Path(root).expanduser(), empty_folder(Path(output_dir).expanduser())
+    root, folder = expand_home(root), empty_folder(expand_home(output_dir))
     if folder.resolve().is_relative_to(root.resolve()) or root.resolve().is_relative_to(folder.resolve()):
         raise DatasetError(f"{folder} and the dataset {root} lie in one another: write beside the dataset")
     chosen = dict(options or {})

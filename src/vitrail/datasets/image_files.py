@@ -130,8 +130,8 @@ def open_image(data: bytes, where: str) -> ImageFile.ImageFile:
     except UnidentifiedImageError as error:
         what = "is empty" if not data else f"is not an image of a known format ({', '.join(FORMATS)})"
         raise DatasetError(f"{where} {what}: remove or replace the file") from error
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise DatasetError(f"cannot read the image {where}: {error}") from error
+    except Exception as error:  # damaged files make the decoders raise almost anything
+        raise DatasetError(f"cannot read the image {where}: {_reason(error)}") from error
     check_size(image.width, image.height, where)
     return image
 
@@ -173,8 +173,12 @@ def load_pixels(image: Image.Image, where: str) -> None:
     """
     try:
         image.load()
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise DatasetError(f"the image {where} is truncated or damaged ({error}): replace the file") from error
+    except Exception as error:
+        raise DatasetError(f"the image {where} is truncated or damaged ({_reason(error)}): replace the file") from error
+
+
+def _reason(error: Exception) -> str:
+    return f"{type(error).__name__}: {str(error)[:300]}" if not isinstance(error, OSError) else str(error)[:300]
 
 
 def turn_upright(image: Image.Image) -> None:
@@ -203,8 +207,10 @@ def _decode_npy(data: bytes, where: str) -> Array:
         if len(shape) in (2, 3):
             check_size(shape[1], shape[0], where)
         values: Array = np.load(io.BytesIO(data), allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
-        raise DatasetError(f"cannot read the array {where}: {error}") from error
+    except DatasetError:
+        raise
+    except Exception as error:
+        raise DatasetError(f"cannot read the array {where}: {_reason(error)}") from error
     if dtype.kind not in "biuf":
         raise DatasetError(f"the array {where} holds {dtype}: save numbers, [H, W] or [H, W, C]")
     return values
@@ -217,7 +223,7 @@ def _has_many_bands(data: bytes) -> bool:
             tags = image.tag_v2
             bits, samples = tags.get(_BITS_PER_SAMPLE, (1,)), tags.get(_SAMPLES_PER_PIXEL, 1)
             return samples > 4 or (samples > 1 and max(bits) > 8) or getattr(image, "n_frames", 1) > 1
-    except (OSError, SyntaxError, ValueError):
+    except Exception:
         return True
 
 
@@ -236,6 +242,8 @@ def _decode_tiff(data: bytes, where: str) -> Array:
                 raise DatasetError(f"the TIFF file {where} has the axes {series.axes}: it should be one image of bands")
             check_size(series.shape[axes.index("X")], series.shape[axes.index("Y")], where)
             values: Array = series.asarray()
-    except (OSError, ValueError, IndexError, KeyError, RuntimeError, tifffile.TiffFileError) as error:
-        raise DatasetError(f"cannot read the TIFF file {where}: {error}") from error
+    except DatasetError:
+        raise
+    except Exception as error:
+        raise DatasetError(f"cannot read the TIFF file {where}: {_reason(error)}") from error
     return np.moveaxis(values, 0, -1) if axes == "CYX" else values

@@ -9,9 +9,14 @@ from pathlib import Path
 from vitrail.datasets.benchmark import Split
 from vitrail.datasets.dataset import SegmentationDataset, benchmarks, create_dataset
 from vitrail.datasets.folder import usual_folders
+from vitrail.datasets.formats.hugging_face import hub_address
 from vitrail.datasets.formats.recognise import recognise_format
 from vitrail.datasets.pairs import fixed_folder
 from vitrail.errors import DatasetError
+from vitrail.files.home import expand_home
+
+_NO_MASKS = ("labels", "annotations")  # names of folders that hold other labels than masks, too
+_DESCRIBED = ("yolo", "lightly")  # formats in which a file says what the values in folders of masks are
 
 
 @dataclass(frozen=True)
@@ -30,8 +35,8 @@ class Inspection:
         Names of the classes.
     problem : str
         Why it cannot be opened yet; empty when it can.
-    root : Path
-        The folder.
+    root : str
+        The folder, or the name on the hub.
     """
 
     dataset: str
@@ -39,13 +44,13 @@ class Inspection:
     splits: dict[str, int]
     classes: tuple[str, ...]
     problem: str
-    root: Path
+    root: str
 
     @property
     def command(self) -> str:
         """The command that trains on it."""
         name = "" if self.dataset == "folder" else f" data.dataset={self.dataset}"
-        return f"vitrail train fastscnn_folder{name} --data-root {shlex.quote(str(self.root))} -o runs/first"
+        return f"vitrail train fastscnn_folder{name} --data-root {shlex.quote(self.root)} -o runs/first"
 
     def __str__(self) -> str:
         """Return it as a few lines."""
@@ -54,7 +59,7 @@ class Inspection:
             return "\n".join([*lines, f"It cannot be read yet: {self.problem}"])
         lines += [f"{split}: {count} images" for split, count in self.splits.items()]
         lines += [f"{len(self.classes)} classes: {', '.join(self.classes)}", "", "Train on it:", f"  {self.command}"]
-        check = f"vitrail dataset check {self.dataset} --root {shlex.quote(str(self.root))}"
+        check = f"vitrail dataset check {self.dataset} --root {shlex.quote(self.root)}"
         return "\n".join([*lines, "Check it first:", f"  {check}"])
 
 
@@ -66,16 +71,17 @@ def inspect_folder(root: str | Path) -> Inspection:
     DatasetError
         When nothing in it is known.
     """
-    root = Path(root).expanduser()
-    if not root.is_dir():
-        raise DatasetError(f"{root} is no folder: give the one with the images and their labels")
+    root = expand_home(root)
+    if not root.is_dir() and hub_address(root) is None:
+        raise DatasetError(f"{root} is no folder: give the one with the images and their labels, or hf://ORG/NAME")
     dataset, found = _recognise(root)
+    place = hub_address(root) or str(root)
     try:
         opened = {split: create_dataset(dataset, root, split) for split in ("train", "val")}
     except DatasetError as error:
-        return Inspection(dataset, found, {}, (), str(error), root)
+        return Inspection(dataset, found, {}, (), str(error), place)
     counts = {split: len(each) for split, each in opened.items()}
-    return Inspection(dataset, found, counts, _classes(opened["train"]), "", root)
+    return Inspection(dataset, found, counts, _classes(opened["train"]), "", place)
 
 
 def _classes(dataset: SegmentationDataset) -> tuple[str, ...]:
@@ -83,19 +89,22 @@ def _classes(dataset: SegmentationDataset) -> tuple[str, ...]:
 
 
 def _recognise(root: Path) -> tuple[str, str]:
+    other = recognise_format(root)
+    if other is not None and not root.is_dir():
+        return other.dataset, other.found
     known = _benchmark(root)
     if known is not None:
         return known
     usual = usual_folders(root)
-    other = recognise_format(root)
-    if other is not None and (usual is None or usual[1] in ("labels", "annotations")):
+    if other is not None and (usual is None or usual[1] in _NO_MASKS or other.dataset in _DESCRIBED):
         return other.dataset, other.found
     if usual is not None:
         return "folder", f"images in {usual[0]}, masks in {usual[1]}"
     names = ", ".join(sorted(child.name for child in root.iterdir())[:10]) or "nothing"
     raise DatasetError(
         f"nothing in {root} is known: it holds {names}. Masks are expected in a folder 'masks' beside 'images', and "
-        "annotations of COCO, labelme, CVAT, YOLO, Roboflow, Supervisely, Label Studio or Hugging Face are recognised"
+        "annotations of COCO, labelme, CVAT, YOLO, LightlyTrain, Roboflow, Supervisely, Label Studio or Hugging Face "
+        "are recognised"
     )
 
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from vitrail.datasets.class_file import ClassFile, Colour
 from vitrail.datasets.image_files import load_pixels, open_image
-from vitrail.datasets.mask_files import decode_colours
+from vitrail.datasets.mask_files import decode_colours, stored_values
 from vitrail.datasets.matlab import MATLAB_HEADER
 from vitrail.datasets.storage import Files
 from vitrail.labels import IGNORE
@@ -66,7 +66,8 @@ def look_at(files: Files, name: str) -> MaskLook:
         if mode in ("RGB", "RGBA"):
             return MaskLook(mode, frozenset(map(as_colour, np.unique(decode_colours(data, where)).tolist())))
         load_pixels(image, where)
-        values = [int(value) for value in np.unique(np.asarray(image.getchannel("L") if mode == "LA" else image))]
+        stored = np.asarray(image.getchannel("L")) if mode == "LA" else stored_values(image, data)
+        values = [int(value) for value in np.unique(stored)]
         if mode != "P":
             return MaskLook(mode, values=frozenset(values))
         colours = image.getpalette("RGB") or []

@@ -23,6 +23,8 @@ from vitrail.labels import IGNORE, MAX_CLASSES, WIDE_IGNORE, WIDE_IGNORE_IN_FILE
 
 Array = npt.NDArray[Any]
 _UNKNOWN = 254  # a value that is no class, while an 8-bit mask of fewer classes is read
+_PNG_HEADER = slice(24, 26)  # bits of a sample, and the kind of colour
+_BITS_PER_SAMPLE = 258  # tag of TIFF
 _WIDE_UNKNOWN = -2  # the same where there are more
 
 
@@ -120,8 +122,30 @@ def decode_values(data: bytes, where: str) -> Array:
         raise DatasetError(
             f"the mask {where} is an image of mode {image.mode}: save it as an 8-bit grey or palette PNG"
         )
+    return stored_values(image, data)
+
+
+def stored_values(image: Image.Image, data: bytes) -> Array:
+    """Return the values of a grey or palette image as its file `data` stores them.
+
+    Pillow spreads greys of 2 and 4 bits over 0…255, as a picture needs it: there the class 1 would be 85 or 17.
+    """
     values = np.asarray(image)
-    return values.astype(np.uint8) if values.dtype == np.bool_ else values
+    if values.dtype == np.bool_:
+        return values.astype(np.uint8)
+    if image.mode != "L":
+        return values
+    step = {2: 85, 4: 17}.get(_bits_of_grey(image, data), 1)
+    return values if step == 1 else values // np.uint8(step)
+
+
+def _bits_of_grey(image: Image.Image, data: bytes) -> int:
+    if image.format == "PNG":
+        bits, kind = data[_PNG_HEADER]
+        return bits if kind == 0 else 8  # 0 is grey without transparency
+    if image.format == "TIFF":
+        return int(getattr(image, "tag_v2", {}).get(_BITS_PER_SAMPLE, (8,))[0])
+    return 8
 
 
 def decode_colours(data: bytes, where: str) -> Array:

@@ -6,7 +6,6 @@ that lie on each other the one that is listed first counts. Masks need `pip inst
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -26,6 +25,7 @@ from vitrail.datasets.pixel_format import RGB, PixelFormat
 from vitrail.datasets.storage import Files, open_files
 from vitrail.datasets.voc import VOC
 from vitrail.errors import DatasetError
+from vitrail.files.json_text import parse_json
 
 # COCO's number of each class of VOC after the background.
 _CATEGORIES = (5, 2, 16, 9, 44, 6, 3, 17, 62, 21, 67, 18, 19, 4, 1, 64, 20, 63, 7, 72)
@@ -60,7 +60,7 @@ class DrawnObjects:
         self.pixels: PixelFormat = RGB
         where = files.locate(_ANNOTATIONS)
         try:
-            data = json.loads(files.read(_ANNOTATIONS))
+            data = parse_json(files.read(_ANNOTATIONS), where, DatasetError)
             self.images = list(_with_objects(data))
         except (ValueError, KeyError, TypeError) as error:
             raise DatasetError(f"{where} is no file of COCO's instances: {error!r}") from error

@@ -20,6 +20,7 @@ from tqdm import tqdm
 from vitrail import __version__
 from vitrail.errors import CheckpointError
 from vitrail.files.environment import env_switch
+from vitrail.files.home import expand_home
 from vitrail.files.printable import printable
 from vitrail.files.web import open_url
 
@@ -36,7 +37,7 @@ class _Interrupted(Exception):
 
 def cache_folder() -> Path:
     """Return the folder of downloads: `VITRAIL_HOME`, or ~/.cache/vitrail."""
-    return Path(os.environ.get("VITRAIL_HOME") or "~/.cache/vitrail").expanduser()
+    return expand_home(os.environ.get("VITRAIL_HOME") or "~/.cache/vitrail")
 
 
 def hash_in_name(name: str) -> str | None:

@@ -40,6 +40,7 @@ _RESOLVERS = (
     ),
 )
 _PATTERNS = {tag: re.compile(rf"(?:{pattern})\Z", re.ASCII) for tag, pattern, _ in _RESOLVERS}
+_OLD_BOOLEANS = re.compile(r"(?:yes|Yes|YES|no|No|NO|on|On|ON|off|Off|OFF)\Z")  # of YAML 1.1
 _TAGS_BY_FIRST = {
     first: tuple(tag for tag, _, firsts in _RESOLVERS if first in firsts)
     for first in {first for _, _, firsts in _RESOLVERS for first in firsts}
@@ -56,10 +57,13 @@ class YamlDocument:
         Dictionaries, lists, strings, numbers, booleans and None.
     lines : tuple
         For internal use: line and parts of the whole document; `line` reads it.
+    ambiguous : frozenset of str
+        Those of its strings without quotes that readers of YAML 1.1 take for true or false, such as `no`.
     """
 
     data: Any
     lines: _Lines
+    ambiguous: frozenset[str] = frozenset()
 
     def line(self, path: Sequence[str | int]) -> int:
         """Return the line, counted from 1, of the value that the keys and indices of `path` lead to.
@@ -219,6 +223,7 @@ def _build(events: Iterator[Any]) -> YamlDocument:
     stack: list[_Open] = []
     anchors: dict[str, _Node | None] = {}
     root = _Node(None, (1, None))
+    ambiguous: set[str] = set()
     documents = total = 0
     for event in events:
         if isinstance(event, yaml.CollectionStartEvent):
@@ -233,6 +238,8 @@ def _build(events: Iterator[Any]) -> YamlDocument:
             continue
         if isinstance(event, yaml.ScalarEvent):
             node, anchor = _scalar(event), event.anchor
+            if event.implicit[0] and event.tag is None and _OLD_BOOLEANS.match(event.value):
+                ambiguous.add(event.value)
         elif isinstance(event, yaml.AliasEvent):
             node, anchor = _alias(event, anchors), None
         elif isinstance(event, yaml.CollectionEndEvent):
@@ -250,7 +257,7 @@ def _build(events: Iterator[Any]) -> YamlDocument:
             stack[-1].add(node)
         else:
             root = node
-    return YamlDocument(root.value, root.lines)
+    return YamlDocument(root.value, root.lines, frozenset(ambiguous))
 
 
 def _line(mark: Any) -> int:
@@ -319,7 +326,7 @@ def _converted(kind: str, text: str, line: int) -> Any:
 
 
 class _Dumper(yaml.SafeDumper):
-    """A safe dumper that quotes exactly the strings which `parse_yaml` would take for something else."""
+    """A safe dumper that quotes exactly the strings which readers of YAML 1.2 or 1.1 would take for something else."""
 
     yaml_implicit_resolvers: dict[str, Any] = {}  # noqa: RUF012 - as PyYAML declares it
 
@@ -332,6 +339,7 @@ class _Dumper(yaml.SafeDumper):
 
 for _tag, _pattern, _first in _RESOLVERS:
     _Dumper.add_implicit_resolver(f"{_CORE}{_tag}", _PATTERNS[_tag], list(_first))
+_Dumper.add_implicit_resolver(f"{_CORE}bool", _OLD_BOOLEANS, list("yYnNoO"))
 
 
 def dump_yaml(data: Any) -> str:

@@ -135,6 +135,8 @@ def _wrong(
         return
     for option, value in (section.get(named.options) or {}).items():
         problem = _wrong_option(entry, f"{named.kind} {name!r}", option, value)
+        if path == ("model",) and option in ModelConfig.model_fields and (problem or named.kind == "backbone"):
+            problem = f"{option} stands beside {named.options}: set model.{option} instead, or leave it out"
         if problem is not None:
             yield (*path, named.options, option), problem
 

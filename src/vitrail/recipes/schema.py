@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
@@ -45,6 +45,7 @@ Count = Annotated[int, Field(gt=0, le=10**9)]
 Channels = Annotated[int, Field(gt=0, le=2**16)]
 Pixels = Annotated[int, Field(gt=0, le=2**16)]
 Size = tuple[Pixels, Pixels]
+CropSide = Annotated[int, Field(ge=8, le=2**16)]  # a crop of less shows nothing to recognise
 Positive = Annotated[float, Field(gt=0, le=1e4)]
 Factor = Annotated[float, Field(ge=0, le=1e6)]
 Scale = Annotated[float, Field(ge=0.01, le=100)]
@@ -150,17 +151,32 @@ class AugmentationConfig(Named):
 class ShortestEdgeConfig(Section):
     """A random resize to one of several lengths of the short side; the image keeps its aspect ratio."""
 
-    lengths: tuple[Pixels, ...] = Field(min_length=1, description="Of the short side; each is as likely.")
+    lengths: tuple[Pixels, ...] | None = Field(
+        None, min_length=1, description="Of the short side; each is as likely. In place of `between`."
+    )
+    between: Size | None = Field(None, description="The least and the largest length; all from one to the other.")
     max_size: Pixels = Field(description="Of the long side: where it would be longer, the image is made smaller.")
 
     @model_validator(mode="after")
     def _short_is_not_longer(self) -> ShortestEdgeConfig:
-        if max(self.lengths) > self.max_size:
+        if (self.lengths is None) == (self.between is None):
+            raise ValueError("data.augment.shortest_edge needs either lengths or between, the least and the largest")
+        if self.between is not None and self.between[0] > self.between[1]:
+            raise ValueError(f"data.augment.shortest_edge.between should rise: {list(self.between)}")
+        if max(self.choices) > self.max_size:
             raise ValueError(
-                f"data.augment.shortest_edge.lengths go up to {max(self.lengths)}, which is more than max_size, "
+                f"data.augment.shortest_edge has lengths up to {max(self.choices)}, which is more than max_size, "
                 f"{self.max_size}"
             )
         return self
+
+    @property
+    def choices(self) -> Sequence[int]:
+        """The lengths that may be drawn."""
+        if self.lengths is not None:
+            return self.lengths
+        assert self.between is not None  # which the check above demands
+        return range(self.between[0], self.between[1] + 1)
 
 
 class AugmentConfig(Section):
@@ -169,7 +185,9 @@ class AugmentConfig(Section):
     resize: ResizeConfig | None = None
     scale: tuple[Scale, Scale] = Field((1.0, 1.0), description="Range of the random scale factor.")
     shortest_edge: ShortestEdgeConfig | None = Field(None, description="In place of resize and scale.")
-    crop: Size | None = Field(None, description="(height, width); smaller images are padded up to it.")
+    crop: tuple[CropSide, CropSide] | None = Field(
+        None, description="(height, width), 8 at least; smaller images are padded up to it."
+    )
     max_class_share: Fraction = Field(1.0, description="Crops in which one class covers more are drawn again.")
     class_crop: Fraction = Field(
         0.0,

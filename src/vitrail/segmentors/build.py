@@ -178,6 +178,7 @@ def _parts(
     maps = FeatureMaps(tuple(backbone.channels), tuple(backbone.strides))
     build_head: Callable[..., Head] = method.head
     head = build_head(maps, num_classes, **_taken(method.head, options))
+    head.take_layers(backbone)
     return backbone, head, _auxiliary_heads(auxiliary, maps, head, options)
 
 

@@ -95,14 +95,18 @@ class FCNHead(Head):
 
     def forward(self, features: Sequence[Tensor]) -> Tensor:
         """Decode the backbone's maps into logits [B, K, h, w]."""
+        # the classifier is pointwise: enlarging the logits equals enlarging its input
+        return self._enlarge(self.classifier(self.dropout(self.pre_logits(features))))
+
+    def pre_logits(self, features: Sequence[Tensor]) -> Tensor:
+        """Return the map [B, C, h, w] that is classified, before it is enlarged a last time."""
         feature = features[self.index]  # [B, C, h, w]
         x = feature
         for index, conv in enumerate(self.convs):
             x = conv(self._enlarge(x) if index else x)
         if self.fuse is not None:
             x = self.fuse(torch.cat([feature, x], dim=1))
-        # the classifier is pointwise: enlarging the logits equals enlarging its input
-        return self._enlarge(self.classifier(self.dropout(x)))
+        return x
 
     def _enlarge(self, x: Tensor) -> Tensor:
         if self.upsample == 1:

@@ -53,4 +53,8 @@ class PSPHead(Head):
 
     def forward(self, features: Sequence[Tensor]) -> Tensor:
         """Decode the backbone's maps into logits [B, K, h, w]."""
-        return self.classifier(self.dropout(self.fuse(self.pyramid(features[-1]))))
+        return self.classifier(self.dropout(self.pre_logits(features)))
+
+    def pre_logits(self, features: Sequence[Tensor]) -> Tensor:
+        """Return the map [B, C, h, w] that is classified."""
+        return self.fuse(self.pyramid(features[-1]))

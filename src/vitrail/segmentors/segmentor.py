@@ -50,10 +50,13 @@ class Progress:
         The current epoch, counted from 1.
     lr_factor : float
         The learning rate of this step, as a multiple of the optimizer's own.
+    done : float
+        The share of the run's steps that are done, 0 to 1.
     """
 
     epoch: int
     lr_factor: float
+    done: float = 0.0
 
 
 class Head(nn.Module):
@@ -114,6 +117,12 @@ class Head(nn.Module):
         Keyword-only arguments that an override adds are options of the method too.
         """
         return backbone
+
+    def take_layers(self, backbone: Backbone) -> None:
+        """Take over layers of the backbone that the head applies itself; does nothing unless a method overrides it.
+
+        It is called once, when both are built.
+        """
 
     def forward(self, features: Sequence[Tensor]) -> Tensor:
         """Decode the backbone's maps into logits [B, K, h, w]."""

@@ -58,6 +58,10 @@ class UPerHead(Head):
 
     def forward(self, features: Sequence[Tensor]) -> Tensor:
         """Decode the backbone's maps into logits [B, K, h, w] at the size of the finest map."""
+        return self.classifier(self.dropout(self.pre_logits(features)))
+
+    def pre_logits(self, features: Sequence[Tensor]) -> Tensor:
+        """Return the map [B, C, h, w] that is classified."""
         coarse = self.pyramid_fuse(self.pyramid(features[-1]))
         x = merge_top_down(features[:-1], coarse, self.laterals, self.smooth, align_corners=self.align_corners)
-        return self.classifier(self.dropout(self.fuse(x)))
+        return self.fuse(x)

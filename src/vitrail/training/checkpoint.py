@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,33 +17,24 @@ from torch.optim.lr_scheduler import LRScheduler
 from vitrail.checkpoints import save_model
 from vitrail.errors import CheckpointError, RecipeError, TrainingError
 from vitrail.files.atomic import atomic_path
-from vitrail.files.torch_file import read_pickle
 from vitrail.recipes import Recipe, recipe_from_dict
 from vitrail.runtime.distributed import Strategy, gather_objects, on_main, rank
 from vitrail.segmentors import Segmentor
 from vitrail.training.ema import WeightAverage
 from vitrail.training.flatten import flatten
-from vitrail.training.folder import BEST, LAST, STATE, UNSAVED, keep_previous, way_out_of_damage
+from vitrail.training.folder import (
+    BEST,
+    LAST,
+    STATE,
+    UNSAVED,
+    keep_previous,
+    other_place,
+    owner,
+    way_out_of_damage,
+)
 from vitrail.training.loggers import Logger
+from vitrail.training.saved_state import STATE_FORMAT, check_alike, check_attributes, read_state
 from vitrail.training.state import RunState
-
-STATE_FORMAT = 1
-_KINDS: Mapping[str, type] = {
-    "format": int,
-    "recipe": dict,
-    "images": str,
-    "classes": list,
-    "contents": dict,
-    "iteration": int,
-    "best": float,
-    "history": list,
-    "loggers": dict,
-    "random": list,
-    "model": dict,
-    "optimizer": dict,
-    "schedule": dict,
-    "scaler": dict,
-}
 
 # What may differ when a run is resumed: nothing here changes what a step does to the weights, except that the length of
 # the run gives the learning-rate schedule that length (`vitrail.training.notes.stretch` says so in the log).
@@ -114,9 +106,9 @@ class Checkpoints:
         schedule: LRScheduler,
         scaler: GradScaler,
     ) -> None:
-        self.last = folder / LAST
-        self.best = folder / BEST
-        self.state = folder / STATE
+        self._use(folder)
+        self._owner = owner(folder)
+        self._left: Path | None = None
         self._recipe = recipe
         self._images = hashlib.sha256("\n".join(image_ids).encode(errors="surrogateescape")).hexdigest()
         self._classes = list(classes)
@@ -128,6 +120,24 @@ class Checkpoints:
         self._schedule = schedule
         self._scaler = scaler
         self._saved: int | None = None
+
+    def _use(self, folder: Path) -> None:
+        self.last, self.best, self.state = folder / LAST, folder / BEST, folder / STATE
+
+    def _stay_or_move(self) -> None:
+        """Go on in another folder when this one was deleted, moved or taken by another run."""
+        folder = self.last.parent
+        if self._left is None and (not folder.exists() or owner(folder) != self._owner):
+            self._left = folder
+            self._use(other_place(folder))
+
+    def _end_if_moved(self) -> None:
+        if self._left is not None:
+            raise TrainingError(
+                f"{self._left} was deleted, moved or taken by another run while this run used it. The run was saved in "
+                f"{self.last.parent}, without what it had written before: go on with it there (--resume), or move "
+                "everything together again"
+            )
 
     def save(self, state: RunState, eval_model: Segmentor, loggers: Mapping[str, Logger]) -> None:
         """Save the run; every process calls this.
@@ -144,7 +154,8 @@ class Checkpoints:
         Raises
         ------
         TrainingError
-            When the weights are not finite or the disk is full; the last good checkpoint is then still there.
+            When the weights are not finite or the disk is full; the last good checkpoint is then still there. When the
+            folder is no longer that of the run; the run is then saved elsewhere.
         """
         self._check_finite(state.iteration)
         content = {
@@ -168,6 +179,7 @@ class Checkpoints:
 
         def write() -> None:
             try:
+                self._stay_or_move()
                 save_model(eval_model, self.last)
                 with atomic_path(self.state) as temporary, temporary.open("wb") as file:
                     torch.save(content, file)  # with a checksum of every tensor
@@ -175,6 +187,7 @@ class Checkpoints:
                 (self.state.parent / UNSAVED).unlink(missing_ok=True)
             except (OSError, RuntimeError, CheckpointError) as error:  # torch reports a full disk as a RuntimeError
                 raise TrainingError(self._advice(f"cannot save iteration {state.iteration}", error)) from error
+            self._end_if_moved()
 
         on_main(write)
         self._saved = state.iteration
@@ -185,6 +198,7 @@ class Checkpoints:
 
         def write() -> None:
             try:
+                self._stay_or_move()
                 save_model(eval_model, self.best)
             except (OSError, CheckpointError) as error:
                 raise TrainingError(
@@ -211,24 +225,49 @@ class Checkpoints:
             When it belongs to another recipe, other classes or other images, or to images that have changed.
         """
         try:
-            content = _read_state(self.state)
+            content = read_state(self.state)
+            self._check_same_run(content)
         except CheckpointError as error:
             raise CheckpointError(f"{error}. {way_out_of_damage(self.state.parent)}") from error
-        self._check_same_run(content)
         try:
             self._strategy.load_model_state(self._model, content["model"])
+            settings = [{**group, "params": None} for group in self._optimizer.param_groups]
+            check_alike(content["optimizer"]["param_groups"], settings, "param_groups")
             self._strategy.load_optimizer_state(self._model, self._optimizer, content["optimizer"])
+            check_attributes(content["schedule"], self._schedule, "schedule")
             self._schedule.load_state_dict(content["schedule"])
+            check_alike(content["scaler"], self._scaler.state_dict(), "scaler")
             self._scaler.load_state_dict(content["scaler"])
             if self._average is not None:
                 self._strategy.load_model_state(self._average, content["average"])
             state = RunState(content["iteration"], content["best"], tuple(content["history"]))
             _set_random_state(content["random"], self._strategy.device)
-        except (AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
-            way_out = way_out_of_damage(self.state.parent)
-            raise CheckpointError(f"{self.state} does not fit this run: {error}. {way_out}") from error
+        except (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
+            raise self._does_not_fit(error) from error
         self._saved = state.iteration
         return state, content["loggers"]
+
+    @contextlib.contextmanager
+    def first_use(self) -> Iterator[None]:
+        """Context of the first step of the optimizer with what was restored: an error there is one of the state.
+
+        What the optimizer knows of each parameter is its own affair, so that nothing else can check it.
+
+        Raises
+        ------
+        CheckpointError
+            In place of the error.
+        """
+        try:
+            yield
+        except torch.OutOfMemoryError:
+            raise
+        except (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
+            raise self._does_not_fit(error) from error
+
+    def _does_not_fit(self, error: Exception) -> CheckpointError:
+        way_out = way_out_of_damage(self.state.parent)
+        return CheckpointError(f"{self.state} does not fit this run: {str(error)[:500]}. {way_out}")
 
     def describe_last(self) -> str:
         """Return which checkpoint can be resumed, for messages."""
@@ -248,11 +287,7 @@ class Checkpoints:
             )
 
     def _check_same_run(self, state: dict[str, Any]) -> None:
-        try:
-            before = flatten(recipe_from_dict(state["recipe"]).model_dump(mode="json"))
-        except RecipeError as error:
-            way_out = way_out_of_damage(self.state.parent)
-            raise CheckpointError(f"{self.state} does not hold a recipe: {error}. {way_out}") from error
+        before = flatten(_recipe_in(state, self.state.parent).model_dump(mode="json"))
         now = flatten(self._recipe.model_dump(mode="json"))
         keys = [key for key in sorted({*before, *now}) if before.get(key) != now.get(key) and not _may_change(key)]
         if keys:
@@ -280,8 +315,8 @@ class Checkpoints:
             )
 
 
-def saved_recipe(folder: Path) -> dict[str, Any]:
-    """Return the recipe of the run that was saved in a folder, as plain data.
+def saved_recipe(folder: Path) -> Recipe:
+    """Return the recipe of the run that was saved in a folder.
 
     Raises
     ------
@@ -289,10 +324,16 @@ def saved_recipe(folder: Path) -> dict[str, Any]:
         When the state is damaged.
     """
     try:
-        recipe: dict[str, Any] = _read_state(folder / STATE)["recipe"]
+        return _recipe_in(read_state(folder / STATE), folder)
     except CheckpointError as error:
         raise CheckpointError(f"{error}. {way_out_of_damage(folder)}") from error
-    return recipe
+
+
+def _recipe_in(state: Mapping[str, Any], folder: Path) -> Recipe:
+    try:
+        return recipe_from_dict(state["recipe"])
+    except RecipeError as error:
+        raise CheckpointError(f"{folder / STATE} does not hold a recipe: {error}") from error
 
 
 def weights_are_finite(model: nn.Module) -> bool:
@@ -307,33 +348,6 @@ def _reason(error: BaseException) -> str:
     while cause is not None and not isinstance(cause, OSError):
         cause = cause.__cause__ or cause.__context__
     return str(error if cause is None else cause)
-
-
-def _read_state(path: Path) -> dict[str, Any]:
-    """Read a training state as data: nothing in the file is run."""
-    state = read_pickle(path)
-    if not all(isinstance(state.get(key), kind) for key, kind in _KINDS.items()) or not _is_plain(state):
-        raise CheckpointError(f"{path} is no training state of vitrail")
-    if state["format"] > STATE_FORMAT:
-        raise CheckpointError(f"{path} was written by a newer vitrail: upgrade vitrail")
-    texts = [*state["classes"], *state["contents"].values()]
-    strings = all(isinstance(text, str) for text in texts)
-    if not strings or not _is_history(state["history"]) or not 0 <= state["iteration"] <= 10**9:
-        raise CheckpointError(f"{path} is no training state of vitrail")
-    return state
-
-
-def _is_history(history: list[Any]) -> bool:
-    return all(isinstance(record, dict) and isinstance(record.get("event"), str) for record in history)
-
-
-def _is_plain(value: Any) -> bool:
-    """Return whether a value holds tensors, containers, numbers and text only."""
-    if isinstance(value, Mapping):
-        return all(_is_plain(inner) for pair in value.items() for inner in pair)
-    if isinstance(value, (list, tuple)):
-        return all(_is_plain(inner) for inner in value)
-    return value is None or isinstance(value, (torch.Tensor, str, int, float))
 
 
 def _random_state(device: torch.device) -> dict[str, torch.Tensor]:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
+import secrets
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -31,12 +33,35 @@ def locked(folder: Path) -> Iterator[None]:
     """
     lock, is_new = FileLock(folder / LOCK), not folder.exists()
     on_main(lambda: _acquire(lock, folder))
+    mark = owner(folder)
     try:
         yield
     finally:
-        if lock.is_locked:
+        if lock.is_locked and owner(folder) == mark:
             _clean(folder, remove=is_new)
         lock.release()
+
+
+def owner(folder: Path) -> str | None:
+    """Return the mark of the run that holds a folder; None where there is none, or it cannot be read."""
+    try:
+        return (folder / LOCK).read_text()
+    except (OSError, UnicodeDecodeError):  # Windows lets nobody read a locked file
+        return None
+
+
+def other_place(folder: Path) -> Path:
+    """Return where a run is saved when its folder is no longer its own: under the same name, when that is free.
+
+    Parameters
+    ----------
+    folder : Path
+        The folder that the run had.
+    """
+    if not folder.exists():
+        return folder
+    names = (folder.with_name(f"{folder.name}.saved{number}") for number in itertools.chain([""], itertools.count(2)))
+    return next(place for place in names if not place.exists())
 
 
 def _clean(folder: Path, *, remove: bool) -> None:
@@ -53,6 +78,8 @@ def _acquire(lock: FileLock, folder: Path) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         lock.acquire(timeout=0)
+        with contextlib.suppress(OSError):  # as on Windows, where the lock is enough
+            (folder / LOCK).write_text(f"{os.getpid()} {secrets.token_hex(8)}\n")
     except Timeout as error:
         raise TrainingError(
             f"another process is training in {folder} (it holds {folder / LOCK}): wait for it, end it, or choose "

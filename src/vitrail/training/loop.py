@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import signal
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import replace
@@ -42,7 +43,7 @@ from vitrail.training.freeze import freeze_by_name
 from vitrail.training.loader import batches_on, training_dataset, training_loader, with_augmentation, with_eval_resize
 from vitrail.training.loggers import Logger, RunInfo, create_loggers
 from vitrail.training.meter import Meter, peak_memory
-from vitrail.training.notes import start_notes, stretch
+from vitrail.training.notes import nothing_learned, start_notes, stretch
 from vitrail.training.pictures import sample_pictures
 from vitrail.training.plan import Plan, make_plan, progress_at
 from vitrail.training.records import (
@@ -68,6 +69,8 @@ from vitrail.training.start import create_start_model, start_of, with_origin, wi
 from vitrail.training.state import RunState
 from vitrail.training.stopping import Clock, TerminationSignals, no_improvement
 from vitrail.transforms import Normalize
+
+_LOGGER = logging.getLogger(__name__)
 
 
 class TrainingRun:
@@ -165,6 +168,8 @@ class TrainingRun:
         self.state = RunState()
         self.stop_reason: str | None = None
         self._stopped_by = 0
+        self._restored = False
+        self._warned = False
         self._signals = TerminationSignals()
         self.started_from: Record | None = None
         self.evaluation: Evaluation | None = None
@@ -226,6 +231,7 @@ class TrainingRun:
         torch.manual_seed(train.seed + rank())  # from here on processes differ, as in what dropout drops
         self.checkpoints = self._create_checkpoints()
         self.state, logger_states = self.checkpoints.restore() if self.resume else (RunState(), {})
+        self._restored = self.resume
         notes = [*sized, *weights, *self._restore_position()]
         self._forward = CompiledModule(self.network) if train.compile == "inductor" else self.network
         self._backward = self._create_backward()
@@ -251,7 +257,9 @@ class TrainingRun:
             images, targets = next(self._batches)
         self.model.set_progress(progress_at(iteration, self.plan, self.schedule))
         self.train_step(images, targets)
-        lr = self.optimizer_step()
+        with self.checkpoints.first_use() if self._restored else contextlib.nullcontext():
+            lr = self.optimizer_step()
+        self._restored = False
         self.state = replace(self.state, iteration=iteration)
         self.meter.step()
         self._bar.advance(self.recipe.train.images_per_step)
@@ -362,6 +370,10 @@ class TrainingRun:
         """Log the means over the iterations since the last call."""
         iteration, batch_size = self.state.iteration, self.recipe.train.images_per_step
         window, memory = self.meter.read(iteration), peak_memory(self.device)
+        warning = nothing_learned(window)
+        if warning and not self._warned and is_main():
+            self._warned = True
+            _LOGGER.warning("%s", warning)
         record = train_record(iteration, self.plan, window, batch_size=batch_size, lr=lr, memory=memory)
         self.state = self.state.with_record(record)
         self._bar.note(loss=f"{record['loss']:.3f}")
@@ -445,7 +457,7 @@ class TrainingRun:
         if self.recipe.train.batch_size != "auto":
             return []
         if self.resume:
-            size = on_main(lambda: saved_recipe(self.folder))["train"]["batch_size"]
+            size = on_main(lambda: saved_recipe(self.folder)).train.images_per_step
             self.recipe = with_batch_size(self.recipe, size)
             return []
         recipe, model = self.recipe, self._given[0]

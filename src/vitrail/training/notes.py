@@ -8,6 +8,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR, LRScheduler
 
 from vitrail.recipes import Recipe
+from vitrail.training.meter import Window
 from vitrail.training.plan import Plan
 from vitrail.training.records import Record
 
@@ -37,6 +38,17 @@ def _first(history: Sequence[Record], key: str) -> str | None:
             value = record["recipe"]["train"].get("start_from")
             return None if value is None else str(value)
     return None
+
+
+def nothing_learned(window: Window) -> str | None:
+    """Return what to warn of when the loss of every iteration of a window was 0; None otherwise."""
+    if any(loss for loss in window.losses.values()):
+        return None
+    return (
+        f"the loss was exactly 0 in each of the last {window.iterations} iterations, so that nothing is learned: "
+        "either all pixels of the masks are ignored, or the classes that they have weigh 0 (class_weights, the weights "
+        "of the losses)"
+    )
 
 
 def stretch(schedule: LRScheduler, optimizer: Optimizer, plan: Plan, history: Sequence[Record]) -> str | None:

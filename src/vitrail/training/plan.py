@@ -81,4 +81,8 @@ def auto_iterations(per_epoch: int) -> int:
 def progress_at(iteration: int, plan: Plan, schedule: LRScheduler) -> Progress:
     """Return the progress at the step `iteration`, counted from 1, before it is taken; for `Head.set_progress`."""
     rate, full = max(schedule.get_last_lr()), max(schedule.base_lrs)
-    return Progress(epoch=(iteration - 1) // plan.per_epoch + 1, lr_factor=float(rate / full) if full else 0.0)
+    return Progress(
+        epoch=(iteration - 1) // plan.per_epoch + 1,
+        lr_factor=float(rate / full) if full else 0.0,
+        done=(iteration - 1) / plan.iterations,
+    )

@@ -132,7 +132,7 @@ class TrainTransform:
     def _draw_size(self, own: Size) -> Size:
         config = self.config
         if config.shortest_edge is not None:
-            lengths = config.shortest_edge.lengths
+            lengths = config.shortest_edge.choices
             length = lengths[int(torch.randint(len(lengths), ()))]
             return target_size(own, (length, config.shortest_edge.max_size), keep_ratio=True)
         resize = config.resize or ResizeConfig(size=own)

@@ -11,10 +11,11 @@ from vitrail.checkpoints.plain import as_tuples
 from vitrail.errors import CheckpointError
 from vitrail.recipes import ModelConfig
 from vitrail.segmentors import ModelCard
+from vitrail.segmentors.build import has_one_output
 
 # What decides about the tensors of a model and the function that it computes.
 _BUILT_BY = ("segmentor", "backbone", "output_stride", "in_channels", "backbone_options", "options", "auxiliary")
-_TRAINING_ONLY = ("dropout", "drop_path_rate", "momentum", "early_weight", "coarse_weight")
+_TRAINING_ONLY = ("dropout", "drop_path_rate", "momentum", "early_weight", "coarse_weight", "deep_supervision")
 _SHOWN = 6
 
 
@@ -73,8 +74,8 @@ def config_of(card: ModelCard, model: ModelConfig, project: str, title: str) -> 
     if not alike:
         return f"only the weights are written: no published config of {title} builds this model"
     own = next((entry for entry in alike if entry.name.partition("/")[2] == card.name), alike[0])
-    others = own.recipe["model"]["num_classes"] != len(card.classes)
-    classes = f", with num_classes={len(card.classes)} in every head" if others else ""
+    outputs = 1 if has_one_output(model, len(card.classes)) else len(card.classes)
+    classes = f", with num_classes={outputs} in every head" if own.recipe["model"]["num_classes"] != outputs else ""
     mean, std = (_numbers(own.recipe["data"].get(key)) for key in ("mean", "std"))
     images = (
         ""
@@ -91,8 +92,19 @@ def _numbers(values: Any) -> tuple[float, ...]:
 def _same_model(entry: Entry, project: str, model: ModelConfig) -> bool:
     if entry.project != project or entry.unsupported or entry.method != model.segmentor:
         return False
-    published = complete_section(section_of(entry.card(), entry.name))
-    return all(_built(published, key) == _built(model, key) for key in _BUILT_BY)
+    return not differences(complete_section(section_of(entry.card(), entry.name)), model)
+
+
+def differences(one: ModelConfig, other: ModelConfig) -> list[str]:
+    """Return in what two models, described with every option of their methods, differ apart from their training."""
+    found = []
+    for key in _BUILT_BY:
+        first, second = _built(one, key), _built(other, key)
+        if key in ("options", "backbone_options"):
+            found += [f"{key}.{name}" for name in first | second if first.get(name) != second.get(name)]
+        elif first != second:
+            found.append(key)
+    return found
 
 
 def _built(model: ModelConfig, key: str) -> Any:

@@ -54,13 +54,13 @@ class Writer(Protocol):
     Attributes
     ----------
     suffixes : tuple of str
-        How the names of such files end; the first is the usual one.
+        How the names of such files end; the first is the usual one. None for a project whose models are folders.
     """
 
     suffixes: tuple[str, ...]
 
     def write(self, model: Segmentor, path: Path) -> str:
-        """Write a model to a file, whole or not at all; return a line that says what the file goes with.
+        """Write a model to a file (or folder), whole or not at all; return a line that says what it goes with.
 
         Parameters
         ----------

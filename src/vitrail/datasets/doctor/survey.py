@@ -23,7 +23,7 @@ from vitrail.files.atomic import atomic_path
 from vitrail.files.download import cache_folder
 
 Advance = Callable[[int], object]
-_VERSION = 1  # of the facts; a change makes what is remembered useless
+_VERSION = 2  # of the facts; a change makes what is remembered useless
 
 
 @dataclass(frozen=True)

@@ -18,8 +18,9 @@ import numpy as np
 
 from vitrail.datasets.benchmark import Benchmark
 from vitrail.datasets.dataset import register_dataset
+from vitrail.datasets.formats.coco_checks import check_polygons, check_run_lengths
 from vitrail.datasets.formats.drawn import BACKGROUND, DrawnMasks, Labelled, drawn_dataset, wanted_root
-from vitrail.datasets.formats.json_file import peek_json, read_json, wrong_entry
+from vitrail.datasets.formats.json_file import as_described, peek_json, read_json
 from vitrail.datasets.formats.shapes import Mask
 from vitrail.datasets.storage import Folder
 from vitrail.errors import DatasetError
@@ -47,7 +48,7 @@ class CocoRegion:
         Raises
         ------
         DatasetError
-            When pycocotools is not installed, or the region is made for another size.
+            When pycocotools is not installed, and for a region that is made for another size, or none at all.
         """
         coco_masks = import_coco_masks()
         region = self.segmentation
@@ -57,8 +58,10 @@ class CocoRegion:
                 f"an annotation of COCO is made for {made_for} pixels, but its image has {height} × {width}"
             )
         if isinstance(region, list):
+            check_polygons(region, height, width)
             polygons = [polygon for polygon in region if len(polygon) >= 6]
             return coco_masks.merge(coco_masks.frPyObjects(polygons, height, width)) if polygons else None
+        check_run_lengths(region["size"], region["counts"])
         return coco_masks.frPyObjects(region, height, width) if isinstance(region["counts"], list) else region
 
 
@@ -121,11 +124,9 @@ def coco(
     for name, paths in found.items():
         for path in paths:
             data = read_json(path)
-            try:
+            with as_described(path):
                 names = [category["name"] for category in data["categories"]]
                 splits.setdefault(name, []).extend(_labelled(root, path, data, images))
-            except (KeyError, TypeError, IndexError) as error:
-                raise wrong_entry(path, error) from error
             classes += [name for name in names if name not in classes]
     return drawn_dataset(
         "coco", root, splits, split, background=background, classes=classes, val_fraction=val_fraction,

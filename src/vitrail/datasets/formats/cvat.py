@@ -22,8 +22,9 @@ from vitrail.datasets.formats.drawn import (
     drawn_dataset,
     wanted_root,
 )
-from vitrail.datasets.formats.json_file import wrong_entry
+from vitrail.datasets.formats.json_file import as_described
 from vitrail.datasets.formats.shapes import Bitmap, Ellipse, Line, Point, Polygon, Rectangle
+from vitrail.datasets.image_files import check_size
 from vitrail.datasets.splits import split_name
 from vitrail.datasets.text_files import read_text
 from vitrail.errors import DatasetError
@@ -62,18 +63,16 @@ def cvat(
     root = wanted_root(root, "cvat")
     path = root / _FILE
     tree = _parse(path)
-    colours = {
-        name: parse_hex_colour(label.findtext("color") or "")
-        for label in tree.iter("label")
-        if (name := (label.findtext("name") or "").strip())
-    }
     splits: dict[str, list[Labelled]] = {}
-    try:
+    with as_described(path):
+        colours = {
+            name: parse_hex_colour(label.findtext("color") or "")
+            for label in tree.iter("label")
+            if (name := (label.findtext("name") or "").strip())
+        }
         for image in tree.iter("image"):
             name = split_name((image.get("subset") or "all").lower())
             splits.setdefault(name, []).append(_labelled(root, image))
-    except (KeyError, ValueError, TypeError) as error:
-        raise wrong_entry(path, error) from error
     return drawn_dataset(
         "cvat", root, splits, split, background=background, classes=list(colours), colours=colours,
         val_fraction=val_fraction, split_seed=split_seed,
@@ -126,8 +125,12 @@ def _shape(element: ET.Element) -> Shape | None:
         return Ellipse((float(at["cx"]), float(at["cy"])), (float(at["rx"]), float(at["ry"])))
     if element.tag == "mask":
         counts = [int(count) for count in at["rle"].split(",")]
+        height, width = int(at["height"]), int(at["width"])
+        check_size(width, height, "of a mask of CVAT")
+        if sum(counts) != height * width or min(counts) < 0:  # before memory is taken for it
+            raise ValueError(f"run lengths of a mask are not those of {height} × {width} pixels")
         values = np.repeat(np.arange(len(counts)) % 2, counts).astype(np.uint8)
-        return Bitmap(int(at["left"]), int(at["top"]), values.reshape(int(at["height"]), int(at["width"])))
+        return Bitmap(int(at["left"]), int(at["top"]), values.reshape(height, width))
     return None
 
 

@@ -12,6 +12,7 @@ import torch
 from torchvision import tv_tensors
 
 from vitrail.datasets.benchmark import Benchmark
+from vitrail.datasets.formats.json_file import as_described
 from vitrail.datasets.formats.shapes import Mask
 from vitrail.datasets.image_files import decode_image
 from vitrail.datasets.pairs import Pair
@@ -94,8 +95,9 @@ class DrawnMasks:
     def load_mask(self, index: int, size: tuple[int, int]) -> tv_tensors.Mask:
         """Return the mask of an image of the given height and width."""
         mask: Mask = np.full(size, self.rest, self.dtype)
-        for name, shape in self.images[index].shapes:
-            shape.fill(mask, self.values[name])
+        with as_described(self.files.locate(self.images[index].annotation)):
+            for name, shape in self.images[index].shapes:
+                shape.fill(mask, self.values[name])
         return tv_tensors.Mask(torch.from_numpy(mask))
 
 
@@ -141,6 +143,10 @@ def drawn_dataset(
         raise DatasetError(f"{root} holds no images of the format {name!r}")
     splits = complete_splits(images, val_fraction, split_seed)
     chosen = pick_split(root, splits, split)
+    odd = [label for item in splits["all"] for label, _ in item.shapes if not isinstance(label, str)]
+    odd += [label for label in classes if not isinstance(label, str)]
+    if odd:
+        raise DatasetError(f"{root}: {str(odd[0])[:100]} is no name of a class: export the annotations anew")
     used = {label for item in splits["all"] for label, _ in item.shapes}
     names = list(classes) or sorted(used)
     unknown = sorted(used - set(names))

@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
+import struct
+import zlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from vitrail.datasets.text_files import read_text
 from vitrail.errors import DatasetError
 from vitrail.files.json_text import parse_json
+
+# What data of another kind than a format has make Python, NumPy, Pillow and zlib raise.
+_UNFORESEEN = (
+    *(ArithmeticError, AttributeError, LookupError, OSError, RecursionError, TypeError, ValueError),
+    *(struct.error, zlib.error),
+)
 
 
 def read_json(path: Path) -> Any:
@@ -29,6 +39,25 @@ def peek_json(path: Path) -> Any:
         return None
 
 
-def wrong_entry(path: Path, error: Exception) -> DatasetError:
-    """Return the error for an annotation file that lacks what its format says it has."""
-    return DatasetError(f"{path} is not as its format describes ({type(error).__name__}: {error}): export it anew")
+@contextlib.contextmanager
+def as_described(where: object) -> Iterator[None]:
+    """Context in which an annotation file is taken apart as its format describes it.
+
+    Parameters
+    ----------
+    where : str or Path
+        The file, for messages.
+
+    Raises
+    ------
+    DatasetError
+        In place of what Python raises when a part is missing, or is anything else than it should be.
+    """
+    try:
+        yield
+    except DatasetError:
+        raise
+    except _UNFORESEEN as error:
+        raise DatasetError(
+            f"{where} is not as its format describes ({type(error).__name__}: {str(error)[:300]}): export it anew"
+        ) from error

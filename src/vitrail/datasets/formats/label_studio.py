@@ -19,7 +19,7 @@ import numpy as np
 from vitrail.datasets.benchmark import Benchmark
 from vitrail.datasets.dataset import register_dataset
 from vitrail.datasets.formats.drawn import BACKGROUND, DrawnMasks, Labelled, Shape, drawn_dataset, wanted_root
-from vitrail.datasets.formats.json_file import peek_json, read_json, wrong_entry
+from vitrail.datasets.formats.json_file import as_described, peek_json, read_json
 from vitrail.datasets.formats.shapes import Ellipse, Mask, Rectangle, RelativePolygon, as_points
 from vitrail.datasets.image_files import IMAGE_SUFFIXES
 from vitrail.datasets.storage import Folder
@@ -106,10 +106,8 @@ def label_studio(
         raise DatasetError(f"{root} holds no JSON export of Label Studio: name it with data.options.file")
     below = [name for name in Folder(root).below("") if Path(name).suffix.lower() in IMAGE_SUFFIXES]
     by_name = {Path(name).name: name for name in below}
-    try:
+    with as_described(path):
         items = [_labelled(path, task, by_name) for task in read_json(path)]
-    except (KeyError, TypeError, ValueError, IndexError) as error:
-        raise wrong_entry(path, error) from error
     return drawn_dataset(
         "label_studio", root, {"all": items}, split, background=background, val_fraction=val_fraction,
         split_seed=split_seed,
@@ -132,7 +130,7 @@ def _is_export(data: Any) -> bool:
 
 
 def _labelled(path: Path, task: dict[str, Any], by_name: dict[str, str]) -> Labelled:
-    address = next(value for value in (*task["data"].values(),) if isinstance(value, str))
+    address = next((value for value in task["data"].values() if isinstance(value, str)), "")
     image = next((by_name[name] for name in _file_names(address) if name in by_name), None)
     if image is None:
         raise DatasetError(f"{path}: the image {address} is not below {path.parent}: put the images beside the file")

@@ -8,7 +8,6 @@ github.com/wkentaro/labelme, `labelme/utils/shape.py`, says how each kind of sha
 from __future__ import annotations
 
 import base64
-import binascii
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -26,7 +25,7 @@ from vitrail.datasets.formats.drawn import (
     drawn_dataset,
     wanted_root,
 )
-from vitrail.datasets.formats.json_file import peek_json, read_json, wrong_entry
+from vitrail.datasets.formats.json_file import as_described, peek_json, read_json
 from vitrail.datasets.formats.shapes import Bitmap, Line, Polygon, Rectangle, as_points, circle_through, point_at
 from vitrail.datasets.image_files import IMAGE_SUFFIXES, open_image
 from vitrail.datasets.splits import split_name
@@ -94,18 +93,21 @@ def is_labelme(path: Path) -> bool:
 def _read(root: Path, name: str, images: dict[str, str], background: str | None) -> Labelled:
     path = root / name
     data = read_json(path)
+    with as_described(path):
+        return _labelled(root, name, data, images, background)
+
+
+def _labelled(root: Path, name: str, data: Any, images: dict[str, str], background: str | None) -> Labelled:
+    path = root / name
     beside = (Path(name).parent / Path(str(data.get("imagePath") or "").replace("\\", "/")).name).as_posix()
     image = beside if data.get("imagePath") and (root / beside).is_file() else images.get(path.stem)
     if image is None:
         raise DatasetError(f"{path}: its image {data.get('imagePath') or path.stem!r} is not in {root}: put it beside")
-    try:
-        shapes = tuple(
-            (_label(shape["label"], background), shape_of(shape))
-            for shape in data["shapes"]
-            if background is not None or shape["label"] != "_background_"
-        )
-    except (KeyError, TypeError, ValueError, IndexError, OSError, binascii.Error) as error:
-        raise wrong_entry(path, error) from error
+    shapes = tuple(
+        (_label(shape["label"], background), shape_of(shape))
+        for shape in data["shapes"]
+        if background is not None or shape["label"] != "_background_"
+    )
     return Labelled(image, name, shapes)
 
 

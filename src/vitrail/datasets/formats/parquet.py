@@ -16,8 +16,8 @@ from vitrail.datasets.pairs import Pair
 from vitrail.datasets.splits import complete_splits, pick_split, split_name
 from vitrail.errors import DatasetError
 
-_IMAGES = ("image", "pixel_values", "img", "images")
-_MASKS = (
+IMAGE_COLUMNS = ("image", "pixel_values", "img", "images")
+MASK_COLUMNS = (
     "label",
     "mask",
     "annotation",
@@ -152,16 +152,24 @@ def _files(root: Path) -> list[Path]:
 def _pairs(root: Path, path: Path, images: str, masks: str) -> list[Pair]:
     opened = import_parquet().ParquetFile(path)
     columns = opened.schema_arrow.names
-    image, mask = _column(path, columns, images, _IMAGES, "images"), _column(path, columns, masks, _MASKS, "masks")
+    image = find_column(str(path), columns, images, IMAGE_COLUMNS, "images")
+    mask = find_column(str(path), columns, masks, MASK_COLUMNS, "masks")
     name = path.relative_to(root).as_posix()
     rows = range(opened.metadata.num_rows)
     return [Pair(f"{path.stem}/{row:06d}", f"{name}/{row}/{image}", f"{name}/{row}/{mask}") for row in rows]
 
 
-def _column(path: Path, columns: Sequence[str], given: str, usual: Sequence[str], what: str) -> str:
+def find_column(where: str, columns: Sequence[str], given: str, usual: Sequence[str], what: str) -> str:
+    """Return the column of images or masks: the one given, or the first that has a usual name.
+
+    Raises
+    ------
+    DatasetError
+        When there is none; `where` names the table.
+    """
     found = [name for name in ([given] if given else usual) if name in columns]
     if not found:
         raise DatasetError(
-            f"{path} has no column of {what}: it has {', '.join(columns)}. Name it with data.options.{what}"
+            f"{where} has no column of {what}: it has {', '.join(columns)}. Name it with data.options.{what}"
         )
     return found[0]

@@ -6,7 +6,18 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from vitrail.datasets.formats import coco, cvat, label_studio, labelme, parquet, roboflow, supervisely, yolo
+from vitrail.datasets.formats import (
+    coco,
+    cvat,
+    hugging_face,
+    label_studio,
+    labelme,
+    lightly,
+    parquet,
+    roboflow,
+    supervisely,
+    yolo,
+)
 
 RECOGNISERS: tuple[tuple[str, Callable[[Path], str | None]], ...] = (
     ("supervisely", supervisely.recognise),
@@ -16,6 +27,8 @@ RECOGNISERS: tuple[tuple[str, Callable[[Path], str | None]], ...] = (
     ("coco", coco.recognise),
     ("label_studio", label_studio.recognise),
     ("yolo", yolo.recognise),
+    ("lightly", lightly.recognise),
+    ("hugging_face", hugging_face.recognise),
     ("parquet", parquet.recognise),
 )
 """The formats in the order in which they are tried."""
@@ -39,6 +52,8 @@ class Recognised:
 
 def recognise_format(root: Path) -> Recognised | None:
     """Return the format of a folder, or None when it is none of those of other programs."""
+    if hugging_face.hub_address(root) is not None:
+        return Recognised("hugging_face", "a dataset on the Hugging Face hub")
     if not root.is_dir():
         return None
     for name, recognise in RECOGNISERS:

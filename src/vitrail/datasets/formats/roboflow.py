@@ -6,7 +6,7 @@ import csv
 from pathlib import Path
 
 from vitrail.datasets.benchmark import Benchmark
-from vitrail.datasets.class_file import ClassFile
+from vitrail.datasets.class_file import ClassFile, class_file_of
 from vitrail.datasets.dataset import register_dataset
 from vitrail.datasets.files import PairedFiles
 from vitrail.datasets.formats.drawn import wanted_root
@@ -87,4 +87,4 @@ def _read_classes(path: Path) -> ClassFile:
         raise DatasetError(f"{path} should hold the columns 'Pixel Value' and 'Class': {error}") from error
     if not entries:
         raise DatasetError(f"{path} names no class")
-    return ClassFile(classes=tuple(name for _, name in entries), values=tuple(value for value, _ in entries))
+    return class_file_of({"classes": [name for _, name in entries], "values": [value for value, _ in entries]}, path)

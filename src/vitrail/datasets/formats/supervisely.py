@@ -8,7 +8,6 @@ docs.supervisely.com, "Supervisely annotation format": polygons with holes, and 
 from __future__ import annotations
 
 import base64
-import binascii
 import zlib
 from pathlib import Path
 from typing import Any
@@ -25,7 +24,7 @@ from vitrail.datasets.formats.drawn import (
     drawn_dataset,
     wanted_root,
 )
-from vitrail.datasets.formats.json_file import peek_json, read_json, wrong_entry
+from vitrail.datasets.formats.json_file import as_described, peek_json, read_json
 from vitrail.datasets.formats.shapes import Bitmap, Line, Polygon, Rectangle, as_points
 from vitrail.datasets.image_files import open_image
 from vitrail.datasets.splits import split_name
@@ -71,10 +70,8 @@ def supervisely(
         path = Path(name)
         if path.parent.name == "ann" and path.suffix == ".json":
             splits.setdefault(split_name(path.parent.parent.name), []).append(_labelled(root, path))
-    try:
+    with as_described(root / _META):
         colours = {each["title"]: parse_hex_colour(each["color"]) for each in meta["classes"]}
-    except (KeyError, TypeError, ValueError) as error:
-        raise wrong_entry(root / _META, error) from error
     return drawn_dataset(
         "supervisely", root, splits, split, background=background, classes=list(colours), colours=colours,
         val_fraction=val_fraction, split_seed=split_seed,
@@ -93,11 +90,9 @@ def _labelled(root: Path, path: Path) -> Labelled:
     image = path.parent.parent / "img" / path.stem
     if not (root / image).is_file():
         raise DatasetError(f"{root / path}: its image {root / image} is missing")
-    try:
+    with as_described(root / path):
         objects = read_json(root / path)["objects"]
         shapes = tuple((each["classTitle"], shape) for each in objects if (shape := _shape(each)) is not None)
-    except (KeyError, TypeError, ValueError, OSError, zlib.error, binascii.Error) as error:
-        raise wrong_entry(root / path, error) from error
     return Labelled(image.as_posix(), path.as_posix(), shapes)
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from vitrail.datasets.benchmark import Benchmark
-from vitrail.datasets.class_file import ClassFile
+from vitrail.datasets.class_file import class_file_of
 from vitrail.datasets.dataset import Source, register_dataset
 from vitrail.datasets.files import PairedFiles
 from vitrail.datasets.formats.drawn import BACKGROUND, Labelled, drawn_dataset, wanted_root
@@ -178,7 +178,7 @@ def _with_masks(
     known = labels or {index: index for index in range(len(names))}
     pairs = {name: [_pair(root, image, str(data["masks_dir"])) for image in listed] for name, listed in images.items()}
     chosen = pick_split(root, complete_splits(pairs, val_fraction, split_seed), split)
-    classes = ClassFile(classes=tuple(names))
+    classes = class_file_of({"classes": names}, root)
     usual = {WIDE_IGNORE_IN_FILES if is_wide(len(names)) else IGNORE: ignored}
     reader = IndexMasks({**usual, **known}, len(names))
     return describe("yolo", root, classes), PairedFiles(Folder(root), chosen, reader)

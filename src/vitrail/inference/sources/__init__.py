@@ -7,6 +7,7 @@ from vitrail.inference.sources.frame import (
     FrameSourceKind,
     MissingFrame,
     find_frame_source,
+    names_frames,
     register_frame_source,
 )
 from vitrail.inference.sources.images import ImageFiles
@@ -30,6 +31,7 @@ __all__ = [
     "VideoStream",
     "find_frame_source",
     "is_single",
+    "names_frames",
     "open_frames",
     "register_frame_source",
 ]

@@ -17,10 +17,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Protocol, TypeAlias, TypeVar, runtime_checkable
+from typing import Any, Protocol, TypeAlias, TypeVar, runtime_checkable
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from PIL import Image
 from torch import Tensor
@@ -28,6 +28,7 @@ from torch import Tensor
 from vitrail.datasets.image_files import pillow_bands
 from vitrail.datasets.pixel_format import RGB, PixelFormat
 from vitrail.errors import DatasetError, PredictionError
+from vitrail.files.home import expand_home
 from vitrail.inference.georeference import GeoTags
 from vitrail.registry import Registry, first_line
 
@@ -171,15 +172,25 @@ def find_frame_source(where: str) -> tuple[str, str]:
     PredictionError
         When several kinds claim a name; the message says how to choose.
     """
+    name, rest = _claimed(where)
+    return name or "images", rest
+
+
+def names_frames(where: str) -> bool:
+    """Return whether a frame source claims `where` by its suffix or by what stands before a colon."""
+    return _claimed(where)[0] is not None
+
+
+def _claimed(where: str) -> tuple[str | None, str]:
     start, colon, rest = where.partition(":")
-    if colon and not Path(where).expanduser().exists():
+    if colon and not expand_home(where).exists():
         by_scheme = [name for name, kind in FRAME_SOURCES.items() if start in kind.schemes]
         if by_scheme:
             return _only(by_scheme, where), where
         if start in FRAME_SOURCES:
             return start, rest
     by_suffix = [name for name, kind in FRAME_SOURCES.items() if where.lower().endswith(kind.suffixes)]
-    return (_only(by_suffix, where) if by_suffix else "images"), where
+    return (_only(by_suffix, where) if by_suffix else None), where
 
 
 def _only(names: list[str], where: str) -> str:
@@ -198,17 +209,15 @@ def as_pixels(image: Pixels, wanted: PixelFormat, name: str = "") -> Tensor:
     Raises
     ------
     PredictionError
-        When they have another number of channels, or values that are neither 8-bit nor in a known range.
+        When they are no numbers, have another number of channels, or values that are neither 8-bit nor in a known
+        range.
     """
-    if isinstance(image, Tensor):
-        tensor = image.as_subclass(Tensor)
-        if _is_ready(tensor, wanted):
-            return tensor
-        array = tensor.cpu().numpy()
-        array = np.moveaxis(array, 0, -1) if array.ndim == 3 else array
-    else:
-        array = pillow_bands(image, wanted.channels) if isinstance(image, Image.Image) else np.asarray(image)
+    if isinstance(image, Tensor) and _is_ready(image, wanted):
+        return image.as_subclass(Tensor)
+    array = _as_array(image, wanted)
     where = repr(name) if name else f"of {array.dtype} {list(array.shape)}"
+    if array.dtype.kind not in "buif":
+        raise PredictionError(f"the image {where} holds no real numbers: an image is an array of uint8")
     try:
         return torch.from_numpy(wanted.convert(array, where))
     except DatasetError as error:
@@ -217,6 +226,23 @@ def as_pixels(image: Pixels, wanted: PixelFormat, name: str = "") -> Tensor:
         ) from error
 
 
+def _as_array(image: Pixels, wanted: PixelFormat) -> npt.NDArray[Any]:
+    """Return pixels as an array [H, W] or [H, W, C], whatever the values."""
+    if not isinstance(image, Tensor):
+        try:
+            return pillow_bands(image, wanted.channels) if isinstance(image, Image.Image) else np.asarray(image)
+        except ValueError as error:  # of a picture that has been closed
+            raise PredictionError(f"the image cannot be read: {error}") from error
+    if image.is_meta or image.is_quantized or image.layout != torch.strided:
+        raise PredictionError(
+            f"a tensor on {image.device} of {image.dtype}, {image.layout}, is no image: make it dense"
+        )
+    tensor = image.detach().as_subclass(Tensor).cpu()
+    array = (tensor.float() if tensor.dtype == torch.bfloat16 else tensor).numpy()
+    return np.moveaxis(array, 0, -1) if array.ndim == 3 else array
+
+
 def _is_ready(image: Tensor, wanted: PixelFormat) -> bool:
-    fits = image.ndim == 3 and image.shape[0] == wanted.channels and 0 not in image.shape
+    fits = not image.is_meta and image.layout == torch.strided
+    fits = fits and image.ndim == 3 and image.shape[0] == wanted.channels and 0 not in image.shape
     return image.dtype == torch.uint8 and wanted.value_range is None and fits

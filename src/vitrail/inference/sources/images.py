@@ -14,6 +14,7 @@ from vitrail.datasets import read_image
 from vitrail.datasets.image_files import IMAGE_SUFFIXES
 from vitrail.datasets.pixel_format import RGB, PixelFormat
 from vitrail.errors import PredictionError
+from vitrail.files.home import expand_home
 from vitrail.inference.georeference import read_georeference
 from vitrail.inference.sources.frame import Frame, register_frame_source
 
@@ -53,7 +54,7 @@ def open_image_files(where: str) -> ImageFiles:
     PredictionError
         When there is no image.
     """
-    path = Path(where).expanduser()
+    path = expand_home(where)
     if path.is_dir():
         below = sorted(file for file in path.rglob("*") if file.suffix.lower() in IMAGE_SUFFIXES and file.is_file())
         if not below:

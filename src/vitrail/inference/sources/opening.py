@@ -12,6 +12,7 @@ from PIL import Image
 from torch import Tensor
 
 from vitrail.errors import PredictionError
+from vitrail.files.home import expand_home
 from vitrail.inference.sources.frame import FRAME_SOURCES, Frame, FrameSource, MissingFrame, Pixels, find_frame_source
 from vitrail.inference.sources.images import ImageFiles, frame_names, matching_files
 
@@ -135,7 +136,7 @@ def is_single(images: Pictures) -> bool:
     """Return whether `images` is exactly one image: one image file, or the pixels of one."""
     if isinstance(images, (str, Path)):
         name, where = find_frame_source(str(images))
-        path = Path(where).expanduser()
+        path = expand_home(where)
         return name == "images" and (path.is_file() or not (path.is_dir() or glob.has_magic(where)))
     if isinstance(images, (np.ndarray, Tensor)):
         return images.ndim < 4
@@ -161,11 +162,13 @@ class _OneFrame:
 
 
 def _open_named(where: str) -> FrameSource:
+    if not where:
+        raise PredictionError('an empty name is no image; the folder where you are is "."')
     name, rest = find_frame_source(where)
     kind = FRAME_SOURCES[name]
     if name == "images" or not glob.has_magic(rest) or not rest.lower().endswith(kind.suffixes):
         return kind.open(rest)
-    matches = [rest] if Path(rest).expanduser().exists() else matching_files(str(Path(rest).expanduser()))
+    matches = [rest] if expand_home(rest).exists() else matching_files(str(expand_home(rest)))
     if not matches:
         raise PredictionError(f"nothing matches {where}")
     return JoinedFrames([kind.open(str(match)) for match in matches])

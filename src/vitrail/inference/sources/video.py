@@ -16,6 +16,7 @@ from torch import Tensor
 
 from vitrail.datasets.image_files import check_size
 from vitrail.errors import PredictionError
+from vitrail.files.home import expand_home
 from vitrail.inference.sources.frame import Frame, MissingFrame, register_frame_source
 
 if TYPE_CHECKING:
@@ -195,7 +196,7 @@ class VideoFile(Video):
 
     def __init__(self, where: str) -> None:
         self.is_file = "://" not in where
-        path = Path(where).expanduser()
+        path = expand_home(where)
         if self.is_file and not path.is_file():
             raise PredictionError(f"no video at {where}")
         options = FILE_OPTIONS if self.is_file else WEB_OPTIONS

@@ -61,7 +61,7 @@ class TextLogger(Logger):
     def evaluation(self, record: Record) -> None:
         """Write the means over the classes."""
         figures = "  ".join(
-            f"{title} {100 * record[name]:.2f}"
+            f"{title} {_percent(record[name])}"
             for title, name in (("mIoU", "miou"), ("mAcc", "macc"), ("aAcc", "aacc"), ("mDice", "mdice"))
         )
         self._write(
@@ -99,6 +99,11 @@ class TextLogger(Logger):
 
     def _cannot_write(self, error: OSError) -> TrainingError:
         return TrainingError(f"cannot write the log {self._path}: {error}")
+
+
+def _percent(value: float | None) -> str:
+    """Return a figure in percent; a dash where there was no labelled pixel to count."""
+    return "–" if value is None else f"{100 * value:.2f}"
 
 
 def _details(record: Record) -> Iterator[str]:

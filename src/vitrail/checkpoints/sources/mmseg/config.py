@@ -9,7 +9,7 @@ from typing import Any
 from vitrail.checkpoints.plain import as_lists
 from vitrail.checkpoints.sources.encoder import as_given
 from vitrail.checkpoints.sources.mmseg.datasets import DATASETS
-from vitrail.checkpoints.sources.mmseg.heads import translate_model
+from vitrail.checkpoints.sources.mmseg.heads import one_output_threshold, translate_model
 from vitrail.errors import CheckpointError
 
 _TEST_KEYS = ("test_pipeline", "val_pipeline")
@@ -100,18 +100,21 @@ def _data(config: Mapping[str, Any], model: Mapping[str, Any]) -> dict[str, Any]
     crop = config.get("crop_size")
     if isinstance(crop, (list, tuple)):
         data["augment"] = {"crop": as_lists(crop)}
-    for resize in _test_resizes(config):
+    for resize in _test_steps(config, "Resize", "MultiScaleFlipAug"):
         scale = resize.get("scale", resize.get("img_scale"))
         if isinstance(scale, (list, tuple)) and len(scale) == 2 and resize.get("keep_ratio", True):
             data["eval_resize"] = {"size": sorted(as_lists(scale))}
+    if "eval_resize" in data:
+        for step in _test_steps(config, "ResizeToMultiple"):
+            data["eval_resize"]["multiple_of"] = step.get("size_divisor", 32)
     return data
 
 
-def _test_resizes(config: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
-    """Yield the steps of the test pipeline that bring images to a size, in either generation of configs."""
+def _test_steps(config: Mapping[str, Any], *kinds: str) -> Iterator[Mapping[str, Any]]:
+    """Yield the steps of these kinds in the test pipeline, in either generation of configs."""
     pipeline = next((config[key] for key in _TEST_KEYS if isinstance(config.get(key), (list, tuple))), ())
     for step in pipeline:
-        if isinstance(step, Mapping) and step.get("type") in ("Resize", "MultiScaleFlipAug"):
+        if isinstance(step, Mapping) and step.get("type") in kinds:
             yield step
 
 
@@ -125,11 +128,8 @@ def _train(config: Mapping[str, Any]) -> dict[str, Any]:
 
 def _evaluation(config: Mapping[str, Any], model: Mapping[str, Any]) -> dict[str, Any]:
     test = model.get("test_cfg") or config.get("test_cfg") or {}
+    threshold = one_output_threshold(model)
+    common = {"average": "logits", **({} if threshold is None else {"threshold": threshold})}
     if test.get("mode") == "slide":
-        return {
-            "mode": "slide",
-            "window": as_lists(test["crop_size"]),
-            "stride": as_lists(test["stride"]),
-            "average": "logits",
-        }
-    return {"mode": "whole", "average": "logits"}
+        return {"mode": "slide", "window": as_lists(test["crop_size"]), "stride": as_lists(test["stride"]), **common}
+    return {"mode": "whole", **common}

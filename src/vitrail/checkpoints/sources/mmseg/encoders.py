@@ -74,6 +74,8 @@ def check_norm(settings: Settings, *kinds: str, eps: float = 1e-5) -> None:
     found = Settings(norm, f"{settings.where}.norm_cfg")
     found.must_be("type", *kinds)
     found.must_be("eps", eps)
+    if "GN" in kinds:
+        found.must_be("num_groups", 32)
     found.pass_over("requires_grad", "momentum")
     found.finish()
 
@@ -105,6 +107,16 @@ def resnet_dilation(settings: Settings) -> tuple[int | None, dict[str, Any]]:
     raise UnsupportedError(f"{settings.where} has strides {strides} with dilations {dilations}")
 
 
+def layer_norm_eps(settings: Settings) -> float:
+    """Return the epsilon of the layer norms of a plain transformer; PyTorch's where it is not said."""
+    norm = Settings(settings.take("norm_cfg", {"type": "LN"}), f"{settings.where}.norm_cfg")
+    norm.must_be("type", "LN")
+    eps = float(norm.take("eps", 1e-5))
+    norm.pass_over("requires_grad")
+    norm.finish()
+    return eps
+
+
 def plain_transformer_shape(settings: Settings) -> tuple[int, int, int]:
     """Return (width, layers, heads) of a plain transformer with patches of 16 × 16."""
     settings.must_be("patch_size", 16)
@@ -112,7 +124,6 @@ def plain_transformer_shape(settings: Settings) -> tuple[int, int, int]:
     settings.must_be("act_cfg", {"type": "GELU"})
     settings.must_be("patch_norm", False)
     settings.must_be("num_fcs", 2)
-    check_norm(settings, "LN", eps=1e-6)
     return (settings.take("embed_dims", 768), settings.take("num_layers", 12), settings.take("num_heads", 12))
 
 

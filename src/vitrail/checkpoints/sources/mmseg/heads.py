@@ -20,6 +20,7 @@ from vitrail.recipes import ModelConfig
 from vitrail.registry import Registry
 
 _PLAIN_LOSS = {"type": "CrossEntropyLoss"}
+_DEFAULT_THRESHOLD = 0.3  # of MMSegmentation, for heads of one output
 
 
 @dataclass(frozen=True)
@@ -31,13 +32,15 @@ class Translation:
     encoder : Encoder
         What it stands on.
     num_classes : int
-        K, the number of classes.
+        K, the number of classes; 1 for two that are told apart by one output.
     options : dict
         Arguments of the method's head.
     losses : list of dict
         Terms of the main head's criterion.
     auxiliary : dict
         The auxiliary heads, as `vitrail.recipes.AuxiliaryConfig` has them.
+    own_auxiliary : bool
+        Whether the auxiliary heads there are parts of the method's head here, and their losses its options.
     """
 
     encoder: Encoder
@@ -45,6 +48,7 @@ class Translation:
     options: dict[str, Any]
     losses: Terms
     auxiliary: dict[str, Any] = field(default_factory=dict)
+    own_auxiliary: bool = False
 
 
 @dataclass(frozen=True)
@@ -96,10 +100,11 @@ class ModelSection:
         neck.pass_over("type")
         return neck
 
-    def decode_head(self, index: int | None = None, *, norm_eps: float = 1e-5) -> Head:
+    def decode_head(self, index: int | None = None, *, norm_eps: float = 1e-5, group_norm: bool = False) -> Head:
         """Return a decode head for reading; `index` is its place where there are several."""
         name = "decode_head" if index is None else f"decode_head[{index}]"
-        return Head(self.decode_heads[index or 0], f"{self.where}.{name}", norm_eps=norm_eps)
+        values = self.decode_heads[index or 0]
+        return Head(values, f"{self.where}.{name}", norm_eps=norm_eps, group_norm=group_norm)
 
 
 class Head:
@@ -113,27 +118,32 @@ class Head:
         What it is called, for messages.
     norm_eps : float
         The epsilon that our norms have.
+    group_norm : bool
+        Whether they are group norms rather than batch norms.
     """
 
-    def __init__(self, values: Mapping[str, Any], where: str, *, norm_eps: float = 1e-5) -> None:
+    def __init__(
+        self, values: Mapping[str, Any], where: str, *, norm_eps: float = 1e-5, group_norm: bool = False
+    ) -> None:
         settings = self.settings = Settings(values, where)
         self.where = where
         self.losses = settings.take("loss_decode", _PLAIN_LOSS)
         self.sampler = settings.take("sampler", None)
-        self.num_classes: int = settings.take("num_classes")
+        self.num_classes: int = _outputs(settings)
         self.channels: int = settings.take("channels")
         self.align_corners: bool = settings.take("align_corners", False)
         self.dropout = max(0.0, float(settings.take("dropout_ratio", 0.1)))
         self.joined = settings.take("input_transform", None) == "resize_concat"
         self.in_index: int | Sequence[int] = settings.take("in_index", -1)
-        settings.must_be("out_channels", None, self.num_classes)
         settings.must_be("conv_cfg", None)
         settings.must_be("act_cfg", {"type": "ReLU"}, {"type": "ReLU", "inplace": True})
+        if self.num_classes == 1:
+            settings.pass_over("threshold")  # see `one_output_threshold`
         settings.must_be("threshold", None)
         settings.must_be("ignore_index", 255)
         settings.pass_over("type", "in_channels", "init_cfg")
         if settings.peek("num_convs") != 0:  # a bare classifier has no norms
-            check_norm(settings, "BN", "SyncBN", eps=norm_eps)
+            check_norm(settings, *(("GN",) if group_norm else ("BN", "SyncBN")), eps=norm_eps)
         settings.pass_over("norm_cfg")
 
     def map_index(self, encoder: Encoder) -> int | None:
@@ -203,8 +213,29 @@ def translate_model(values: Mapping[str, Any], where: str) -> ModelConfig:
         raise UnsupportedError(f"{where}: vitrail has no method with MMSegmentation's {heads}")
     name, record = found
     model = record.translate(section)
-    losses = [model.losses, *_auxiliary_losses(section)]
+    losses = [model.losses, *([] if model.own_auxiliary else _auxiliary_losses(section))]
     return model_config(name, model.encoder, model.num_classes, model.options, model.auxiliary, losses, where)
+
+
+def one_output_threshold(model: Mapping[str, Any]) -> float | None:
+    """Return the probability above which a pixel is of the second class, of a `model` section whose head has one
+    output; None for others."""
+    head = _several(model["decode_head"])[-1]
+    if head.get("out_channels", head.get("num_classes")) != 1:
+        return None
+    threshold = head.get("threshold")
+    return _DEFAULT_THRESHOLD if threshold is None else float(threshold)
+
+
+def _outputs(settings: Settings) -> int:
+    """Return the number of a head's classes; 1 where it tells two classes apart by one output."""
+    num_classes: int = settings.take("num_classes")
+    outputs = settings.take("out_channels", None)
+    if outputs == 1 and num_classes == 2:
+        return 1
+    if outputs not in (None, num_classes):
+        raise UnsupportedError(f"{settings.where}.out_channels is {outputs!r} for {num_classes} classes")
+    return num_classes
 
 
 def translation(

@@ -27,6 +27,7 @@ from vitrail.recipes import ModelConfig
 from vitrail.segmentors import ModelCard, Segmentor
 
 NAME = "mmseg"
+BACKGROUND = "background"  # the first class of a model of one output that names the second one alone
 
 
 @register_source(NAME)
@@ -84,13 +85,24 @@ def _own_card(checkpoint: Checkpoint) -> ModelCard | None:
     recipe = _recipe(text, str(meta.get("exp_name") or meta.get("experiment_name") or ""), where)
     described = meta.get("dataset_meta")
     named = described if isinstance(described, Mapping) else meta
+    classes, palette = _named_classes(named, recipe["model"]["num_classes"], where)
+    return card_from_recipe(recipe, source=MMSegmentation.title, license="Apache-2.0", classes=classes, palette=palette)
+
+
+def _named_classes(named: Mapping[str, Any], outputs: int, where: str) -> tuple[Any, Any]:
+    """Return names and colours of the classes, None for those that are missing; of one output there are two."""
     classes = named.get("classes") or named.get("CLASSES")
     palette = named.get("palette") or named.get("PALETTE")
-    if classes is not None and len(classes) != recipe["model"]["num_classes"]:
+    if isinstance(classes, str):  # ("water") in place of ("water",)
+        classes = (classes,)
+    if classes is not None and outputs == 1 and len(classes) == 1:
+        classes, palette = (BACKGROUND, *classes), None
+    if classes is not None and len(classes) != (2 if outputs == 1 else outputs):
         raise CheckpointError(
-            f"{where} names {len(classes)} classes, but its model has {recipe['model']['num_classes']}"
+            f"{where} names {len(classes)} classes ({', '.join(map(str, classes[:4]))}), but its model has {outputs} "
+            "outputs"
         )
-    return card_from_recipe(recipe, source=MMSegmentation.title, license="Apache-2.0", classes=classes, palette=palette)
+    return classes, palette
 
 
 def _recipe(text: str, name: str, where: str) -> dict[str, Any]:

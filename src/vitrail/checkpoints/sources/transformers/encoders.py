@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
+
+import torch
 
 from vitrail.checkpoints.plain import as_tuples
 from vitrail.checkpoints.sources.encoder import Encoder
 from vitrail.checkpoints.sources.layouts import Join, OnlyTheirs, window_positions
-from vitrail.checkpoints.sources.renaming import Names, Renaming
+from vitrail.checkpoints.sources.renaming import Layout, Names, Renaming
 from vitrail.checkpoints.sources.settings import Settings, UnsupportedError
-from vitrail.checkpoints.sources.transformers.settings import settings_of, take_four_maps
+from vitrail.checkpoints.sources.transformers.settings import FOUR_STAGES, settings_of, take_four_maps
+from vitrail.recipes import ModelConfig
 
 _SWINS = {
     (96, (2, 2, 6, 2), 7): "swin_tiny_patch4_window7_224",
@@ -48,11 +52,14 @@ class EncoderRecord:
         From the names of its tensors to ours, below `backbone.`.
     names : str
         A regular expression for our names, without the tag of pretrained weights.
+    describe : callable
+        From our name to its configuration, without `model_type`.
     """
 
     translate: Callable[[Settings], Encoder]
     renaming: Renaming
     names: str
+    describe: Callable[[str], dict[str, Any]]
 
 
 def qkv(theirs: str, names: tuple[str, str, str]) -> tuple[Names, tuple[Join, ...]]:
@@ -76,28 +83,9 @@ _BLOCK: Names = {
 }
 
 
-def swin_renaming(inside: str, norms: str) -> Renaming:
-    """Return the renaming of a Swin whose own modules are below `inside`, and whose maps' norms are called `norms`."""
-    return Renaming(
-        {
-            f"{inside}embeddings.patch_embeddings.projection": "encoder.patch_embed.proj",
-            f"{inside}embeddings.norm": "encoder.patch_embed.norm",
-            f"{inside}encoder.layers.*.blocks.*": ("encoder.layers.*.blocks.*", _BLOCK),
-            # There a stage ends with the merging of patches, here the next one begins with it.
-            **{f"{inside}encoder.layers.{i}.downsample": f"encoder.layers.{i + 1}.downsample" for i in range(3)},
-            **{f"hidden_states_norms.{norms}{i + (norms == 'stage')}": f"norms.{i}" for i in range(4)},
-        },
-        (
-            *_QUERY_KEY_VALUE[1],
-            OnlyTheirs("relative_position_index", "relative_position_bias_table", window_positions),
-        ),
-        (LeftOut(("model.layernorm.weight", "model.layernorm.bias", "swin.layernorm.weight", "swin.layernorm.bias")),),
-    )
-
-
 @dataclass(frozen=True)
 class LeftOut:
-    """Tensors that their model never applies, by how their names end; they are not written back."""
+    """Tensors that our model does not need, by how their names end; they are not written back."""
 
     ends: tuple[str, ...]
 
@@ -108,6 +96,44 @@ class LeftOut:
     def to_theirs(self, state: dict[str, Any]) -> dict[str, Any]:
         """See `Layout`."""
         return state
+
+
+def swin_renaming(inside: str, norms: Sequence[str], unused: str, positions: Layout) -> Renaming:
+    """Return the renaming of a Swin.
+
+    Parameters
+    ----------
+    inside : str
+        What stands before the names of its own modules.
+    norms : sequence of str
+        What the norms of its maps are called.
+    unused : str
+        A norm that it has and never applies.
+    positions : Layout
+        How it keeps the rows of the table of position biases.
+    """
+    return Renaming(
+        {
+            f"{inside}embeddings.patch_embeddings.projection": "encoder.patch_embed.proj",
+            f"{inside}embeddings.norm": "encoder.patch_embed.norm",
+            f"{inside}encoder.layers.*.blocks.*": ("encoder.layers.*.blocks.*", _BLOCK),
+            # There a stage ends with the merging of patches, here the next one begins with it.
+            **{f"{inside}encoder.layers.{i}.downsample": f"encoder.layers.{i + 1}.downsample" for i in range(3)},
+            **{f"hidden_states_norms.{name}": f"norms.{i}" for i, name in enumerate(norms)},
+        },
+        (*_QUERY_KEY_VALUE[1], positions),
+        (
+            OnlyTheirs(f"{unused}.weight", f"hidden_states_norms.{norms[-1]}.weight", torch.ones_like),
+            OnlyTheirs(f"{unused}.bias", f"hidden_states_norms.{norms[-1]}.bias", torch.zeros_like),
+        ),
+    )
+
+
+_ROWS = "relative_position_index"
+_SWIN = swin_renaming("", FOUR_STAGES, "swin.layernorm", LeftOut((_ROWS,)))  # transformers 5 computes the rows
+_MASKFORMER_SWIN = swin_renaming(
+    "model.", "0123", "model.layernorm", OnlyTheirs(_ROWS, "relative_position_bias_table", window_positions)
+)
 
 
 def _swin(settings: Settings) -> Encoder:
@@ -127,6 +153,16 @@ def _swin(settings: Settings) -> Encoder:
     return Encoder(known(_SWINS, key, settings.where), None, options, settings.take("num_channels", 3))
 
 
+def _describe_swin(name: str) -> dict[str, Any]:
+    width, depths, window = inverse(_SWINS, name, "transformers' Swin")
+    return {
+        "embed_dim": width,
+        "depths": list(depths),
+        "num_heads": [width // 32 * 2**i for i in range(4)],
+        "window_size": window,
+    }
+
+
 def _convnext(settings: Settings) -> Encoder:
     widths = as_tuples(settings.take("hidden_sizes"))
     if widths != tuple(widths[0] * 2**i for i in range(4)):
@@ -141,6 +177,11 @@ def _convnext(settings: Settings) -> Encoder:
     return Encoder(known(_CONVNEXTS, key, settings.where), None, options, settings.take("num_channels", 3))
 
 
+def _describe_convnext(name: str) -> dict[str, Any]:
+    width, depths = inverse(_CONVNEXTS, name, "transformers' ConvNeXt")
+    return {"hidden_sizes": [width * 2**i for i in range(4)], "depths": list(depths)}
+
+
 def _resnet(settings: Settings) -> Encoder:
     kind = settings.take("layer_type", "bottleneck")
     key = (kind, as_tuples(settings.take("depths")))
@@ -152,6 +193,17 @@ def _resnet(settings: Settings) -> Encoder:
     settings.must_be("downsample_in_bottleneck", False)
     take_four_maps(settings)
     return Encoder(known(_RESNETS, key, settings.where), None, {}, settings.take("num_channels", 3))
+
+
+def _describe_resnet(name: str) -> dict[str, Any]:
+    kind, depths = inverse(_RESNETS, name, "transformers' ResNet")
+    first = 64 if kind == "basic" else 256
+    return {
+        "layer_type": kind,
+        "depths": list(depths),
+        "hidden_sizes": [first * 2**i for i in range(4)],
+        "embedding_size": 64,
+    }
 
 
 def _without_dropout(settings: Settings) -> None:
@@ -172,6 +224,21 @@ def known(table: dict[Any, str], key: Any, where: str) -> str:
     return table[key]
 
 
+def inverse(table: Mapping[Any, str], name: str, theirs: str) -> Any:
+    """Return the key of an encoder in a table of names; a tag of pretrained weights does not count.
+
+    Raises
+    ------
+    UnsupportedError
+        When it has none; `theirs` is what the table stands for.
+    """
+    bare = name.partition(".")[0]
+    found = next((key for key, known_name in table.items() if known_name == bare), None)
+    if found is None:
+        raise UnsupportedError(f"{theirs} has no encoder like vitrail's {bare!r}; it has {', '.join(table.values())}")
+    return found
+
+
 _RESNET_BLOCK: Names = {
     **{f"layer.{i}.convolution": f"conv{i + 1}" for i in range(3)},
     **{f"layer.{i}.normalization": f"bn{i + 1}" for i in range(3)},
@@ -179,8 +246,8 @@ _RESNET_BLOCK: Names = {
     "shortcut.normalization": "downsample.1",
 }
 ENCODERS = {
-    "swin": EncoderRecord(_swin, swin_renaming("", "stage"), r"swin_\w+"),
-    "maskformer-swin": EncoderRecord(_swin, swin_renaming("model.", ""), r"swin_\w+"),
+    "swin": EncoderRecord(_swin, _SWIN, r"swin_\w+", _describe_swin),
+    "maskformer-swin": EncoderRecord(_swin, _MASKFORMER_SWIN, r"swin_\w+", _describe_swin),
     "convnext": EncoderRecord(
         _convnext,
         Renaming(
@@ -202,6 +269,7 @@ ENCODERS = {
             }
         ),
         r"convnext_\w+",
+        _describe_convnext,
     ),
     "resnet": EncoderRecord(
         _resnet,
@@ -213,6 +281,7 @@ ENCODERS = {
             }
         ),
         r"resnet\d+",
+        _describe_resnet,
     ),
 }
 
@@ -241,3 +310,23 @@ def backbone_of(settings: Settings) -> tuple[str, Encoder]:
     encoder = ENCODERS[kind].translate(inner)
     inner.finish()
     return kind, encoder
+
+
+def described_backbone(model: ModelConfig) -> dict[str, Any]:
+    """Return the configuration of a model's encoder; the inverse of `backbone_of`.
+
+    Raises
+    ------
+    UnsupportedError
+        When transformers has no such encoder.
+    """
+    name = (model.backbone or "").partition(".")[0]
+    kind = next((kind for kind, record in ENCODERS.items() if re.fullmatch(record.names, name)), None)
+    if kind is None:
+        raise UnsupportedError(
+            f"vitrail writes no encoder like {name!r} for transformers; it writes Swin, ConvNeXt, ResNet"
+        )
+    described = {"model_type": kind, **ENCODERS[kind].describe(name), "num_channels": model.in_channels}
+    rate = model.backbone_options.get("drop_path_rate")
+    described |= {} if rate is None else {"drop_path_rate": rate}
+    return {**described, "out_features": FOUR_STAGES}

@@ -1,52 +1,42 @@
-"""transformers' architectures of semantic segmentation: their configurations and the names of their tensors."""
+"""transformers' architectures of semantic segmentation: their configurations and the names of their tensors.
+
+Each configuration is read by a function `_<model>` and written by `_describe_<model>`; `written_config` in `writing.py`
+checks that what is written is read as the same model.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from vitrail.backbones.levels import levels_of
 from vitrail.checkpoints.plain import as_lists, as_tuples
 from vitrail.checkpoints.sources.encoder import Encoder
-from vitrail.checkpoints.sources.layouts import Change, Join, OnlyTheirs, as_convolution, as_matrix
+from vitrail.checkpoints.sources.layouts import Change, Join, as_convolution, as_matrix
 from vitrail.checkpoints.sources.renaming import Names, Renaming, combine, under
 from vitrail.checkpoints.sources.settings import Settings, UnsupportedError
-from vitrail.checkpoints.sources.ssseg.methods.maskformer import class_weights
-from vitrail.checkpoints.sources.transformers.encoders import ENCODERS, backbone_of, known, qkv
+from vitrail.checkpoints.sources.transformers.encoders import (
+    ENCODERS,
+    backbone_of,
+    described_backbone,
+    inverse,
+    known,
+    qkv,
+)
+from vitrail.checkpoints.sources.transformers.eomt import EOMT, EOMT_DINOV3
+from vitrail.checkpoints.sources.transformers.records import (
+    EMPTY_WEIGHT,
+    POINT_LOSSES,
+    Arguments,
+    ModelRecord,
+    Translation,
+    given,
+    taken,
+)
 from vitrail.checkpoints.sources.transformers.settings import settings_of
-
-
-@dataclass(frozen=True)
-class Translation:
-    """A model of transformers in vitrail's terms.
-
-    Attributes
-    ----------
-    segmentor : str
-        The method's name.
-    encoder : Encoder
-        What it stands on.
-    renaming : Renaming
-        From the names of its tensors to ours.
-    options : dict
-        Arguments of the method's head.
-    auxiliary : dict
-        The auxiliary heads, as `vitrail.recipes.AuxiliaryConfig` has them.
-    resize_once : bool
-        Whether its logits are smaller than the images, so that its image processor resizes them to the size of the
-        original image at once.
-    """
-
-    segmentor: str
-    encoder: Encoder
-    renaming: Renaming
-    options: dict[str, Any]
-    auxiliary: dict[str, Any] = field(default_factory=dict)
-    resize_once: bool = False
-
+from vitrail.recipes import ModelConfig
 
 # --- SegFormer ------------------------------------------------------------------------------------------------------
 _MITS = {
@@ -120,6 +110,19 @@ def _segformer(settings: Settings) -> Translation:
     return Translation("segformer", encoder, SEGFORMER, head, resize_once=True)
 
 
+def _describe_segformer(model: ModelConfig) -> dict[str, Any]:
+    width, depths = inverse(_MITS, model.backbone or "", "transformers' SegFormer")
+    described = {
+        "num_channels": model.in_channels,
+        "hidden_sizes": [width * factor for factor in (1, 2, 5, 8)],
+        "depths": list(depths),
+        "decoder_hidden_size": model.options["channels"],
+        "classifier_dropout_prob": model.options["dropout"],
+    }
+    rate = model.backbone_options.get("drop_path_rate")
+    return described if rate is None else {**described, "drop_path_rate": rate}
+
+
 # --- UPerNet --------------------------------------------------------------------------------------------------------
 _NORM: Names = {"batch_norm": "bn"}
 UPERNET: Names = {
@@ -153,9 +156,25 @@ def _auxiliary(settings: Settings) -> dict[str, Any]:
     return {"weight": weight, **described} if settings.take("use_auxiliary_head", True) else {"weight": 0.0}
 
 
+def _describe_upernet(model: ModelConfig) -> dict[str, Any]:
+    auxiliary, encoder = model.auxiliary, described_backbone(model)
+    described = {
+        "backbone_config": encoder,
+        "hidden_size": model.options["channels"],
+        "pool_scales": list(model.options["pool_sizes"]),
+        "use_auxiliary_head": bool(auxiliary.weight),
+    }
+    if auxiliary.weight:
+        described["auxiliary_loss_weight"] = auxiliary.weight
+        described["auxiliary_channels"] = (auxiliary.channels or (256,))[0]
+        described["auxiliary_num_convs"] = auxiliary.num_convs
+        described["auxiliary_concat_input"] = auxiliary.concat_input
+        described["auxiliary_in_channels"] = levels_of(model.backbone or "").channels[-2]
+    return described
+
+
 # --- MaskFormer and Mask2Former -------------------------------------------------------------------------------------
 _PIXELS, _TRANSFORMER = "model.pixel_level_module.decoder", "model.transformer_module"
-_EMPTY_WEIGHT = OnlyTheirs("criterion.empty_weight", "head.classifier.bias", class_weights)
 
 
 def _projections(theirs: str, ours: str) -> tuple[Names, tuple[Join, ...]]:
@@ -189,7 +208,7 @@ MASKFORMER = Renaming(
         "class_predictor": "head.classifier",
         **{f"mask_embedder.{i}.0": f"head.mask_mlp.{i}" for i in range(3)},
     },
-    (*_SELF[1], *_CROSS[1], _EMPTY_WEIGHT),
+    (*_SELF[1], *_CROSS[1], EMPTY_WEIGHT),
 )
 _DEFORMABLE_LAYER: Names = {
     "self_attn.sampling_offsets": "attn.offsets",
@@ -225,28 +244,46 @@ MASK2FORMER = Renaming(
             for i in range(3)
         },
     },
-    (*_SELF[1], _EMPTY_WEIGHT),
+    (*_SELF[1], EMPTY_WEIGHT),
 )
+
+
+_MASKFORMER_HEAD: Arguments = {
+    "fpn_feature_size": ("channels", None),
+    "mask_feature_size": ("mask_channels", None),
+    "cross_entropy_weight": ("class_weight", 1.0),
+    "mask_weight": ("mask_weight", 20.0),
+    "dice_weight": ("dice_weight", 1.0),
+    "no_object_weight": ("no_object_weight", 0.1),
+    "use_auxiliary_loss": ("deep_supervision", False),
+}
+_MASKFORMER_DECODER: Arguments = {
+    "d_model": ("query_channels", None),
+    "num_queries": ("num_queries", None),
+    "decoder_layers": ("num_layers", None),
+    "decoder_attention_heads": ("num_heads", None),
+    "decoder_ffn_dim": ("feedforward_channels", None),
+    "dropout": ("dropout", 0.1),
+}
+_MASK2FORMER_HEAD: Arguments = {
+    "feature_size": ("channels", None),
+    "mask_feature_size": ("mask_channels", None),
+    "encoder_layers": ("encoder_layers", 6),
+    "encoder_feedforward_dim": ("encoder_feedforward_channels", None),
+    "hidden_dim": ("query_channels", None),
+    "num_queries": ("num_queries", None),
+    "dim_feedforward": ("feedforward_channels", None),
+    "num_attention_heads": ("num_heads", None),
+    "dropout": ("dropout", 0.0),
+    **POINT_LOSSES,
+    "use_auxiliary_loss": ("deep_supervision", True),
+}
 
 
 def _maskformer(settings: Settings) -> Translation:
     kind, encoder = backbone_of(settings)
     decoder = settings_of(settings.take("decoder_config"), f"{settings.where}.decoder_config")
-    options = {
-        "channels": settings.take("fpn_feature_size"),
-        "mask_channels": settings.take("mask_feature_size"),
-        "query_channels": decoder.take("d_model"),
-        "num_queries": decoder.take("num_queries"),
-        "num_layers": decoder.take("decoder_layers"),
-        "num_heads": decoder.take("decoder_attention_heads"),
-        "feedforward_channels": decoder.take("decoder_ffn_dim"),
-        "dropout": decoder.take("dropout", 0.1),
-        "class_weight": settings.take("cross_entropy_weight", 1.0),
-        "mask_weight": settings.take("mask_weight", 20.0),
-        "dice_weight": settings.take("dice_weight", 1.0),
-        "no_object_weight": settings.take("no_object_weight", 0.1),
-        "deep_supervision": settings.take("use_auxiliary_loss", False),
-    }
+    options = {**taken(settings, _MASKFORMER_HEAD), **taken(decoder, _MASKFORMER_DECODER)}
     decoder.must_be("activation_function", "relu")
     decoder.must_be("model_type", "detr")
     # The rest of it is about DETR's own encoder and losses, of which MaskFormer has none.
@@ -255,28 +292,20 @@ def _maskformer(settings: Settings) -> Translation:
     return Translation("maskformer", encoder, renaming, options)
 
 
+def _describe_maskformer(model: ModelConfig) -> dict[str, Any]:
+    decoder = {"model_type": "detr", "activation_function": "relu", **given(model.options, _MASKFORMER_DECODER)}
+    return {
+        "backbone_config": described_backbone(model),
+        "decoder_config": decoder,
+        **given(model.options, _MASKFORMER_HEAD),
+        "use_auxiliary_loss": False,  # with it transformers 5 fails unless all hidden states are asked for
+    }
+
+
 def _mask2former(settings: Settings) -> Translation:
     kind, encoder = backbone_of(settings)
-    options = {
-        "channels": settings.take("feature_size"),
-        "mask_channels": settings.take("mask_feature_size"),
-        "encoder_layers": settings.take("encoder_layers", 6),
-        "encoder_feedforward_channels": settings.take("encoder_feedforward_dim"),
-        "query_channels": settings.take("hidden_dim"),
-        "num_queries": settings.take("num_queries"),
-        "num_layers": settings.take("decoder_layers") - 1,  # it counts the prediction before the first one
-        "feedforward_channels": settings.take("dim_feedforward"),
-        "num_heads": settings.take("num_attention_heads"),
-        "dropout": settings.take("dropout", 0.0),
-        "num_points": settings.take("train_num_points", 12544),
-        "oversample": settings.take("oversample_ratio", 3.0),
-        "importance_ratio": settings.take("importance_sample_ratio", 0.75),
-        "class_weight": settings.take("class_weight", 2.0),
-        "mask_weight": settings.take("mask_weight", 5.0),
-        "dice_weight": settings.take("dice_weight", 5.0),
-        "no_object_weight": settings.take("no_object_weight", 0.1),
-        "deep_supervision": settings.take("use_auxiliary_loss", True),
-    }
+    options = taken(settings, _MASK2FORMER_HEAD)
+    options["num_layers"] = settings.take("decoder_layers") - 1  # it counts the prediction before the first one
     settings.must_be("pre_norm", False)
     settings.must_be("enforce_input_projection", False)
     settings.must_be("common_stride", 4)
@@ -288,9 +317,32 @@ def _mask2former(settings: Settings) -> Translation:
     return Translation("mask2former", encoder, renaming, options)
 
 
-MODELS: dict[str, tuple[str, Callable[[Settings], Translation]]] = {
-    "segformer": ("SegformerForSemanticSegmentation", _segformer),
-    "upernet": ("UperNetForSemanticSegmentation", _upernet),
-    "maskformer": ("MaskFormerForInstanceSegmentation", _maskformer),
-    "mask2former": ("Mask2FormerForUniversalSegmentation", _mask2former),
+def _describe_mask2former(model: ModelConfig) -> dict[str, Any]:
+    described = {"backbone_config": described_backbone(model), **given(model.options, _MASK2FORMER_HEAD)}
+    return {**described, "decoder_layers": model.options["num_layers"] + 1}
+
+
+MODELS: dict[str, ModelRecord] = {
+    "segformer": ModelRecord(
+        "SegformerForSemanticSegmentation", _segformer, "segformer", _describe_segformer, "SegformerImageProcessor"
+    ),
+    "upernet": ModelRecord(
+        "UperNetForSemanticSegmentation", _upernet, "upernet", _describe_upernet, "SegformerImageProcessor"
+    ),
+    "maskformer": ModelRecord(
+        "MaskFormerForInstanceSegmentation",
+        _maskformer,
+        "maskformer",
+        _describe_maskformer,
+        "MaskFormerImageProcessor",
+    ),
+    "mask2former": ModelRecord(
+        "Mask2FormerForUniversalSegmentation",
+        _mask2former,
+        "mask2former",
+        _describe_mask2former,
+        "Mask2FormerImageProcessor",
+    ),
+    "eomt": EOMT,
+    "eomt_dinov3": EOMT_DINOV3,
 }

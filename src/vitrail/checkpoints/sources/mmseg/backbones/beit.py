@@ -11,12 +11,13 @@ from vitrail.checkpoints.sources.mmseg.backbones.vit import names
 from vitrail.checkpoints.sources.mmseg.encoders import (
     BACKBONES,
     known_shape,
+    layer_norm_eps,
     plain_transformer_options,
     plain_transformer_shape,
 )
 from vitrail.checkpoints.sources.records import BackboneRecord
 from vitrail.checkpoints.sources.renaming import Renaming
-from vitrail.checkpoints.sources.settings import Settings
+from vitrail.checkpoints.sources.settings import Settings, UnsupportedError
 from vitrail.recipes import ModelConfig
 
 _SHAPES = {(768, 12, 12): "beit_base_patch16_224", (1024, 24, 16): "beit_large_patch16_224"}
@@ -31,6 +32,8 @@ def translate(settings: Settings, kind: str) -> Encoder:
 def encoder_with_position_biases(settings: Settings, shapes: Mapping[tuple[int, int, int], str]) -> Encoder:
     """Return the encoder of a `backbone` section; `shapes` are our names by width, depth and number of heads."""
     shape = plain_transformer_shape(settings)
+    if layer_norm_eps(settings) != 1e-6:
+        raise UnsupportedError(f"{settings.where}: the layer norms of vitrail's encoder have the epsilon 1e-6")
     options = plain_transformer_options(settings, shape[1])
     settings.must_be("qv_bias", True)
     settings.must_be("final_norm", False)

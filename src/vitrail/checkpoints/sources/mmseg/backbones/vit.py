@@ -13,6 +13,7 @@ from vitrail.checkpoints.sources.mmseg.encoders import (
     BACKBONES,
     FEEDFORWARD,
     known_shape,
+    layer_norm_eps,
     plain_transformer_options,
     plain_transformer_shape,
 )
@@ -27,6 +28,7 @@ _SHAPES = {
     (768, 12, 12): "vit_base_patch16_224",
     (1024, 24, 16): "vit_large_patch16_224",
 }
+_NORM_EPS = 1e-6  # of timm's
 _PATCH_BIAS = "encoder.patch_embed.proj.bias"
 
 
@@ -79,7 +81,11 @@ def translate(settings: Settings, kind: str) -> Encoder:
     options["final_norm"] = settings.take("final_norm", False)
     if not settings.take("with_cls_token", True):
         options["class_token"] = False
-    settings.must_be("output_cls_token", False)
+    if settings.take("output_cls_token", False):
+        options["append_class_token"] = True
+    eps = layer_norm_eps(settings)
+    if eps != _NORM_EPS:
+        options["layer_norm_eps"] = eps
     settings.must_be("qkv_bias", True)
     settings.must_be("pre_norm", False)
     settings.must_be("out_origin", False)
