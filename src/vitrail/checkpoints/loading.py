@@ -16,9 +16,10 @@ from vitrail.checkpoints.imports import imports_of
 from vitrail.checkpoints.index import PROJECTS, Entry, find_by_name, index
 from vitrail.checkpoints.limits import check_described_model, no_more_than
 from vitrail.checkpoints.sources import SOURCES, Source, Writer
+from vitrail.checkpoints.sources.torchvision import TORCHVISION, torchvision_url
 from vitrail.checkpoints.state import few, load_state
 from vitrail.errors import CheckpointError, RecipeError, nearest
-from vitrail.files.download import download
+from vitrail.files.download import discard, download, hash_in_name
 from vitrail.files.outputs import check_free
 from vitrail.recipes import model_config_from_dict
 from vitrail.segmentors import ModelCard, Segmentor, build_model
@@ -49,8 +50,9 @@ def load(
         A model that comes with the package, by name; a published one, such as "ssseg/pspnet_resnet50os8_ade20k" or
         "mmseg/pspnet_r50-d8_4xb4-80k_ade20k-512x512" (`vitrail weights` lists them); a local file: vitrail's
         .safetensors or another project's checkpoint, recognised by its content; a folder as transformers saves models;
-        "hf/ORG/NAME" or "hf/ORG/NAME@REVISION", a model on the Hugging Face hub; a file that `vitrail.export_model`
-        wrote, such as an .onnx file, recognised by its suffix; or the http(s) address of such a file.
+        "hf/ORG/NAME" or "hf/ORG/NAME@REVISION", a model on the Hugging Face hub; "torchvision/fcn_resnet50", or
+        "torchvision/deeplabv3_resnet101"; a file that `vitrail.export_model` wrote, such as an .onnx file, recognised
+        by its suffix; or the http(s) address of such a file.
     device : str or torch.device
         Where to put it.
     like : str, optional
@@ -93,7 +95,8 @@ def load(
         return exported
     if card is None and entry is not None:
         card = entry.card()
-    return load_model(path, card, trust_imports=trust_imports).to(device)
+    checkpoint = _read_download(path) if _is_unverified(str(name), path, entry) else read_checkpoint(path)
+    return _model_in(checkpoint, card, trust_imports=trust_imports).to(device)
 
 
 def load_model(path: str | Path, card: ModelCard | None = None, *, trust_imports: bool = False) -> Segmentor:
@@ -117,7 +120,12 @@ def load_model(path: str | Path, card: ModelCard | None = None, *, trust_imports
     PluginError
         As `load` does.
     """
-    checkpoint = read_checkpoint(Path(path))
+    return _model_in(read_checkpoint(Path(path)), card, trust_imports=trust_imports)
+
+
+def _model_in(checkpoint: Checkpoint, card: ModelCard | None, *, trust_imports: bool) -> Segmentor:
+    """Return the model in a checkpoint; see `load_model`."""
+    path = checkpoint.origin
     name, source = recognise(checkpoint)
     where = str(path) if name == "vitrail" else f"{path} (from {source.title}, renamed)"
     with description_of(str(path)):
@@ -126,7 +134,7 @@ def load_model(path: str | Path, card: ModelCard | None = None, *, trust_imports
     try:
         with imports_of(card, str(path), trust=trust_imports):
             config = model_config_from_dict(settings)
-            check_card(card, config, str(path))
+            check_card(card, config.in_channels, str(path))
             check_described_model(config, len(card.classes), state, where)
             with no_more_than(state, where):
                 model = build_model(config, len(card.classes), card=card)
@@ -232,6 +240,21 @@ def _writer(to: str, path: str | Path) -> Writer:
     return source
 
 
+def _is_unverified(name: str, path: Path, entry: Entry | None) -> bool:
+    """Return whether a file was downloaded, and nothing has said what hash it should have."""
+    downloaded = name.startswith(("http://", "https://")) or entry is not None
+    return downloaded and not (entry and entry.sha256) and hash_in_name(path.name) is None
+
+
+def _read_download(path: Path) -> Checkpoint:
+    """Read a file that may not be what it should be, and fetch it again next time where it cannot be read."""
+    try:
+        return read_checkpoint(path)
+    except CheckpointError as error:
+        discard(path)
+        raise CheckpointError(f"{error}. The download was deleted, so that the next try fetches it again") from error
+
+
 def _with_classes(card: ModelCard, classes: Sequence[str] | None) -> ModelCard:
     if classes is None:
         return card
@@ -261,6 +284,9 @@ def _locate(name: str) -> tuple[Path, Entry | None]:
         entry = find_by_name(name)
         entry.card()  # what is not supported is not worth a download
         return download(entry.url, sha256=entry.sha256 or None), entry
+    if name.startswith(TORCHVISION):
+        url = torchvision_url(name)
+        return download(url, sha256=hash_in_name(url.rpartition("/")[2])), None
     if name.startswith(HUB):
         return fetch_from_hub(name), None
     if path.is_dir():
