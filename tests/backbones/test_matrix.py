@@ -27,6 +27,7 @@ CLASSES = 5
 FITTING: dict[str, set[str]] = {
     "bisenetv2": {"five maps, the last the finest"},
     "icnet": set(),
+    "eomt": set(),
 }
 # A small encoder of each family, by the options that make it quick, and by those of timm's builder that make it narrow.
 FAMILIES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
@@ -53,8 +54,9 @@ FAMILIES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
 TAKES = {
     "bisenetv2": {"bisenetv2", "unet_s5"},
     "icnet": {"resnest14d", "resnet10t"},
+    "eomt": {"vit_tiny_patch16_224"},
 }
-REFUSAL = r"needs a ResNet|there is no feature map"
+REFUSAL = r"needs a ResNet|needs a plain vision transformer|there is no feature map"
 
 
 def narrow_options(method: str) -> dict[str, Any]:

@@ -27,8 +27,9 @@ def registered() -> Iterator[None]:
 
 
 def test_every_built_in_source_is_registered_by_its_name() -> None:
-    assert set(SOURCES) == {"cgnet_authors", "mmseg", "ssseg", "transformers", "vitrail"}
-    assert {name for name, source in SOURCES.items() if isinstance(source, Writer)} == {"mmseg", "ssseg", "vitrail"}
+    writers = {"mmseg", "ssseg", "transformers", "vitrail"}
+    assert set(SOURCES) == {"cgnet_authors", "torchvision", *writers}
+    assert {name for name, source in SOURCES.items() if isinstance(source, Writer)} == writers
     assert all(SOURCES.origin(name) == "vitrail" for name in SOURCES)
 
 

@@ -89,6 +89,13 @@ def eomt(dinov3: bool, masked: float = 0.0) -> nn.Module:
     return model
 
 
+def plain(kind: str) -> nn.Module:
+    shape = {"hidden_size": 768, "num_hidden_layers": 12, "image_size": 64, "auxiliary_channels": 16}
+    more = {"use_relative_position_bias": True, "out_indices": [3, 5, 7, 11], "num_labels": CLASSES}
+    config = getattr(transformers(), f"{kind}Config")(**shape, **more)
+    return getattr(transformers(), f"{kind}ForSemanticSegmentation")(config)
+
+
 def picture(size: tuple[int, int]) -> Image.Image:
     noise = np.random.RandomState(0).randint(0, 255, (10, 14, 3), dtype=np.uint8)
     return Image.fromarray(noise).resize(size[::-1], Image.Resampling.BICUBIC)
@@ -104,6 +111,7 @@ def scores_of(out: Any) -> Tensor:
 
 # How much of the map may differ: MaskFormer's authors resize the masks before the sigmoid, transformers after it, and
 # for Mask2Former to 384 × 384 first, whatever the image.
+PLAIN = {"height": 64, "width": 64}
 SPLIT = {"shortest_edge": 64, "longest_edge": None}
 MODELS: dict[str, tuple[Callable[[], nn.Module], str, dict[str, Any], float]] = {
     "segformer": (segformer, "SegformerImageProcessor", FIXED, 0.0),
@@ -111,6 +119,8 @@ MODELS: dict[str, tuple[Callable[[], nn.Module], str, dict[str, Any], float]] = 
     "upernet-swin": (lambda: upernet(swin), "SegformerImageProcessor", WINDOWS, 0.001),
     "maskformer-resnet": (lambda: maskformer(resnet), "MaskFormerImageProcessor", EDGES, 0.05),
     "maskformer-swin": (lambda: maskformer(swin), "MaskFormerImageProcessor", WINDOWS, 0.05),
+    "beit": (lambda: plain("Beit"), "BeitImageProcessor", PLAIN, 0.0),
+    "data2vec": (lambda: plain("Data2VecVision"), "BeitImageProcessor", PLAIN, 0.0),
     "eomt-dinov2": (lambda: eomt(False), "EomtImageProcessor", SPLIT, 0.001),
     "eomt-dinov2-masked": (lambda: eomt(False, 1.0), "EomtImageProcessor", SPLIT, 0.001),
     "eomt-dinov3": (lambda: eomt(True), "EomtImageProcessor", SPLIT, 0.001),
@@ -123,7 +133,8 @@ MODELS: dict[str, tuple[Callable[[], nn.Module], str, dict[str, Any], float]] = 
 def test_the_logits_and_the_map_are_those_of_transformers(name: str, tmp_path: Path) -> None:
     build, kind, size, tolerance = MODELS[name]
     splits = {"do_split_image": True} if size is SPLIT else {}
-    theirs, processor = build().eval(), getattr(transformers(), kind)(size=size, **splits)
+    settings = {**splits, **({"resample": 2, "do_center_crop": False} if size is PLAIN else {})}
+    theirs, processor = build().eval(), getattr(transformers(), kind)(size=size, **settings)
     randomise(theirs, ("criterion.", "attn_mask_probs"))
     theirs.save_pretrained(tmp_path)
     processor.save_pretrained(tmp_path)

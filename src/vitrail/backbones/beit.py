@@ -25,7 +25,7 @@ from torch.nn import functional as F
 from vitrail.backbones.backbone import Backbone, register_backbone
 from vitrail.backbones.timm_bridge import register_family
 from vitrail.backbones.timm_model import build_model, chosen_levels
-from vitrail.backbones.vit import PlainTransformer, interpolate_positions, make_neck
+from vitrail.backbones.vit import PlainTransformer, interpolate_positions, make_neck, set_norm_eps
 from vitrail.errors import ModelError
 from vitrail.layers.attention import biased_attention
 
@@ -99,6 +99,7 @@ def beit(
     in_channels: int = 3,
     out_indices: Sequence[int] | None = None,
     img_size: int | tuple[int, int] | None = None,
+    layer_norm_eps: float | None = None,
     drop_path_rate: float | None = None,
     pyramid: bool = False,
     neck_channels: int | None = None,
@@ -118,6 +119,8 @@ def beit(
         Blocks whose outputs are returned. None takes those of the authors: (3, 5, 7, 11) of 12, (7, 11, 15, 23) of 24.
     img_size : int or (int, int), optional
         The size that the tables of relative positions are laid out for; any other size still works.
+    layer_norm_eps : float, optional
+        Epsilon of the layer norms, where it is another one than timm's 1e-6.
     drop_path_rate : float, optional
         Stochastic depth: the probability that the last block is skipped; earlier blocks have proportionally less.
     pyramid : bool
@@ -128,6 +131,7 @@ def beit(
     model = build_model(
         name, pretrained=pretrained, in_chans=in_channels, img_size=img_size, drop_path_rate=drop_path_rate
     )
+    set_norm_eps(model, layer_norm_eps)
     indices = chosen_levels(name, model, out_indices or _TAPS.get(len(model.blocks)))
     return BEiT(model, indices, make_neck(name, model, indices, pyramid=pyramid, neck_channels=neck_channels))
 

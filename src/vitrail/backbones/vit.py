@@ -146,6 +146,13 @@ def interpolate_positions(
     return resized.flatten(2).transpose(1, 2)
 
 
+def set_norm_eps(model: nn.Module, eps: float | None) -> None:
+    """Give all layer norms of a model another epsilon; None leaves them as they are."""
+    for module in model.modules():
+        if eps is not None and isinstance(module, nn.LayerNorm):
+            module.eps = eps
+
+
 def make_neck(
     name: str, model: Any, indices: Sequence[int], *, pyramid: bool, neck_channels: int | None
 ) -> PatchPyramid | MultiLevelNeck | None:
@@ -236,9 +243,7 @@ def vit(
         dynamic_img_size=True,
         dynamic_img_pad=True,
     )
-    for module in model.modules():
-        if layer_norm_eps is not None and isinstance(module, nn.LayerNorm):
-            module.eps = layer_norm_eps
+    set_norm_eps(model, layer_norm_eps)
     indices = chosen_levels(name, model, out_indices)
     neck = make_neck(name, model, indices, pyramid=pyramid, neck_channels=neck_channels)
     norm_eps = _NORM_EPS if norm_outputs else None

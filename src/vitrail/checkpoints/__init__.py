@@ -1,5 +1,6 @@
 """Trained models: loading from any source, saving in one self-describing file, writing for other projects."""
 
+from vitrail.checkpoints.best import best_table, best_weights
 from vitrail.checkpoints.checkpoint import Checkpoint, read_checkpoint
 from vitrail.checkpoints.listing import list_weights, weights_table
 from vitrail.checkpoints.loading import convert_file, export_checkpoint, load, load_model, shipped_models
@@ -12,6 +13,8 @@ __all__ = [
     "Checkpoint",
     "Source",
     "Writer",
+    "best_table",
+    "best_weights",
     "convert_file",
     "export_checkpoint",
     "list_weights",

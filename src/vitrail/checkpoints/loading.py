@@ -16,6 +16,7 @@ from vitrail.checkpoints.imports import imports_of
 from vitrail.checkpoints.index import PROJECTS, Entry, find_by_name, index
 from vitrail.checkpoints.limits import check_described_model, no_more_than
 from vitrail.checkpoints.sources import SOURCES, Source, Writer
+from vitrail.checkpoints.sources.torchvision import TORCHVISION, torchvision_url
 from vitrail.checkpoints.state import few, load_state
 from vitrail.errors import CheckpointError, RecipeError, nearest
 from vitrail.files.download import discard, download, hash_in_name
@@ -49,8 +50,9 @@ def load(
         A model that comes with the package, by name; a published one, such as "ssseg/pspnet_resnet50os8_ade20k" or
         "mmseg/pspnet_r50-d8_4xb4-80k_ade20k-512x512" (`vitrail weights` lists them); a local file: vitrail's
         .safetensors or another project's checkpoint, recognised by its content; a folder as transformers saves models;
-        "hf/ORG/NAME" or "hf/ORG/NAME@REVISION", a model on the Hugging Face hub; a file that `vitrail.export_model`
-        wrote, such as an .onnx file, recognised by its suffix; or the http(s) address of such a file.
+        "hf/ORG/NAME" or "hf/ORG/NAME@REVISION", a model on the Hugging Face hub; "torchvision/fcn_resnet50", or
+        "torchvision/deeplabv3_resnet101"; a file that `vitrail.export_model` wrote, such as an .onnx file, recognised
+        by its suffix; or the http(s) address of such a file.
     device : str or torch.device
         Where to put it.
     like : str, optional
@@ -282,6 +284,9 @@ def _locate(name: str) -> tuple[Path, Entry | None]:
         entry = find_by_name(name)
         entry.card()  # what is not supported is not worth a download
         return download(entry.url, sha256=entry.sha256 or None), entry
+    if name.startswith(TORCHVISION):
+        url = torchvision_url(name)
+        return download(url, sha256=hash_in_name(url.rpartition("/")[2])), None
     if name.startswith(HUB):
         return fetch_from_hub(name), None
     if path.is_dir():

@@ -10,6 +10,7 @@ import click
 
 from vitrail.cli.options import PATH, json_option, overwrite_option, trust_imports_option
 from vitrail.cli.output import echo
+from vitrail.errors import VitrailError
 
 
 @click.command()
@@ -18,6 +19,8 @@ from vitrail.cli.output import echo
 @click.option("--backbone", help="Such as resnet50c.")
 @click.option("--dataset", help="Such as ade20k.")
 @click.option("--project", help="Such as mmseg.")
+@click.option("--best", metavar="DATASET", help="Those of a dataset that no other beats in both mIoU and parameters.")
+@click.option("--speed", is_flag=True, help="With --best: also measure them on this machine.")
 @click.option("--supported/--unsupported", default=None, help="Those that vitrail loads, or those it does not yet.")
 @json_option("Print JSON instead of a table.")
 def weights(
@@ -26,6 +29,8 @@ def weights(
     backbone: str | None,
     dataset: str | None,
     project: str | None,
+    best: str | None,
+    speed: bool,
     supported: bool | None,
     as_json: bool,
 ) -> None:
@@ -34,7 +39,16 @@ def weights(
     NAME is part of a name, or a pattern such as "mmseg/pspnet*". `vitrail.load`, `evaluate`, `predict` and `convert`
     take the names listed.
     """
-    from vitrail.checkpoints import list_weights, weights_table
+    from vitrail.checkpoints import best_table, best_weights, list_weights, weights_table
+
+    if best is not None:
+        if wanted or dataset or supported is not None:
+            raise VitrailError("--best DATASET goes with --method, --backbone, --project and --speed, and nothing else")
+        choices = best_weights(best, method=method, backbone=backbone, project=project, speed=speed)
+        echo(json.dumps([choice.to_dict() for choice in choices], indent=1) if as_json else best_table(choices))
+        return
+    if speed:
+        raise VitrailError("--speed goes with --best DATASET")
 
     entries = list_weights(
         wanted, method=method, backbone=backbone, dataset=dataset, project=project, supported=supported

@@ -25,6 +25,8 @@ class ASPP(nn.Module):
         One branch per dilation: a 1×1 convolution for 1, a dilated 3×3 convolution otherwise.
     separable : bool
         Whether the dilated convolutions are depthwise separable (DeepLabv3+).
+    fuse_kernel_size : int
+        Side of the kernel of the convolution that fuses the branches.
 
     References
     ----------
@@ -38,6 +40,7 @@ class ASPP(nn.Module):
         dilations: Sequence[int],
         *,
         separable: bool = False,
+        fuse_kernel_size: int = 3,
     ) -> None:
         super().__init__()
         self.branches = nn.ModuleList()
@@ -49,7 +52,7 @@ class ASPP(nn.Module):
             else:
                 self.branches.append(ConvNormAct(in_channels, channels, 3, dilation=dilation))
         self.pool = nn.Sequential(nn.AdaptiveAvgPool2d(1), ConvNormAct(in_channels, channels, 1))
-        self.fuse = ConvNormAct(channels * (len(dilations) + 1), channels, 3)
+        self.fuse = ConvNormAct(channels * (len(dilations) + 1), channels, fuse_kernel_size)
 
     def forward(self, x: Tensor) -> Tensor:
         """Map [B, C, h, w] to [B, channels, h, w]."""

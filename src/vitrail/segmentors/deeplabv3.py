@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from timm.layers import ConvNormAct
 from torch import Tensor, nn
 
 from vitrail.layers import ASPP, default_dilations
@@ -29,6 +30,11 @@ class DeepLabV3Head(Head):
     dilations : sequence of int, optional
         One branch each; 1 stands for a 1 x 1 convolution. None takes the published ones for the map's stride:
         (1, 6, 12, 18) at 16, twice that at 8.
+    fuse_kernel_size : int
+        Side of the kernel of the convolution that fuses the branches: 3 in SSSegmentation and MMSegmentation, 1 in the
+        paper and in torchvision.
+    refine : bool
+        Whether a 3×3 convolution with batch norm and ReLU follows, as in torchvision (whose dropout is before it).
     dropout : float
         Probability of dropping a channel before the classifier.
     align_corners : bool
@@ -42,13 +48,16 @@ class DeepLabV3Head(Head):
         *,
         channels: int = 512,
         dilations: Sequence[int] | None = None,
+        fuse_kernel_size: int = 3,
+        refine: bool = False,
         dropout: float = 0.1,
         align_corners: bool = False,
     ) -> None:
         super().__init__(num_classes, align_corners=align_corners)
         dilations = default_dilations(maps.strides[-1]) if dilations is None else dilations
-        self.pyramid = ASPP(maps.channels[-1], channels, dilations)
+        self.pyramid = ASPP(maps.channels[-1], channels, dilations, fuse_kernel_size=fuse_kernel_size)
         self.dropout = nn.Dropout2d(dropout)
+        self.refine = ConvNormAct(channels, channels, 3) if refine else nn.Identity()
         self.classifier = nn.Conv2d(channels, num_classes, 1)
 
     def forward(self, features: Sequence[Tensor]) -> Tensor:
@@ -57,4 +66,4 @@ class DeepLabV3Head(Head):
 
     def pre_logits(self, features: Sequence[Tensor]) -> Tensor:
         """Return the map [B, C, h, w] that is classified."""
-        return self.pyramid(features[-1])
+        return self.refine(self.pyramid(features[-1]))

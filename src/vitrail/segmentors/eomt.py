@@ -56,7 +56,7 @@ class FirstBlocks(ExtendedBackbone):
             raise ModelError(f"num_blocks is 1 to {len(blocks) - 1} for an encoder of {len(blocks)}, not {num_blocks}")
         self._left = tuple(blocks[-num_blocks:])
         backbone.encoder.blocks = blocks[:-num_blocks]
-        self.channels, self.strides = backbone.channels[:1], backbone.strides[:1]
+        self.channels, self.strides = backbone.channels[:1] * 2, backbone.strides[:1] * 2
 
     def release(self) -> tuple[list[nn.Module], nn.Module, nn.Module | None]:
         """Return the last blocks, the norm after them, and the rotary position embeddings that all blocks share."""
@@ -64,12 +64,13 @@ class FirstBlocks(ExtendedBackbone):
         return blocks, self.trunk.last_norm, getattr(self.trunk.encoder, "rope", None)
 
     def forward(self, images: Tensor) -> list[Tensor]:
-        """Encode images [B, 3, H, W] into the patches [B, C, h, w] and the tokens before them [B, P, C]."""
+        """Encode images [B, 3, H, W] into the patches [B, C, h, w] and the tokens before them, a row [B, C, 1, P]."""
         tokens, grid, rope = self._embed(images)
         blocks = self.trunk.encoder.blocks
         tokens = self._through(blocks if rope is None else [partial(block, rope=rope) for block in blocks], tokens)
         patches = tokens[:, -grid[0] * grid[1] :]
-        return [patches.transpose(1, 2).unflatten(2, grid), tokens[:, : -grid[0] * grid[1]]]
+        prefix = tokens[:, : -grid[0] * grid[1]]
+        return [patches.transpose(1, 2).unflatten(2, grid), prefix.transpose(1, 2).unsqueeze(2)]
 
     def _embed(self, images: Tensor) -> tuple[Tensor, tuple[int, int], Tensor | None]:
         """Return the tokens before the first block, the grid of patches, and rotary position embeddings or None."""
@@ -130,7 +131,7 @@ class EoMTHead(MaskClassificationHead):
     Parameters
     ----------
     maps : FeatureMaps
-        The patches before the last blocks.
+        The patches before the last blocks, and the other tokens.
     num_classes : int
         K, the number of classes.
     num_queries : int
@@ -235,7 +236,7 @@ class EoMTHead(MaskClassificationHead):
         grid = (patches.shape[-2], patches.shape[-1])
         rope = None if self.rope is None else self.rope.get_embed(shape=list(grid))
         queries = self.query_tokens.weight.expand(len(patches), -1, -1)
-        tokens = torch.cat([queries, prefix, patches.flatten(2).transpose(1, 2)], dim=1)
+        tokens = torch.cat([queries, *(each.flatten(2).transpose(1, 2) for each in (prefix, patches))], dim=1)
         predictions = []
         for index, block in enumerate(self.blocks):
             mask = None

@@ -1,6 +1,6 @@
 """Checkpoint sources: how each project saves its models, translated into ours and back."""
 
-from vitrail.checkpoints.sources import cgnet_authors, vitrail_file
+from vitrail.checkpoints.sources import cgnet_authors, torchvision, vitrail_file
 from vitrail.checkpoints.sources.mmseg import source as mmseg_source
 from vitrail.checkpoints.sources.source import SOURCES, Source, Writer, register_source
 from vitrail.checkpoints.sources.ssseg import source as ssseg_source
@@ -14,6 +14,7 @@ __all__ = [
     "mmseg_source",
     "register_source",
     "ssseg_source",
+    "torchvision",
     "transformers_source",
     "vitrail_file",
 ]

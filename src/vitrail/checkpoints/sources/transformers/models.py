@@ -11,12 +11,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from vitrail.backbones.levels import levels_of
-from vitrail.checkpoints.plain import as_lists, as_tuples
+from vitrail.checkpoints.plain import as_tuples
 from vitrail.checkpoints.sources.encoder import Encoder
 from vitrail.checkpoints.sources.layouts import Change, Join, as_convolution, as_matrix
 from vitrail.checkpoints.sources.renaming import Names, Renaming, combine, under
 from vitrail.checkpoints.sources.settings import Settings, UnsupportedError
+from vitrail.checkpoints.sources.transformers.beit import plain_upernet
 from vitrail.checkpoints.sources.transformers.encoders import (
     ENCODERS,
     backbone_of,
@@ -36,6 +36,7 @@ from vitrail.checkpoints.sources.transformers.records import (
     taken,
 )
 from vitrail.checkpoints.sources.transformers.settings import settings_of
+from vitrail.checkpoints.sources.transformers.upernet import UPERNET
 from vitrail.recipes import ModelConfig
 
 # --- SegFormer ------------------------------------------------------------------------------------------------------
@@ -121,56 +122,6 @@ def _describe_segformer(model: ModelConfig) -> dict[str, Any]:
     }
     rate = model.backbone_options.get("drop_path_rate")
     return described if rate is None else {**described, "drop_path_rate": rate}
-
-
-# --- UPerNet --------------------------------------------------------------------------------------------------------
-_NORM: Names = {"batch_norm": "bn"}
-UPERNET: Names = {
-    "decode_head.psp_modules.*.1": ("head.pyramid.stages.*.1", _NORM),
-    "decode_head.bottleneck": ("head.pyramid_fuse", _NORM),
-    "decode_head.lateral_convs.*": ("head.laterals.*", _NORM),
-    "decode_head.fpn_convs.*": ("head.smooth.*", _NORM),
-    "decode_head.fpn_bottleneck": ("head.fuse", _NORM),
-    "decode_head.classifier": "head.classifier",
-    "auxiliary_head.convs.*": ("auxiliary.0.convs.*", _NORM),
-    "auxiliary_head.classifier": "auxiliary.0.classifier",
-}
-
-
-def _upernet(settings: Settings) -> Translation:
-    kind, encoder = backbone_of(settings)
-    options = {"channels": settings.take("hidden_size"), "pool_sizes": as_lists(settings.take("pool_scales"))}
-    settings.must_be("loss_ignore_index", 255)
-    settings.pass_over("auxiliary_in_channels")
-    renaming = combine(Renaming(UPERNET), under("backbone", "backbone", ENCODERS[kind].renaming))
-    return Translation("upernet", encoder, renaming, options, _auxiliary(settings))
-
-
-def _auxiliary(settings: Settings) -> dict[str, Any]:
-    weight = settings.take("auxiliary_loss_weight", 0.4)
-    described = {
-        "channels": [settings.take("auxiliary_channels", 256)],
-        "num_convs": settings.take("auxiliary_num_convs", 1),
-        "concat_input": settings.take("auxiliary_concat_input", False),
-    }
-    return {"weight": weight, **described} if settings.take("use_auxiliary_head", True) else {"weight": 0.0}
-
-
-def _describe_upernet(model: ModelConfig) -> dict[str, Any]:
-    auxiliary, encoder = model.auxiliary, described_backbone(model)
-    described = {
-        "backbone_config": encoder,
-        "hidden_size": model.options["channels"],
-        "pool_scales": list(model.options["pool_sizes"]),
-        "use_auxiliary_head": bool(auxiliary.weight),
-    }
-    if auxiliary.weight:
-        described["auxiliary_loss_weight"] = auxiliary.weight
-        described["auxiliary_channels"] = (auxiliary.channels or (256,))[0]
-        described["auxiliary_num_convs"] = auxiliary.num_convs
-        described["auxiliary_concat_input"] = auxiliary.concat_input
-        described["auxiliary_in_channels"] = levels_of(model.backbone or "").channels[-2]
-    return described
 
 
 # --- MaskFormer and Mask2Former -------------------------------------------------------------------------------------
@@ -326,9 +277,7 @@ MODELS: dict[str, ModelRecord] = {
     "segformer": ModelRecord(
         "SegformerForSemanticSegmentation", _segformer, "segformer", _describe_segformer, "SegformerImageProcessor"
     ),
-    "upernet": ModelRecord(
-        "UperNetForSemanticSegmentation", _upernet, "upernet", _describe_upernet, "SegformerImageProcessor"
-    ),
+    "upernet": UPERNET,
     "maskformer": ModelRecord(
         "MaskFormerForInstanceSegmentation",
         _maskformer,
@@ -342,6 +291,11 @@ MODELS: dict[str, ModelRecord] = {
         "mask2former",
         _describe_mask2former,
         "Mask2FormerImageProcessor",
+    ),
+    "beit": ModelRecord("BeitForSemanticSegmentation", plain_upernet("beit", {})),
+    "data2vec-vision": ModelRecord(
+        "Data2VecVisionForSemanticSegmentation",
+        plain_upernet("data2vec_vision", {"convolution": "conv", "normalization": "bn"}),
     ),
     "eomt": EOMT,
     "eomt_dinov3": EOMT_DINOV3,

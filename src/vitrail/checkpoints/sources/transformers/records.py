@@ -69,7 +69,7 @@ class ModelRecord:
     translate : callable
         From its configuration to the model in vitrail's terms.
     segmentor : str
-        The method that it is written from.
+        The method that it is written from; empty for models that are read only.
     describe : callable
         From the model section of a recipe, with every option of the method, to its configuration.
     processor : str
@@ -80,9 +80,9 @@ class ModelRecord:
 
     architecture: str
     translate: Callable[[Settings], Translation]
-    segmentor: str
-    describe: Callable[[ModelConfig], dict[str, Any]]
-    processor: str
+    segmentor: str = ""
+    describe: Callable[[ModelConfig], dict[str, Any]] | None = None
+    processor: str = ""
     backbones: str = r".*"
 
 

@@ -145,13 +145,14 @@ def written_config(card: ModelCard, section: ModelConfig) -> tuple[dict[str, Any
     kinds = [kind for kind, record in MODELS.items() if record.segmentor == section.segmentor]
     kind = next((kind for kind in kinds if re.fullmatch(MODELS[kind].backbones, name)), kinds[0] if kinds else None)
     if kind is None:
-        methods = ", ".join(dict.fromkeys(record.segmentor for record in MODELS.values()))
+        methods = ", ".join(dict.fromkeys(record.segmentor for record in MODELS.values() if record.segmentor))
         raise UnsupportedError(
             f"transformers has no method like vitrail's {section.segmentor!r}; vitrail writes {methods} for it"
         )
     if section.num_classes == 1 and len(card.classes) == 2:
         raise UnsupportedError("transformers has no models that tell two classes apart by one output")
     record = MODELS[kind]
+    assert record.describe is not None  # it names the method that it is written from
     names = dict(enumerate(card.classes))
     config = {
         "model_type": kind,
