@@ -63,7 +63,13 @@ class _Stop(_Record):
     reason: str
 
 
-_BY_EVENT = {"start": _Start, "resume": _Start, "train": _Train, "evaluation": _Evaluation, "stop": _Stop}
+_BY_EVENT: Mapping[str, type[_Record]] = {
+    "start": _Start,
+    "resume": _Start,
+    "train": _Train,
+    "evaluation": _Evaluation,
+    "stop": _Stop,
+}
 
 
 class _State(_Part):
