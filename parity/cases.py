@@ -390,6 +390,8 @@ ON_OTHERS_MMSEG = [
         {"seg": "decode_1.loss_ce", "coarse": "decode_0.loss_ce"},
     ),
 ]
+# Constants of STDC's detail targets.
+DETAIL_KERNELS = ("auxiliary_head.2.laplacian_kernel", "auxiliary_head.2.fusion_kernel")
 # The maps of their branches fit only where stride 8 divides the images.
 MULTIPLES_OF_8 = {"sizes": ((64, 64), (64, 96), (72, 88)), "trained": (96, 128)}
 SEVERAL_RESOLUTIONS_MMSEG = [
@@ -442,7 +444,7 @@ SEVERAL_RESOLUTIONS_MMSEG = [
             "detail_dice": "aux_2.loss_dice",
         },
         dtype=torch.float32,  # in which an edge at stride 4 alone is none: 0.1 is not more than 0.1
-        keep=("auxiliary_head.2.laplacian_kernel", "auxiliary_head.2.fusion_kernel"),
+        keep=DETAIL_KERNELS,
     ),
 ]
 QUERIES = {"class": "loss_cls", "mask": "loss_mask", "dice": "loss_dice"}

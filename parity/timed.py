@@ -7,9 +7,19 @@ from dataclasses import dataclass
 from typing import Any
 
 from parity.case import Case
-from parity.cases import FOUR_MAPS, R18_ENCODER, RESNET18_WITHOUT_DILATION
+from parity.cases import DETAIL_KERNELS, FOUR_MAPS, KERNELS, R18_ENCODER, RESNET18_WITHOUT_DILATION, SMALL_WINDOWS
 from parity.reference import Reference
-from parity.toolboxes import Mmseg, Ssseg, SssegMaskFormer, SssegMemory, SssegWithEdges, Torchvision
+from parity.toolboxes import (
+    Mmseg,
+    MmsegSegNeXt,
+    MmsegSmallWindows,
+    Ssseg,
+    SssegCascade,
+    SssegMaskFormer,
+    SssegMemory,
+    SssegWithEdges,
+    Torchvision,
+)
 from parity.torchvision_import import import_fcn
 from vitrail.segmentors import Progress
 
@@ -54,6 +64,20 @@ MASKFORMER_SSSEG = {
     "head.predictor.dropout": 0.0,
     "head.predictor.act_cfg": {"type": "ReLU", "inplace": False},
 }
+
+VIT_TINY_MMSEG = {
+    "backbone.img_size": (256, 256),
+    "backbone.embed_dims": 192,
+    "backbone.num_layers": 12,
+    "backbone.num_heads": 3,
+}
+_THREE_AUXILIARY = tuple(f"auxiliary_head.{index}" for index in range(3))
+
+
+def _in_channels(*heads: str) -> dict[str, int]:
+    """Return the settings of heads that read the maps of the smallest plain transformer."""
+    return {f"{head}.in_channels": 192 for head in heads}
+
 
 TIMED = [
     mmseg("upernet", "resnet18c", "upernet/upernet_r18_4xb2-40k_cityscapes-512x1024", NARROW_MMSEG),
@@ -170,6 +194,47 @@ TIMED = [
             ("swin_tiny_patch4_window7_224", {}),
         )
     ),
+    timed(
+        "lraspp",
+        "tf_mobilenetv3_small_100",
+        MmsegSmallWindows("mobilenet-v3-d8-s_lraspp_4xb4-320k_cityscapes-512x1024"),
+        **SMALL_WINDOWS,  # the published ones are wider than the maps of small images
+    ),
+    mmseg(
+        "setr",
+        "vit_tiny_patch16_224",
+        "setr/setr_vit-l_pup_8xb1-80k_cityscapes-768x768",
+        {**VIT_TINY_MMSEG, "backbone.out_indices": (2, 5, 8, 11), **_in_channels("decode_head", *_THREE_AUXILIARY)},
+    ),
+    mmseg(
+        "segmenter",
+        "vit_tiny_patch16_224",
+        "segmenter/segmenter_vit-t_mask_8xb1-160k_ade20k-512x512",
+        {"backbone.img_size": (256, 256), "decode_head.num_classes": CLASSES},
+    ),
+    mmseg(
+        "dpt",
+        "vit_tiny_patch16_224",
+        "dpt/dpt_vit-b16_8xb2-160k_ade20k-512x512",
+        {**VIT_TINY_MMSEG, "decode_head.embed_dims": 192, "decode_head.num_classes": CLASSES},
+    ),
+    timed(
+        "segnext",
+        "mscan_t",
+        MmsegSegNeXt("segnext/segnext_mscan-t_1xb16-adamw-160k_ade20k-512x512", {"decode_head.num_classes": CLASSES}),
+    ),
+    mmseg(
+        "knet",
+        "resnet18c",
+        "knet/knet-s3_r50-d8_upernet_8xb2-adamw-80k_ade20k-512x512",
+        {
+            **R18_MMSEG,
+            "auxiliary_head.num_classes": CLASSES,
+            f"{KERNELS}.in_channels": FOUR_MAPS,
+            f"{KERNELS}.num_classes": CLASSES,
+        },
+    ),
+    timed("stdc", "", Mmseg("stdc/stdc1_4xb12-80k_cityscapes-512x1024"), keep=DETAIL_KERNELS),
     mmseg("bisenetv2", "", "bisenetv2/bisenetv2_fcn_4xb4-160k_cityscapes-1024x1024"),
     mmseg("icnet", "resnet18c", "icnet/icnet_r18-d8_4xb2-80k_cityscapes-832x832"),
     timed(
@@ -194,6 +259,31 @@ TIMED = [
             },
         ),
         progress=Progress(epoch=2, lr_factor=1.0),  # in which both update and supervise their memories
+    ),
+    timed(
+        "mcibiplusplus",
+        "resnet18c",
+        SssegCascade(
+            "mcibiplusplus/mcibiplusplus_aspp_resnet50os8_ade20k",
+            {**CLASSES_SSSEG, **R18_ENCODER, "head.in_channels": 512, "auxiliary.in_channels": 256},
+        ),
+        fixed={"memory_module.memory": [[0.1 * index - 1, 0.5 + 0.1 * index] for index in range(CLASSES)]},
+    ),
+    # Compact, with which SSSegmentation needs no compiled operator; its masks are as large as the map at 256×256.
+    timed(
+        "psanet",
+        "resnet18c",
+        Ssseg(
+            "psanet/psanet_resnet50os8_ade20k",
+            {
+                **CLASSES_SSSEG,
+                **R18_ENCODER,
+                "head.in_channels": 512,
+                "auxiliary.in_channels": 256,
+                "head.mask_size": [16, 16],
+                "head.compact": True,
+            },
+        ),
     ),
     mmseg("fcn", "resnet50c", "fcn/fcn_r50-d8_4xb2-40k_cityscapes-512x1024"),
     timed("fcn", "resnet50", Torchvision("fcn_resnet50", CLASSES), imports=import_fcn),

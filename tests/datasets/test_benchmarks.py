@@ -73,6 +73,7 @@ def test_the_numbers_of_classes_are_those_of_the_papers():
         "refuge": 3,
         "sbu_shadow": 2,
         "supervisely_person": 2,
+        "nyuv2": 40,
         "synapse": 9,
         "vaihingen": 6,
         "scenes": 8,

@@ -51,6 +51,25 @@ def test_smoothed_edges_become_sharp(tmp_path):
     assert found == {"repeated masks"}, "this dataset has one mask"
 
 
+@pytest.mark.parametrize("kind", ["two names", "colours"])
+def test_smoothed_edges_of_classes_with_names_become_sharp_as_the_check_advises(tmp_path, kind):
+    def smooth(mask):
+        image = Image.fromarray(mask * 255)
+        if kind == "colours":
+            image = Image.merge("RGB", [image, Image.new("L", image.size), image])
+        half = image.resize((32, 24), Image.Resampling.BILINEAR)
+        return np.asarray(half.resize((64, 48), Image.Resampling.BILINEAR))
+
+    root = dataset_of(tmp_path / "own", smooth)
+    more = "palette: [[0, 0, 0], [255, 0, 255]]\n" if kind == "colours" else ""
+    (root / "classes.yaml").write_text(f"classes: [rest, thing]\n{more}")
+    stop = next(f for f in check_dataset("folder", root, ["train"]).findings if f.check == "unusable files")
+    assert "vitrail dataset check folder --root ROOT --fix OUT" in stop.fix
+    for found in fixed_masks(root, tmp_path / "out"):
+        assert np.array_equal(found, smooth(THING).reshape(48, 64, -1)[..., 0] >= 128)
+    assert create_dataset("folder", tmp_path / "out", "train").benchmark.classes == ("rest", "thing")
+
+
 def test_colours_of_a_jpeg_become_those_of_the_classes(tmp_path):
     colours = np.array([[0, 0, 0], [200, 30, 30]], np.uint8)
     root = dataset_of(tmp_path / "own", lambda mask: colours[mask], ".jpg", quality=90, subsampling=0)

@@ -402,6 +402,15 @@ def test_a_model_loads_from_its_address(server: Server, model_file: Path, model)
     assert load(f"{server.url}/small.safetensors").card == model.card
 
 
+def test_an_unverified_file_that_cannot_be_read_is_fetched_again(server: Server, model_file: Path) -> None:
+    server.data = model_file.read_bytes()[:1000]  # complete, as far as the server says
+    with pytest.raises(CheckpointError, match=r"small\.safetensors is damaged.*next try fetches it again"):
+        load(f"{server.url}/small.safetensors")
+    assert not list(cache_folder().rglob("small.safetensors*[!k]"))
+    server.data = model_file.read_bytes()
+    assert load(f"{server.url}/small.safetensors").card is not None
+
+
 def refused(server: Server, match: str, **options) -> None:
     """Nothing of what the server sends is kept as the file, and the next call asks again."""
     for count in (1, 2):

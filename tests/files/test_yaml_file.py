@@ -140,7 +140,8 @@ def test_words_that_other_readers_take_for_true_or_false() -> None:
 
 
 @pytest.mark.parametrize(
-    "value", ["no", "1e3", "~", "", "12", ".5", ".inf", "true", "- a", "a: b", "#", "<<", "é\n", 1e-7, 3.0]
+    "value",
+    ["no", "1e3", "~", "", "12", ".5", ".inf", "true", "- a", "a: b", "#", "<<", "é\n", "a\x85b", "\u2028", 1e-7, 3.0],
 )
 def test_what_is_written_is_read_back(value: Any) -> None:
     data = {"a": value, "b": [value, {"c": value}], "d": [], "e": {}, "f": (1, 2)}

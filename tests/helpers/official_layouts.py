@@ -109,6 +109,16 @@ def write_pascal_context(root):
     return ids
 
 
+def write_nyuv2(root):
+    for split, ids in (("test", ["28"]), ("train", ["3", "4"])):
+        root.mkdir(parents=True, exist_ok=True)
+        (root / f"{split}.txt").write_text("".join(f"RGB/{name}.jpg Label/{name}.png\n" for name in ids))
+        for seed, name in enumerate(ids):
+            save(root / "RGB" / f"{name}.jpg", picture(seed=seed))
+            save(root / "Label" / f"{name}.png", mask(classes=41, seed=seed))
+    return ids
+
+
 def write_coco_stuff_10k(root):
     for folder in ("annotations", "imageLists"):
         (root / folder).mkdir(parents=True)
@@ -373,6 +383,7 @@ def write_mapillary(release, classes):
 WRITERS = {
     "synapse": write_synapse,
     "voc_coco": write_voc_coco,
+    "nyuv2": write_nyuv2,
     "isaid": write_isaid,
     "potsdam": write_isprs(
         "potsdam", "2_Ortho_RGB/top_potsdam_{}_RGB.tif", "5_Labels/top_potsdam_{}_label_noBoundary.tif"
@@ -413,6 +424,7 @@ WRITERS = {
 TOPS = {
     "synapse": "RawData/Training",
     "voc_coco": "",
+    "nyuv2": "NYUDepthv2",
     "isaid": "iSAID",
     "potsdam": "",
     "vaihingen": "",

@@ -103,6 +103,8 @@ def small_head(name: str, **options: object) -> Segmentor:
     method = SEGMENTORS[name]
     if method.output_stride == 8:
         shape = "dilated"
+    elif method.backbone.startswith("vit_"):
+        shape = "plain"
     else:
         shape = "five maps, the last the finest" if name == "bisenetv2" else "pyramid"
     dropout = {"dropout": 0.0} if "dropout" in method.options else {}

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import builtins
+import io
 import itertools
 import json
+import urllib.error
+import urllib.request
+from concurrent.futures import ThreadPoolExecutor
 from fractions import Fraction
 from pathlib import Path
 
 import av
+import click
 import numpy as np
 import pytest
 import torch
@@ -18,11 +23,11 @@ from PIL import Image
 
 from vitrail import cli
 from vitrail.errors import PredictionError
-from vitrail.inference import Predictor, TruncatedVideoError, VideoSegmenter, predict_video
+from vitrail.inference import LiveView, Predictor, TruncatedVideoError, VideoSegmenter, predict_video, show_video
 from vitrail.inference.files import UnreadableImagesError, predict_files
 from vitrail.inference.read_ahead import read_ahead
 from vitrail.inference.smoothing import Flicker, Smoothing
-from vitrail.inference.sources import EveryNth, VideoFile, find_frame_source, open_frames
+from vitrail.inference.sources import EveryNth, VideoFile, find_frame_source, open_frames, video
 from vitrail.inference.video_writer import VideoWriter
 
 FRAMES = moving_scene()
@@ -181,9 +186,48 @@ def test_what_is_no_video(tmp_path: Path) -> None:
             open_frames(tmp_path / name)
     write_clip(tmp_path / "cut.mkv", FRAMES)
     assert find_frame_source("rtsp://host/stream") == ("stream", "rtsp://host/stream")
-    assert find_frame_source("camera:0") == ("camera", "0")
+    assert find_frame_source("camera:0") == find_frame_source("0") == ("camera", "0")
     with pytest.raises(PredictionError, match="cannot open /dev/video97"):
         next(iter(open_frames("camera:97")))
+
+
+def test_a_camera_that_stops_is_opened_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(video, "PATIENCE", 0.3)
+    monkeypatch.setattr(video, "_PAUSE", 0.01)
+    path = write_clip(tmp_path / "camera.mkv", FRAMES)
+    frames = []
+    for frame in video.LiveVideo(str(path), "camera", {}):
+        frames.append(frame)
+        if len(frames) == 12:
+            path.unlink()  # it does not come back a second time
+    *found, last = frames
+    assert [frame.id for frame in found] == [f"camera/{index:06d}" for index in range(18)]
+    assert all(
+        np.array_equal(frame.read().permute(1, 2, 0), each) for frame, each in zip(found, FRAMES * 2, strict=True)
+    )
+    times = [frame.time for frame in found]
+    assert times[:9] == [index / RATE for index in range(9)]
+    assert Fraction(9, 10) <= times[9] < Fraction(9, 10) + 5 and times[10] - times[9] == 1 / RATE
+    with pytest.raises(PredictionError, match=r"camera\.mkv stopped after 18 frames and did not come back within 0\.3"):
+        last.read()
+
+
+def test_pictures_are_shown_in_a_browser_while_they_are_made(predictor: Predictor) -> None:
+    with LiveView() as view:
+        stranger = view.url.replace(view.url.split("/")[3], "guess")
+        with pytest.raises(urllib.error.HTTPError, match="404"):
+            urllib.request.urlopen(stranger)
+        with urllib.request.urlopen(view.url) as page:
+            assert b'src="pictures"' in page.read()
+        with ThreadPoolExecutor(1) as pool, urllib.request.urlopen(f"{view.url}pictures", timeout=60) as stream:
+            shown = pool.submit(show_video, predictor, [FRAMES[0], FRAMES[4]], view, alpha=0.3)
+            assert stream.readline() == b"--picture\r\n"
+            assert stream.readline() == b"Content-Type: image/jpeg\r\n"
+            length = int(stream.readline().split()[1])
+            stream.readline()
+            with Image.open(io.BytesIO(stream.read(length))) as picture:
+                assert picture.width >= FRAMES[0].shape[1] and picture.height > FRAMES[0].shape[0]  # with the legend
+            assert shown.result() == 2
 
 
 def test_pictures_become_a_video_and_other_sizes_are_refused(tmp_path: Path, predictor: Predictor) -> None:
@@ -253,7 +297,7 @@ def test_a_missing_extra_says_what_to_install(clip: Path, monkeypatch: pytest.Mo
         open_frames(clip)
 
 
-def test_the_command_line(tmp_path: Path, clip: Path) -> None:
+def test_the_command_line(tmp_path: Path, clip: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def run(*arguments: object) -> tuple[str, BaseException | None]:
         result = CliRunner().invoke(cli.cli, ["predict", "fastscnn_camvid", *map(str, arguments), "--device", "cpu"])
         return result.stdout, result.exception
@@ -271,6 +315,13 @@ def test_the_command_line(tmp_path: Path, clip: Path) -> None:
     assert sorted(path.name for path in (tmp_path / "pictures" / "street").iterdir()) == [
         f"{index:06d}_overlay.png" for index in (0, 4, 8)
     ]
+    for options in ([], ["-o", tmp_path / "x.mp4", "--show"]):
+        assert "give either -o" in str(run(clip, *options)[1])
+    for option in ("--side-by-side", "--no-audio", "--json", "--overwrite"):
+        assert f"{option} is about files" in str(run(clip, "--show", option)[1])
+    monkeypatch.setattr(click, "launch", lambda url: None)
+    output, error = run(clip, "--show", "--every", "4")
+    assert error is None and output.startswith("http://127.0.0.1:") and "3 frames shown" in output
     for options in (["--smoothing", "0.5"], ["--side-by-side"], ["--no-audio"]):
         assert "is for a video" in str(run(clip, "-o", tmp_path / "pictures", *options)[1])
     assert "leave out --kind" in str(run(clip, "-o", tmp_path / "x.mp4", "--kind", "index")[1])

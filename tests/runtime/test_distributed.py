@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import itertools
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 import torch
+from torch import distributed as dist
 
 from vitrail.errors import TrainingError
 from vitrail.runtime import distributed
+from vitrail.runtime.distributed import group
 
 WORKER = """
 import sys
@@ -132,6 +135,26 @@ def test_a_strategy_of_ones_own_is_found_by_its_name(monkeypatch: pytest.MonkeyP
 
     strategy = distributed.create_strategy("scaled", torch.device("cpu"), {"factor": 2.0})
     assert isinstance(strategy, Scaled) and strategy.factor == 2.0
+
+
+def test_an_attempt_of_torchrun_does_not_read_what_the_one_before_has_left_in_the_store(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """torchrun has one store for all attempts, with the addresses of processes that have been killed."""
+    store, given = dist.HashStore(), []
+    monkeypatch.setenv("RANK", "0")
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setattr(group, "_rendezvous", lambda: (store, 0, 2))
+    monkeypatch.setattr(group, "_leave", lambda: None)
+    monkeypatch.setattr(dist, "init_process_group", lambda *args, store, **options: given.append(store))
+    for attempt in ("0", "1"):
+        monkeypatch.setenv("TORCHELASTIC_RESTART_COUNT", attempt)
+        monkeypatch.setattr(group, "_GROUPS", itertools.count())  # a new process
+        with group.process_group("cpu"):
+            pass
+    given[0].set("address", "127.0.0.1:1")
+    assert not given[1].check(["address"])
+    assert given[0].check(["address"])
 
 
 def test_on_main_raises_what_the_work_raises() -> None:

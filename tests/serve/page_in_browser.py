@@ -14,15 +14,18 @@ import shutil
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
 import pytest
+from helpers.clips import moving_scene
 from helpers.service import Client, picture
 from PIL import Image
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from vitrail.datasets.scenes.scene import render
+from vitrail.inference.video_writer import VideoWriter
 from vitrail.serve import ServedModel, Service, ServiceLimits
 
 BROWSER = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -238,13 +241,37 @@ def test_the_camera_runs_and_stops(page: Page) -> None:
     assert page.locator("#video").evaluate("video => video.srcObject") is None
 
 
+def test_a_folder_gives_its_pictures(page: Page, tmp_path: Path) -> None:
+    (tmp_path / "below").mkdir()
+    (tmp_path / "10.png").write_bytes(scene("ten"))
+    (tmp_path / "below" / "9.png").write_bytes(scene("nine"))
+    (tmp_path / "notes.txt").write_text("no picture")
+    page.locator("#folder").set_input_files(tmp_path)
+    expect(page.locator("#status")).to_contain_text("9.png: 128 × 96", timeout=60_000)
+    names = [button.get_attribute("title") for button in page.locator("#pictures button").all()]
+    assert names == ["9.png", "10.png"]
+
+
+def test_a_video_plays_to_its_end(page: Page, tmp_path: Path) -> None:
+    path = tmp_path / "street.webm"
+    with VideoWriter(path, Fraction(10), Fraction(1, 1000)) as video:
+        for index, frame in enumerate(moving_scene(12)):
+            video.write(frame, Fraction(index, 10))
+    page.locator("#files").set_input_files(path)
+    expect(page.locator("#status")).to_contain_text("street.webm: its last picture", timeout=60_000)
+    assert pixels(page).shape == (64, 96, 3)
+    assert page.locator("#video").evaluate("video => video.paused && !video.getAttribute('src')")
+    page.locator("#files").set_input_files({"name": "x.mp4", "mimeType": "video/mp4", "buffer": b"no video"})
+    expect(page.locator("#status")).to_contain_text("The browser cannot play x.mp4.")
+
+
 def test_everything_can_be_reached_with_the_keyboard(page: Page) -> None:
     choose(page)
     reached = []
     for _ in range(40):
         page.keyboard.press("Tab")
         reached.append(page.evaluate("document.activeElement.id || document.activeElement.type"))
-    buttons = {"choose", "camera", "all", "none", "save-mask", "save-coco"}
+    buttons = {"choose", "choose-folder", "camera", "all", "none", "save-mask", "save-coco"}
     assert buttons | {"model", "other", "opacity", "view"} <= {*reached}
     assert "checkbox" in reached
 

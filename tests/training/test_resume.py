@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
 import os
 import re
 import shutil
@@ -211,7 +212,8 @@ def test_a_flipped_bit_in_a_state_is_noticed_and_the_advice_works(tmp_path: Path
         {"format": "x"}, {"recipe": None}, {"recipe": {}}, {"history": None}, {"history": [3]}, {"iteration": "5"},
         {"iteration": -3}, {"iteration": 10**12}, {"random": None}, {"random": [3]}, {"random": [{}]}, {"best": None},
         {"optimizer": {}}, {"schedule": {}}, {"model": {}}, {"model": []}, {"loggers": []}, {"scaler": None},
-        {"classes": [1]}, {"classes": None}, {"images": 3}, {"contents": 3}, {"contents": {"a": 1}},
+        {"iteration": 2}, {"history": []}, {"random": []}, {"classes": [1]}, {"classes": None}, {"images": 3},
+        {"contents": 3}, {"contents": {"a": 1}},
     ],
 )  # fmt: skip
 def test_a_state_of_anything_else_is_an_error_that_says_how_to_go_on(
@@ -222,6 +224,15 @@ def test_a_state_of_anything_else_is_an_error_that_says_how_to_go_on(
     with pytest.raises(VitrailError, match=r"start the run again|previous\.state|recipe") as refused:
         run(tmp_path / "run", resume=True, train__iterations=1)
     assert len(str(refused.value)) < 3000
+
+
+def test_records_and_loggers_of_a_subclass_do_not_hinder(finished: Path, tmp_path: Path) -> None:
+    shutil.copytree(finished, tmp_path / "run")
+    state = state_of(finished)
+    own = {"event": "pruned", "iteration": 1, "layers": ["a"]}
+    state |= {"history": [*state["history"], own], "loggers": {"mine": {"seen": [1, 2]}}}
+    torch.save(state, tmp_path / "run" / STATE)
+    assert own in run(tmp_path / "run", resume=True, train__iterations=2).history
 
 
 @pytest.fixture(scope="module")
@@ -329,9 +340,9 @@ def test_models_of_a_run_that_saved_no_state_do_not_stand_in_the_way(
         run(tmp_path, train__iterations=1)
 
 
-@pytest.mark.parametrize(("name", "code"), [("SIGTERM", 143), ("SIGHUP", 129)])
-def test_a_signal_saves_the_run_and_ends_it(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest, name: str, code: int
+@pytest.mark.parametrize(("name", "code", "workers"), [("SIGTERM", 143, 2), ("SIGHUP", 129, 0)])
+def test_a_signal_to_every_process_saves_the_run_and_ends_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest, name: str, code: int, workers: int
 ) -> None:
     before = signal.signal(getattr(signal, name), signal.SIG_DFL)  # nohup ignores SIGHUP, and programs inherit that
     request.addfinalizer(lambda: signal.signal(getattr(signal, name), before))
@@ -340,12 +351,16 @@ def test_a_signal_saves_the_run_and_ends_it(
 
     def signalled(self: TrainingRun, *batch: Any) -> None:
         if self.state.iteration == 1:
-            os.kill(os.getpid(), getattr(signal, name))
+            children = [process.pid for process in multiprocessing.active_children()]
+            assert len(children) == workers
+            for pid in [*children, os.getpid()]:
+                assert pid is not None
+                os.kill(pid, getattr(signal, name))
         step(self, *batch)
 
     with monkeypatch.context() as patch, pytest.raises(SystemExit) as ended:
         patch.setattr(TrainingRun, "train_step", signalled)
-        run(tmp_path / "run", train__iterations=4)
+        run(tmp_path / "run", train__iterations=4, data__workers=workers)
     assert ended.value.code == code
     assert state_of(tmp_path / "run")["iteration"] == 2
     assert state_of(tmp_path / "run")["history"][-1]["reason"] == f"stopped by {name}; --resume goes on"

@@ -10,7 +10,6 @@ from pydantic import AllowInfNan, BaseModel, ConfigDict, Field, ValidationError
 
 from vitrail.errors import CheckpointError, VitrailError
 from vitrail.labels import MAX_CLASSES
-from vitrail.recipes import ModelConfig
 from vitrail.recipes.schema import Deviation, Mean
 from vitrail.segmentors import ModelCard
 
@@ -38,15 +37,15 @@ class _Card(BaseModel):
     started_from: str
 
 
-def check_card(card: ModelCard, model: ModelConfig, where: str) -> None:
+def check_card(card: ModelCard, in_channels: int, where: str) -> None:
     """Check the values of a card that came from a file.
 
     Parameters
     ----------
     card : ModelCard
         The card.
-    model : ModelConfig
-        The model section of its recipe.
+    in_channels : int
+        Channels of the images that the model takes.
     where : str
         The file, for messages.
 
@@ -66,7 +65,7 @@ def check_card(card: ModelCard, model: ModelConfig, where: str) -> None:
         raise CheckpointError(
             f"{where}: its model card is wrong: {len(card.palette)} colours for {len(card.classes)} classes"
         )
-    channels = (len(card.mean), len(card.std), model.in_channels)
+    channels = (len(card.mean), len(card.std), in_channels)
     if len(set(channels)) > 1:
         raise CheckpointError(
             f"{where}: its model card is wrong: mean, std and the model disagree about the number of channels: "

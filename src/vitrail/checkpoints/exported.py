@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from vitrail.backbones import Backbone
+from vitrail.checkpoints.card_check import check_card
 from vitrail.errors import CheckpointError, ModelError, PluginError, PredictionError
 from vitrail.registry import find_registry
 from vitrail.segmentors import Head, ModelCard, Segmentor
@@ -195,6 +196,7 @@ def _description(exporter: Any, path: Path) -> tuple[Mapping[str, Any], ModelCar
     try:
         described = json.loads(exporter.read_metadata(path))
         card = ModelCard.from_dict(described["card"])
+        check_card(card, len(card.mean), str(path))
         known = described["head_output"] in OUTPUTS and described["output"] in ("classes", "scores", "raw")
         size, _ = described["size"], described["align_corners"]
         if not known or not (size is None or len(size) == 2) or not card.classes:

@@ -19,7 +19,7 @@ from vitrail.checkpoints.sources import SOURCES, Source, Writer
 from vitrail.checkpoints.sources.torchvision import TORCHVISION, torchvision_url
 from vitrail.checkpoints.state import few, load_state
 from vitrail.errors import CheckpointError, RecipeError, nearest
-from vitrail.files.download import download, hash_in_name
+from vitrail.files.download import discard, download, hash_in_name
 from vitrail.files.outputs import check_free
 from vitrail.recipes import model_config_from_dict
 from vitrail.segmentors import ModelCard, Segmentor, build_model
@@ -95,7 +95,8 @@ def load(
         return exported
     if card is None and entry is not None:
         card = entry.card()
-    return load_model(path, card, trust_imports=trust_imports).to(device)
+    checkpoint = _read_download(path) if _is_unverified(str(name), path, entry) else read_checkpoint(path)
+    return _model_in(checkpoint, card, trust_imports=trust_imports).to(device)
 
 
 def load_model(path: str | Path, card: ModelCard | None = None, *, trust_imports: bool = False) -> Segmentor:
@@ -119,7 +120,12 @@ def load_model(path: str | Path, card: ModelCard | None = None, *, trust_imports
     PluginError
         As `load` does.
     """
-    checkpoint = read_checkpoint(Path(path))
+    return _model_in(read_checkpoint(Path(path)), card, trust_imports=trust_imports)
+
+
+def _model_in(checkpoint: Checkpoint, card: ModelCard | None, *, trust_imports: bool) -> Segmentor:
+    """Return the model in a checkpoint; see `load_model`."""
+    path = checkpoint.origin
     name, source = recognise(checkpoint)
     where = str(path) if name == "vitrail" else f"{path} (from {source.title}, renamed)"
     with description_of(str(path)):
@@ -128,7 +134,7 @@ def load_model(path: str | Path, card: ModelCard | None = None, *, trust_imports
     try:
         with imports_of(card, str(path), trust=trust_imports):
             config = model_config_from_dict(settings)
-            check_card(card, config, str(path))
+            check_card(card, config.in_channels, str(path))
             check_described_model(config, len(card.classes), state, where)
             with no_more_than(state, where):
                 model = build_model(config, len(card.classes), card=card)
@@ -232,6 +238,21 @@ def _writer(to: str, path: str | Path) -> Writer:
     if source.suffixes and Path(path).suffix not in source.suffixes:
         raise CheckpointError(f"a checkpoint of {source.title} is a {source.suffixes[0]} file, not {path}")
     return source
+
+
+def _is_unverified(name: str, path: Path, entry: Entry | None) -> bool:
+    """Return whether a file was downloaded, and nothing has said what hash it should have."""
+    downloaded = name.startswith(("http://", "https://")) or entry is not None
+    return downloaded and not (entry and entry.sha256) and hash_in_name(path.name) is None
+
+
+def _read_download(path: Path) -> Checkpoint:
+    """Read a file that may not be what it should be, and fetch it again next time where it cannot be read."""
+    try:
+        return read_checkpoint(path)
+    except CheckpointError as error:
+        discard(path)
+        raise CheckpointError(f"{error}. The download was deleted, so that the next try fetches it again") from error
 
 
 def _with_classes(card: ModelCard, classes: Sequence[str] | None) -> ModelCard:

@@ -20,7 +20,7 @@ from vitrail.cli.options import (
     trust_imports_option,
 )
 from vitrail.cli.output import count, echo
-from vitrail.cli.video import VideoChoices, video_options, write_video, writes_video
+from vitrail.cli.video import VideoChoices, show_frames, video_options, write_video, writes_video
 from vitrail.errors import VitrailError
 
 if TYPE_CHECKING:
@@ -33,9 +33,7 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.argument("model_and_images", metavar="[MODEL] IMAGES...", nargs=-1, required=True)
-@click.option(
-    "-o", "--output-dir", "--output", "output_dir", type=PATH, required=True, help="Folder for pictures, or a .mp4…"
-)
+@click.option("-o", "--output-dir", "--output", "output_dir", type=PATH, help="Folder for pictures, or a .mp4…")
 @click.option(
     "--kind",
     "kinds",
@@ -69,7 +67,7 @@ if TYPE_CHECKING:
 @video_options
 def predict(
     model_and_images: Sequence[str],
-    output_dir: Path,
+    output_dir: Path | None,
     kinds: Sequence[Kind],
     alpha: float,
     overwrite: bool,
@@ -103,6 +101,13 @@ def predict(
         "compile": compile,
         "trust_imports": trust_imports,
     }
+    if (output_dir is None) != video.show:
+        raise VitrailError("give either -o, a folder or the name of a video, or --show")
+    if output_dir is None:
+        for_files = {"--json": as_json, "--kind": tuple(kinds) != ("overlay",), "--overwrite": overwrite}
+        for_files["--skip-existing"] = skip_existing
+        show_frames(model, images, video, for_files, alpha=alpha, options=options)
+        return
     if writes_video(output_dir):
         write_video(model, images, output_dir, video, kinds, existing, alpha=alpha, as_json=as_json, options=options)
         return

@@ -27,6 +27,13 @@ _MEGA = 1_000_000
 @click.option(
     "--api-key-file", type=FILE, help=f"File with the key that requests must carry; or the environment's {KEY}."
 )
+@click.option(
+    "--workers",
+    type=click.IntRange(1),
+    default=1,
+    show_default=True,
+    help="Processes, each with its models; the limits below are those of each.",
+)
 @click.option("--batch-size", type=click.IntRange(1), default=8, show_default=True, help="Pictures in a batch at most.")
 @click.option(
     "--queue", type=click.IntRange(1), default=64, show_default=True, help="Pictures in work at most; then status 429."
@@ -48,6 +55,7 @@ def serve(
     host: str,
     port: int,
     api_key_file: Path | None,
+    workers: int,
     batch_size: int,
     queue: int,
     max_megabytes: float,
@@ -64,8 +72,9 @@ def serve(
     from vitrail.serve.server import check_installed, is_local
 
     check_installed()
-    from vitrail.serve import ServiceLimits, load_models
+    from vitrail.serve import ServiceLimits
     from vitrail.serve import serve as run
+    from vitrail.serve.models import named_models
 
     key = _api_key(api_key_file)
     pixels, size = round(max_megapixels * _MEGA), round(max_megabytes * _MEGA)
@@ -78,17 +87,21 @@ def serve(
         max_total_bytes=max(standard.max_total_bytes, 4 * size),
         answer_seconds=timeout,
     )
-    served = load_models(models, batch_size=batch_size, device=device, amp=amp, trust_imports=trust_imports)
     if not is_local(host) and key is None:
         echo(f"vitrail: everybody who reaches {host} can use this service; {KEY} sets a key", err=True)
-    names = ", ".join(model.name for model in served)
+    names = ", ".join(named_models(models))
     run(
-        served,
+        models,
+        workers=workers,
         host=host,
         port=port,
         limits=limits,
         api_key=key,
         on_start=lambda url: echo(f"serving {names} on {url} (Ctrl+C stops)"),
+        batch_size=batch_size,
+        device=device,
+        amp=amp,
+        trust_imports=trust_imports,
     )
 
 
@@ -107,7 +120,6 @@ def app(models: Sequence[str], port: int, no_browser: bool, device: str | None, 
 
     check_installed()
     from vitrail.checkpoints.loading import shipped_models
-    from vitrail.serve import load_models
     from vitrail.serve import serve as run
 
     def show(url: str) -> None:
@@ -115,8 +127,7 @@ def app(models: Sequence[str], port: int, no_browser: bool, device: str | None, 
         if not no_browser:
             click.launch(url)
 
-    served = load_models(models or sorted(shipped_models()), device=device, trust_imports=trust_imports)
-    run(served, port=port, on_start=show)
+    run(models or sorted(shipped_models()), port=port, on_start=show, device=device, trust_imports=trust_imports)
 
 
 def _api_key(file: Path | None) -> str | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -29,6 +29,7 @@ class VideoChoices:
     smoothing: float
     side_by_side: bool
     no_audio: bool
+    show: bool
 
     def frames_for_pictures(self, images: Sequence[str]) -> Pictures:
         """Return the frames that become pictures; options that need a video as output are refused."""
@@ -57,9 +58,12 @@ def video_options(command: Callable[..., Any]) -> Callable[..., Any]:
     )
     @click.option("--side-by-side", is_flag=True, help="Show each frame of a video beside its overlay.")
     @click.option("--no-audio", is_flag=True, help="Leave out the sound of a video.")
+    @click.option("--show", is_flag=True, help="Show the overlays in a browser while they are made, in place of -o.")
     @functools.wraps(command)
-    def with_choices(*, every: int, smoothing: float, side_by_side: bool, no_audio: bool, **others: Any) -> Any:
-        return command(video=VideoChoices(every, smoothing, side_by_side, no_audio), **others)
+    def with_choices(
+        *, every: int, smoothing: float, side_by_side: bool, no_audio: bool, show: bool, **others: Any
+    ) -> Any:
+        return command(video=VideoChoices(every, smoothing, side_by_side, no_audio, show), **others)
 
     return with_choices
 
@@ -69,6 +73,31 @@ def writes_video(output: Path) -> bool:
     from vitrail.inference.video_writer import is_video_name
 
     return is_video_name(output) and not output.is_dir()
+
+
+def show_frames(
+    model: str,
+    images: Sequence[str],
+    video: VideoChoices,
+    for_files: Mapping[str, bool],
+    *,
+    alpha: float,
+    options: PredictorOptions,
+) -> None:
+    """Segment a video, a camera or pictures, and show the overlays in a browser.
+
+    `for_files` says which options were given that are about files.
+    """
+    from vitrail.inference import LiveView, show_video
+
+    for name, given in {**for_files, "--side-by-side": video.side_by_side, "--no-audio": video.no_audio}.items():
+        if given:
+            raise VitrailError(f"{name} is about files that are written: leave it out, or give -o in place of --show")
+    with LiveView() as view:
+        echo(f"{view.url} (Ctrl+C stops)")
+        click.launch(view.url)
+        frames = show_video(model, images, view, alpha=alpha, every=video.every, smoothing=video.smoothing, **options)
+    echo(f"{count(frames, 'frame')} shown")
 
 
 def write_video(

@@ -24,15 +24,17 @@ _SAMPLES = 8
 _SIDE = 320  # pixels of the longer side of a sample
 _MAX_MATRIX = 30  # classes in the table of what occurs together
 _SIZES = 10
-_STYLE = """body{font:15px/1.5 system-ui,sans-serif;margin:2rem auto;max-width:70rem;padding:0 1rem;color:#222}
+_STYLE = """:root{color-scheme:light dark}
+body{font:15px/1.5 system-ui,sans-serif;margin:2rem auto;max-width:70rem;padding:0 1rem}
 h1{font-size:1.6rem}h2{font-size:1.2rem;margin-top:2rem}table{border-collapse:collapse}td,th{padding:.15rem .6rem;
 text-align:right;font-variant-numeric:tabular-nums}td:first-child,th:first-child,td:has(.bar)
 {text-align:left}
-.bar{display:inline-block;height:.7rem;border-radius:2px;vertical-align:middle}.chip{display:inline-block;width:.9rem;
-height:.9rem;border-radius:3px;margin-right:.5rem;vertical-align:-2px;border:1px solid #0003}
-figure{display:inline-block;margin:.4rem;vertical-align:top;max-width:20rem}figcaption{font-size:.8rem;color:#555;
+.bar{display:inline-block;height:.7rem;border-radius:2px;vertical-align:middle;outline:1px solid #8886}
+.chip{display:inline-block;width:.9rem;
+height:.9rem;border-radius:3px;margin-right:.5rem;vertical-align:-2px;border:1px solid #8886}
+figure{display:inline-block;margin:.4rem;vertical-align:top;max-width:20rem}figcaption{font-size:.8rem;opacity:.75;
 overflow-wrap:anywhere}img{max-width:100%}.f{border-left:5px solid;padding:.4rem .8rem;margin:.6rem 0;
-background:#f7f7f7;overflow-wrap:anywhere;white-space:pre-line}.stop{border-color:#c22}.warning{border-color:#e90}.note{border-color:#58a}
+background:#8881;overflow-wrap:anywhere;white-space:pre-line}.stop{border-color:#c22}.warning{border-color:#e90}.note{border-color:#58a}
 .wide{overflow-x:auto}"""
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 import shutil
 from collections.abc import Sequence
@@ -15,9 +16,11 @@ from PIL import Image
 from tqdm import tqdm
 
 from vitrail.datasets.class_file import ClassFile, find_class_file
+from vitrail.datasets.edge_greys import EdgeGreys
 from vitrail.datasets.folder import find_pairs
 from vitrail.datasets.image_files import load_pixels, open_image, turn_upright
-from vitrail.datasets.mask_files import ColourMasks, IndexMasks, MaskReader
+from vitrail.datasets.mask_encoding import replace_values, sampled
+from vitrail.datasets.mask_files import ColourMasks, IndexMasks, MaskReader, decode_values
 from vitrail.datasets.own_masks import describe_masks
 from vitrail.datasets.pairs import Pair
 from vitrail.datasets.storage import Folder
@@ -35,6 +38,7 @@ Array = npt.NDArray[Any]
 _MIDDLE = 128
 _APART = 16  # values of classes that are nearer to each other cannot be told apart after lossy compression
 _NAMES = ("background", "thing")
+_BLACK_AND_WHITE = {0: 0, IGNORE: 1}  # the labels of two classes that are black and white
 
 
 @dataclass(frozen=True)
@@ -122,11 +126,26 @@ def _describe(
         with open_image(files.read(masks[0]), files.locate(masks[0])) as first:
             coloured = True if first.format in ("JPEG", "WEBP") and first.mode == "RGB" else None
     try:
-        return describe_masks(files, masks, given, coloured)
+        classes, reader = describe_masks(files, masks, given, coloured)
     except DatasetError:
         if given is not None:
             raise
-    return ClassFile(classes=_NAMES, values=(0, IGNORE)), IndexMasks({0: 0, IGNORE: 1}, 2)
+        return ClassFile(classes=_NAMES, values=(0, IGNORE)), IndexMasks(_BLACK_AND_WHITE, 2)
+    two = len(classes.classes) == 2 and classes.values is None and isinstance(reader, IndexMasks)
+    if two and _smoothed(files, masks):
+        return replace_values(classes, (0, IGNORE)), IndexMasks(_BLACK_AND_WHITE, 2)
+    return classes, reader
+
+
+def _smoothed(files: Folder, masks: Sequence[str]) -> bool:
+    """Return whether a sample of the masks is black and white with greys on the edges."""
+    edges, found = EdgeGreys(), set[int]()
+    for name in sampled(masks):
+        with contextlib.suppress(DatasetError):
+            values = decode_values(files.read(name), name)
+            edges.add(values, name)
+            found.update(np.unique(values).tolist())
+    return {0, IGNORE} < found and edges.found()
 
 
 class _Copy:
@@ -180,7 +199,7 @@ class _Copy:
         alpha = self._alpha(data, where)
         if alpha is not None:
             return (alpha >= _MIDDLE).astype(np.uint8), "taken from its alpha channel"
-        binary = isinstance(self.reader, IndexMasks) and self.reader.labels == {0: 0, IGNORE: 1}
+        binary = isinstance(self.reader, IndexMasks) and self.reader.labels == _BLACK_AND_WHITE
         if binary:
             values = _grey(data, where)
             greys = (values > 0) & (values < IGNORE)

@@ -21,6 +21,10 @@ from vitrail.errors import DatasetError
 from vitrail.files.regular import read_regular
 from vitrail.labels import IGNORE, MAX_CLASSES, WIDE_IGNORE, WIDE_IGNORE_IN_FILES, ignore_index, is_wide
 
+# What errors say of masks that `vitrail dataset check --fix` can repair.
+NO_CLASS = "which is no class"
+LOSSY = "whose compression changes values"
+
 Array = npt.NDArray[Any]
 _UNKNOWN = 254  # a value that is no class, while an 8-bit mask of fewer classes is read
 _PNG_HEADER = slice(24, 26)  # bits of a sample, and the kind of colour
@@ -189,7 +193,7 @@ class IndexMasks:
         if unknown.any():
             value = values[unknown][0]
             raise DatasetError(
-                f"the mask {where} holds the value {value}, which is no class: "
+                f"the mask {where} holds the value {value}, {NO_CLASS}: "
                 f"the known values are {_ranges(self.labels)}. Correct the mask, or describe the value as ignored"
             )
         return self.encoding.mask(indices)
@@ -229,7 +233,7 @@ class ColourMasks:
         if unknown.any():
             code = int(codes[unknown][0])
             colour = (code >> 16, code >> 8 & 255, code & 255)
-            raise DatasetError(f"the mask {where} holds the colour {colour}, which is no class: add it to classes.yaml")
+            raise DatasetError(f"the mask {where} holds the colour {colour}, {NO_CLASS}: add it to classes.yaml")
         return self.encoding.mask(indices)
 
     @cached_property
@@ -265,9 +269,9 @@ def _narrowest(values: Array, where: str) -> Array:
 def _open_mask(data: bytes, where: str) -> Image.Image:
     image = open_image(data, where)
     if image.format == "JPEG":
-        raise DatasetError(f"the mask {where} is a JPEG, whose compression changes values: save masks as PNG")
+        raise DatasetError(f"the mask {where} is a JPEG, {LOSSY}: save masks as PNG")
     if image.format == "WEBP" and data[12:16] != b"VP8L" and not _has_lossless_chunk(data):
-        raise DatasetError(f"the mask {where} is a lossy WebP, whose compression changes values: save masks as PNG")
+        raise DatasetError(f"the mask {where} is a lossy WebP, {LOSSY}: save masks as PNG")
     load_pixels(image, where)
     turn_upright(image)
     return image

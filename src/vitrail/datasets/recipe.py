@@ -7,6 +7,7 @@ from pathlib import Path
 from vitrail.datasets.dataset import SegmentationDataset, Transform, create_dataset
 from vitrail.datasets.pixel_format import PixelFormat
 from vitrail.datasets.remap import remap_classes
+from vitrail.datasets.sample_cache import use_cache
 from vitrail.recipes import DataConfig
 
 
@@ -47,4 +48,6 @@ def open_split(
         unlabelled=unlabelled,
         **data.options,
     )
+    if data.cache is not None:
+        use_cache(dataset.source, data.cache)
     return remap_classes(dataset, data.classes)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import signal
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from types import TracebackType
@@ -22,6 +23,7 @@ from vitrail.errors import DatasetError, VitrailError
 
 CHECK_SECONDS = 30  # after which a loader that gives nothing is asked again
 CHECKS = 10  # without an image before the loop ends: five minutes
+LAST_SECONDS = 120  # that a loader process outlives a signal to end
 STOPPED_CHECKS = 5  # of a stopped process before it is killed; earlier, so that only one of the two happens
 
 _SPACE = (
@@ -133,6 +135,17 @@ def _close(batches: Iterator[Any]) -> None:
     """
     with contextlib.suppress(RuntimeError):  # that error
         getattr(batches, "_shutdown_workers", lambda: None)()
+
+
+def outlive_signals(worker: int) -> None:
+    """Let a process that loads images go on for two minutes after SIGTERM or SIGHUP: the `worker_init_fn` of a loader.
+
+    Job schedulers, `timeout` and terminals send these signals to every process of a program. The main process ends its
+    loader processes itself, once it has saved; they also end when it is gone.
+    """
+    for name in ("SIGTERM", "SIGHUP"):
+        if hasattr(signal, name) and hasattr(signal, "alarm"):  # Windows has neither of the latter
+            signal.signal(getattr(signal, name), lambda *_: signal.alarm(LAST_SECONDS))
 
 
 def loader_timeout(workers: int) -> int:

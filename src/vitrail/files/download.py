@@ -116,6 +116,12 @@ def download(
     return target
 
 
+def discard(path: Path) -> None:
+    """Remove the local copy of a file that `download` returned, so that the next call fetches it again."""
+    for file in (path, _record_of(path)):
+        file.unlink(missing_ok=True)
+
+
 def _acquire(path: Path, part: Path, url: str, *, stalled: float) -> FileLock:
     """Return the lock of a download, acquired; wait while another process that holds it makes progress."""
     lock = FileLock(path)

@@ -27,6 +27,7 @@ MAX_DIGITS = 100  # of a number
 # libyaml's parser is ten times as fast; without it the same documents are read.
 _EVENT_LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _CORE = "tag:yaml.org,2002:"
+_UNICODE_BREAKS = re.compile("[\x85\u2028\u2029]")
 
 # Tag, pattern of the plain scalars that have it, and their first characters ("" for the empty scalar).
 _RESOLVERS = (
@@ -336,7 +337,13 @@ class _Dumper(yaml.SafeDumper):
     def represent_mapping(self, tag: str, mapping: Any, flow_style: bool | None = None) -> yaml.MappingNode:
         return super().represent_mapping(tag, mapping, flow_style=not mapping)
 
+    def represent_str(self, data: str) -> yaml.ScalarNode:
+        """Quote a text with line breaks of Unicode, which would become plain ones, so that they are escaped."""
+        style = '"' if _UNICODE_BREAKS.search(data) else None
+        return self.represent_scalar(f"{_CORE}str", data, style=style)
 
+
+_Dumper.add_representer(str, _Dumper.represent_str)
 for _tag, _pattern, _first in _RESOLVERS:
     _Dumper.add_implicit_resolver(f"{_CORE}{_tag}", _PATTERNS[_tag], list(_first))
 _Dumper.add_implicit_resolver(f"{_CORE}bool", _OLD_BOOLEANS, list("yYnNoO"))

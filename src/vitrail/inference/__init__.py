@@ -1,15 +1,17 @@
 """Segmenting images with a model: the predictor, its predictions, and where images come from."""
 
 from vitrail.inference.api import predict
+from vitrail.inference.live_view import LiveView
 from vitrail.inference.prediction import Prediction
 from vitrail.inference.predictor import Predictor
 from vitrail.inference.sources import FRAME_SOURCES, Frame, FrameSource, register_frame_source
-from vitrail.inference.video import TruncatedVideoError, VideoResult, VideoSegmenter, predict_video
+from vitrail.inference.video import TruncatedVideoError, VideoResult, VideoSegmenter, predict_video, show_video
 
 __all__ = [
     "FRAME_SOURCES",
     "Frame",
     "FrameSource",
+    "LiveView",
     "Prediction",
     "Predictor",
     "TruncatedVideoError",
@@ -18,4 +20,5 @@ __all__ = [
     "predict",
     "predict_video",
     "register_frame_source",
+    "show_video",
 ]

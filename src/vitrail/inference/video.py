@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -17,6 +18,7 @@ from typing_extensions import Unpack
 
 from vitrail.errors import PredictionError, VitrailError
 from vitrail.files.outputs import check_free
+from vitrail.inference.live_view import LiveView
 from vitrail.inference.prediction import Prediction
 from vitrail.inference.predictor import Predictor, PredictorOptions, as_predictor
 from vitrail.inference.read_ahead import read_ahead
@@ -242,6 +244,53 @@ def predict_video(
     if segmenter.failures:
         raise TruncatedVideoError(_failure_message(segmenter.failures, result), result)
     return result
+
+
+def show_video(
+    model: Predictor | Segmentor | str | Path,
+    images: Pictures,
+    view: LiveView,
+    *,
+    alpha: float = 0.5,
+    every: int = 1,
+    smoothing: float = 0.0,
+    **options: Unpack[PredictorOptions],
+) -> int:
+    """Segment a video, a stream, a camera or pictures, and show the overlays with a legend of the classes' shares.
+
+    A file is not shown faster than it would play.
+
+    Parameters
+    ----------
+    model, images, alpha, every, smoothing
+        As in `predict_video`.
+    view : LiveView
+        Where they are shown.
+    **options
+        The keyword arguments of `vitrail.Predictor`; none with a predictor.
+
+    Returns
+    -------
+    int
+        The number of frames.
+
+    Raises
+    ------
+    VitrailError
+        When model or video cannot be read; at the end, when frames could not be read.
+    """
+    source, facts = _only_source(open_frames(images))
+    segmenter = VideoSegmenter(as_predictor(model, options), smoothing=smoothing, every=every)
+    frames, start = 0, time.monotonic()
+    with ProgressBar("predict", total=EveryNth(source, every).num_frames) as bar:
+        for timed in segmenter(source, facts.rate):
+            time.sleep(max(0.0, float(timed.time) - (time.monotonic() - start)))
+            view.show(timed.prediction.overlay(alpha, legend=True))
+            frames += 1
+            bar.advance(1)
+    if segmenter.failures or not frames:
+        raise PredictionError(_failure_message(segmenter.failures, None))
+    return frames
 
 
 def _written(

@@ -10,7 +10,7 @@ from vitrail.errors import RecipeError
 
 # Left at their defaults: whoever reads the file says where data are and how many processes load them.
 _OF_THE_MACHINE = (
-    ("data", ("root", "workers")),
+    ("data", ("root", "workers", "cache")),
     ("model", ("pretrained",)),
     ("train", ("start_from", "loggers", "strategy")),
 )

@@ -253,6 +253,9 @@ class DataConfig(Section):
         "stop", description="What the check of the files before training does when training would be in vain."
     )
     workers: int = Field(2, ge=0, le=256, description="Loader processes for each training process.")
+    cache: str | None = Field(
+        None, description="Folder for decoded images and masks, read instead of the files; a few bytes for each pixel."
+    )
 
     @model_validator(mode="after")
     def _rising_range(self) -> DataConfig:

@@ -46,22 +46,22 @@ class RequestHandler:
         self.models = {model.name: model for model in models}
         self.limits = limits
         self.metrics = Metrics()
-        self.images = Budget(limits.max_images, "pictures")
+        self.images = Budget(limits.max_images, "pictures", self.metrics.in_work)
         self.pixels = Budget(limits.max_total_pixels, "pixels")
         self.bytes = Budget(limits.max_total_bytes, "bytes")
         self._threads = ThreadPoolExecutor(os.cpu_count() or 1, thread_name_prefix="vitrail pictures")
         self._seconds_per_image = 0.1
         self.batchers = {name: self._batcher(model) for name, model in self.models.items()}
-        self.metrics.show_in_work(lambda: self.images.used)
 
     def _batcher(self, model: ServedModel) -> Batcher:
         def note(images: int, seconds: float) -> None:
             self.metrics.batch(model.name, images, seconds)
             self._seconds_per_image += 0.1 * (seconds / images - self._seconds_per_image)
 
-        batcher = Batcher(model.name, model.plain.settings.batch_size, note)
-        self.metrics.show_waiting(model.name, lambda: batcher.waiting)
-        return batcher
+        def note_waiting(images: int) -> None:
+            self.metrics.waiting(model.name, images)
+
+        return Batcher(model.name, model.plain.settings.batch_size, note, note_waiting)
 
     @property
     def alive(self) -> bool:

@@ -44,11 +44,14 @@ class Batcher:
         Largest number of pictures in a batch.
     on_batch : callable
         Called after each batch with the number of its pictures and the seconds it took.
+    on_waiting : callable
+        Called with the number of pictures whose turn has not come, when it has changed.
     """
 
-    def __init__(self, name: str, max_batch: int, on_batch: OnBatch) -> None:
+    def __init__(self, name: str, max_batch: int, on_batch: OnBatch, on_waiting: Callable[[int], None]) -> None:
         self.max_batch = max_batch
         self._on_batch = on_batch
+        self._on_waiting = on_waiting
         self._queue: deque[_Waiting] = deque()
         self._changed = threading.Condition()
         self._closing = False
@@ -59,11 +62,6 @@ class Batcher:
     def alive(self) -> bool:
         """Whether pictures are taken."""
         return self._thread.is_alive() and not self._closing
-
-    @property
-    def waiting(self) -> int:
-        """Number of pictures whose turn has not come."""
-        return len(self._queue)
 
     def submit(self, image: Tensor, predictor: Predictor) -> Future[Prediction]:
         """Let a picture, uint8 [C, H, W], wait for its turn; a future that is cancelled before it is left out.
@@ -78,6 +76,7 @@ class Batcher:
             if self._closing:
                 raise ServiceError("the service is stopping")
             self._queue.append(waiting)
+            self._on_waiting(len(self._queue))
             self._changed.notify()
         return waiting.future
 
@@ -107,6 +106,7 @@ class Batcher:
             batch = [waiting for waiting in self._queue if waiting.fits(first)][: self.max_batch]
             taken = set(map(id, batch))
             self._queue = deque(waiting for waiting in self._queue if id(waiting) not in taken)
+            self._on_waiting(len(self._queue))
             return batch
 
 

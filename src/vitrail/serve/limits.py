@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, fields
 
 from vitrail.errors import ServiceError
@@ -83,12 +83,15 @@ class Budget:
         The largest sum.
     what : str
         What is counted, for messages.
+    on_change : callable, optional
+        Called with the sum when it has changed.
     """
 
-    def __init__(self, limit: int, what: str) -> None:
+    def __init__(self, limit: int, what: str, on_change: Callable[[int], None] | None = None) -> None:
         self.limit = limit
         self.what = what
         self.used = 0
+        self._on_change = on_change
 
     @contextlib.contextmanager
     def taken(self, amount: int) -> Iterator[None]:
@@ -109,8 +112,13 @@ class Budget:
         """Take an amount until `give_back`; raises a BusyError as `taken` does."""
         if self.used + amount > self.limit:
             raise BusyError(f"the service is busy: {self.used:,} of {self.limit:,} {self.what} are in work")
-        self.used += amount
+        self._change(amount)
 
     def give_back(self, amount: int) -> None:
         """Return an amount that was taken."""
-        self.used -= amount
+        self._change(-amount)
+
+    def _change(self, amount: int) -> None:
+        self.used += amount
+        if self._on_change is not None:
+            self._on_change(self.used)

@@ -101,14 +101,25 @@ def load_models(models: Sequence[str], **options: Unpack[PredictorOptions]) -> l
     VitrailError
         When a model cannot be loaded, or two have one name.
     """
-    named = [_named(model) for model in models]
-    names = [name for name, _ in named]
-    if not names:
+    return [ServedModel(name, model, **options) for name, model in named_models(models).items()]
+
+
+def named_models(models: Sequence[str]) -> dict[str, str]:
+    """Return what the models of a service are loaded from, by their names, with models as `load_models` takes them.
+
+    Raises
+    ------
+    ServiceError
+        When there is none, or two have one name.
+    """
+    if not models:
         raise ServiceError("no models: name at least one")
-    for name in names:
-        if names.count(name) > 1:
-            raise ServiceError(f"two models would have the name {name}: give them names, such as a={named[0][1]}")
-    return [ServedModel(name, model, **options) for name, model in named]
+    found: dict[str, str] = {}
+    for name, model in map(_named, models):
+        if name in found:
+            raise ServiceError(f"two models would have the name {name}: give them names, such as a={found[name]}")
+        found[name] = model
+    return found
 
 
 def _named(model: str) -> tuple[str, str]:

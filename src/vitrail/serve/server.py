@@ -5,8 +5,7 @@ from __future__ import annotations
 import importlib.util
 import ipaddress
 import socket
-import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from vitrail.errors import ServiceError
 from vitrail.serve.app import create_app
@@ -33,6 +32,10 @@ class Service:
         What is taken from clients.
     api_key : str, optional
         Required for everything but the page and /healthz.
+    listening : socket, optional
+        An open socket in place of host and port.
+    local : bool, optional
+        Whether the service is reached from this computer only, and answers to its names only; None sees by the host.
 
     Attributes
     ----------
@@ -53,6 +56,8 @@ class Service:
         port: int = 8000,
         limits: ServiceLimits | None = None,
         api_key: str | None = None,
+        listening: socket.socket | None = None,
+        local: bool | None = None,
     ) -> None:
         check_installed()
         import uvicorn
@@ -60,10 +65,11 @@ class Service:
         from vitrail.serve.connections import bounded_protocol
 
         limits = limits or ServiceLimits()
-        self._socket = _listen(host, port)
-        self.url = _url(host, self._socket.getsockname()[1])
+        self._socket = listening or listen(host, port)
+        self.url = url_of(host, self._socket)
+        local = is_local(host) if local is None else local
         config = uvicorn.Config(
-            create_app(models, limits, hosts=LOCAL_HOSTS if is_local(host) else None, api_key=api_key),
+            create_app(models, limits, hosts=LOCAL_HOSTS if local else None, api_key=api_key),
             http=bounded_protocol(limits),
             ws="none",
             log_level="warning",
@@ -93,35 +99,6 @@ def check_installed() -> None:
         raise ServiceError(f"the service needs {', '.join(missing)}: pip install 'vitrail[serve]'")
 
 
-def serve(
-    models: Sequence[ServedModel],
-    *,
-    host: str = "127.0.0.1",
-    port: int = 8000,
-    limits: ServiceLimits | None = None,
-    api_key: str | None = None,
-    on_start: Callable[[str], None] | None = None,
-) -> None:
-    """Serve models over HTTP until SIGINT or SIGTERM.
-
-    Parameters
-    ----------
-    models, host, port, limits, api_key
-        As in `Service`.
-    on_start : callable, optional
-        Called with the address once requests are taken.
-
-    Raises
-    ------
-    ServiceError
-        As `Service` does.
-    """
-    service = Service(models, host=host, port=port, limits=limits, api_key=api_key)
-    if on_start is not None:
-        threading.Thread(target=on_start, args=(service.url,), daemon=True).start()
-    service.run()
-
-
 def is_local(host: str) -> bool:
     """Return whether an address is reached from this computer only."""
     try:
@@ -130,7 +107,14 @@ def is_local(host: str) -> bool:
         return host == "localhost"
 
 
-def _listen(host: str, port: int) -> socket.socket:
+def listen(host: str, port: int) -> socket.socket:
+    """Return an open socket at an address.
+
+    Raises
+    ------
+    ServiceError
+        When the address cannot be listened on.
+    """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
         return socket.create_server((host, port), family=family, backlog=BACKLOG)
@@ -141,6 +125,8 @@ def _listen(host: str, port: int) -> socket.socket:
         ) from error
 
 
-def _url(host: str, port: int) -> str:
+def url_of(host: str, listening: socket.socket) -> str:
+    """Return the address of a service at a host's socket."""
+    port = listening.getsockname()[1]
     shown = f"[{host}]" if ":" in host else host
     return f"http://{shown}:{port}/"

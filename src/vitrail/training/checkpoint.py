@@ -45,6 +45,7 @@ MAY_CHANGE = (
     "model.pretrained",
     "data.root",
     "data.workers",
+    "data.cache",
     "data.eval_split",
     "data.eval_resize",
     "train.start_from",

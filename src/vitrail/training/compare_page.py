@@ -9,8 +9,9 @@ from vitrail.training.compare import RunLog, differences, rows
 
 Points = Sequence[tuple[float, float]]
 _WIDTH, _HEIGHT, _LEFT, _BOTTOM = 560, 260, 56, 28
-# Colours that can be told apart with most kinds of colour blindness (Okabe and Ito, 2008).
-_COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000", "#8a7f00")
+# Colours that can be told apart with most kinds of colour blindness (Okabe and Ito, 2008; grey in place of black, which
+# a dark page swallows).
+_COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#808080", "#8a7f00")
 _CURVES = (("train", "loss", "Loss"), ("evaluation", "miou", "mIoU"), ("train", "lr", "Learning rate"))
 
 
@@ -76,12 +77,13 @@ def _colour(index: int) -> str:
 
 
 _STYLE = """
-body { font: 15px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 75rem; padding: 0 1rem; color: #222226; }
+:root { color-scheme: light dark; }
+body { font: 15px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 75rem; padding: 0 1rem; }
 table { border-collapse: collapse; margin: 1rem 0; display: block; overflow-x: auto; }
-th, td { text-align: left; padding: .25rem .8rem; border-bottom: 1px solid #ddd; white-space: nowrap; }
+th, td { text-align: left; padding: .25rem .8rem; border-bottom: 1px solid #8885; white-space: nowrap; }
 main { display: grid; grid-template-columns: repeat(auto-fit, minmax(22rem, 1fr)); gap: 1.5rem; }
 figure { margin: 0; } figcaption { font-weight: 600; }
-svg { width: 100%; } svg text { font-size: 11px; fill: #555; }
+svg { width: 100%; } svg text { font-size: 11px; fill: #888; }
 svg polyline { fill: none; stroke-width: 1.6; } .axis { fill: none; stroke: #999; }
 ul { list-style: none; padding: 0; display: flex; flex-wrap: wrap; gap: .3rem 1.2rem; }
 i { display: inline-block; width: .9em; height: .9em; margin-right: .4em; border-radius: 2px; vertical-align: -.1em; }

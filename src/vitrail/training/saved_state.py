@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -32,25 +32,26 @@ class _Origin(_Part):
     started_from: str
 
 
-class _Start(_Part):
-    event: Literal["start", "resume"]
+class _Record(_Part):
+    """A record of the history, of any event: a run of a subclass may have events of its own."""
+
+    event: str
     iteration: int
+
+
+class _Start(_Record):
     recipe: dict[str, Any]
     iterations: int
     started_from: _Origin | None = None
 
 
-class _Train(_Part):
-    event: Literal["train"]
-    iteration: int
+class _Train(_Record):
     loss: _Figure
     losses: dict[str, _Figure]
     lr: _Figure
 
 
-class _Evaluation(_Part):
-    event: Literal["evaluation"]
-    iteration: int
+class _Evaluation(_Record):
     miou: _Figure | None
     macc: _Figure | None
     aacc: _Figure | None
@@ -58,10 +59,11 @@ class _Evaluation(_Part):
     threshold: _Figure | None = None
 
 
-class _Stop(_Part):
-    event: Literal["stop"]
-    iteration: int
+class _Stop(_Record):
     reason: str
+
+
+_BY_EVENT = {"start": _Start, "resume": _Start, "train": _Train, "evaluation": _Evaluation, "stop": _Stop}
 
 
 class _State(_Part):
@@ -74,9 +76,9 @@ class _State(_Part):
     contents: dict[str, str]
     iteration: Annotated[int, Field(ge=0, le=_MAX_ITERATIONS)]
     best: _Figure
-    history: list[Annotated[_Start | _Train | _Evaluation | _Stop, Field(discriminator="event")]]
-    loggers: dict[str, dict[str, str | int | float | None]]
-    random: list[dict[str, torch.Tensor]]
+    history: list[_Record]
+    loggers: dict[str, dict[str, Any]]
+    random: Annotated[list[dict[str, torch.Tensor]], Field(min_length=1)]
     model: dict[str, Any]
     optimizer: dict[str, Any]
     schedule: dict[str, Any]
@@ -102,6 +104,8 @@ def read_state(path: Path) -> dict[str, Any]:
         raise CheckpointError(f"{path} was written by a newer vitrail: upgrade vitrail")
     try:
         _State.model_validate(state)
+        for record in state["history"]:
+            _BY_EVENT.get(record["event"], _Record).model_validate(record)
         json.dumps(state["history"], allow_nan=False)  # as the loggers write it
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
@@ -109,6 +113,11 @@ def read_state(path: Path) -> dict[str, Any]:
         raise CheckpointError(f"{path} is no training state of vitrail: {key}: {first['msg']}") from error
     except (TypeError, ValueError, RecursionError) as error:
         raise CheckpointError(f"{path} is no training state of vitrail: its history: {error}") from error
+    planned = [record["iterations"] for record in state["history"] if "iterations" in record]
+    if state["iteration"] > max(planned, default=0):
+        raise CheckpointError(
+            f"{path} is no training state of vitrail: iteration {state['iteration']} lies beyond the end of its run"
+        )
     if not is_plain(state):
         raise CheckpointError(f"{path} is no training state of vitrail: it holds more than tensors and plain values")
     return state

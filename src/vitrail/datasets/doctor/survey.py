@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, cast
 
 import numpy.typing as npt
@@ -18,7 +16,7 @@ from vitrail.datasets.benchmark import Benchmark
 from vitrail.datasets.dataset import SegmentationDataset
 from vitrail.datasets.doctor.facts import Facts, FileSource, gather
 from vitrail.datasets.remap import RemappedSource
-from vitrail.datasets.storage import Files
+from vitrail.datasets.stamps import pair_stamp, settings_hash
 from vitrail.files.atomic import atomic_path
 from vitrail.files.download import cache_folder
 
@@ -107,7 +105,7 @@ def survey(
     known = memory.read() if memory else {}
 
     def look(index: int) -> Facts:
-        key = _stamp(source, index)
+        key = pair_stamp(source.files, source.pairs[index])
         facts = known.get(key)
         if facts is None:
             facts = known[key] = gather(source, index, raw_classes, decode_images=decode_images)
@@ -145,39 +143,11 @@ def _remapped(facts: Facts, table: torch.Tensor, num_classes: int) -> Facts:
     return Facts(**{**facts.to_dict(), "counts": tuple(counts), "ignored": ignored})
 
 
-def _stamp(source: FileSource, index: int) -> str:
-    pair = source.pairs[index]
-    names = [pair.image, pair.mask, *pair.more_masks, *([pair.second_image] if pair.second_image else [])]
-    return "|".join(f"{name}:{_file_stamp(source.files, name)}" for name in names)
-
-
-def _file_stamp(files: Files, name: str) -> str:
-    where = files.locate(name)
-    for path in (where, where.removesuffix(f":{name}"), where.rpartition(":")[0]):
-        try:
-            found = Path(path).stat()
-        except (OSError, ValueError):
-            continue
-        return f"{found.st_size}:{found.st_mtime_ns}"
-    return "missing"
-
-
 class _Memory:
     """The facts of one dataset in the cache folder."""
 
     def __init__(self, source: FileSource, num_classes: int, decode_images: bool) -> None:
-        reader = getattr(source, "read_mask", None)
-        settings = {
-            "version": _VERSION,
-            "root": source.files.locate(""),
-            "classes": num_classes,
-            "decoded": decode_images,
-            "pixels": [source.pixels.channels, source.pixels.value_range],
-            "reader": [type(reader).__name__, str(sorted(getattr(reader, "labels", {}).items()))],
-            "colours": str(sorted(getattr(reader, "colours", {}).items())),
-            "drawn": str(getattr(source, "settings", "")),
-        }
-        name = hashlib.sha256(json.dumps(settings).encode()).hexdigest()[:24]
+        name = settings_hash(source, version=_VERSION, classes=num_classes, decoded=decode_images)
         self.path = cache_folder() / "checked" / f"{name}.json"
 
     def read(self) -> dict[str, Facts]:

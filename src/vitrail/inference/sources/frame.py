@@ -165,7 +165,7 @@ def find_frame_source(where: str) -> tuple[str, str]:
     """Return the name of the kind of source that opens `where`, and what to open with it.
 
     A file or folder that exists is chosen by its suffix. Otherwise what stands before a colon decides, then the suffix.
-    What no kind claims is left to "images".
+    A number alone is a camera. What no kind claims is left to "images".
 
     Raises
     ------
@@ -182,6 +182,8 @@ def names_frames(where: str) -> bool:
 
 
 def _claimed(where: str) -> tuple[str | None, str]:
+    if where.isdecimal() and not expand_home(where).exists():
+        return "camera", where
     start, colon, rest = where.partition(":")
     if colon and not expand_home(where).exists():
         by_scheme = [name for name, kind in FRAME_SOURCES.items() if start in kind.schemes]

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 import sys
+import time
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -35,6 +36,8 @@ WEB_OPTIONS: Mapping[str, str] = {"protocol_whitelist": "http,https,tcp,tls", "f
 _DURATION = re.compile(r"\d{1,4}:\d\d:\d\d(\.\d{1,9})?")
 _SLACK_FRAMES = 3  # that the end of a whole video may be off: containers round it
 TIMEOUT = 10.0  # seconds that a stream may be silent
+PATIENCE = 30.0  # seconds in which a stream or a camera that stopped may come back
+_PAUSE = 0.5  # seconds between two attempts to open it again
 
 
 @dataclass(frozen=True)
@@ -205,8 +208,48 @@ class VideoFile(Video):
             self.num_frames = self._stream(container).frames or None
 
 
+class LiveVideo(Video):
+    """A stream or a camera: when it stops it is opened again, and its frames go on at the time that has passed.
+
+    It ends when it has not come back within `PATIENCE` seconds. Arguments are those of `Video`.
+    """
+
+    def __iter__(self) -> Iterator[Frame]:
+        """Decode frames; one that says that the source was lost comes last, unless it ended by itself."""
+        count, end, problem = 0, Fraction(0), False
+        seen = time.monotonic()
+        while True:
+            shift = end + Fraction(time.monotonic() - seen).limit_denominator(1000) if count else end
+            try:
+                for frame in super().__iter__():
+                    problem = isinstance(frame, MissingFrame)
+                    if not isinstance(frame, VideoFrame):
+                        break
+                    moved = replace(frame, id=f"{self.name}/{count:06d}", time=frame.time + shift)
+                    end, count = moved.time + (moved.duration or 0), count + 1
+                    yield moved
+                    seen = time.monotonic()  # whoever takes the frames may be slow
+            except PredictionError:  # it cannot be opened
+                if not count:
+                    raise
+                problem = True
+            if time.monotonic() - seen > PATIENCE:
+                break
+            time.sleep(_PAUSE)
+        if problem:
+            yield self._lost(count)
+
+    def _lost(self, count: int) -> Frame:
+        message = f"{self.where} stopped after {count} frames and did not come back within {PATIENCE:g} seconds"
+
+        def fail() -> Tensor:
+            raise PredictionError(message)
+
+        return MissingFrame(f"{self.name}/{count:06d}", fail)
+
+
 @register_frame_source("stream", schemes=STREAM_SCHEMES)
-class VideoStream(Video):
+class VideoStream(LiveVideo):
     """A network stream, such as that of a camera at rtsp://…, until it ends.
 
     Parameters
@@ -220,8 +263,8 @@ class VideoStream(Video):
 
 
 @register_frame_source("camera")
-class Camera(Video):
-    """A camera of this computer by its number, such as camera:0.
+class Camera(LiveVideo):
+    """A camera of this computer by its number, such as 0 or camera:0.
 
     Parameters
     ----------

@@ -23,7 +23,10 @@ TIMEOUT = timedelta(minutes=30)
 WATCH_SECONDS = 2
 _GROUPS = itertools.count()
 # What Gloo and NCCL say of a process that has died or does not answer.
-_LOST = ("Timed out", "timed out", "Connection closed by peer", "Connection reset by peer", "Broken pipe")
+_LOST = (
+    *("Timed out", "timed out", "Connection closed by peer", "Connection reset by peer", "Broken pipe"),
+    "Connection refused",
+)
 
 
 @contextlib.contextmanager
@@ -54,18 +57,26 @@ def process_group(device: torch.device | str) -> Iterator[None]:
     if device.type == "cuda":
         torch.cuda.set_device(device)
     store, number, processes = _rendezvous()
-    dist.init_process_group(
-        "nccl" if device.type == "cuda" else "gloo",
-        # A name of its own keeps a group from reading the addresses that an earlier one of this program left behind.
-        store=dist.PrefixStore(f"vitrail/{next(_GROUPS)}", store),
-        rank=number,
-        world_size=processes,
-        timeout=TIMEOUT,
-    )
     end_with_torchrun()
     with _explain_lost_processes():
+        dist.init_process_group(
+            "nccl" if device.type == "cuda" else "gloo",
+            store=dist.PrefixStore(_group_name(), store),
+            rank=number,
+            world_size=processes,
+            timeout=TIMEOUT,
+        )
         yield
     _leave()
+
+
+def _group_name() -> str:
+    """Return a name for the addresses of a group in the store, where those of earlier groups still are.
+
+    torchrun keeps one store for all attempts of a run: a process that read the address of one which had been killed in
+    the attempt before would try for ever to reach it.
+    """
+    return f"vitrail/{os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}/{next(_GROUPS)}"
 
 
 @contextlib.contextmanager

@@ -1,4 +1,4 @@
-// The camera's view as a stream of pictures, as fast as they are answered.
+// The camera's view, or a video file, as a stream of pictures: as many as are answered while it runs.
 
 const LONGER_SIDE = 640;
 
@@ -7,25 +7,39 @@ export class Camera {
     this.video = video;
     this.onPicture = onPicture;
     this.onEnd = onEnd;
-    this.stream = null;
+    this.close = null; // ends what runs
   }
 
   get running() {
-    return this.stream !== null;
+    return this.close !== null;
   }
 
-  // Starts the camera; the promise ends when it is stopped, and fails when there is none or it is not allowed.
+  // Shows the camera until it is stopped; fails when there is none or it is not allowed.
   async run() {
     if (!navigator.mediaDevices) throw new Error("The browser gives the camera to pages of https or of this computer only.");
     const stream = await navigator.mediaDevices.getUserMedia({ video: { facingMode: "environment" } });
-    this.stream = stream;
     stream.getVideoTracks()[0].addEventListener("ended", () => this.stop());
     this.video.srcObject = stream;
+    await this.show(() => stream.getTracks().forEach((track) => track.stop()));
+  }
+
+  // Shows a video file until its end; fails when the browser cannot play it.
+  async play(file) {
+    this.stop();
+    const url = URL.createObjectURL(file);
+    this.video.src = url;
+    await this.show(() => URL.revokeObjectURL(url));
+  }
+
+  async show(close) {
+    this.close = close;
     try {
       await this.video.play();
-      while (this.stream === stream) await this.onPicture(await this.capture());
+      while (this.close === close && !this.video.ended) await this.onPicture(await this.capture());
+    } catch (error) {
+      if (this.close === close) throw error; // stopping interrupts what is played
     } finally {
-      this.stop();
+      if (this.close === close) this.stop();
     }
   }
 
@@ -38,10 +52,12 @@ export class Camera {
   }
 
   stop() {
-    if (!this.stream) return;
-    for (const track of this.stream.getTracks()) track.stop();
-    this.stream = null;
+    if (!this.close) return;
+    this.close();
+    this.close = null;
+    this.video.pause();
     this.video.srcObject = null;
+    this.video.removeAttribute("src");
     this.onEnd();
   }
 }

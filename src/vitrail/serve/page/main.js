@@ -1,6 +1,7 @@
 // The page: pictures come in, results of one or two models are shown.
 
 import { Camera } from "/page/camera.js";
+import { droppedFiles, isVideo, shownFiles } from "/page/files.js";
 import { ServiceError, readModels, segment, useKey } from "/page/service.js";
 import { View, disagreement } from "/page/view.js";
 
@@ -12,6 +13,7 @@ const state = {
   shown: null, // {name, bitmap, results: [result, …], difference}
   hidden: new Set(), // names of classes that are switched off
   pixel: null,
+  playing: null, // the video file that runs
   running: null, // AbortController of the requests in work
 };
 const views = [new View(at("view"), nameThePixel), new View(at("other-view"), nameThePixel)];
@@ -50,7 +52,10 @@ function chosenModels() {
 
 function addPictures(files) {
   const added = [...files].map((blob) => ({ name: blob.name, blob, url: URL.createObjectURL(blob) }));
-  if (!added.length) return;
+  if (!added.length) {
+    say("There is no picture or video among these files.", true);
+    return;
+  }
   camera.stop();
   state.pictures.push(...added);
   for (const picture of added) at("pictures").append(thumbnail(picture));
@@ -63,8 +68,9 @@ function thumbnail(picture) {
   button.type = "button";
   button.title = picture.name;
   button.setAttribute("aria-label", picture.name);
-  const image = new Image();
-  image.alt = "";
+  const image = document.createElement(isVideo(picture.blob) ? "video" : "img");
+  if (isVideo(picture.blob)) image.muted = true;
+  else image.alt = "";
   image.src = picture.url;
   button.append(image);
   button.addEventListener("click", () => open(picture));
@@ -77,6 +83,10 @@ async function open(picture) {
   camera.stop();
   state.current = picture;
   for (const each of state.pictures) each.button.setAttribute("aria-current", String(each === picture));
+  if (isVideo(picture.blob)) {
+    await play(picture);
+    return;
+  }
   say(`Segmenting ${picture.name}…`);
   const started = performance.now();
   try {
@@ -216,8 +226,12 @@ function save(blob, name) {
   setTimeout(() => URL.revokeObjectURL(link.href), 10_000);
 }
 
+function stemOf(name) {
+  return name.replace(/\.[^.]*$/, "") || "picture";
+}
+
 function stem() {
-  return state.shown.name.replace(/\.[^.]*$/, "") || "picture";
+  return stemOf(state.shown.name);
 }
 
 function saveCoco() {
@@ -231,12 +245,23 @@ function saveCoco() {
   save(new Blob([JSON.stringify(content)], { type: "application/json" }), `${stem()}_coco.json`);
 }
 
-// --- camera ---
+// --- camera and videos ---
 
 async function showLive(blob) {
   const started = performance.now();
-  await compute(blob, "camera.jpg");
-  if (camera.running) say(`Camera: ${(1000 / (performance.now() - started)).toFixed(1)} pictures per second`);
+  const name = state.playing ? state.playing.name : "Camera";
+  await compute(blob, state.playing ? `${stemOf(name)}.jpg` : "camera.jpg");
+  if (camera.running) say(`${name}: ${(1000 / (performance.now() - started)).toFixed(1)} pictures per second`);
+}
+
+async function play(picture) {
+  state.playing = picture;
+  try {
+    await camera.play(picture.blob);
+    if (state.playing === picture) say(`${picture.name}: its last picture`);
+  } catch (error) {
+    complain(error.name === "NotSupportedError" ? new Error(`The browser cannot play ${picture.name}.`) : error);
+  }
 }
 
 function cameraEnded() {
@@ -245,11 +270,11 @@ function cameraEnded() {
 }
 
 async function switchCamera() {
-  if (camera.running) {
-    camera.stop();
-    return;
-  }
+  const ran = camera.running && !state.playing;
+  camera.stop();
+  if (ran) return;
   at("camera").setAttribute("aria-pressed", "true");
+  state.playing = null;
   say("Waiting for the camera…");
   try {
     await camera.run();
@@ -266,6 +291,11 @@ function listen() {
   at("files").addEventListener("change", () => {
     addPictures(at("files").files);
     at("files").value = "";
+  });
+  at("choose-folder").addEventListener("click", () => at("folder").click());
+  at("folder").addEventListener("change", () => {
+    addPictures(shownFiles(at("folder").files));
+    at("folder").value = "";
   });
   at("camera").addEventListener("click", switchCamera);
   for (const id of ["model", "other"]) {
@@ -297,7 +327,7 @@ function listenToDrops() {
   document.addEventListener("drop", (event) => {
     event.preventDefault();
     document.body.classList.remove("over");
-    addPictures(event.dataTransfer.files);
+    droppedFiles(event.dataTransfer).then(addPictures, complain);
   });
 }
 

@@ -7,8 +7,13 @@ from collections.abc import Iterator
 
 from vitrail.datasets.doctor.finding import Finding
 from vitrail.datasets.doctor.survey import SplitSurvey
+from vitrail.datasets.mask_files import LOSSY, NO_CLASS
 
 _SHOWN_ERRORS = 10
+_REPAIR = (
+    "\nIf masks were resized with a smooth filter or compressed with loss, vitrail dataset check folder --root ROOT "
+    "--fix OUT writes them with the nearest classes."
+)
 
 
 def unusable_pairs(survey: SplitSurvey) -> Iterator[Finding]:
@@ -18,13 +23,15 @@ def unusable_pairs(survey: SplitSurvey) -> Iterator[Finding]:
         return
     more = f"\n… and {len(bad) - _SHOWN_ERRORS} more" if len(bad) > _SHOWN_ERRORS else ""
     listed = "\n".join(facts.error for facts in bad[:_SHOWN_ERRORS])
+    changed = any(mark in facts.error for facts in bad for mark in (NO_CLASS, LOSSY))
+    repair = _REPAIR if changed and survey.benchmark.name == "folder" else ""
     noun = "image" if len(bad) == 1 else "images"
     yield Finding(
         "stop",
         "unusable files",
         f"{len(bad)} {noun} of the split {survey.split!r} cannot be used",
         effect="training would end when it comes to them",
-        fix=f"Correct or remove them:\n{listed}{more}",
+        fix=f"Correct or remove them:\n{listed}{more}{repair}",
     )
 
 
