@@ -151,10 +151,11 @@ def in_mmsegs_names(state: dict[str, Tensor]) -> dict[str, Tensor]:
     return theirs
 
 
-def test_a_users_own_model_of_mmsegmentation_needs_nothing_but_the_file(tmp_path: Path) -> None:
+@pytest.mark.parametrize("wrapped", ["module.", "_orig_mod.", "_orig_mod.module."])
+def test_a_users_own_model_of_mmsegmentation_needs_nothing_but_the_file(tmp_path: Path, wrapped: str) -> None:
     model = users_model()
     meta = {"cfg": CONFIG, "dataset_meta": {"classes": ("cat", "dog", "else"), "palette": [[1, 2, 3]] * 3}}
-    state = {f"module.{name}": value for name, value in in_mmsegs_names(model.state_dict()).items()}
+    state = {wrapped + name: value for name, value in in_mmsegs_names(model.state_dict()).items()}
     torch.save({"meta": meta, "state_dict": state}, tmp_path / "mine.pth")
     loaded = load(tmp_path / "mine.pth")
     assert loaded.card is not None

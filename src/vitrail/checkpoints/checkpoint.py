@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -17,6 +18,7 @@ from vitrail.files.torch_file import read_pickle
 from vitrail.files.weights_file import is_safetensors
 
 _WEIGHTS = ("state_dict", "model")  # where training code keeps the weights among other things that it saves
+_WRAPPED = re.compile(r"\A(?:module\.|_orig_mod\.)+")  # before names in models that are distributed or compiled
 _MAX_CONFIG = 4 << 20  # bytes
 
 
@@ -28,7 +30,7 @@ class Checkpoint:
     ----------
     tensors : mapping from str to Any
         The weights under their names in the file, without the "module." of models that were trained on several
-        devices. Nothing has checked yet that all of them are tensors.
+        devices and the "_orig_mod." of compiled ones. Nothing has checked yet that all of them are tensors.
     metadata : mapping from str to Any
         Everything else in the file: the header of a .safetensors file (text), or what a file of `torch.save` holds
         beside the weights.
@@ -89,7 +91,7 @@ def _read_torch_file(path: Path) -> Checkpoint:
     content = read_pickle(path)
     key = next((key for key in _WEIGHTS if isinstance(content.get(key), Mapping)), None)
     weights = content if key is None else content[key]
-    tensors = {str(name).removeprefix("module."): value for name, value in weights.items()}
+    tensors = {_WRAPPED.sub("", str(name)): value for name, value in weights.items()}
     if len(tensors) < len(weights):
         raise CheckpointError(f"{path} holds weights under the same name with and without 'module.' before it")
     metadata = {} if key is None else {str(name): value for name, value in content.items() if name != key}
