@@ -270,8 +270,8 @@ def export_matrix() -> str:
             table(
                 ["method", *EXPORT_COLUMNS.values()],
                 [
-                    (f"`{name}`", *(export_cell(cells.get(column)) for column in EXPORT_COLUMNS))
-                    for name, cells in matrix["methods"].items()
+                    (f"`{name}`", *(export_cell(matrix["methods"].get(name, {}).get(each)) for each in EXPORT_COLUMNS))
+                    for name in SEGMENTORS
                 ],
             ),
         ]

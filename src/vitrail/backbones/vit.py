@@ -40,7 +40,7 @@ class PlainTransformer(TimmBackbone):
         *,
         norm_eps: float | None = None,
     ) -> None:
-        last_norm = getattr(model, "norm", nn.Identity())
+        last_norm: nn.Module = getattr(model, "norm", nn.Identity())
         super().__init__(model, indices, norm_eps=norm_eps)
         self._last_norm = (last_norm,)  # no module of this one: it is not applied
         self.neck = neck

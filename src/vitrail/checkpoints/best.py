@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -129,7 +128,11 @@ def _seconds(entry: Entry, device: torch.device) -> float:
     model = _build(entry).eval().to(device, memory_format=torch.channels_last)
     channels = section_of(entry.card(), entry.name).in_channels
     images = torch.rand(1, channels, *SPEED_SIZE, device=device)
-    wait = functools.partial(torch.cuda.synchronize, device) if device.type == "cuda" else lambda: None
+
+    def wait() -> None:
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+
     taken = []
     for _ in range(_WARM_UP + _TIMED):
         wait()

@@ -89,6 +89,8 @@ def _push(model: Segmentor, repository: str, *, private: bool, overwrite: bool) 
     from huggingface_hub.errors import HfHubHTTPError
 
     api = HfApi()
+    # the bases of the hub's own error are those of the HTTP client that is installed with it
+    clients = tuple(base for base in HfHubHTTPError.__bases__ if issubclass(base, Exception))
     with tempfile.TemporaryDirectory() as folder:
         weights = Path(folder) / WEIGHTS[0]
         save_model(model, weights)
@@ -107,8 +109,7 @@ def _push(model: Segmentor, repository: str, *, private: bool, overwrite: bool) 
                 [CommitOperationAdd(weights.name, weights), CommitOperationAdd(_README, readme)],
                 commit_message=f"Add {model.card.name or 'the model'}",
             )
-        # the bases of the hub's own error are those of the HTTP client that is installed with it
-        except (*HfHubHTTPError.__bases__, OSError, ValueError) as error:
+        except (*clients, OSError, ValueError) as error:
             raise CheckpointError(_refusal(repository, error)) from error
     return str(created)
 

@@ -43,11 +43,12 @@ class Reassemble(nn.Module):
         return self.rescale(self.project(self.act(self.readout(x))))
 
 
-class ResidualUnit(nn.Sequential):
+class ResidualUnit(nn.Module):
     """Two convolutions with batch norms, each behind a ReLU, added to their input."""
 
     def __init__(self, channels: int) -> None:
-        super().__init__(
+        super().__init__()
+        self.body = nn.Sequential(
             *(
                 layer
                 for _ in range(2)
@@ -61,7 +62,7 @@ class ResidualUnit(nn.Sequential):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map [B, C, h, w] to the same shape."""
-        return x + super().forward(x)
+        return x + self.body(x)
 
 
 class Fusion(nn.Module):

@@ -44,6 +44,8 @@ class FirstBlocks(ExtendedBackbone):
         For another encoder, and one that has no more blocks than that.
     """
 
+    trunk: PlainTransformer
+
     def __init__(self, backbone: Backbone, num_blocks: int) -> None:
         super().__init__(backbone)
         if not isinstance(backbone, PlainTransformer) or not _is_plain(backbone):
@@ -94,7 +96,7 @@ def _is_plain(backbone: PlainTransformer) -> bool:
     """Return whether the blocks of a transformer can be applied one by one, with a mask."""
     net = backbone.encoder
     rotary = isinstance(net, Eva) and net.rope is not None and not getattr(net, "rope_mixed", False)
-    kind = Block if isinstance(backbone, ViT) else EvaBlock if rotary else ()
+    kind: Any = Block if isinstance(backbone, ViT) else EvaBlock if rotary else ()
     return backbone.neck is None and all(isinstance(block, kind) for block in net.blocks)
 
 
@@ -158,7 +160,7 @@ class EoMTHead(MaskClassificationHead):
 
     blocks: nn.ModuleList
     norm: nn.Module
-    rope: nn.Module | None
+    rope: Any  # a module of timm, or None
     mask_probability: Tensor
 
     def __init__(
@@ -214,7 +216,8 @@ class EoMTHead(MaskClassificationHead):
         self.blocks = nn.ModuleList(blocks)
         for block in blocks:
             if isinstance(block, EvaBlock):  # rotary positions are those of the patches alone
-                block.attn.num_prefix_tokens += self.query_tokens.num_embeddings
+                attention: Any = block.attn
+                attention.num_prefix_tokens += self.query_tokens.num_embeddings
 
     def set_progress(self, progress: Progress) -> None:
         """Set the probabilities with which queries keep to their masks; see `annealing_starts`."""

@@ -125,6 +125,9 @@ def _build_decoder(
             dropout=dropout,
             align_corners=align_corners,
         )
-    kinds = {"upernet": UPerHead, "pspnet": PSPHead, "deeplabv3": DeepLabV3Head}
-    kind: type[UPerHead | PSPHead | DeepLabV3Head] = kinds[name]
-    return kind(maps, num_classes, channels=channels, dropout=dropout, align_corners=align_corners)
+    kinds: dict[str, type[UPerHead] | type[PSPHead] | type[DeepLabV3Head]] = {
+        "upernet": UPerHead,
+        "pspnet": PSPHead,
+        "deeplabv3": DeepLabV3Head,
+    }
+    return kinds[name](maps, num_classes, channels=channels, dropout=dropout, align_corners=align_corners)

@@ -95,7 +95,7 @@ class STDCHead(FCNHead):
             losses[f"aux{index}"] = self.early_weight * term
         edges, logits = detail_targets(targets, self.edge_threshold), self.detail(features)
         for name, loss in self.detail_losses.items():
-            term = resized_loss(loss, logits, edges, align_corners=self.align_corners)  # type: ignore[arg-type]
+            term = resized_loss(loss, logits, edges, align_corners=self.align_corners)
             losses[name] = self.detail_weight * term
         return losses
 

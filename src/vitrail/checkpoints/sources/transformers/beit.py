@@ -14,7 +14,7 @@ from vitrail.checkpoints.sources.renaming import Names, Renaming, State
 from vitrail.checkpoints.sources.settings import Settings, UnsupportedError
 from vitrail.checkpoints.sources.transformers.encoders import LeftOut, known
 from vitrail.checkpoints.sources.transformers.records import Translation
-from vitrail.checkpoints.sources.transformers.upernet import auxiliary_of, upernet_heads
+from vitrail.checkpoints.sources.transformers.upernet import auxiliary_of
 
 _SHAPES = {(768, 12, 12): "beit_base_patch16_224", (1024, 24, 16): "beit_large_patch16_224"}
 _BLOCK: Names = {
@@ -53,8 +53,8 @@ class _NotApplied:
         return found is not None and int(found[1]) >= self.first
 
 
-def plain_upernet(inside: str, block: Names) -> Callable[[Settings], Translation]:
-    """Return the translation of models whose encoder is called `inside`; see `upernet_heads` for `block`."""
+def plain_upernet(inside: str, heads: Names) -> Callable[[Settings], Translation]:
+    """Return the translation of models whose encoder is called `inside`, with the names of their heads' modules."""
 
     def translate(settings: Settings) -> Translation:
         shape = tuple(settings.take(key) for key in ("hidden_size", "num_hidden_layers", "num_attention_heads"))
@@ -81,7 +81,7 @@ def plain_upernet(inside: str, block: Names) -> Callable[[Settings], Translation
         encoder = Encoder(known(_SHAPES, shape, settings.where), None, options, settings.take("num_channels", 3))
         pools = as_lists(settings.take("pool_scales", (1, 2, 3, 6)))
         head = {"channels": shape[0], "pool_sizes": pools}
-        renaming = _renaming(inside, block, maps[-1])
+        renaming = _renaming(inside, heads, maps[-1])
         return Translation("upernet", encoder, renaming, head, auxiliary_of(settings), resize_once=True)
 
     return translate
@@ -100,7 +100,7 @@ def _maps(settings: Settings, depth: int) -> list[int]:
     return maps
 
 
-def _renaming(inside: str, block: Names, last: int) -> Renaming:
+def _renaming(inside: str, heads: Names, last: int) -> Renaming:
     joins: tuple[Any, ...] = (Join([(f"attn.{letter}.weight", 1) for letter in "qkv"], "attn.qkv.weight"),)
     return Renaming(
         {
@@ -108,7 +108,7 @@ def _renaming(inside: str, block: Names, last: int) -> Renaming:
             f"{inside}.embeddings.patch_embeddings.projection": "backbone.encoder.patch_embed.proj",
             f"{inside}.encoder.layer.*": ("backbone.encoder.blocks.*", _BLOCK),
             **_FPN,
-            **upernet_heads(block),
+            **heads,
         },
         joins,
         (

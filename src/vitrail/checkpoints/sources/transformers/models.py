@@ -36,7 +36,7 @@ from vitrail.checkpoints.sources.transformers.records import (
     taken,
 )
 from vitrail.checkpoints.sources.transformers.settings import settings_of
-from vitrail.checkpoints.sources.transformers.upernet import UPERNET
+from vitrail.checkpoints.sources.transformers.upernet import UPERNET, upernet_heads
 from vitrail.recipes import ModelConfig
 
 # --- SegFormer ------------------------------------------------------------------------------------------------------
@@ -292,10 +292,15 @@ MODELS: dict[str, ModelRecord] = {
         _describe_mask2former,
         "Mask2FormerImageProcessor",
     ),
-    "beit": ModelRecord("BeitForSemanticSegmentation", plain_upernet("beit", {})),
+    "beit": ModelRecord("BeitForSemanticSegmentation", plain_upernet("beit", upernet_heads({}))),
     "data2vec-vision": ModelRecord(
         "Data2VecVisionForSemanticSegmentation",
-        plain_upernet("data2vec_vision", {"convolution": "conv", "normalization": "bn"}),
+        plain_upernet(
+            "data2vec_vision",
+            upernet_heads(
+                {"convolution": "conv", "normalization": "bn"}, "psp_modules.blocks.*.conv", "psp_bottleneck"
+            ),
+        ),
     ),
     "eomt": EOMT,
     "eomt_dinov3": EOMT_DINOV3,

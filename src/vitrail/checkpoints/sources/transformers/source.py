@@ -41,7 +41,7 @@ class Transformers:
     """Folders that `save_pretrained` of transformers wrote, as they lie on the Hugging Face hub."""
 
     title = "transformers"
-    suffixes = ()
+    suffixes: tuple[str, ...] = ()
 
     def recognise(self, checkpoint: Checkpoint) -> bool:
         """Return whether a config.json beside the weights describes a model of the package."""

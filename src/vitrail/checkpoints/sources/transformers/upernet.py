@@ -13,11 +13,19 @@ from vitrail.checkpoints.sources.transformers.records import ModelRecord, Transl
 from vitrail.recipes import ModelConfig
 
 
-def upernet_heads(block: Names) -> Names:
-    """Return the names of the heads' modules; `block` are those inside of a convolution with its norm."""
+def upernet_heads(block: Names, pool: str = "psp_modules.*.1", fuse: str = "bottleneck") -> Names:
+    """Return the names of the heads' modules.
+
+    Parameters
+    ----------
+    block : mapping
+        Names inside of a convolution with its norm.
+    pool, fuse : str
+        Where the convolutions of the pyramid pooling are, and the one that fuses them.
+    """
     return {
-        "decode_head.psp_modules.*.1": ("head.pyramid.stages.*.1", block),
-        "decode_head.bottleneck": ("head.pyramid_fuse", block),
+        f"decode_head.{pool}": ("head.pyramid.stages.*.1", block),
+        f"decode_head.{fuse}": ("head.pyramid_fuse", block),
         "decode_head.lateral_convs.*": ("head.laterals.*", block),
         "decode_head.fpn_convs.*": ("head.smooth.*", block),
         "decode_head.fpn_bottleneck": ("head.fuse", block),

@@ -9,7 +9,10 @@ from vitrail.checkpoints.sources.records import MethodRecord
 from vitrail.checkpoints.sources.renaming import Names, Renaming
 from vitrail.checkpoints.sources.settings import UnsupportedError
 
-_UNIT: Names = {"conv1.conv": "1", "conv1.bn": "2", "conv2.conv": "4", "conv2.bn": "5"}
+_UNIT: Names = {
+    f"conv{number}.{part}": f"body.{place}"
+    for number, part, place in ((1, "conv", 1), (1, "bn", 2), (2, "conv", 4), (2, "bn", 5))
+}
 _ASSEMBLE = "decode_head.reassemble_blocks"
 RENAMING = Renaming(
     {

@@ -52,11 +52,12 @@ _UPDATE: Names = {
 def renaming(model: ModelConfig) -> Renaming:
     """Return the renaming, which depends on the head of the other method."""
     decoder = model.options["decoder"]
-    _, names = renaming_for(METHODS[decoder].renaming, model).names["decode_head"]
+    head = renaming_for(METHODS[decoder].renaming, model).names["decode_head"]
+    assert isinstance(head, tuple)  # as `head_renaming` makes it: the head's place and the names below
     order = Change("decoder.pyramid.fuse.conv.weight", average_last, average_first)
     return Renaming(
         {
-            "decode_head.kernel_generate_head": ("head.decoder", names),  # type: ignore[dict-item]
+            "decode_head.kernel_generate_head": ("head.decoder", head[1]),
             "decode_head.kernel_update_head.*": ("head.updates.*", _UPDATE),
             **AUXILIARY,
         },
