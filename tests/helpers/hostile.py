@@ -6,6 +6,7 @@ import contextlib
 import copy
 import resource
 import time
+import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
+from hypothesis.errors import HypothesisWarning
 
 from vitrail.errors import VitrailError
 
@@ -93,9 +95,11 @@ def check_outcomes(examples: st.SearchStrategy[Any], read: Callable[[Any], Any],
         suppress_health_check=list(HealthCheck),
     )
     end, number = time.monotonic() + seconds, 0
-    while number == 0 or time.monotonic() < end:
-        seed(number)(limits(given(examples)(lambda example: _check(read, example))))()
-        number += 1
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", HypothesisWarning)  # that an example which failed is long
+        while number == 0 or time.monotonic() < end:
+            seed(number)(limits(given(examples)(lambda example: _check(read, example))))()
+            number += 1
 
 
 def _check(read: Callable[[Any], Any], example: Any) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import struct
 import tarfile
 import zipfile
 import zlib
@@ -18,6 +19,12 @@ from vitrail.files.regular import MAX_BYTES, read_regular
 # Archives of images hardly shrink; those of masks of one value, a few hundred times.
 MAX_RATIO = 100
 ALWAYS_ALLOWED = 256 << 20  # bytes of one file
+
+# What Python's readers of archives raise for changed bytes, besides errors of their own.
+_DAMAGE = (
+    *(OSError, EOFError, RuntimeError, NotImplementedError, ValueError, LookupError, struct.error),
+    *(zipfile.BadZipFile, zlib.error),
+)
 
 
 class Files(Protocol):
@@ -121,7 +128,7 @@ class Zip(Archive):
     def __init__(self, path: Path) -> None:
         self._zip: zipfile.ZipFile | None = None
         self._process = 0
-        super().__init__(path, (entry.filename for entry in self._open(path).infolist() if not entry.is_dir()))
+        super().__init__(path, (name for name in self._open(path).namelist() if name and not name.endswith("/")))
 
     def start(self, name: str, size: int) -> bytes:
         """Return the first bytes of a file."""
@@ -129,7 +136,7 @@ class Zip(Archive):
             raise self._missing(name)
         try:
             return self._expand(self._open(self.path), self.names[name], size)
-        except (OSError, EOFError, RuntimeError, NotImplementedError, zipfile.BadZipFile, zlib.error) as error:
+        except _DAMAGE as error:
             raise DatasetError(f"cannot read {self.locate(name)}: {error}; is the download complete?") from error
 
     def _expand(self, archive: zipfile.ZipFile, name: str, size: int) -> bytes:
@@ -152,7 +159,7 @@ class Zip(Archive):
         if self._zip is None or self._process != os.getpid():
             try:
                 self._zip = zipfile.ZipFile(path)
-            except (OSError, zipfile.BadZipFile) as error:
+            except _DAMAGE as error:
                 raise DatasetError(f"cannot open {path}: {error}; is the download complete?") from error
             self._process = os.getpid()
         return self._zip
@@ -180,7 +187,7 @@ class Tar(Archive):
         try:
             with _WithinItsSize(path) as file, tarfile.open(fileobj=file, mode="r:") as archive:
                 members = [member for member in archive if member.isfile()]
-        except (OSError, ValueError, tarfile.TarError) as error:
+        except (*_DAMAGE, tarfile.TarError) as error:
             raise DatasetError(
                 f"cannot open {path}: {error}. Only uncompressed .tar archives can be read in place: "
                 "unpack any other, and check that the download is complete"

@@ -22,8 +22,12 @@ MAX_RATIO = 20
 ALWAYS_ALLOWED = 64 << 20  # bytes; small archives of zeros may compress well
 LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
 LEGACY_PROTOCOL = 1001
-# What zipfile raises, besides its own error, for an archive whose bytes were changed.
-_DAMAGE = (zipfile.BadZipFile, zlib.error, struct.error, EOFError, NotImplementedError, ValueError, LookupError)
+# What zipfile and pickletools raise, besides zipfile's own error, for a file whose bytes were changed; the last one for
+# a name with a backslash in it, where warnings are errors.
+_DAMAGE = (
+    *(zipfile.BadZipFile, zlib.error, struct.error, EOFError, NotImplementedError, ValueError, LookupError),
+    DeprecationWarning,
+)
 
 
 def read_pickle(path: str | Path) -> dict[str, Any]:
