@@ -60,5 +60,5 @@ def test_the_changelog_has_a_section_for_this_version() -> None:
 
 def test_the_readme_starts_with_what_a_visitor_wants() -> None:
     first_screen = "\n".join((ROOT / "README.md").read_text(encoding="utf-8").splitlines()[:32])
-    for wanted in ("pip install vitrail", "vitrail predict fastscnn_camvid", "--data-root", "| **Methods** |"):
+    for wanted in ("pip install vitrail", "vitrail predict street.jpg", "--data-root", "| **Methods** |"):
         assert wanted in first_screen
