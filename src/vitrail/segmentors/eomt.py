@@ -202,7 +202,7 @@ class EoMTHead(MaskClassificationHead):
         self._annealing = _annealing(num_blocks, annealing_starts, annealing_ends)
         self.register_buffer("mask_probability", torch.ones(num_blocks))
         self._follow([1.0] * num_blocks)
-        self.register_load_state_dict_post_hook(_follow_loaded)
+        self.register_load_state_dict_post_hook(_follow_loaded)  # type: ignore[no-untyped-call]
 
     @classmethod
     def wrap_backbone(cls, backbone: Backbone, *, num_blocks: int = 4) -> Backbone:
