@@ -114,7 +114,7 @@ def test_a_config_is_read_and_never_run(tmp_path: Path, monkeypatch: pytest.Monk
 @pytest.mark.parametrize(
     ("old", "new", "what"),
     [
-        ("type='PSPHead'", "type='DPTHead'", "no method with MMSegmentation's DPTHead"),
+        ("type='PSPHead'", "type='VPDDepthHead'", "no method with MMSegmentation's VPDDepthHead"),
         ("type='ResNetV1c'", "type='MyNet'", "no encoder like MMSegmentation's MyNet"),
         ("style='pytorch'", "style='caffe'", "style is 'caffe'"),
         ("style='pytorch'", "style='pytorch', twist=3", "says twist"),

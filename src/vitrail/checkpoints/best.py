@@ -125,7 +125,7 @@ def _build(entry: Entry) -> Segmentor:
 
 @torch.inference_mode()
 def _seconds(entry: Entry, device: torch.device) -> float:
-    model = _build(entry).eval().to(device, memory_format=torch.channels_last)
+    model = _build(entry).eval().to(device).to(memory_format=torch.channels_last)
     channels = section_of(entry.card(), entry.name).in_channels
     images = torch.rand(1, channels, *SPEED_SIZE, device=device)
 

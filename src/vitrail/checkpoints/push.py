@@ -72,7 +72,7 @@ def push_model(
 
 def _repository(name: str) -> str:
     from huggingface_hub.errors import HFValidationError
-    from huggingface_hub.utils import validate_repo_id
+    from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]
 
     repository = name.removeprefix(HUB)
     try:
@@ -91,6 +91,7 @@ def _push(model: Segmentor, repository: str, *, private: bool, overwrite: bool) 
     api = HfApi()
     # the bases of the hub's own error are those of the HTTP client that is installed with it
     clients = tuple(base for base in HfHubHTTPError.__bases__ if issubclass(base, Exception))
+    refusals: tuple[type[Exception], ...] = (*clients, OSError, ValueError)
     with tempfile.TemporaryDirectory() as folder:
         weights = Path(folder) / WEIGHTS[0]
         save_model(model, weights)
@@ -109,7 +110,7 @@ def _push(model: Segmentor, repository: str, *, private: bool, overwrite: bool) 
                 [CommitOperationAdd(weights.name, weights), CommitOperationAdd(_README, readme)],
                 commit_message=f"Add {model.card.name or 'the model'}",
             )
-        except (*clients, OSError, ValueError) as error:
+        except refusals as error:
             raise CheckpointError(_refusal(repository, error)) from error
     return str(created)
 

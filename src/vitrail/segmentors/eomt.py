@@ -202,7 +202,7 @@ class EoMTHead(MaskClassificationHead):
         self._annealing = _annealing(num_blocks, annealing_starts, annealing_ends)
         self.register_buffer("mask_probability", torch.ones(num_blocks))
         self._follow([1.0] * num_blocks)
-        self.register_load_state_dict_post_hook(_follow_loaded)
+        self.register_load_state_dict_post_hook(_follow_loaded)  # type: ignore[no-untyped-call]
 
     @classmethod
     def wrap_backbone(cls, backbone: Backbone, *, num_blocks: int = 4) -> Backbone:
@@ -238,7 +238,7 @@ class EoMTHead(MaskClassificationHead):
         patches, prefix = features
         grid = (patches.shape[-2], patches.shape[-1])
         rope = None if self.rope is None else self.rope.get_embed(shape=list(grid))
-        queries = self.query_tokens.weight.expand(len(patches), -1, -1)
+        queries = self.query_tokens.weight.expand(patches.shape[0], -1, -1)
         tokens = torch.cat([queries, *(each.flatten(2).transpose(1, 2) for each in (prefix, patches))], dim=1)
         predictions = []
         for index, block in enumerate(self.blocks):
@@ -264,7 +264,7 @@ class EoMTHead(MaskClassificationHead):
         inside = resize(masks, grid).flatten(2) > 0  # [B, Q, h w]
         if not self._always[index]:
             inside |= (torch.rand(inside.shape[:2], device=inside.device) > self.mask_probability[index])[..., None]
-        mask = torch.ones(len(inside), 1, length, length, dtype=torch.bool, device=inside.device)
+        mask = torch.ones(inside.shape[0], 1, length, length, dtype=torch.bool, device=inside.device)
         mask[:, 0, : inside.shape[1], -inside.shape[2] :] = inside
         return mask
 
