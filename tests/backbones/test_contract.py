@@ -360,9 +360,14 @@ class TestMistakes:
         with pytest.raises(ModelError, match=r"no route to host.*pretrained=PATH"):
             create_backbone("resnet10t", pretrained=True)
 
-    def test_weights_that_nobody_publishes(self) -> None:
+    @pytest.mark.parametrize("name", ["mit_b0", "ddrnet_23_slim", "pidnet_s", "stdc1", "mscan_t"])
+    def test_weights_that_are_in_files_alone(self, name: str, tmp_path: Path) -> None:
         with pytest.raises(ModelError, match="pretrained=PATH"):
-            create_backbone("mit_b0", pretrained=True)
+            create_backbone(name, pretrained=True)
+        written = create_backbone(name)
+        torch.save(written.state_dict(), tmp_path / "weights.pth")
+        read = create_backbone(name, pretrained=tmp_path / "weights.pth")
+        assert all(torch.equal(a, b) for a, b in zip(written.parameters(), read.parameters(), strict=True))
 
 
 def test_names_are_listed_without_building(monkeypatch: pytest.MonkeyPatch) -> None:

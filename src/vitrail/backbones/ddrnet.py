@@ -8,11 +8,14 @@ arXiv:2101.06085.
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from timm.layers import ConvNormAct
 from torch import Tensor, nn
 
 from vitrail.backbones.backbone import Backbone, register_backbone
 from vitrail.backbones.residual import Bottleneck, basic_stage, stem
+from vitrail.backbones.weights import load_local
 from vitrail.layers import resize
 from vitrail.layers.aggregation_pyramid import AggregationPyramid
 
@@ -81,24 +84,32 @@ class DDRNet(Backbone):
 
 
 @register_backbone("ddrnet_23_slim")
-def ddrnet_23_slim(*, in_channels: int = 3) -> Backbone:
+def ddrnet_23_slim(*, pretrained: bool | str | Path = False, in_channels: int = 3) -> Backbone:
     """DDRNet-23-slim (arXiv:2101.06085): 64 and 128 channels, both at stride 8, the last map for the head.
 
     Parameters
     ----------
+    pretrained : path, optional
+        A local file of weights.
     in_channels : int
         Channels of the images.
     """
-    return DDRNet(in_channels, 32, 128)
+    backbone = DDRNet(in_channels, 32, 128)
+    load_local(backbone, "ddrnet_23_slim", pretrained)
+    return backbone
 
 
 @register_backbone("ddrnet_23")
-def ddrnet_23(*, in_channels: int = 3) -> Backbone:
+def ddrnet_23(*, pretrained: bool | str | Path = False, in_channels: int = 3) -> Backbone:
     """DDRNet-23 (arXiv:2101.06085): 128 and 256 channels, both at stride 8, the last map for the head.
 
     Parameters
     ----------
+    pretrained : path, optional
+        A local file of weights.
     in_channels : int
         Channels of the images.
     """
-    return DDRNet(in_channels, 64, 128)
+    backbone = DDRNet(in_channels, 64, 128)
+    load_local(backbone, "ddrnet_23", pretrained)
+    return backbone

@@ -8,11 +8,14 @@ CVPR 2023, arXiv:2206.02066.
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from timm.layers import ConvNormAct
 from torch import Tensor, nn
 
 from vitrail.backbones.backbone import Backbone, register_backbone
 from vitrail.backbones.residual import BasicBlock, Bottleneck, basic_stage, stem
+from vitrail.backbones.weights import load_local
 from vitrail.layers import resize
 from vitrail.layers.aggregation_pyramid import AggregationPyramid, NormActConv
 
@@ -137,36 +140,48 @@ class PIDNet(Backbone):
 
 
 @register_backbone("pidnet_s")
-def pidnet_s(*, in_channels: int = 3) -> Backbone:
+def pidnet_s(*, pretrained: bool | str | Path = False, in_channels: int = 3) -> Backbone:
     """PIDNet-S (arXiv:2206.02066): 64, 64 and 128 channels at stride 8: early details, boundaries, the fused map.
 
     Parameters
     ----------
+    pretrained : path, optional
+        A local file of weights.
     in_channels : int
         Channels of the images.
     """
-    return PIDNet(in_channels, 32, 96, large=False)
+    backbone = PIDNet(in_channels, 32, 96, large=False)
+    load_local(backbone, "pidnet_s", pretrained)
+    return backbone
 
 
 @register_backbone("pidnet_m")
-def pidnet_m(*, in_channels: int = 3) -> Backbone:
+def pidnet_m(*, pretrained: bool | str | Path = False, in_channels: int = 3) -> Backbone:
     """PIDNet-M (arXiv:2206.02066): 128, 128 and 256 channels at stride 8: early details, boundaries, the fused map.
 
     Parameters
     ----------
+    pretrained : path, optional
+        A local file of weights.
     in_channels : int
         Channels of the images.
     """
-    return PIDNet(in_channels, 64, 96, large=False)
+    backbone = PIDNet(in_channels, 64, 96, large=False)
+    load_local(backbone, "pidnet_m", pretrained)
+    return backbone
 
 
 @register_backbone("pidnet_l")
-def pidnet_l(*, in_channels: int = 3) -> Backbone:
+def pidnet_l(*, pretrained: bool | str | Path = False, in_channels: int = 3) -> Backbone:
     """PIDNet-L (arXiv:2206.02066): 128, 128 and 256 channels at stride 8: early details, boundaries, the fused map.
 
     Parameters
     ----------
+    pretrained : path, optional
+        A local file of weights.
     in_channels : int
         Channels of the images.
     """
-    return PIDNet(in_channels, 64, 112, large=True)
+    backbone = PIDNet(in_channels, 64, 112, large=True)
+    load_local(backbone, "pidnet_l", pretrained)
+    return backbone
