@@ -25,6 +25,11 @@ def test_an_unknown_name_suggests_the_nearest(shipped: None) -> None:
         load("smal")
 
 
+def test_a_name_of_the_hub_without_its_prefix_is_told() -> None:
+    with pytest.raises(CheckpointError, match=r"On the Hugging Face hub it would be 'hf/nvidia/segformer-b0'"):
+        load("nvidia/segformer-b0")
+
+
 @pytest.mark.parametrize("name", ["missing.safetensors", "missing.pth", "folder/missing"])
 def test_missing_files_are_said_to_be_missing(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "folder").mkdir()

@@ -297,6 +297,8 @@ def _locate(name: str) -> tuple[Path, Entry | None]:
     published = next(
         (f" Did you mean {full!r}?" for full in index() if full.endswith(f"/{name}")), nearest(name, shipped)
     )
+    if not published and name.count("/") == 1:
+        published = f" On the Hugging Face hub it would be {HUB + name!r}."
     raise CheckpointError(
         f"unknown model {name!r}.{published} Shipped models: {known}; `vitrail weights` lists the published ones; or "
         "give a file."
