@@ -29,6 +29,18 @@ def test_importing_loads_nothing_heavy(statement: str) -> None:
     assert loaded_after(statement).isdisjoint(HEAVY)
 
 
+@pytest.mark.parametrize("command", ["train", "find-lr"])
+@pytest.mark.parametrize("mistake", [["fastscnn_camvi"], ["fastscnn_camvid", "train.amp=bf17"]])
+def test_mistakes_in_a_recipe_are_told_before_pytorch_is_imported(command: str, mistake: list[str]) -> None:
+    output = ["-o", "runs/x"] if command == "train" else []
+    told = loaded_after(
+        "from click.testing import CliRunner\nfrom vitrail.cli import cli\n"
+        f"result = CliRunner().invoke(cli, {[command, *mistake, *output]!r})\n"
+        "assert type(result.exception).__name__ == 'RecipeError', result.exception"
+    )
+    assert "torch" not in told
+
+
 def test_using_it_loads_no_plotting_and_no_tables() -> None:
     loaded = loaded_after("import vitrail; vitrail.train; vitrail.predict; vitrail.create_model")
     assert loaded.isdisjoint({"pandas", "matplotlib", "tensorboard", "onnx"})

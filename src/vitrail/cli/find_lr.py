@@ -30,9 +30,12 @@ def find_lr(
 
     RECIPE is a name (see `vitrail recipes`) or a YAML file. Nothing is written.
     """
+    from vitrail.recipes import load_recipe
+
+    loaded = load_recipe(recipe, overrides)  # mistakes in it are told before PyTorch is imported
     from vitrail.training.find_lr import find_learning_rate
 
     result = find_learning_rate(
-        recipe, overrides=overrides, data_root=data_root, start_from=start_from, device=device, iterations=iterations
+        loaded, data_root=data_root, start_from=start_from, device=device, iterations=iterations
     )
     echo(result.table())

@@ -54,12 +54,14 @@ def train(
     KEY=VALUE changes a value of the recipe, such as train.batch_size=8. On several devices:
     `torchrun --nproc-per-node 4 -m vitrail train …`.
     """
+    from vitrail.recipes import load_recipe
+
+    loaded = load_recipe(recipe, overrides)  # mistakes in it are told before PyTorch is imported
     from vitrail.training import train as run_training
 
     run = run_training(
-        recipe,
+        loaded,
         output_dir=output_dir,
-        overrides=overrides,
         data_root=data_root,
         resume="auto" if resume_auto else resume,
         start_from=start_from,
