@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from abc import abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -409,13 +408,17 @@ class EoMT(Transformers):
 
     def configuration(self) -> Any:
         """See `Transformers`."""
+        kind = "EomtDinov3Config" if self.dinov3 else "EomtConfig"
+        return getattr(transformers(), kind)(**self.given)
+
+    @property
+    def given(self) -> dict[str, Any]:
+        """What the configuration does not leave to its defaults."""
         shape = {"hidden_size": 384, "num_hidden_layers": 12, "num_attention_heads": 6, "image_size": 64}
         head = {"num_queries": 20, "num_blocks": 2, "train_num_points": 128, "num_labels": CLASSES}
-        if not self.dinov3:
-            return transformers().EomtConfig(**shape, **head)
         # the random change of positions in training is left out
         rest = {"intermediate_size": 1536, "pos_embed_rescale": None, "layer_norm_eps": 1e-5}
-        return transformers().EomtDinov3Config(**shape, **head, **rest)
+        return {**shape, **head, **(rest if self.dinov3 else {})}
 
     def create(self, configuration: Any) -> nn.Module:
         """See `Transformers`."""
@@ -448,9 +451,12 @@ class EoMT(Transformers):
 
 
 def import_eomt(tensors: Mapping[str, Tensor], *, dinov3: bool = False) -> Segmentor:
-    """Return EoMT, by the importer of folders."""
-    config = json.loads(EoMT(dinov3).settings())
-    model = translate_config(config | {"architectures": None}, "config.json")
+    """Return EoMT, by the importer of folders; it needs no transformers, as a golden file is read without."""
+    given = EoMT(dinov3).given
+    names = {str(index): f"LABEL_{index}" for index in range(given.pop("num_labels"))}
+    model = translate_config(
+        {"model_type": "eomt_dinov3" if dinov3 else "eomt", "id2label": names, **given}, "config.json"
+    )
     encoder = model.encoder
     ours = create_model("eomt", encoder.name, CLASSES, backbone_options=encoder.options, **model.options)
     ours.load_state_dict(model.renaming.to_ours(tensors, "the reference"), strict=True)
