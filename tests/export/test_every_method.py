@@ -16,13 +16,23 @@ CARD = ModelCard(tuple(f"class {index}" for index in range(CLASSES)), ((0, 0, 0)
 
 
 # One method for each kind of prediction: resized logits, scores, logits refined at points. The others take minutes.
-KINDS = ("pspnet", "maskformer", "pointrend")
-METHODS = [pytest.param(name, marks=() if name in KINDS else pytest.mark.nightly) for name in list_segmentors()]
+QUICK = {("pspnet", "pt2"), ("pspnet", "onnx"), ("maskformer", "onnx"), ("pointrend", "onnx")}
+PRODUCT = [
+    pytest.param(
+        name,
+        format,
+        marks=[
+            *([needs_onnx] if format == "onnx" else []),
+            *([] if (name, format) in QUICK else [pytest.mark.nightly]),
+        ],
+    )
+    for name in list_segmentors()
+    for format in ("pt2", "onnx")
+]
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("format", ["pt2", pytest.param("onnx", marks=needs_onnx)])
-@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize(("name", "format"), PRODUCT)
 def test_every_method_is_exported_for_any_size(name: str, format: str, tmp_path: Path) -> None:
     torch.manual_seed(0)
     model = small(name).eval()
