@@ -18,6 +18,7 @@ from vitrail.datasets.class_file import class_file_of
 from vitrail.datasets.dataset import register_dataset
 from vitrail.datasets.files import PairedFiles
 from vitrail.datasets.formats.drawn import wanted_root
+from vitrail.datasets.formats.yaml_files import find_yaml
 from vitrail.datasets.image_files import IMAGE_SUFFIXES
 from vitrail.datasets.mask_files import ColourMasks, IndexMasks, MaskReader
 from vitrail.datasets.own_masks import describe
@@ -84,14 +85,7 @@ def recognise(root: Path) -> str | None:
 
 
 def _yaml_file(root: Path) -> Path | None:
-    for path in sorted([*root.glob("*.yaml"), *root.glob("*.yml")]):
-        try:
-            data = read_yaml(path, DatasetError).data
-        except DatasetError:
-            continue
-        if _section(data) is not None:
-            return path
-    return None
+    return find_yaml(root, lambda data: _section(data) is not None)
 
 
 def _section(data: Any) -> dict[str, Any] | None:

@@ -17,6 +17,7 @@ from vitrail.datasets.dataset import Source, register_dataset
 from vitrail.datasets.files import PairedFiles
 from vitrail.datasets.formats.drawn import BACKGROUND, Labelled, drawn_dataset, wanted_root
 from vitrail.datasets.formats.shapes import RelativePolygon, as_points
+from vitrail.datasets.formats.yaml_files import find_yaml
 from vitrail.datasets.image_files import IMAGE_SUFFIXES
 from vitrail.datasets.lists import read_lines
 from vitrail.datasets.mask_files import IndexMasks
@@ -87,14 +88,7 @@ def recognise(root: Path) -> str | None:
 
 
 def _yaml_file(root: Path) -> Path | None:
-    for path in sorted([*root.glob("*.yaml"), *root.glob("*.yml")]):
-        try:
-            data = read_yaml(path, DatasetError).data
-        except DatasetError:
-            continue
-        if isinstance(data, dict) and "names" in data and "train" in data:
-            return path
-    return None
+    return find_yaml(root, lambda data: isinstance(data, dict) and "names" in data and "train" in data)
 
 
 def _names(data: dict[str, Any], path: Path) -> list[str]:
