@@ -235,6 +235,9 @@ def test_no_room_for_the_queues_of_loader_processes_is_explained(monkeypatch):
         list(loaded(DataLoader(KilledAtTwo(), num_workers=1)))
 
 
+# PyTorch tells of a killed process by an error out of its handler of SIGCHLD, wherever the program is: where that
+# cannot raise, as in a callback of a weak reference, Python reports it and goes on.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_a_loader_process_that_was_killed_is_explained():
     with pytest.raises(DatasetError, match=r"lower data\.workers .*--resume"):
         list(loaded(DataLoader(KilledAtTwo(), num_workers=1)))
