@@ -73,6 +73,30 @@ def test_the_card_has_metadata_that_the_hub_reads_and_says_what_the_model_is(mod
     assert yaml.safe_load(body.split("```yaml\n")[1].split("```")[0]) == RECIPE
 
 
+def test_figures_have_their_names_and_those_of_nothing_are_left_out(model: Segmentor) -> None:
+    assert model.card is not None
+    metrics = {"miou": 0.5, "macc": 0.25, "aacc": 0.125, "mdice": float("nan")}
+    text = hub_card(replace(model.card, metrics=metrics), "me/roads")
+    results = yaml.safe_load(text.split("---\n", 2)[1])["model-index"][0]["results"]
+    named = {metric["type"]: metric["name"] for result in results for metric in result["metrics"]}
+    assert named == {"miou": "mIoU", "macc": "mean accuracy", "aacc": "pixel accuracy"}
+    assert "| mean accuracy | 25.00 % |" in text and "| pixel accuracy | 12.50 % |" in text and "nan" not in text
+
+
+def test_paths_of_the_machine_are_not_published(hub: Path, model: Segmentor) -> None:
+    assert model.card is not None
+    card = model.card
+    data = {**RECIPE["data"], "root": "/home/me/secret", "cache": "/tmp/secret"}  # type: ignore[dict-item]
+    model.card = replace(card, recipe={**RECIPE, "data": data, "train": {"start_from": "/home/me/secret.pth"}})
+    try:
+        push_model(model, "me/private")
+        assert model.card.recipe["data"]["root"] == "/home/me/secret"
+    finally:
+        model.card = card
+    assert "secret" not in (hub / "me/private/README.md").read_text()
+    assert vitrail.load("hf/me/private").card == replace(card, recipe={**RECIPE, "train": {}})
+
+
 def test_a_licence_that_the_hub_does_not_know_is_named(model: Segmentor) -> None:
     assert model.card is not None
     other = yaml.safe_load(hub_card(replace(model.card, license="Our Licence (2)"), "me/x").split("---\n")[1])

@@ -133,7 +133,7 @@ def test_prediction_writes_pictures(trained: Path, scenes: Path, tmp_path: Path)
     assert sum(area["share"] for area in records[0]["areas"]) == pytest.approx(1)
 
 
-@pytest.mark.parametrize("pictures", [["images/val/*.png"], ["images/val"], [], ["missing.png"]])
+@pytest.mark.parametrize("pictures", [["images/val/*.png"], ["images/val/*"], ["images/val"], [], ["missing.png"]])
 def test_without_a_model_a_shipped_one_predicts(
     pictures: list[str], scenes: Path, tmp_path: Path, monkeypatch, capsys
 ) -> None:

@@ -16,6 +16,7 @@ from helpers.image_makers import mask, picture
 
 from vitrail.datasets import create_dataset
 from vitrail.datasets.doctor import survey
+from vitrail.datasets.formats.hugging_face import HuggingFaceFiles
 from vitrail.datasets.inspect_folder import inspect_folder
 from vitrail.errors import DatasetError
 
@@ -147,6 +148,22 @@ def test_a_dataset_that_the_hub_does_not_have(hub):
         create_dataset("hugging_face", "hf://org/gone", "train")
     with pytest.raises(DatasetError, match=r"cannot be loaded: .*'night' not found. Available: \['default'\]"):
         create_dataset("hugging_face", "hf://org/roads", "train", config="night")
+
+
+def test_a_table_of_the_hub_names_no_files_but_those_downloaded_with_it(tmp_path):
+    inside, outside = tmp_path / "downloads" / "a.png", tmp_path / "private.png"
+    inside.parent.mkdir()
+    for file in (inside, outside):
+        file.write_bytes(b"content")
+    (tmp_path / "downloads/link.png").symlink_to(outside)
+    paths = [inside, outside, tmp_path / "downloads/link.png", tmp_path / "downloads/../private.png"]
+    table = {"train": [{"image": {"bytes": None, "path": str(path)}} for path in paths]}
+    files = HuggingFaceFiles("hf://org/x", table, [(tmp_path / "downloads").resolve()])
+    assert files.read("train/0/image") == b"content"
+    for row in (1, 2, 3):
+        with pytest.raises(DatasetError, match="which was not downloaded with it"):
+            files.read(f"train/{row}/image")
+    assert HuggingFaceFiles("own", table).read("train/1/image") == b"content"
 
 
 def test_what_save_to_disk_wrote(splits, tmp_path):

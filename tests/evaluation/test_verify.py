@@ -100,6 +100,10 @@ def test_what_is_done_is_not_done_again_and_what_failed_is(root: Path, model_fil
     later.write_bytes(model_file.read_bytes())
     kept, made = verify_published([str(model_file), str(later)], [str(root)], results=results, device="cpu")
     assert (kept.measured, made.measured, made.error) == (0.123, first.measured, "")
+    changes = ["evaluation.scales=[0.5]"]
+    (other,) = verify_published([str(model_file)], [str(root)], results=results, overrides=changes, device="cpu")
+    assert other.overrides == tuple(changes) and other.measured not in (None, 0.123)
+    assert verify_published([str(model_file)], [str(root)], results=results, overrides=changes, device="cpu") == [other]
 
 
 def test_files_of_published_checkpoints_may_lie_in_a_folder(

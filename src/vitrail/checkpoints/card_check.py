@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from typing import Annotated, Any
 
 from pydantic import AllowInfNan, BaseModel, ConfigDict, Field, ValidationError
 
-from vitrail.errors import CheckpointError, VitrailError
+from vitrail.errors import CheckpointError
+from vitrail.files.foreign import foreign_data
 from vitrail.labels import MAX_CLASSES
-from vitrail.recipes.schema import Deviation, Mean
+from vitrail.recipes.section import Deviation, Mean
 from vitrail.segmentors import ModelCard
 
 _Byte = Annotated[int, Field(ge=0, le=255)]
-# What values of another kind than a description has make Python raise.
-_UNFORESEEN = (ArithmeticError, AssertionError, AttributeError, LookupError, RecursionError, TypeError, ValueError)
 _Figure = Annotated[float, AllowInfNan()]  # an mIoU is NaN where nothing was labelled
 
 
@@ -73,20 +71,14 @@ def check_card(card: ModelCard, in_channels: int, where: str) -> None:
         )
 
 
-@contextlib.contextmanager
-def description_of(where: str) -> Iterator[None]:
-    """Context in which what a file says about its model is read: what fails there is the file's fault.
+def description_of(where: str) -> AbstractContextManager[None]:
+    """Return the context in which what a file says about its model is read: what fails there is the file's fault.
 
     Raises
     ------
     CheckpointError
         In place of the errors of Python about values of an unforeseen kind.
     """
-    try:
-        yield
-    except VitrailError:
-        raise
-    except _UNFORESEEN as error:
-        raise CheckpointError(
-            f"{where}: what it says about its model cannot be used ({type(error).__name__}: {str(error)[:300]})"
-        ) from error
+    return foreign_data(
+        CheckpointError, lambda error: f"{where}: what it says about its model cannot be used ({error})"
+    )

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import html
+import math
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
-import yaml
-
+from vitrail.files.yaml_file import dump_yaml
 from vitrail.segmentors import ModelCard
 
 # Identifiers of licences that the hub knows, as far as models of segmentation are published under them.
@@ -18,7 +18,7 @@ _LICENCES = frozenset(
     lgpl-3.0 mit openrail
     """.split()  # noqa: SIM905 - a dozen lines otherwise
 )
-_FIGURES = {"miou": "mIoU", "accuracy": "pixel accuracy", "mean_accuracy": "mean accuracy", "mdice": "mDice"}
+_FIGURES = {"miou": "mIoU", "macc": "mean accuracy", "aacc": "pixel accuracy", "mdice": "mDice"}
 
 
 def hub_card(card: ModelCard, repository: str) -> str:
@@ -49,7 +49,7 @@ def hub_card(card: ModelCard, repository: str) -> str:
         "## Classes",
         _table(("index", "class", "colour"), _classes(card)),
         "## Recipe",
-        f"```yaml\n{yaml.safe_dump(card.recipe, sort_keys=False, allow_unicode=True).strip()}\n```",
+        f"```yaml\n{dump_yaml(card.recipe).strip()}\n```",
     ]
     return "\n\n".join(parts) + "\n"
 
@@ -64,7 +64,7 @@ def _metadata(card: ModelCard, repository: str, dataset: str) -> str:
         given["license"] = licence
     elif licence:
         given |= {"license": "other", "license_name": re.sub(r"[^a-z0-9.]+", "-", licence).strip("-")}
-    if card.metrics:
+    if figures := _known_figures(card):
         given["model_name"] = repository.partition("/")[2]
         given["eval_results"] = [
             EvalResult(
@@ -75,7 +75,7 @@ def _metadata(card: ModelCard, repository: str, dataset: str) -> str:
                 metric_name=_FIGURES.get(key, key),
                 metric_value=value,
             )
-            for key, value in card.metrics.items()
+            for key, value in figures.items()
         ]
     return ModelCardData(**given).to_yaml()
 
@@ -86,10 +86,16 @@ def _origin(card: ModelCard) -> list[str]:
     return ["## Origin", "\n".join(lines)] if lines else []
 
 
+def _known_figures(card: ModelCard) -> Mapping[str, float]:
+    """Return the figures of a card; those of an evaluation without labelled pixels are none."""
+    return {key: value for key, value in card.metrics.items() if value is not None and math.isfinite(value)}
+
+
 def _figures(card: ModelCard) -> list[str]:
-    if not card.metrics:
+    figures = _known_figures(card)
+    if not figures:
         return []
-    rows = ((_FIGURES.get(key, key), f"{100 * value:.2f} %") for key, value in card.metrics.items())
+    rows = ((_FIGURES.get(key, key), f"{100 * value:.2f} %") for key, value in figures.items())
     return ["## Figures", _table(("metric", "value"), rows)]
 
 

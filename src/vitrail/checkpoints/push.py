@@ -12,7 +12,8 @@ from vitrail.checkpoints.loading import load
 from vitrail.checkpoints.native import save_model
 from vitrail.errors import CheckpointError
 from vitrail.files.environment import env_switch
-from vitrail.segmentors import Segmentor
+from vitrail.recipes.model_file import drop_machine_settings
+from vitrail.segmentors import ModelCard, Segmentor
 
 _README = "README.md"
 
@@ -27,6 +28,8 @@ def push_model(
     trust_imports: bool = False,
 ) -> str:
     """Put a model and its model card into a repository on the Hugging Face hub, in one commit; return its address.
+
+    Paths of this machine, such as `data.root`, are left out.
 
     The repository is made where it does not exist. The address of the hub and the token are those of huggingface_hub:
     `HF_ENDPOINT`, and `HF_TOKEN` or `hf auth login`.
@@ -61,13 +64,18 @@ def push_model(
         raise CheckpointError("VITRAIL_OFFLINE=1 forbids using the network: unset it to put models on the hub")
     if not isinstance(model, Segmentor):
         model = load(model, trust_imports=trust_imports)
-    if license is not None and model.card is not None:
-        model.card, before = replace(model.card, license=license), model.card
-        try:
-            return _push(model, repository, private=private, overwrite=overwrite)
-        finally:
-            model.card = before
-    return _push(model, repository, private=private, overwrite=overwrite)
+    before = model.card
+    model.card = None if before is None else _public_card(before, license)
+    try:
+        return _push(model, repository, private=private, overwrite=overwrite)
+    finally:
+        model.card = before
+
+
+def _public_card(card: ModelCard, license: str | None) -> ModelCard:
+    """Return a card without the paths of this machine, with another licence where one is given."""
+    recipe = drop_machine_settings(card.recipe)
+    return replace(card, recipe=recipe, license=card.license if license is None else license)
 
 
 def _repository(name: str) -> str:

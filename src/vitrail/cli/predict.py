@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -123,13 +124,14 @@ def predict(
 def _split(arguments: Sequence[str]) -> tuple[str, Sequence[str]]:
     """Return the model and the images; the first argument is an image where it looks like one, or where it is alone."""
     from vitrail.checkpoints.loading import DEFAULT_MODEL
+    from vitrail.files.home import expand_home
     from vitrail.inference.sources import names_frames
 
     first, *others = arguments
-    if not names_frames(first):
+    if not names_frames(first) and not glob.has_magic(first):
         if others:
             return first, others
-        if not Path(first).expanduser().is_dir():
+        if not expand_home(first).is_dir():
             raise VitrailError(f"no images are given: vitrail predict {first} IMAGES... -o FOLDER")
     echo(f"no model is named: taking {DEFAULT_MODEL}, which comes with vitrail", err=True)
     return DEFAULT_MODEL, arguments

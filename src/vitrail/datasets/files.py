@@ -13,14 +13,13 @@ from vitrail.datasets.image_files import decode_image
 from vitrail.datasets.mask_files import MaskReader, mask_reader
 from vitrail.datasets.pairs import ANYWHERE, Pair, find_pairs, fixed_folder
 from vitrail.datasets.pixel_format import RGB, PixelFormat
-from vitrail.datasets.sample_cache import SampleCache
-from vitrail.datasets.stamps import pair_stamp
+from vitrail.datasets.sample_cache import CachedFiles
 from vitrail.datasets.storage import Files, open_files
 from vitrail.errors import DatasetError, nearest
 from vitrail.labels import IGNORE
 
 
-class PairedFiles:
+class PairedFiles(CachedFiles):
     """Images and masks in files.
 
     Parameters
@@ -38,8 +37,6 @@ class PairedFiles:
         The channels and the range of values of the images.
     labelled : bool
         Whether every image has a mask; one that has none is ignored as a whole.
-    cache : SampleCache or None
-        Keeps what `load` decodes.
     """
 
     def __init__(self, files: Files, pairs: Sequence[Pair], read_mask: MaskReader) -> None:
@@ -49,19 +46,6 @@ class PairedFiles:
         self.pixels: PixelFormat = RGB
         self.ids = [pair.id for pair in pairs]
         self.labelled = all(pair.mask for pair in pairs)
-        self.cache: SampleCache | None = None
-
-    def load(self, index: int) -> tuple[tv_tensors.Image, tv_tensors.Mask]:
-        """Return image, uint8 [C, H, W], and mask, uint8 or int16 [H, W].
-
-        Raises
-        ------
-        DatasetError
-            When a file is unreadable, the mask's size is not the image's, or the mask holds an unknown value.
-        """
-        if self.cache is None:
-            return self._decode(index)
-        return self.cache.load(pair_stamp(self.files, self.pairs[index]), lambda: self._decode(index))
 
     def _decode(self, index: int) -> tuple[tv_tensors.Image, tv_tensors.Mask]:
         image = self.load_image(index)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import logging
 import shutil
-from collections.abc import Callable
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import IO, Any
 
@@ -14,7 +15,9 @@ import torch
 from torch import Tensor
 from torchvision import tv_tensors
 
-from vitrail.datasets.stamps import settings_hash
+from vitrail.datasets.pairs import Pair
+from vitrail.datasets.stamps import pair_stamp, settings_hash
+from vitrail.datasets.storage import Files
 from vitrail.errors import DatasetError
 from vitrail.files.atomic import atomic_path
 from vitrail.files.home import expand_home
@@ -73,6 +76,40 @@ class SampleCache:
             _LOGGER.warning("data.cache: %s: no more decoded images are kept in %s", error, self.folder)
 
 
+class CachedFiles(ABC):
+    """Base of sources of image files, whose decoded images and masks can be kept.
+
+    Attributes
+    ----------
+    files : Files
+        Storage of the images.
+    pairs : sequence of Pair
+        The images with their masks, or with the files that describe these.
+    cache : SampleCache or None
+        Keeps what `load` decodes.
+    """
+
+    files: Files
+    pairs: Sequence[Pair]
+    cache: SampleCache | None = None
+
+    def load(self, index: int) -> Decoded:
+        """Return image, uint8 [C, H, W], and mask, uint8 or int16 [H, W].
+
+        Raises
+        ------
+        DatasetError
+            When a file is unreadable, the mask's size is not the image's, or the mask holds an unknown value.
+        """
+        if self.cache is None:
+            return self._decode(index)
+        return self.cache.load(pair_stamp(self.files, self.pairs[index]), lambda: self._decode(index))
+
+    @abstractmethod
+    def _decode(self, index: int) -> Decoded:
+        """Decode image and mask; see `load`."""
+
+
 def use_cache(source: Any, folder: str | Path) -> None:
     """Let all parts of a source that read image files keep what they decode in a folder.
 
@@ -84,7 +121,7 @@ def use_cache(source: Any, folder: str | Path) -> None:
     folder = expand_home(folder)
     if folder.exists() and not folder.is_dir():
         raise DatasetError(f"data.cache: {folder} is a file, not a folder for decoded images")
-    found = list(_readers(source))
+    found = _readers(source)
     if not found:
         raise DatasetError(
             "data.cache keeps images that are decoded from files, which this dataset's are not: leave it out"
@@ -93,9 +130,9 @@ def use_cache(source: Any, folder: str | Path) -> None:
         reader.cache = SampleCache(folder, settings_hash(reader, version=_VERSION))
 
 
-def _readers(source: Any) -> list[Any]:
+def _readers(source: Any) -> list[CachedFiles]:
     """Return the sources, in what wraps or joins them, that read image files."""
-    if hasattr(source, "cache"):
+    if isinstance(source, CachedFiles):
         return [source]
     inner = [getattr(source, name) for name in ("source", "frames") if hasattr(source, name)]
     return [reader for part in [*inner, *getattr(source, "sources", ())] for reader in _readers(part)]

@@ -21,7 +21,9 @@ from vitrail.datasets.dataset import register_dataset
 from vitrail.datasets.files import PairedFiles, benchmark_files
 from vitrail.datasets.formats.coco import CocoRegion, decode_region, import_coco_masks
 from vitrail.datasets.image_files import decode_image
+from vitrail.datasets.pairs import Pair
 from vitrail.datasets.pixel_format import RGB, PixelFormat
+from vitrail.datasets.sample_cache import CachedFiles
 from vitrail.datasets.storage import Files, open_files
 from vitrail.datasets.voc import VOC
 from vitrail.errors import DatasetError
@@ -46,7 +48,7 @@ VOC_COCO = replace(
 Region = tuple[int, Any]  # class index, compressed run lengths
 
 
-class DrawnObjects:
+class DrawnObjects(CachedFiles):
     """Images of COCO, and masks drawn from the objects of VOC's classes.
 
     Parameters
@@ -65,9 +67,9 @@ class DrawnObjects:
         except (ValueError, KeyError, TypeError) as error:
             raise DatasetError(f"{where} is no file of COCO's instances: {error!r}") from error
         self.ids = [Path(name).stem for name, _, _ in self.images]
+        self.pairs = [Pair(Path(name).stem, f"{_IMAGES}/{name}", _ANNOTATIONS) for name, _, _ in self.images]
 
-    def load(self, index: int) -> tuple[tv_tensors.Image, tv_tensors.Mask]:
-        """Return image, uint8 [C, H, W], and mask, uint8 [H, W]."""
+    def _decode(self, index: int) -> tuple[tv_tensors.Image, tv_tensors.Mask]:
         file, size, regions = self.images[index]
         name = f"{_IMAGES}/{file}"
         image = decode_image(self.files.read(name), self.files.locate(name), self.pixels)

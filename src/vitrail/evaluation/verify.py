@@ -38,6 +38,8 @@ class Verification:
         How long that took.
     error : str
         Why it could not be measured; empty where it was.
+    overrides : tuple of str
+        The changes to its recipe.
     """
 
     name: str
@@ -47,6 +49,7 @@ class Verification:
     images: int = 0
     seconds: float = 0.0
     error: str = ""
+    overrides: tuple[str, ...] = ()
 
     @property
     def difference(self) -> float | None:
@@ -65,8 +68,8 @@ def verify_published(
 ) -> list[Verification]:
     """Evaluate models under the protocol that they were published with: data, resize, windows and averaging.
 
-    After each model its result is written down, and models whose results are there already are not evaluated again;
-    those that could not be evaluated are.
+    After each model its result is written down, and models whose results are there already, with the same overrides,
+    are not evaluated again; those that could not be evaluated are.
 
     Parameters
     ----------
@@ -99,7 +102,7 @@ def verify_published(
     roots = _roots(data_roots)
     done = read_verifications(results)
     for name in wanted:
-        if name not in done or done[name].error:
+        if name not in done or done[name].error or done[name].overrides != tuple(overrides):
             done[name] = _verify(name, roots, files, overrides, device)
             _write(results, done)
     return [done[name] for name in wanted]
@@ -118,7 +121,8 @@ def read_verifications(path: str | Path) -> dict[str, Verification]:
         return {}
     try:
         rows = parse_json(path.read_bytes(), str(path), CheckpointError)
-        return {row["name"]: Verification(**row) for row in rows}
+        found = (Verification(**{**row, "overrides": tuple(row.get("overrides", ()))}) for row in rows)
+        return {row.name: row for row in found}
     except (OSError, TypeError, KeyError) as error:
         raise CheckpointError(
             f"{path} does not hold results of `vitrail zoo verify` ({type(error).__name__}: {error}): give another file"
@@ -188,8 +192,9 @@ def _verify(
         evaluation = evaluate(model, overrides=overrides, data_root=root, device=device)
         seconds = round(time.monotonic() - started, 1)
     except VitrailError as error:
-        return Verification(name, dataset, published, error=str(error))
-    return Verification(name, dataset, published, evaluation.miou, evaluation.images, seconds)
+        return Verification(name, dataset, published, error=str(error), overrides=tuple(overrides))
+    figures = (evaluation.miou, evaluation.images, seconds)
+    return Verification(name, dataset, published, *figures, overrides=tuple(overrides))
 
 
 def _load(name: str, files: str | Path | None) -> Segmentor:

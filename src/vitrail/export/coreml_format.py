@@ -1,12 +1,11 @@
-"""Core ML: an .mlpackage for the systems of Apple's."""
+"""Core ML: an .mlpackage for Apple's systems."""
 
 from __future__ import annotations
 
-import contextlib
+import functools
 import logging
 import sys
-import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Literal
@@ -21,8 +20,10 @@ from vitrail.errors import ExportError
 from vitrail.export.exporter import NotRunnableError, ReducedPrecision, Runner, register_exporter
 from vitrail.export.graph import ExportGraph
 from vitrail.export.pt2_format import first_lines
+from vitrail.export.quiet import quiet
 
 _KEY = "vitrail"
+_quiet = functools.partial(quiet, "coremltools", level=logging.CRITICAL)  # its versions, progress bars and warnings
 
 
 @dataclass(frozen=True)
@@ -137,17 +138,3 @@ def _convert(program: ExportedProgram, names: Sequence[str], precision: Literal[
             )
         except Exception as error:  # coremltools raises many kinds
             raise ExportError(f"Core ML cannot express this model:\n{first_lines(error)}") from error
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep back what coremltools prints: warnings, progress bars, versions that it was not tested with."""
-    logger = logging.getLogger("coremltools")
-    before = logger.level
-    logger.setLevel(logging.CRITICAL)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logger.setLevel(before)

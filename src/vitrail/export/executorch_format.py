@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import copy
-import logging
-import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -17,6 +14,7 @@ from vitrail.errors import ExportError
 from vitrail.export.exporter import ReducedPrecision, Runner, register_exporter
 from vitrail.export.graph import ExportGraph
 from vitrail.export.pt2_format import first_lines
+from vitrail.export.quiet import quiet
 
 _METADATA = "vitrail"  # a method of the program that returns a text
 
@@ -38,7 +36,7 @@ class ExecuTorchExporter:
         if any_size:
             raise ExportError("ExecuTorch reserves memory for the largest image, so the size of images must be given.")
         try:
-            with _quiet(), torch.no_grad():
+            with quiet(""), torch.no_grad():
                 from executorch.backends.xnnpack.partition.xnnpack_partitioner import XnnpackPartitioner
                 from executorch.exir import to_edge_transform_and_lower
 
@@ -53,7 +51,7 @@ class ExecuTorchExporter:
 
     def write(self, program: Any, path: Path, metadata: str) -> None:
         """Write the program, with a method that returns the metadata."""
-        with _quiet():
+        with quiet(""):
             from executorch.exir import EdgeProgramManager
 
             try:
@@ -80,21 +78,7 @@ class ExecuTorchExporter:
 
 
 def _load(path: Path) -> Any:
-    with _quiet():
+    with quiet(""):
         from executorch.runtime import Runtime, Verification
 
         return Runtime.get().load_program(path, verification=Verification.InternalConsistency)
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep back the warnings and log lines of ExecuTorch, which it prints at every import."""
-    logger = logging.getLogger()
-    before = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logger.setLevel(before)

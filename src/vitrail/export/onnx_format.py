@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import logging
 import re
 import tempfile
-import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
@@ -18,10 +16,12 @@ from vitrail.errors import ExportError
 from vitrail.export.exporter import ReducedPrecision, Runner, register_exporter
 from vitrail.export.graph import ExportGraph
 from vitrail.export.pt2_format import trace_program
+from vitrail.export.quiet import quiet
 
 MIN_OPSET = 18
 _KEY = "vitrail"
 _MAX_BYTES = 2**31 - 1  # a limit of protocol buffers
+_LOGGERS = ("torch.onnx", "onnxscript", "onnx_ir", "")  # ONNX Runtime's tools write to the root
 
 
 @register_exporter("onnx")
@@ -48,8 +48,7 @@ class OnnxExporter:
         """Return the model as `onnx.ModelProto`; see `Exporter.trace`."""
         program = trace_program(OnnxGraph(graph), example, any_size=any_size)
         try:
-            with warnings.catch_warnings(), _quiet():
-                warnings.simplefilter("ignore")
+            with quiet(*_LOGGERS):
                 exported = torch.onnx.export(
                     program,
                     dynamo=True,
@@ -68,7 +67,7 @@ class OnnxExporter:
     def reduce(self, program: Any, precision: ReducedPrecision, images: Sequence[Tensor]) -> Any:
         """Return the model in float16, or with convolutions and products in int8 (a range for each output channel)."""
         try:
-            with _quiet():
+            with quiet(*_LOGGERS):
                 return _in_float16(program) if precision == "float16" else _in_int8(program, images)
         except Exception as error:  # of ONNX Runtime's tools
             raise ExportError(f"ONNX Runtime cannot express this model in {precision}\n{str(error)[:600]}") from error
@@ -192,21 +191,6 @@ def _largest(x: Tensor, k: torch.SymInt, dim: int = -1) -> torch.return_types.to
     """Return `x.topk(k, dim)` by sorting."""
     values, indices = x.sort(dim=dim, descending=True)
     return torch.return_types.topk((values.narrow(dim, 0, k), indices.narrow(dim, 0, k)))
-
-
-class _quiet:
-    """Raises the level of the loggers of torch's exporter for a block: each operator would print lines."""
-
-    names = ("torch.onnx", "onnxscript", "onnx_ir", "")  # and the root, to which ONNX Runtime's tools write
-
-    def __enter__(self) -> None:
-        self.levels = {name: logging.getLogger(name).level for name in self.names}
-        for name in self.names:
-            logging.getLogger(name).setLevel(logging.ERROR)
-
-    def __exit__(self, *_: object) -> None:
-        for name, level in self.levels.items():
-            logging.getLogger(name).setLevel(level)
 
 
 def _name_dimensions(proto: Any, names: tuple[str, ...]) -> None:

@@ -1,13 +1,16 @@
 """Recipes: the settings of a model, its data, its training and its evaluation, loaded from YAML and checked."""
 
+from vitrail.recipes.data_section import (
+    AugmentationConfig,
+    AugmentConfig,
+    ClassSamplingConfig,
+    DataConfig,
+    ResizeConfig,
+)
 from vitrail.recipes.load import dump_recipe, list_recipes, load_recipe, model_file_recipe, override_recipe
 from vitrail.recipes.mmseg import list_mmseg_recipes
 from vitrail.recipes.schema import (
-    AugmentationConfig,
-    AugmentConfig,
     AuxiliaryConfig,
-    ClassSamplingConfig,
-    DataConfig,
     EarlyStoppingConfig,
     EvalConfig,
     LoggerConfig,
@@ -17,7 +20,6 @@ from vitrail.recipes.schema import (
     ParamRule,
     Recipe,
     Reference,
-    ResizeConfig,
     ScheduleConfig,
     StrategyConfig,
     TrainConfig,

@@ -19,10 +19,18 @@ _LARGEST = {"batch_size": 1024, "scales": 8.0, "window": 1 << 13, "stride": 1 <<
 _LARGEST_SIDE = 1 << 13  # pixels, of data.eval_resize
 
 
-def without_machine_settings(recipe: Mapping[str, Any], source: str) -> dict[str, Any]:
-    """Return a model file's recipe without what is not for a file to decide.
+def drop_machine_settings(recipe: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a recipe, as plain data, whose paths, addresses, loggers and numbers of processes take their defaults."""
+    kept = dict(recipe)
+    for section, keys in _OF_THE_MACHINE:
+        values = kept.get(section)
+        if isinstance(values, Mapping):
+            kept[section] = {key: value for key, value in values.items() if key not in keys}
+    return kept
 
-    Paths, addresses, plugins' loggers and numbers of processes take their defaults.
+
+def without_machine_settings(recipe: Mapping[str, Any], source: str) -> dict[str, Any]:
+    """Return a model file's recipe without what is not for a file to decide; see `drop_machine_settings`.
 
     Parameters
     ----------
@@ -37,11 +45,7 @@ def without_machine_settings(recipe: Mapping[str, Any], source: str) -> dict[str
         For options of the dataset that lead out of its folder, and for sizes, scales and numbers of images beyond what
         prediction and evaluation take.
     """
-    kept = dict(recipe)
-    for section, keys in _OF_THE_MACHINE:
-        values = kept.get(section)
-        if isinstance(values, Mapping):
-            kept[section] = {key: value for key, value in values.items() if key not in keys}
+    kept = drop_machine_settings(recipe)
     data, evaluation = kept.get("data"), kept.get("evaluation")
     if isinstance(data, Mapping):
         _check_options(data.get("options"), source)

@@ -8,7 +8,8 @@ from typing import Any
 
 from vitrail.errors import RecipeError, VitrailError, nearest
 from vitrail.recipes.compose import Fragment
-from vitrail.recipes.schema import DataConfig, ModelConfig, Recipe
+from vitrail.recipes.data_section import DataConfig
+from vitrail.recipes.schema import ModelConfig, Recipe
 from vitrail.registry import check_arguments, find_registry
 
 Path = tuple[str | int, ...]

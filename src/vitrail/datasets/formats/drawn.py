@@ -17,9 +17,8 @@ from vitrail.datasets.formats.shapes import Mask
 from vitrail.datasets.image_files import decode_image
 from vitrail.datasets.pairs import Pair
 from vitrail.datasets.pixel_format import RGB, PixelFormat
-from vitrail.datasets.sample_cache import SampleCache
+from vitrail.datasets.sample_cache import CachedFiles
 from vitrail.datasets.splits import complete_splits, pick_split
-from vitrail.datasets.stamps import pair_stamp
 from vitrail.datasets.storage import Files, Folder
 from vitrail.errors import DatasetError, nearest
 from vitrail.labels import MAX_CLASSES, ignore_index, is_wide
@@ -54,7 +53,7 @@ class Labelled:
     shapes: tuple[tuple[str, Shape], ...]
 
 
-class DrawnMasks:
+class DrawnMasks(CachedFiles):
     """Images in files, and masks that are drawn when they are asked for.
 
     Parameters
@@ -82,18 +81,11 @@ class DrawnMasks:
         self.pixels: PixelFormat = RGB
         self.pairs = [Pair(_without_suffix(each.image), each.image, each.annotation) for each in images]
         self.ids = [pair.id for pair in self.pairs]
-        self.cache: SampleCache | None = None
 
     @property
     def settings(self) -> str:
         """What the masks depend on besides the files."""
         return f"{sorted(self.values.items())} {self.rest}"
-
-    def load(self, index: int) -> tuple[tv_tensors.Image, tv_tensors.Mask]:
-        """Return image, uint8 [C, H, W], and mask, uint8 or int16 [H, W]."""
-        if self.cache is None:
-            return self._decode(index)
-        return self.cache.load(pair_stamp(self.files, self.pairs[index]), lambda: self._decode(index))
 
     def _decode(self, index: int) -> tuple[tv_tensors.Image, tv_tensors.Mask]:
         name = self.images[index].image

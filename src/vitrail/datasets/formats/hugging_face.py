@@ -41,11 +41,15 @@ class HuggingFaceFiles:
         What the dataset is called in messages.
     splits : mapping from str to datasets.Dataset
         Its splits, whose images are not decoded.
+    folders : sequence of Path, optional
+        Where the files are that cells may name by their paths; None is anywhere. Tables of strangers could name any
+        file of this machine.
     """
 
-    def __init__(self, title: str, splits: Mapping[str, Any]) -> None:
+    def __init__(self, title: str, splits: Mapping[str, Any], folders: Sequence[Path] | None = None) -> None:
         self.title = title
         self.splits = splits
+        self.folders = folders
 
     def below(self, folder: str) -> list[str]:
         """Return the names of the splits; cells are found by their pairs."""
@@ -61,6 +65,8 @@ class HuggingFaceFiles:
         cell = self.splits[split][int(row)][column]
         content, path = (cell.get("bytes"), cell.get("path")) if isinstance(cell, dict) else (None, None)
         if content is None and path:
+            if self.folders is not None and not any(Path(path).resolve().is_relative_to(each) for each in self.folders):
+                raise DatasetError(f"{self.title}: {name} names the file {path}, which was not downloaded with it")
             return read_regular(Path(path), DatasetError)
         if not isinstance(content, bytes):
             raise DatasetError(f"{self.title}: {name} holds no image")
@@ -126,7 +132,8 @@ def hugging_face(
     else:
         title, loaded = str(root), _from_disk(root)
     columns = {name: _columns(title, table, images, masks) for name, table in loaded.items()}
-    files = HuggingFaceFiles(title, {name: _undecoded(title, loaded[name], columns[name]) for name in loaded})
+    tables = {name: _undecoded(title, loaded[name], columns[name]) for name in loaded}
+    files = HuggingFaceFiles(title, tables, None if address is None else _downloads())
     parts: dict[str, list[Pair]] = {}
     for name, (image, mask) in columns.items():
         cells = range(len(loaded[name]))
@@ -170,6 +177,14 @@ def _from_hub(name: str, revision: str | None, config: str) -> Mapping[str, Any]
         several = f" {lines[-1]}. Name it with data.options.config" if "Config name is missing" in str(error) else ""
         raise DatasetError(f"hf://{name} cannot be loaded: {_first_line(error)}.{several}") from error
     return loaded
+
+
+def _downloads() -> list[Path]:
+    """Return the folders that Hugging Face's libraries download to."""
+    from huggingface_hub.constants import HF_HUB_CACHE
+
+    config = import_datasets().config
+    return [Path(folder).expanduser().resolve() for folder in (HF_HUB_CACHE, config.HF_DATASETS_CACHE)]
 
 
 def _from_disk(root: Path) -> Mapping[str, Any]:

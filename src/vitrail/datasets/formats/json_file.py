@@ -2,22 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
-import struct
-import zlib
-from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
 from vitrail.datasets.text_files import read_text
 from vitrail.errors import DatasetError
+from vitrail.files.foreign import foreign_data
 from vitrail.files.json_text import parse_json
-
-# What data of another kind than a format has make Python, NumPy, Pillow and zlib raise.
-_UNFORESEEN = (
-    *(ArithmeticError, AttributeError, LookupError, OSError, RecursionError, TypeError, ValueError),
-    *(struct.error, zlib.error),
-)
 
 
 def read_json(path: Path) -> Any:
@@ -39,9 +31,8 @@ def peek_json(path: Path) -> Any:
         return None
 
 
-@contextlib.contextmanager
-def as_described(where: object) -> Iterator[None]:
-    """Context in which an annotation file is taken apart as its format describes it.
+def as_described(where: object) -> AbstractContextManager[None]:
+    """Return the context in which an annotation file is taken apart as its format describes it.
 
     Parameters
     ----------
@@ -53,11 +44,4 @@ def as_described(where: object) -> Iterator[None]:
     DatasetError
         In place of what Python raises when a part is missing, or is anything else than it should be.
     """
-    try:
-        yield
-    except DatasetError:
-        raise
-    except _UNFORESEEN as error:
-        raise DatasetError(
-            f"{where} is not as its format describes ({type(error).__name__}: {str(error)[:300]}): export it anew"
-        ) from error
+    return foreign_data(DatasetError, lambda error: f"{where} is not as its format describes ({error}): export it anew")

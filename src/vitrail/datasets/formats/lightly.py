@@ -26,6 +26,7 @@ from vitrail.datasets.pairs import Pair
 from vitrail.datasets.splits import complete_splits, pick_split
 from vitrail.datasets.storage import Folder
 from vitrail.errors import DatasetError
+from vitrail.files.home import expand_home
 from vitrail.files.yaml_file import read_yaml
 from vitrail.labels import IGNORE, WIDE_IGNORE_IN_FILES, ignore_index, is_wide
 
@@ -150,7 +151,7 @@ def _below(root: Path, text: str) -> Path | None:
 
     It may be absolute, below the root, or begin with the root's own name, as from the folder above it.
     """
-    given = Path(text.replace("\\", "/")).expanduser()
+    given = expand_home(text.replace("\\", "/"))
     above = given.parts[:1] == (root.name,) and not (root / given).exists()
     found = Path(os.path.normpath((root.parent if above else root) / given))
     return found.relative_to(root) if found.is_relative_to(root) else None

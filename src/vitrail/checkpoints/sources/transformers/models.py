@@ -1,6 +1,6 @@
 """transformers' architectures of semantic segmentation: their configurations and the names of their tensors.
 
-Each configuration is read by a function `_<model>` and written by `_describe_<model>`; `written_config` in `writing.py`
+Each configuration is read by a function `_<model>` and written by `_describe_<model>`; `written_config` in `source.py`
 checks that what is written is read as the same model.
 """
 
