@@ -11,6 +11,7 @@ from vitrail.inference.sources.frame import (
     register_frame_source,
 )
 from vitrail.inference.sources.images import ImageFiles
+from vitrail.inference.sources.manifest import Manifest
 from vitrail.inference.sources.opening import EveryNth, Picture, Pictures, is_single, open_frames
 from vitrail.inference.sources.video import Camera, Video, VideoFile, VideoFrame, VideoStream
 
@@ -22,6 +23,7 @@ __all__ = [
     "FrameSource",
     "FrameSourceKind",
     "ImageFiles",
+    "Manifest",
     "MissingFrame",
     "Picture",
     "Pictures",

@@ -37,12 +37,7 @@ class ImageFiles:
 
     def __iter__(self) -> Iterator[Frame]:
         for (file, _), name in zip(self.files, self.names, strict=True):
-            yield Frame(
-                name,
-                functools.partial(_read_file, file, RGB),
-                functools.partial(_read_file, file),
-                functools.partial(read_georeference, file) if file.suffix.lower() in (".tif", ".tiff") else None,
-            )
+            yield file_frame(file, name)
 
 
 @register_frame_source("images", suffixes=IMAGE_SUFFIXES)
@@ -68,6 +63,16 @@ def open_image_files(where: str) -> ImageFiles:
             raise PredictionError(f"no image matches {where}")
         return ImageFiles([(match, Path(match.name)) for match in matches])
     raise PredictionError(f"no image at {where}")
+
+
+def file_frame(file: Path, name: str) -> Frame:
+    """Return the frame of an image file, under a name."""
+    return Frame(
+        name,
+        functools.partial(_read_file, file, RGB),
+        functools.partial(_read_file, file),
+        functools.partial(read_georeference, file) if file.suffix.lower() in (".tif", ".tiff") else None,
+    )
 
 
 def _read_file(file: Path, wanted: PixelFormat) -> Tensor:

@@ -15,6 +15,7 @@ from vitrail.errors import PredictionError
 from vitrail.files.home import expand_home
 from vitrail.inference.sources.frame import FRAME_SOURCES, Frame, FrameSource, MissingFrame, Pixels, find_frame_source
 from vitrail.inference.sources.images import ImageFiles, frame_names, matching_files
+from vitrail.inference.sources.manifest import Manifest
 
 Picture: TypeAlias = "str | Path | Pixels | Frame | FrameSource"
 Pictures: TypeAlias = "Picture | Iterable[Picture]"
@@ -113,14 +114,16 @@ def open_frames(images: Pictures) -> FrameSource:
 
 
 def input_files(source: FrameSource) -> Iterator[Path]:
-    """Yield the image files of a source, resolved, as far as they are known in advance."""
+    """Yield the image files of a source as far as they are known in advance."""
     if isinstance(source, JoinedFrames):
         for part in source.sources:
             yield from input_files(part)
     elif isinstance(source, EveryNth):
         yield from input_files(source.source)
     elif isinstance(source, ImageFiles):
-        yield from (file.resolve() for file, _ in source.files)
+        yield from (file for file, _ in source.files)
+    elif isinstance(source, Manifest):
+        yield from map(Path, source.files)
 
 
 def is_listed(source: FrameSource) -> bool:
@@ -129,7 +132,7 @@ def is_listed(source: FrameSource) -> bool:
         return all(map(is_listed, source.sources))
     if isinstance(source, EveryNth):
         return is_listed(source.source)
-    return isinstance(source, (ImageFiles, _OneFrame))
+    return isinstance(source, (ImageFiles, Manifest, _OneFrame))
 
 
 def is_single(images: Pictures) -> bool:
