@@ -108,10 +108,13 @@ class OutputFrames:
     def _inputs_inside(self) -> Iterator[Path]:
         """Yield the image files that are read and lie in the folder of the pictures, which could replace them."""
         folder = self._resolved(self._folder)
+        inside: dict[str, bool] = {}  # by the folder of the file; strings, as there may be millions
         for file in input_files(self._frames):
-            path = file.resolve() if file.is_symlink() else self._real(file)
-            if path.is_relative_to(folder):
-                yield path
+            head = os.path.dirname(file)  # noqa: PTH120
+            if head not in inside:
+                inside[head] = self._resolved(Path(head)).is_relative_to(folder)
+            if inside[head] or os.path.islink(file):  # noqa: PTH114
+                yield Path(file).resolve()
 
     def _inside(self, name: str, kind: Kind) -> Path:
         path = self._folder / _file_name(name, kind)
@@ -159,6 +162,8 @@ def _free_name(name: str, taken: set[str]) -> str:
 
 def _short(name: str) -> str:
     """Return a name whose last part leaves room for an ending; what is cut off is replaced by a hash."""
+    if len(name) <= _LONGEST // 4:
+        return name
     last = os.fsencode(PurePosixPath(name).name)
     if len(last) <= _LONGEST:
         return name

@@ -65,17 +65,18 @@ def open_image_files(where: str) -> ImageFiles:
     raise PredictionError(f"no image at {where}")
 
 
-def file_frame(file: Path, name: str) -> Frame:
+def file_frame(file: str | Path, name: str) -> Frame:
     """Return the frame of an image file, under a name."""
+    tiff = str(file).lower().endswith((".tif", ".tiff"))
     return Frame(
         name,
         functools.partial(_read_file, file, RGB),
         functools.partial(_read_file, file),
-        functools.partial(read_georeference, file) if file.suffix.lower() in (".tif", ".tiff") else None,
+        functools.partial(read_georeference, Path(file)) if tiff else None,
     )
 
 
-def _read_file(file: Path, wanted: PixelFormat) -> Tensor:
+def _read_file(file: str | Path, wanted: PixelFormat) -> Tensor:
     return read_image(file, wanted).as_subclass(Tensor)
 
 

@@ -63,7 +63,7 @@ class Manifest:
 
     def __iter__(self) -> Iterator[Frame]:
         for file, name in zip(self.files, self.names, strict=True):
-            yield file_frame(Path(file), name)
+            yield file_frame(file, name)
 
 
 def _split(where: str) -> tuple[str, str]:

@@ -113,7 +113,7 @@ def open_frames(images: Pictures) -> FrameSource:
     return JoinedFrames(_with_distinct_names([open_frames(item) for item in images]))
 
 
-def input_files(source: FrameSource) -> Iterator[Path]:
+def input_files(source: FrameSource) -> Iterator[str | Path]:
     """Yield the image files of a source as far as they are known in advance."""
     if isinstance(source, JoinedFrames):
         for part in source.sources:
@@ -123,7 +123,7 @@ def input_files(source: FrameSource) -> Iterator[Path]:
     elif isinstance(source, ImageFiles):
         yield from (file for file, _ in source.files)
     elif isinstance(source, Manifest):
-        yield from map(Path, source.files)
+        yield from source.files
 
 
 def is_listed(source: FrameSource) -> bool:
