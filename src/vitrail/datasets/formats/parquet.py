@@ -14,6 +14,7 @@ from vitrail.datasets.formats.drawn import wanted_root
 from vitrail.datasets.own_masks import describe, describe_masks
 from vitrail.datasets.pairs import Pair
 from vitrail.datasets.splits import complete_splits, pick_split, split_name
+from vitrail.datasets.storage import disk_stamp
 from vitrail.errors import DatasetError
 
 IMAGE_COLUMNS = ("image", "pixel_values", "img", "images")
@@ -67,6 +68,10 @@ class ParquetFiles:
         """Return the file, and the cell in it."""
         parts = name.rsplit("/", 2)
         return f"{self.root / parts[0]}:{'/'.join(parts[1:])}"
+
+    def stamp(self, name: str) -> str:
+        """Return size and time of change of the parquet file."""
+        return disk_stamp(self.root / name.rsplit("/", 2)[0])
 
     def _rows(self, file: str, row: int, column: str) -> Any:
         """Return a cell; the row group that it lies in is kept for the next one."""
