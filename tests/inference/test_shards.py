@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 
+import fsspec
 import numpy as np
 import pyarrow.parquet
 import pytest
@@ -13,7 +15,7 @@ from PIL import Image
 from pycocotools import mask as coco
 
 from vitrail.errors import PredictionError
-from vitrail.inference import Predictor, Shard, UnreadableImagesError, predict_files
+from vitrail.inference import Predictor, Shard, UnreadableImagesError, predict, predict_files
 from vitrail.inference.sources import Manifest, open_frames
 
 
@@ -166,3 +168,45 @@ def test_an_empty_or_missing_manifest_is_refused(tmp_path: Path) -> None:
     (tmp_path / "list.parquet").write_bytes(b"PAR1")
     with pytest.raises(PredictionError, match="cannot read the list"):
         Manifest(str(tmp_path / "list.parquet"))
+
+
+@pytest.fixture
+def stored(photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """The photos in object storage."""
+    monkeypatch.setenv("VITRAIL_HOME", str(tmp_path / "home"))
+    memory = fsspec.filesystem("memory")
+    memory.put(str(photos), "/bucket/photos", recursive=True)
+    yield "memory://bucket/photos"
+    memory.store.clear()
+    memory.pseudo_dirs[:] = [""]
+
+
+def test_images_in_object_storage_are_segmented_as_those_on_the_disk(
+    predictor: Predictor, photos: Path, stored: str, tmp_path: Path
+) -> None:
+    here = {prediction.id: prediction.mask for prediction in predictor(photos)}
+    for source in (stored, f"{stored}/**/*.png", f"{stored}/[01]/?.png"):
+        there = {prediction.id: prediction.mask for prediction in predictor(source)}
+        assert there.keys() == here.keys()
+        assert all(np.array_equal(there[name], here[name]) for name in here)
+    assert np.array_equal(predict(predictor, f"{stored}/1/3.png").mask, here["1/3"])
+    (tmp_path / "list.txt").write_text(f"{stored}/0/2.png\nphotos/0/2.png\n{stored}/0/none.png\n")
+    with pytest.raises(UnreadableImagesError, match=r"1 of 3.*\n.*0/none.png: there is no such file") as error:
+        predict_files(predictor, tmp_path / "list.txt", tmp_path / "out", kinds=["index"], readers=2)
+    assert [record["id"] for record in error.value.records] == ["bucket/photos/0/2", "photos/0/2"]
+    for empty in (f"{stored}/*.jpg", "memory://nothing"):
+        with pytest.raises(PredictionError, match="no images at memory://"):
+            open_frames(empty)
+
+
+def test_reading_ahead_keeps_the_order_and_names_what_cannot_be_read(
+    predictor: Predictor, photos: Path, tmp_path: Path
+) -> None:
+    (photos / "0" / "4.png").write_bytes(b"no image")
+    with pytest.raises(UnreadableImagesError, match=r"4\.png is not an image") as error:
+        predict_files(predictor, photos, tmp_path / "out", kinds=["index"], readers=2)
+    assert [record["id"] for record in error.value.records] == ["0/0", "0/2", "0/6", "1/1", "1/3", "1/5"]
+    for record in error.value.records:
+        with Image.open(record["files"]["index"]) as picture:
+            mask = np.asarray(picture)
+        assert np.array_equal(mask, predict(predictor, photos / f"{record['id']}.png").mask)

@@ -68,6 +68,13 @@ if TYPE_CHECKING:
     help="Leave out images that cannot be read and name them at the end (exit status 3), or stop at the first.",
 )
 @click.option("--failures", type=FILE, help="A file for the list of images that were left out, as JSON lines.")
+@click.option(
+    "--readers",
+    type=click.IntRange(0),
+    default=0,
+    show_default=True,
+    help="Threads that read images ahead, for a GPU or images from afar; three images for each are in memory.",
+)
 @recipe_option
 @overrides_option
 @json_option("Print the area of every class in every image as JSON.")
@@ -92,6 +99,7 @@ def predict(
     shard: str | None,
     on_error: OnError,
     failures: Path | None,
+    readers: int,
     recipe: str | None,
     overrides: Sequence[str],
     as_json: bool,
@@ -125,6 +133,7 @@ def predict(
     if (output_dir is None) != video.show:
         raise VitrailError("give either -o, a folder or the name of a video, or --show")
     of_many = {"--shard": shard is not None, "--on-error": on_error != "skip", "--failures": failures is not None}
+    of_many["--readers"] = readers > 0
     if output_dir is None:
         for_files = {"--json": as_json, "--kind": tuple(kinds) != ("overlay",), "--overwrite": overwrite}
         for_files["--skip-existing"] = skip_existing
@@ -148,6 +157,7 @@ def predict(
             shard=part,
             on_error=on_error,
             failures=failures,
+            readers=readers,
             on_record=records.add,
             **options,
         )

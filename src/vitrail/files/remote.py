@@ -22,23 +22,8 @@ from vitrail.files.download import cache_folder
 from vitrail.files.environment import env_switch
 from vitrail.files.regular import MAX_BYTES
 
-SCHEMES = (
-    "s3",
-    "s3a",
-    "gs",
-    "gcs",
-    "az",
-    "abfs",
-    "abfss",
-    "adl",
-    "oci",
-    "hdfs",
-    "webhdfs",
-    "https",
-    "http",
-    "hf",
-    "memory",
-)
+STORAGES = ("s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "adl", "oci", "hdfs", "webhdfs", "memory")
+SCHEMES = (*STORAGES, "https", "http", "hf")
 ATTEMPTS = 6
 PAUSE = 0.5  # seconds before the second attempt, doubled for each further one
 _ADDRESS = re.compile(rf"({'|'.join(SCHEMES)}):/+(.+)")

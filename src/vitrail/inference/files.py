@@ -15,7 +15,7 @@ from vitrail.inference.prediction import Kind
 from vitrail.inference.predictor import Predictor, PredictorOptions, as_predictor
 from vitrail.inference.run_length_table import RunLengthTable
 from vitrail.inference.shards import Shard
-from vitrail.inference.sources import Pictures, open_frames
+from vitrail.inference.sources import ParallelReading, Pictures, open_frames
 from vitrail.runtime.progress_bar import ProgressBar
 from vitrail.segmentors import Segmentor
 
@@ -51,6 +51,7 @@ def predict_files(
     shard: Shard | None = None,
     on_error: OnError = "skip",
     failures: str | Path | None = None,
+    readers: int = 0,
     on_record: Callable[[dict[str, Any]], None] | None = None,
     **options: Unpack[PredictorOptions],
 ) -> list[dict[str, Any]]:
@@ -81,6 +82,9 @@ def predict_files(
     failures : path, optional
         A file for the list of images that were left out, see `Failures.write`; replaced when it exists. That of a shard
         has the shard's number in its name.
+    readers : int
+        Threads that read and decode images ahead of the model, in whose order results stay; three images for each are
+        in memory. 0 reads each batch when its turn comes.
     on_record : callable
         Gets the record of each image when its files are written. Nothing is returned then: for more images than fit
         into a list.
@@ -123,9 +127,10 @@ def predict_files(
     has_row = table.has if table else lambda name: True
     frames = OutputFrames(open_frames(images), folder, pictures, existing, note_skipped, shard, has_row)
     predictor = as_predictor(model, options)
+    source = ParallelReading(frames, predictor.pixel_format, readers) if readers else frames
     with ProgressBar("predict", total=frames.num_frames) as bar:
         try:
-            for prediction in predictor(frames, on_error=failed.add if on_error == "skip" else None):
+            for prediction in predictor(source, on_error=failed.add if on_error == "skip" else None):
                 files = frames.files(prediction.id)
                 for kind, path in files.items():
                     if existing != "skip" or not is_written(path):

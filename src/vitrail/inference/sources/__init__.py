@@ -13,6 +13,8 @@ from vitrail.inference.sources.frame import (
 from vitrail.inference.sources.images import ImageFiles
 from vitrail.inference.sources.manifest import Manifest
 from vitrail.inference.sources.opening import EveryNth, Picture, Pictures, is_single, open_frames
+from vitrail.inference.sources.parallel_reading import ParallelReading
+from vitrail.inference.sources.remote_images import RemoteImages
 from vitrail.inference.sources.video import Camera, Video, VideoFile, VideoFrame, VideoStream
 
 __all__ = [
@@ -25,8 +27,10 @@ __all__ = [
     "ImageFiles",
     "Manifest",
     "MissingFrame",
+    "ParallelReading",
     "Picture",
     "Pictures",
+    "RemoteImages",
     "Video",
     "VideoFile",
     "VideoFrame",

@@ -13,10 +13,13 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from vitrail.datasets.formats.parquet import import_parquet
+from vitrail.datasets.remote_storage import RemoteFolder
 from vitrail.errors import DatasetError, PredictionError
 from vitrail.files.home import expand_home
+from vitrail.files.remote import remote_address
 from vitrail.inference.sources.frame import Frame, register_frame_source
 from vitrail.inference.sources.images import file_frame
+from vitrail.inference.sources.remote_images import remote_frame
 
 COLUMNS = ("path", "file", "image", "file_name", "filename", "image_path")
 
@@ -25,9 +28,10 @@ COLUMNS = ("path", "file", "image", "file_name", "filename", "image_path")
 class Manifest:
     """A list of image files: a text with one path per line, or a table (.csv, .tsv, .parquet) with a column of them.
 
-    Paths are relative to the folder of the list. A file that is missing is one that cannot be read when its turn comes,
-    since looking for millions of them in advance takes long. The name of an image is its path without the suffix; with
-    it, where two differ in nothing else. A path that is listed twice is segmented once.
+    Paths are relative to the folder of the list, or addresses such as s3://bucket/photo.jpg. A file that is missing is
+    one that cannot be read when its turn comes, since looking for millions of them in advance takes long. The name of
+    an image is its path without the suffix; with it, where two differ in nothing else. A path that is listed twice is
+    segmented once.
 
     Parameters
     ----------
@@ -51,10 +55,11 @@ class Manifest:
         except DatasetError as error:
             raise PredictionError(str(error)) from error
         root = os.path.abspath(self.path.parent)
-        self.files = tuple(dict.fromkeys(os.path.normpath(os.path.join(root, line)) for line in listed if line))
+        self.files = tuple(dict.fromkeys(_absolute(root, line) for line in listed if line))
         if not self.files:
             raise PredictionError(f"the list {self.path} is empty: it should name an image on every line")
         self.num_frames: int | None = len(self.files)
+        self._folders: dict[str, RemoteFolder] = {}
 
     @functools.cached_property
     def names(self) -> tuple[str, ...]:
@@ -63,7 +68,13 @@ class Manifest:
 
     def __iter__(self) -> Iterator[Frame]:
         for file, name in zip(self.files, self.names, strict=True):
-            yield file_frame(file, name)
+            if file.startswith("/") or "://" not in file:
+                yield file_frame(file, name)
+                continue
+            folder, _, path = file.rpartition("/")
+            if folder not in self._folders:
+                self._folders[folder] = RemoteFolder(folder)
+            yield remote_frame(self._folders[folder], path, name)
 
 
 def _split(where: str) -> tuple[str, str]:
@@ -101,8 +112,15 @@ def _column(path: Path, known: Sequence[str], wanted: str) -> str:
     return found[0]
 
 
+def _absolute(folder: str, line: str) -> str:
+    """Return an address as it is, and a path as an absolute one."""
+    return remote_address(line) or os.path.normpath(os.path.join(folder, line))
+
+
 def _below(file: str, folder: str) -> str:
     """Return the path of a file below the folder of the list, or else below the root of the file system."""
+    if remote_address(file):
+        return file.partition("://")[2]
     inside = file.startswith(f"{folder}{os.sep}")
     below = file[len(folder) + 1 :] if inside else os.path.splitdrive(file)[1].lstrip(os.sep)
     return below.replace(os.sep, "/")
