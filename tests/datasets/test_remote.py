@@ -12,6 +12,7 @@ from pathlib import Path
 
 import fsspec
 import numpy as np
+import pyarrow.parquet
 import pytest
 import torch
 from fsspec.implementations.memory import MemoryFileSystem
@@ -21,6 +22,7 @@ from torch.utils.data import DataLoader
 from vitrail.datasets import create_dataset
 from vitrail.datasets.benchmark import Benchmark, Split
 from vitrail.datasets.files import benchmark_files
+from vitrail.datasets.formats.recognise import recognise_format
 from vitrail.datasets.open_files import open_files
 from vitrail.errors import DatasetError, VitrailError
 from vitrail.files import remote
@@ -251,3 +253,70 @@ def test_addresses(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("VITRAIL_CACHE_BYTES", "2GB")
     with pytest.raises(VitrailError, match="VITRAIL_CACHE_BYTES"):
         RemoteStore("memory://x")
+
+
+def shards(images: Path, folder: Path) -> None:
+    """Write the images as two archives of a WebDataset for training and one for validation."""
+    folder.mkdir()
+    for name, indices in (("train-000000", (0, 1)), ("train-000001", (2,)), ("val-000000", (3, 4))):
+        with tarfile.open(folder / f"{name}.tar", "w") as packed:
+            for index in indices:
+                packed.add(images / "images" / f"{index}.png", f"{index}.image.png")
+                packed.add(images / "masks" / f"{index}.png", f"{index}.seg.png")
+                packed.add(images / "classes.yaml", f"{index}.json")
+    shutil.copy(images / "classes.yaml", folder)
+
+
+def test_webdataset_is_read_at_random_from_the_disk_and_from_afar(
+    storage: Faulty, images: Path, tmp_path: Path
+) -> None:
+    shards(images, tmp_path / "shards")
+    upload(tmp_path / "shards", "memory://bucket/shards")
+    plain = create_dataset("folder", images, "all")
+    for root in (tmp_path / "shards", "memory://bucket/shards"):
+        train, val = (create_dataset("webdataset", root, split) for split in ("train", "val"))
+        assert train.ids == ["train-000000/0", "train-000000/1", "train-000001/2"]
+        assert val.ids == ["val-000000/3", "val-000000/4"]
+        for dataset, indices in ((train, (2, 0, 1)), (val, (1, 0))):
+            for index in indices:
+                expected = plain[int(dataset.ids[index].rpartition("/")[2])]
+                assert torch.equal(dataset[index]["image"], expected["image"])
+                assert torch.equal(dataset[index]["mask"], expected["mask"])
+        with pytest.raises(DatasetError, match=r"it has image\.png, seg\.png, json.*data\.options\.masks"):
+            create_dataset("webdataset", root, "train", masks="label.png")
+    assert recognise_format(tmp_path / "shards").dataset == "webdataset"
+    storage.asked.clear()
+    create_dataset("webdataset", "memory://bucket/shards", "train")
+    assert not any(path.endswith(".tar") for path, _, _ in storage.asked)  # the indexes are kept
+
+
+def test_a_sample_of_webdataset_without_mask_is_named(images: Path, tmp_path: Path, storage: Faulty) -> None:
+    shards(images, tmp_path / "shards")
+    with tarfile.open(tmp_path / "shards" / "train-000001.tar", "a") as packed:
+        packed.add(images / "images" / "3.png", "lonely.image.png")
+    with pytest.raises(DatasetError, match=r"train-000001\.tar:lonely has no \.seg\.png, as 1 of 2 samples"):
+        create_dataset("webdataset", tmp_path / "shards", "train")
+    (tmp_path / "none").mkdir()
+    with pytest.raises(DatasetError, match=r"holds no \.tar archives"):
+        create_dataset("webdataset", tmp_path / "none", "train")
+
+
+def test_parquet_tables_are_read_by_ranges(storage: Faulty, images: Path) -> None:
+    table = pyarrow.table(
+        {"more": [np.random.default_rng(index).bytes(200_000) for index in range(5)]}
+        | {
+            name: [{"bytes": (images / folder / f"{index}.png").read_bytes()} for index in range(5)]
+            for name, folder in (("image", "images"), ("label", "masks"))
+        }
+    )
+    packed = io.BytesIO()
+    pyarrow.parquet.write_table(table, packed, row_group_size=1)
+    memory = fsspec.filesystem("memory")
+    memory.pipe("/bucket/table/data/train-00000.parquet", packed.getvalue())
+    memory.pipe("/bucket/table/classes.yaml", (images / "classes.yaml").read_bytes())
+    dataset = create_dataset("parquet", "memory://bucket/table", "all")
+    plain = create_dataset("folder", images, "all")
+    for index in (3, 0, 4):
+        for key in ("image", "mask"):
+            assert torch.equal(dataset[index][key], plain[index][key])
+    assert sum(end - start for path, start, end in storage.asked if path.endswith("parquet")) < 700_000  # of a million

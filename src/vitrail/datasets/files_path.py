@@ -5,9 +5,11 @@ from __future__ import annotations
 import fnmatch
 import functools
 from collections.abc import Iterator
+from io import BytesIO
 from pathlib import Path, PurePosixPath
-from typing import TypeAlias
+from typing import IO, TypeAlias, cast
 
+from vitrail.datasets.remote_storage import RemoteFolder
 from vitrail.datasets.storage import Files
 from vitrail.errors import VitrailError
 from vitrail.files.regular import read_regular
@@ -104,6 +106,17 @@ class FilesPath:
     def resolve(self) -> FilesPath:
         """Return the path itself."""
         return self
+
+    def open(self) -> IO[bytes]:
+        """Open a file for reading at any place."""
+        files = self.tree.files
+        return (
+            cast("IO[bytes]", files.open(self._key)) if isinstance(files, RemoteFolder) else BytesIO(self.read_bytes())
+        )
+
+    def stamp(self) -> str:
+        """Return a text that changes when the file does."""
+        return self.tree.files.stamp(self._key)
 
     def read_bytes(self) -> bytes:
         """Return the content of a file; a DatasetError when it cannot be read."""

@@ -19,18 +19,17 @@ from vitrail.datasets.benchmark import Benchmark
 from vitrail.datasets.class_file import find_class_file
 from vitrail.datasets.dataset import register_dataset
 from vitrail.datasets.files import PairedFiles
-from vitrail.datasets.files_path import FilesPath, FilesTree, Place
+from vitrail.datasets.files_path import Place
 from vitrail.datasets.formats.recognise import recognise_format
 from vitrail.datasets.image_files import IMAGE_SUFFIXES
 from vitrail.datasets.lists import ImageList
-from vitrail.datasets.open_files import ARCHIVES, open_files
+from vitrail.datasets.open_files import open_place
 from vitrail.datasets.own_masks import describe, describe_masks
 from vitrail.datasets.pairs import Pair
 from vitrail.datasets.splits import complete_splits, pick_split, split_name
-from vitrail.datasets.storage import Files, Folder, Subfolder
+from vitrail.datasets.storage import Files
 from vitrail.datasets.tiles import Tiles, tiled
 from vitrail.errors import DatasetError
-from vitrail.files.remote import remote_address
 
 _LISTED = 3
 _USUAL = (
@@ -117,27 +116,9 @@ def find_pairs(
             "the dataset 'folder' needs a folder with images and masks: "
             "give it as --data-root (data.root in the recipe)"
         )
-    files, place = _open(root)
+    files, place = open_place(root, "a folder with images and masks")
     pairing = _Pairing(files, place, *_folders(place, images, masks), image_suffix, mask_suffix)
     return files, place, _splits(pairing, place, val_fraction, split_seed)
-
-
-def _open(root: Path) -> tuple[Files, Place]:
-    """Return the files of a folder or an archive, on the disk or elsewhere, and where paths in it begin."""
-    if remote_address(root) is not None or (root.is_file() and root.suffix.lower() in ARCHIVES):
-        files = open_files(root, [])
-        tree = FilesTree(files)
-        wrapper = next(iter(tree.children[""])) if len(tree.children[""]) == 1 else ""
-        if wrapper not in tree.children or not wrapper:
-            return files, FilesPath(tree)
-        files = Subfolder(files, wrapper)
-        return files, FilesPath(FilesTree(files))
-    if not root.is_dir():
-        what = "is not a folder" if root.exists() else "does not exist"
-        raise DatasetError(
-            f"the data root {root} {what}: set --data-root (data.root in the recipe) to a folder with images and masks"
-        )
-    return Folder(root), root
 
 
 def usual_folders(root: Place) -> tuple[str, str] | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from vitrail.datasets.files_path import FilesPath, FilesTree, Place
 from vitrail.datasets.remote_storage import RemoteFolder, open_remote_archive
 from vitrail.datasets.storage import Archive, Files, Folder, Subfolder, Tar, UnionFiles, Zip
 from vitrail.errors import DatasetError
@@ -54,6 +55,35 @@ def open_files(root: Path, landmarks: Sequence[str]) -> Files:
             raise DatasetError(f"the data root {root} is empty: it should hold {_listed(landmarks)}")
         return _joined(folder, sources, str(root), landmarks)
     return _checked_archive(_open_archive(root), str(root), landmarks)
+
+
+def open_place(root: Path, what: str) -> tuple[Files, Place]:
+    """Return the files of a folder or an archive, on the disk or elsewhere, and the place that paths in it begin at.
+
+    Parameters
+    ----------
+    root : Path
+        As in `open_files`. Where it holds one folder and nothing else, it is that folder.
+    what : str
+        What it should be, for messages.
+
+    Raises
+    ------
+    DatasetError
+        When there is none.
+    """
+    if remote_address(root) is not None or (root.is_file() and root.suffix.lower() in ARCHIVES):
+        files = open_files(root, [])
+        tree = FilesTree(files)
+        wrapper = next(iter(tree.children[""])) if len(tree.children[""]) == 1 else ""
+        if wrapper and wrapper in tree.children:
+            files = Subfolder(files, wrapper)
+            tree = FilesTree(files)
+        return files, FilesPath(tree)
+    if not root.is_dir():
+        state = "is not a folder" if root.exists() else "does not exist"
+        raise DatasetError(f"the data root {root} {state}: set --data-root (data.root in the recipe) to {what}")
+    return Folder(root), root
 
 
 def _open_address(address: str, landmarks: Sequence[str]) -> Files:

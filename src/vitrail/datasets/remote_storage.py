@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-import gzip
-import hashlib
 import itertools
-import json
 import zipfile
-import zlib
 from pathlib import Path
 from typing import IO, cast
 
 from vitrail.datasets.storage import Archive, Tar, Zip, is_hidden, tar_places
+from vitrail.datasets.tar_index import kept_index
 from vitrail.errors import DatasetError
-from vitrail.files.atomic import atomic_path
-from vitrail.files.download import cache_folder
 from vitrail.files.regular import MAX_BYTES
 from vitrail.files.remote import RangeFile, RemoteStore
 
@@ -61,6 +56,10 @@ class RemoteFolder:
     def start(self, name: str, size: int) -> bytes:
         """Return the first bytes of a file."""
         return self.store.read(name, 0, size)
+
+    def open(self, name: str) -> RangeFile:
+        """Open a file that libraries read at any place, by ranges."""
+        return RangeFile(self.store, name)
 
     def locate(self, name: str) -> str:
         """Return the address."""
@@ -139,27 +138,13 @@ class RemoteTar(Tar):
 
     def _index(self, path: Path) -> dict[str, tuple[int, int]]:
         found = self._store.find("")
-        key = hashlib.sha256(f"{self._store.address}\n{found}".encode()).hexdigest()
-        kept = cache_folder() / "indexes" / f"{key}.json.gz"
-        if found is not None and found.version:
-            places = _read_index(kept)
-            if places is not None:
-                return places
+        if found is None or not found.version:
+            return self._scanned()
+        return kept_index(f"{self._store.address}\n{found}", self._scanned)
+
+    def _scanned(self) -> dict[str, tuple[int, int]]:
         with RangeFile(self._store, "", _HEADER) as file:
-            places = tar_places(cast("IO[bytes]", file), file.size, self._store.address)
-        if found is not None and found.version:
-            with atomic_path(kept, durable=False) as temporary:
-                temporary.write_bytes(gzip.compress(json.dumps(places).encode()))
-        return places
+            return tar_places(cast("IO[bytes]", file), file.size, self._store.address)
 
     def _bytes(self, offset: int, size: int) -> bytes:
         return self._store.read("", offset, offset + size)
-
-
-def _read_index(path: Path) -> dict[str, tuple[int, int]] | None:
-    """Return an index that was kept; None where there is none, or it is damaged."""
-    try:
-        index = json.loads(gzip.decompress(path.read_bytes()))
-    except (OSError, EOFError, ValueError, zlib.error):
-        return None
-    return {name: (offset, size) for name, (offset, size) in index.items()}
