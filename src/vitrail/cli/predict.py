@@ -75,6 +75,12 @@ if TYPE_CHECKING:
     show_default=True,
     help="Threads that read images ahead, for a GPU or images from afar; three images for each are in memory.",
 )
+@click.option(
+    "--by-window",
+    is_flag=True,
+    help="For TIFF, COG and whole slides that do not fit into memory: read and write them window by window.",
+)
+@click.option("--regions", is_flag=True, help="With --by-window: also write the regions of the classes as GeoJSON.")
 @recipe_option
 @overrides_option
 @json_option("Print the area of every class in every image as JSON.")
@@ -100,6 +106,8 @@ def predict(
     on_error: OnError,
     failures: Path | None,
     readers: int,
+    by_window: bool,
+    regions: bool,
     recipe: str | None,
     overrides: Sequence[str],
     as_json: bool,
@@ -116,6 +124,7 @@ def predict(
     folder, or a video where the output's name ends in .mp4, .mov, .mkv or .webm.
     """
     from vitrail.inference.files import predict_files
+    from vitrail.inference.rasters import predict_rasters
     from vitrail.inference.shards import Shard
 
     if overwrite and skip_existing:
@@ -134,6 +143,9 @@ def predict(
         raise VitrailError("give either -o, a folder or the name of a video, or --show")
     of_many = {"--shard": shard is not None, "--on-error": on_error != "skip", "--failures": failures is not None}
     of_many["--readers"] = readers > 0
+    of_many["--by-window"] = by_window
+    if regions and not by_window:
+        raise VitrailError("--regions goes with --by-window, which writes them")
     if output_dir is None:
         for_files = {"--json": as_json, "--kind": tuple(kinds) != ("overlay",), "--overwrite": overwrite}
         for_files["--skip-existing"] = skip_existing
@@ -147,6 +159,23 @@ def predict(
         return
     part = None if shard is None else Shard.parse(shard).divided(Shard.of_process())
     with _Records(output_dir, as_json=as_json) as records:
+        if by_window:
+            for_pictures = {"--kind": tuple(kinds) != ("overlay",), "--on-error": on_error != "skip"}
+            for_pictures |= {"--failures": failures is not None, "--readers": readers > 0}
+            for name, given in for_pictures.items():
+                if given:
+                    raise VitrailError(f"{name} does not go with --by-window, which writes class indices: leave it out")
+            predict_rasters(
+                model,
+                list(images),
+                output_dir,
+                regions=regions,
+                existing=existing,
+                shard=part,
+                on_record=records.add,
+                **options,
+            )
+            return
         predict_files(
             model,
             video.frames_for_pictures(images),
