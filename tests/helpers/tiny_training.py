@@ -13,6 +13,7 @@ import os
 import shutil
 import signal
 import sys
+import time
 from collections.abc import Callable, Sequence
 from datetime import timedelta
 from pathlib import Path
@@ -180,6 +181,16 @@ def die_after(calls: int, function: Callable[..., Any], number: int = signal.SIG
     return dying
 
 
+def slowed(seconds: float, function: Callable[..., Any]) -> Callable[..., Any]:
+    """Return `function`, with a pause before each call."""
+
+    def slow(*args: Any, **kwargs: Any) -> Any:
+        time.sleep(seconds)
+        return function(*args, **kwargs)
+
+    return slow
+
+
 def copy_before_last(run: Path, folder: Path) -> None:
     """Copy a run as it was before its last state was saved."""
     shutil.copytree(run, folder)
@@ -189,8 +200,9 @@ def copy_before_last(run: Path, folder: Path) -> None:
 def main(jobs: list[dict[str, Any]]) -> None:
     """Train one run after the other; in a job with `die_at_step`, process `rank` kills itself in that iteration.
 
-    With `signal` it sends itself another signal; `timeout` is how many seconds the processes wait for each other. With
-    `copy_of` the run goes on from a copy of another one's last state but one.
+    With `signal` it sends itself another signal, and with `note_exit` each process writes with which status its run
+    ended, and goes on with the next job; `timeout` is how many seconds the processes wait for each other. With
+    `copy_of` the run goes on from a copy of another one's last state but one, and `pause` is a time for each step.
     """
     from vitrail.runtime.distributed import group, on_main, process_group
     from vitrail.training import train
@@ -198,6 +210,7 @@ def main(jobs: list[dict[str, Any]]) -> None:
 
     torch.set_num_threads(1)
     register(lambda mapping, name, entry: mapping.update({name: entry}))
+    step = Meter.step
     for job in jobs:
         attempt = int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0"))
         dying = attempt % 2 if "attempts" in job else job.get("rank", 0)
@@ -211,7 +224,15 @@ def main(jobs: list[dict[str, Any]]) -> None:
             with process_group("cpu"):
                 on_main(functools.partial(copy_before_last, Path(job["copy_of"]), Path(job["folder"])))
         make = {"recipe": recipe, "fastscnn": fastscnn, "blocks": blocks}[job["base"]]
-        train(make(**job["changes"]), output_dir=job["folder"], resume=job.get("resume", False), device="cpu")
+        if "pause" in job:
+            Meter.step = slowed(job["pause"], Meter.step)  # type: ignore[method-assign]
+        try:
+            train(make(**job["changes"]), output_dir=job["folder"], resume=job.get("resume", False), device="cpu")
+        except SystemExit as end:
+            if "note_exit" not in job:
+                raise
+            Path(job["folder"], f"exit{os.environ['RANK']}").write_text(str(end.code))
+            Meter.step = step  # type: ignore[method-assign]
 
 
 if __name__ == "__main__":

@@ -23,6 +23,7 @@ BLOCKS = {"train__save_every": 4, "train__activation_checkpointing": True}
 SHARDED = {**BLOCKS, "train__strategy": "fsdp2"}
 WHOLE_GRADIENTS = {"name": "fsdp2", "options": {"reduce_each_part": False, "reshard_after_forward": False}}
 HALF = {"train__strategy": "fsdp2", "train__amp": "bfloat16", "train__ema": None}
+STOPPED = {"train__iterations": 12, "train__save_every": 12}
 FULL = {"train__iterations": 6, "train__batch_size": 8, "train__save_every": 4, "data__workers": 1}
 
 
@@ -49,6 +50,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
         job(folder / "resumed_whole", "blocks", SHARDED, copy_of=str(folder / "ddp"), resume=True),
         job(folder / "whole_gradients", "blocks", {"train__strategy": WHOLE_GRADIENTS}),
         job(folder / "half", "blocks", HALF),
+        job(folder / "stopped", "recipe", STOPPED, die_at_step=3, rank=1, signal="SIGTERM", note_exit=True),
         job(folder / "whole", "fastscnn", FULL),
         job(folder / "broken", "fastscnn", FULL, die_at_step=6, rank=1),
     )
@@ -106,6 +108,14 @@ def assert_close(ours: dict[str, torch.Tensor], theirs: dict[str, torch.Tensor])
     assert list(ours) == list(theirs)
     for name, value in theirs.items():
         assert torch.allclose(ours[name], value, rtol=1e-3, atol=1e-4), name
+
+
+def test_a_signal_to_one_process_saves_and_ends_the_run(trained: Path) -> None:
+    """All agree on the step after the one in which it came; 143 is what a shell says of SIGTERM."""
+    assert [(trained / "stopped" / f"exit{rank}").read_text() for rank in (0, 1)] == ["143", "143"]
+    assert state(trained / "stopped")["iteration"] == 4
+    (stop,) = records(trained / "stopped", "stop")
+    assert stop["reason"] == "stopped by SIGTERM; --resume goes on"
 
 
 def test_a_sharded_run_is_the_run_of_ddp(trained: Path, monkeypatch: pytest.MonkeyPatch) -> None:

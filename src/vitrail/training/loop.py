@@ -269,7 +269,7 @@ class TrainingRun:
         if self.plan.logs(iteration):
             self.log(lr)
         out_of_time = self._clock.is_up(agree=self.plan.logs(iteration) or self.plan.saves(iteration))
-        self._stopped_by = self._signals.received
+        self._stopped_by = self._signals.agree()
         if self.plan.saves(iteration) or out_of_time or self._stopped_by:
             self.meter.check(iteration)
             with self.meter.paused():

@@ -29,6 +29,7 @@ from vitrail.precision import Precision
 from vitrail.recipes import TrainConfig
 from vitrail.runtime.distributed.collectives import broadcast_buffers
 from vitrail.runtime.distributed.ddp import with_synchronised_norms
+from vitrail.runtime.distributed.group import side_group
 from vitrail.runtime.distributed.strategy import Model, State, Strategy
 from vitrail.segmentors import Segmentor
 
@@ -58,7 +59,7 @@ class FullyShardedDataParallel(Strategy):
         self.reshard_after_forward = reshard_after_forward
         self.reduce_each_part = reduce_each_part
         self.mesh = _mesh(device, replicate)
-        self._group: Any = dist.new_group(backend="gloo")  # for checkpoints, which are written beside the training
+        self._group = side_group()
         self._dtype: torch.dtype | None = None
         self._outlines: dict[nn.Module, nn.Module] = {}
 

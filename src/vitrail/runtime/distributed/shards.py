@@ -8,7 +8,7 @@ from __future__ import annotations
 import pickle
 import warnings
 from collections.abc import Callable, Mapping
-from concurrent.futures import Future
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, cast
 
@@ -57,13 +57,15 @@ def write_shards(tensors: Mapping[str, Tensor], folder: Path, group: dist.Proces
     Future
         Its result is there when all processes have written all of theirs, and raises what went wrong in any of them.
     """
-    copies = {name: _copied(tensor) for name, tensor in tensors.items()}
-    return cast("Future[Any]", dcp.async_save(copies, checkpoint_id=folder, process_group=group))
-
-
-def _copied(tensor: Tensor) -> Tensor:
-    """Return a copy, which the next step does not change: not all releases of PyTorch copy what is on the CPU."""
-    return tensor.detach().clone() if tensor.device.type == "cpu" else tensor.detach()
+    state = {name: tensor.detach() for name, tensor in tensors.items()}
+    if any(tensor.device.type != "cpu" for tensor in state.values()):
+        return cast("Future[Any]", dcp.async_save(state, checkpoint_id=folder, process_group=group))
+    # async_save copies what is on the CPU in some releases of PyTorch only
+    copies = {name: tensor.clone() for name, tensor in state.items()}
+    executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix="shards")
+    written = executor.submit(dcp.save, copies, checkpoint_id=folder, process_group=group)
+    executor.shutdown(wait=False)
+    return written
 
 
 def read_shards(folder: Path, layout_of: Callable[[str], Tensor | None]) -> dict[str, Tensor]:
