@@ -96,6 +96,17 @@ def test_every_image_gets_its_turn():
     assert seen == set(range(10))
 
 
+def test_any_number_of_processes_sees_the_same_samples_in_the_same_order():
+    """A run that went on with 3 of its 4 processes after 3 batches, and with 4 again after 5."""
+    stream = []
+    for processes, begin, end in ((4, 0, 3), (3, 3, 5), (4, 5, 9)):
+        shares = [TrainSampler(26, 12, seed=7, rank=r, world_size=processes, start=begin) for r in range(processes)]
+        for parts in islice(zip(*shares, strict=True), end - begin):
+            stream += [key for part in parts for key in part]
+    alone = islice(TrainSampler(26, 12, seed=7), 9)
+    assert stream == [key for batch in alone for key in batch]
+
+
 def test_batches_that_cannot_be_made_are_explained():
     with pytest.raises(DatasetError, match=r"train\.batch_size to 3"):
         TrainSampler(3, 4, seed=0)
