@@ -203,3 +203,24 @@ def test_a_model_of_the_hub_is_fetched_once_and_then_found_offline(
 def test_a_model_that_cannot_be_had_is_said_to_be_so(hub: type[Hub], name: str, message: str) -> None:
     with pytest.raises(CheckpointError, match=message):
         vitrail.load(name)
+
+
+DPT = {
+    **{"model_type": "dpt", "hidden_size": 192, "num_hidden_layers": 12, "num_attention_heads": 3},
+    **{"intermediate_size": 768, "use_batch_norm_in_fusion_residual": True, "id2label": CONFIG["id2label"]},
+}
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"is_hybrid": True}, "is_hybrid is True, which vitrail does not compute"),
+        ({"use_batch_norm_in_fusion_residual": False}, "only DPTs with use_batch_norm_in_fusion_residual"),
+        ({"hidden_size": 200}, "intermediate_size is 768"),
+        ({"patch_size": 14}, "patch_size is 14"),
+    ],
+)
+def test_a_dpt_that_is_not_computed_alike_is_refused(changes: dict[str, Any], message: str) -> None:
+    assert translate_config(DPT, "config.json").segmentor == "dpt"
+    with pytest.raises(CheckpointError, match=message):
+        translate_config({**DPT, **changes}, "config.json")

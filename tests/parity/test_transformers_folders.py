@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -96,6 +97,17 @@ def plain(kind: str) -> nn.Module:
     return getattr(transformers(), f"{kind}ForSemanticSegmentation")(config)
 
 
+def dpt(readout: str) -> nn.Module:
+    config = transformers().DPTConfig(
+        **{"hidden_size": 192, "num_hidden_layers": 12, "num_attention_heads": 3, "intermediate_size": 768},
+        **{"image_size": 96, "neck_hidden_sizes": [8, 8, 16, 16], "fusion_hidden_size": 16, "num_labels": CLASSES},
+        backbone_out_indices=[1, 4, 7, 10],
+        use_batch_norm_in_fusion_residual=True,
+        readout_type=readout,
+    )
+    return transformers().DPTForSemanticSegmentation(config)
+
+
 def picture(size: tuple[int, int]) -> Image.Image:
     noise = np.random.RandomState(0).randint(0, 255, (10, 14, 3), dtype=np.uint8)
     return Image.fromarray(noise).resize(size[::-1], Image.Resampling.BICUBIC)
@@ -121,6 +133,10 @@ MODELS: dict[str, tuple[Callable[[], nn.Module], str, dict[str, Any], float]] = 
     "maskformer-swin": (lambda: maskformer(swin), "MaskFormerImageProcessor", WINDOWS, 0.05),
     "beit": (lambda: plain("Beit"), "BeitImageProcessor", PLAIN, 0.0),
     "data2vec": (lambda: plain("Data2VecVision"), "BeitImageProcessor", PLAIN, 0.0),
+    **{
+        f"dpt-{readout}": (partial(dpt, readout), "DPTImageProcessor", PLAIN, 0.0)
+        for readout in ("project", "add", "ignore")
+    },
     "eomt-dinov2": (lambda: eomt(False), "EomtImageProcessor", SPLIT, 0.001),
     "eomt-dinov2-masked": (lambda: eomt(False, 1.0), "EomtImageProcessor", SPLIT, 0.001),
     "eomt-dinov3": (lambda: eomt(True), "EomtImageProcessor", SPLIT, 0.001),
@@ -146,8 +162,8 @@ def test_the_logits_and_the_map_are_those_of_transformers(name: str, tmp_path: P
     inputs = given["pixel_values"]
     out = theirs(inputs, **{key: given[key] for key in ("patch_offsets",) if key in given})
     expected = scores_of(out)
-    # UPerNet's logits there have the size of the images
-    found = ours(inputs) if name.startswith("upernet") else ours.head(ours.backbone(inputs))
+    # the logits of UPerNet and DPT there have the size of the images
+    found = ours(inputs) if name.startswith(("upernet", "dpt")) else ours.head(ours.backbone(inputs))
     assert (found - expected).abs().max() < 1e-4 * expected.abs().max()
     wanted = processor.post_process_semantic_segmentation(out, target_sizes=[at])[0]
     prediction = next(iter(vitrail.Predictor(ours, device="cpu")([np.asarray(image)])))

@@ -132,6 +132,8 @@ class DPTHead(Head):
     refine_coarsest : bool
         Whether the coarsest map passes two residual units before it is enlarged, as in segmentation_models_pytorch,
         instead of one.
+    double_logits : bool
+        Whether the head enlarges the logits twice with aligned corners, as in transformers, before any other resize.
     dropout : float
         Probability of dropping a channel before the classifier.
     align_corners : bool
@@ -152,6 +154,7 @@ class DPTHead(Head):
         map_channels: Sequence[int] = (96, 192, 384, 768),
         readout: Literal["project", "add", "ignore"] = "project",
         refine_coarsest: bool = False,
+        double_logits: bool = False,
         dropout: float = 0.1,
         align_corners: bool = False,
     ) -> None:
@@ -166,11 +169,12 @@ class DPTHead(Head):
         self.convs = nn.ModuleList(nn.Conv2d(width, channels, 3, padding=1, bias=False) for width in map_channels)
         self.fusions = nn.ModuleList(Fusion(channels, side=index > 0 or refine_coarsest) for index in range(4))
         self.project = ConvNormAct(channels, channels, 3)
+        self.double_logits = double_logits
         self.dropout = nn.Dropout2d(dropout)
         self.classifier = nn.Conv2d(channels, num_classes, 1)
 
     def forward(self, features: Sequence[Tensor]) -> Tensor:
-        """Decode the backbone's last four maps into logits [B, K, 8 h, 8 w]."""
+        """Decode the backbone's last four maps into logits [B, K, 8 h, 8 w], or 16 h and 16 w."""
         finest, *others = (
             conv(reassemble(x)) for conv, reassemble, x in zip(self.convs, self.reassemble, features[-4:], strict=True)
         )
@@ -179,4 +183,5 @@ class DPTHead(Head):
         x = first(coarsest_first[0])
         for fusion, finer in zip(fusions, coarsest_first[1:], strict=True):
             x = fusion(x, finer)
-        return self.classifier(self.dropout(self.project(x)))
+        logits = self.classifier(self.dropout(self.project(x)))
+        return enlarge(logits, 2, align_corners=True) if self.double_logits else logits

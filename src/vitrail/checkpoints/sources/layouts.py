@@ -125,6 +125,21 @@ class LeftOut:
 
 
 @dataclass(frozen=True)
+class PartsLeftOut:
+    """Modules that our model does not have, by how the names of their tensors begin; they are not written back."""
+
+    begins: tuple[str, ...]
+
+    def to_ours(self, state: State) -> State:
+        """See `Layout`."""
+        return {name: value for name, value in state.items() if not name.startswith(self.begins)}
+
+    def to_theirs(self, state: State) -> State:
+        """See `Layout`."""
+        return state
+
+
+@dataclass(frozen=True)
 class ZerosWhereMissing:
     """A bias that our model has and that theirs may lack; one of zeros is left out on the way back.
 

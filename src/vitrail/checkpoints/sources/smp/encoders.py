@@ -16,7 +16,7 @@ from vitrail.backbones.timm_bridge import FAMILIES, find_builder
 from vitrail.backbones.timm_families import family_of, norm_eps
 from vitrail.backbones.timm_model import feature_levels
 from vitrail.checkpoints.sources.encoder import Encoder
-from vitrail.checkpoints.sources.layouts import Join, LeftOut
+from vitrail.checkpoints.sources.layouts import Join, LeftOut, PartsLeftOut
 from vitrail.checkpoints.sources.renaming import Names, Renaming, State
 from vitrail.checkpoints.sources.settings import Settings, UnsupportedError
 from vitrail.errors import ModelError
@@ -75,22 +75,6 @@ class SmpEncoder:
 
 
 @dataclass(frozen=True)
-class _LaterStages:
-    """Stages behind the last one that is read, which its own ResNets keep."""
-
-    depth: int
-
-    def to_ours(self, state: State) -> State:
-        """See `Layout`."""
-        later = tuple(f"encoder.layer{stage}." for stage in range(self.depth, DEEPEST))
-        return {name: value for name, value in state.items() if not later or not name.startswith(later)}
-
-    def to_theirs(self, state: State) -> State:
-        """See `Layout`."""
-        return state
-
-
-@dataclass(frozen=True)
 class NotRead:
     """What a plain transformer has behind the last block that is read: blocks, a norm and a classifier."""
 
@@ -140,7 +124,8 @@ def encoder_of(settings: Settings, *, default_depth: int, default_stride: int = 
         dilation = {"dilate_all": True} if stride < 2**depth else {}
         options = {"out_indices": list(range(depth)), **dilation}
         encoder = Encoder(name, stride if dilation else None, options, in_channels)
-        renaming = Renaming({"encoder": _OURS}, before=(_LaterStages(depth),))
+        later = tuple(f"encoder.layer{stage}." for stage in range(depth, DEEPEST))  # which it keeps and does not use
+        renaming = Renaming({"encoder": _OURS}, before=(PartsLeftOut(later),))
         return SmpEncoder(encoder, *_parted(levels_in_timm(name)[:depth]), renaming)
     if name in _MITS and depth == DEEPEST and stride == 32:
         return SmpEncoder(Encoder(name, None, {}, in_channels), *levels_of(name), _mit())

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from vitrail.checkpoints.plain import as_lists
-from vitrail.checkpoints.sources.renaming import Names, Renaming, State
+from vitrail.checkpoints.sources.layouts import PartsLeftOut
+from vitrail.checkpoints.sources.renaming import Names, Renaming
 from vitrail.checkpoints.sources.settings import Settings
 from vitrail.checkpoints.sources.smp.encoders import SmpEncoder
 from vitrail.checkpoints.sources.smp.records import BLOCK, ModelRecord, Translation, interpolation, must_have_batch_norm
@@ -20,19 +21,9 @@ _UP_BLOCK: Names = {
 }
 
 
-class _UnusedGate:
-    """The gate of what is joined in the last block of a U-Net, which joins nothing."""
-
-    def __init__(self, block: str) -> None:
-        self._prefix = f"{block}.gate_in."
-
-    def to_ours(self, state: State) -> State:
-        """See `Layout`."""
-        return {name: value for name, value in state.items() if not name.startswith(self._prefix)}
-
-    def to_theirs(self, state: State) -> State:
-        """See `Layout`."""
-        return state
+def _unused_gate(block: str) -> PartsLeftOut:
+    """Leave out the gate of what is joined in the last block of a U-Net, which joins nothing."""
+    return PartsLeftOut((f"{block}.gate_in.",))
 
 
 def _unet_options(settings: Settings) -> dict[str, Any]:
@@ -50,7 +41,7 @@ def _unet(settings: Settings, encoder: SmpEncoder) -> Translation:
     options = _unet_options(settings)
     last = f"head.blocks.{len(options['channels']) - 1}"
     names: Names = {"decoder.blocks.*": ("head.blocks.*", _UP_BLOCK), **_CLASSIFIER}
-    return Translation({**options, "gates": gates}, Renaming(names, (_UnusedGate(last),)))
+    return Translation({**options, "gates": gates}, Renaming(names, (_unused_gate(last),)))
 
 
 def _unetplusplus(settings: Settings, encoder: SmpEncoder) -> Translation:
@@ -62,7 +53,7 @@ def _unetplusplus(settings: Settings, encoder: SmpEncoder) -> Translation:
         for level in range(depth)
         for start in range(level + 1)
     }
-    renaming = Renaming({**blocks, **_CLASSIFIER}, (_UnusedGate(f"head.blocks.0_{depth - 1}"),))
+    renaming = Renaming({**blocks, **_CLASSIFIER}, (_unused_gate(f"head.blocks.0_{depth - 1}"),))
     return Translation({**options, "gates": gates}, renaming)
 
 

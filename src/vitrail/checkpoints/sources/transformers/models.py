@@ -17,6 +17,7 @@ from vitrail.checkpoints.sources.layouts import Change, Join, as_convolution, as
 from vitrail.checkpoints.sources.renaming import Names, Renaming, combine, under
 from vitrail.checkpoints.sources.settings import Settings, UnsupportedError
 from vitrail.checkpoints.sources.transformers.beit import plain_upernet
+from vitrail.checkpoints.sources.transformers.dpt import DPT
 from vitrail.checkpoints.sources.transformers.encoders import (
     ENCODERS,
     backbone_of,
@@ -302,6 +303,7 @@ MODELS: dict[str, ModelRecord] = {
             ),
         ),
     ),
+    "dpt": DPT,
     "eomt": EOMT,
     "eomt_dinov3": EOMT_DINOV3,
 }

@@ -29,6 +29,8 @@ def data_of(values: Mapping[str, Any], where: str) -> dict[str, Any]:
         raise UnsupportedError(f"{where} asks for the channels in another order than red, green and blue")
     if values.get("do_pad") and _kind(values) == _SPLITS:
         raise UnsupportedError(f"{where} pads images to a square, as for panoptic segmentation")
+    if values.get("keep_aspect_ratio"):
+        raise UnsupportedError(f"{where} keeps the aspect ratio (keep_aspect_ratio), as for depth: DPT needs squares")
     data = _normalisation(values)
     if values.get("do_resize", True):
         data["eval_resize"] = _resize(values, where)
@@ -75,6 +77,10 @@ def _resize(values: Mapping[str, Any], where: str) -> dict[str, Any]:
     divisor = values.get(
         "size_divisor", values.get("size_divisibility", 32 if kind.startswith(_MASK_PROCESSORS) else 1)
     )
+    if values.get("ensure_multiple_of", 1) != 1:
+        sides = _sides(values.get("size", 512))
+        if any(side % values["ensure_multiple_of"] for side in sides):
+            raise UnsupportedError(f"{where} rounds sizes to multiples of {values['ensure_multiple_of']} either way")
     resize: dict[str, Any] = {"antialias": True, "multiple_of": max(1, int(divisor or 1))}
     size, longest = values.get("size", 512), values.get("max_size")
     if isinstance(size, int) and longest:
@@ -88,6 +94,11 @@ def _resize(values: Mapping[str, Any], where: str) -> dict[str, Any]:
     if {"shortest_edge", "longest_edge"} <= size.keys():
         return {"size": [size["shortest_edge"], size["longest_edge"]], "keep_ratio": True, **resize}
     raise UnsupportedError(f"{where} gives the size {dict(size)}, neither height and width nor both edges")
+
+
+def _sides(size: Any) -> list[int]:
+    """Return every length that a size gives."""
+    return [int(side) for side in (size.values() if isinstance(size, Mapping) else [size]) if side]
 
 
 def processor_of(card: ModelCard, kind: str) -> tuple[dict[str, Any], list[str]]:
