@@ -27,6 +27,7 @@ from vitrail.checkpoints.sources.transformers.encoders import (
     qkv,
 )
 from vitrail.checkpoints.sources.transformers.eomt import EOMT, EOMT_DINOV3
+from vitrail.checkpoints.sources.transformers.mobile import MOBILENET_V2, MOBILEVIT, MOBILEVIT_V2
 from vitrail.checkpoints.sources.transformers.records import (
     EMPTY_WEIGHT,
     POINT_LOSSES,
@@ -304,6 +305,9 @@ MODELS: dict[str, ModelRecord] = {
         ),
     ),
     "dpt": DPT,
+    "mobilevit": MOBILEVIT,
+    "mobilevitv2": MOBILEVIT_V2,
+    "mobilenet_v2": MOBILENET_V2,
     "eomt": EOMT,
     "eomt_dinov3": EOMT_DINOV3,
 }
