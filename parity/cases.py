@@ -12,6 +12,7 @@ import torch
 
 from parity.case import CLASSES, FULL_SIZE, SQUARE_WIDE_ODD, Case
 from parity.huggingface import HUGGING_FACE
+from parity.smp import SMP
 from parity.toolboxes import (
     Mmseg,
     MmsegMask2Former,
@@ -1253,4 +1254,5 @@ CASES: list[Case] = [
     *FULL,
     *TORCHVISION,
     *HUGGING_FACE,
+    *SMP,
 ]

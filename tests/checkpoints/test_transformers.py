@@ -16,7 +16,7 @@ from helpers.hub import Hub, running_hub
 from safetensors.torch import save_file
 
 import vitrail
-from vitrail import create_model
+from vitrail import Auxiliary, create_backbone, create_model
 from vitrail.checkpoints.sources.transformers.preprocessing import data_of
 from vitrail.checkpoints.sources.transformers.source import translate_config
 from vitrail.errors import CheckpointError
@@ -203,3 +203,61 @@ def test_a_model_of_the_hub_is_fetched_once_and_then_found_offline(
 def test_a_model_that_cannot_be_had_is_said_to_be_so(hub: type[Hub], name: str, message: str) -> None:
     with pytest.raises(CheckpointError, match=message):
         vitrail.load(name)
+
+
+DPT = {
+    **{"model_type": "dpt", "hidden_size": 192, "num_hidden_layers": 12, "num_attention_heads": 3},
+    **{"intermediate_size": 768, "use_batch_norm_in_fusion_residual": True, "id2label": CONFIG["id2label"]},
+}
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"is_hybrid": True}, "is_hybrid is True, which vitrail does not compute"),
+        ({"use_batch_norm_in_fusion_residual": False}, "only DPTs with use_batch_norm_in_fusion_residual"),
+        ({"hidden_size": 200}, "intermediate_size is 768"),
+        ({"patch_size": 14}, "patch_size is 14"),
+    ],
+)
+def test_a_dpt_that_is_not_computed_alike_is_refused(changes: dict[str, Any], message: str) -> None:
+    assert translate_config(DPT, "config.json").segmentor == "dpt"
+    with pytest.raises(CheckpointError, match=message):
+        translate_config({**DPT, **changes}, "config.json")
+
+
+def test_a_processor_that_puts_blue_first_gets_a_model_that_takes_red_first(tmp_path: Path) -> None:
+    config = {
+        **{"model_type": "mobilevit", "id2label": CONFIG["id2label"], "hidden_sizes": [64, 80, 96]},
+        **{"neck_hidden_sizes": [16, 16, 24, 48, 64, 80, 320], "expand_ratio": 2.0, "aspp_out_channels": 16},
+    }
+    translation = translate_config(config, "config.json")
+    torch.manual_seed(0)
+    encoder = create_backbone("mobilevit_xxs", final_conv=False)
+    head = {"channels": 16, "dilations": [1, 6, 12, 18], "fuse_kernel_size": 1}
+    model = create_model("deeplabv3", encoder, 3, auxiliary=Auxiliary(weight=0), **head).eval()
+    weights = translation.renaming.to_theirs(model.state_dict(), "ours")
+    save_file({name: value.contiguous() for name, value in weights.items()}, tmp_path / "model.safetensors")
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    processor = {"image_processor_type": "MobileViTImageProcessor", "size": {"shortest_edge": 64}, "resample": 2}
+    (tmp_path / "preprocessor_config.json").write_text(json.dumps(processor))
+    loaded, images = vitrail.load(tmp_path), torch.rand(1, 3, 64, 96)
+    with torch.no_grad():
+        torch.testing.assert_close(loaded(images), model(images.flip(1)))
+    assert loaded.card is not None and (loaded.card.mean, loaded.card.std) == ((0.0,) * 3, (255.0,) * 3)
+    assert loaded.card.recipe["data"]["eval_resize"]["size"][0] == 64
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        ({"model_type": "mobilevit", "hidden_sizes": [1, 2, 3], "neck_hidden_sizes": [1]}, "no encoder of this shape"),
+        ({"model_type": "mobilevitv2", "width_multiplier": 0.6}, "no encoder of this shape: 0.6"),
+        ({"model_type": "mobilevitv2", "patch_size": 4}, "patch_size is 4"),
+        ({"model_type": "mobilenet_v2", "depth_multiplier": 0.6}, "no encoder of this shape: 0.6"),
+        ({"model_type": "mobilenet_v2", "tf_padding": False}, "tf_padding is False"),
+    ],
+)
+def test_a_mobile_model_that_is_not_computed_alike_is_refused(config: dict[str, Any], message: str) -> None:
+    with pytest.raises(CheckpointError, match=message):
+        translate_config(config, "config.json")

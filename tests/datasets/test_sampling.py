@@ -22,7 +22,7 @@ from vitrail.datasets import (
     create_dataset,
     worker_errors,
 )
-from vitrail.datasets.worker_errors import collate_or_error, explain_dead_workers, loaded
+from vitrail.datasets.worker_errors import collate_or_error, explain_dead_workers, loaded, outlive_signals
 from vitrail.errors import DatasetError
 from vitrail.recipes import AugmentConfig
 from vitrail.transforms import TrainTransform
@@ -207,6 +207,21 @@ def test_a_loader_that_is_slow_once_goes_on(monkeypatch):
 
     monkeypatch.setattr(worker_errors, "CHECKS", 5)
     assert [int(batch) for batch in loaded(DataLoader(Slow(), **FORK, timeout=1))] == [0, 1, 2, 3]
+
+
+held = []
+
+
+def hold_a_batch():
+    held.append(loaded(DataLoader(range(100), num_workers=2, worker_init_fn=outlive_signals)))
+    next(held[0])
+
+
+def test_a_program_ends_at_once_although_its_loader_processes_outlive_signals():
+    program = multiprocessing.get_context("fork").Process(target=hold_a_batch)
+    program.start()
+    program.join(30)
+    assert program.exitcode == 0
 
 
 def test_a_loader_from_which_nothing_comes_ends_the_loop(monkeypatch):

@@ -14,7 +14,7 @@ from vitrail.registry import keyword_arguments
 from vitrail.segmentors import SEGMENTORS, Segmentor, build_model, create_model
 
 CLASSES = 11
-PUBLISHED_WITH_RESNET = ("resnet50c", "resnet101c", "resnet50", "resnet101")
+PUBLISHED_WITH_RESNET = ("resnet50c", "resnet101c", "resnet50", "resnet101", "resnet34")
 
 # Narrow heads where the published width would only cost time; a method that is not here is tested as it is.
 SMALL: dict[str, dict[str, object]] = {
@@ -62,6 +62,9 @@ SMALL: dict[str, dict[str, object]] = {
     "segnext": {"channels": 32, "inner_channels": 32, "rank": 4},
     "knet": {"channels": 32, "gate_channels": 16, "num_heads": 2, "feedforward_channels": 32},
     "dpt": {"channels": 16, "map_channels": (8, 8, 16, 16)},
+    **{name: {"channels": (32, 32, 16, 16, 8)} for name in ("unet", "unetplusplus", "manet")},
+    "fpn": {"pyramid_channels": 32, "channels": 64},
+    "pan": {"channels": 16},
     "setr": {"channels": 32},
     "segmenter": {"channels": 32, "num_heads": 2, "drop_path_rate": 0.0},
     "setr_mla": {"channels": 16, "aggregation_channels": 32},

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -96,6 +97,22 @@ def plain(kind: str) -> nn.Module:
     return getattr(transformers(), f"{kind}ForSemanticSegmentation")(config)
 
 
+def dpt(readout: str) -> nn.Module:
+    config = transformers().DPTConfig(
+        **{"hidden_size": 192, "num_hidden_layers": 12, "num_attention_heads": 3, "intermediate_size": 768},
+        **{"image_size": 96, "neck_hidden_sizes": [8, 8, 16, 16], "fusion_hidden_size": 16, "num_labels": CLASSES},
+        backbone_out_indices=[1, 4, 7, 10],
+        use_batch_norm_in_fusion_residual=True,
+        readout_type=readout,
+    )
+    return transformers().DPTForSemanticSegmentation(config)
+
+
+def mobile(kind: str, **settings: Any) -> nn.Module:
+    config = getattr(transformers(), f"{kind}Config")(num_labels=CLASSES, **settings)
+    return getattr(transformers(), f"{kind}ForSemanticSegmentation")(config)
+
+
 def picture(size: tuple[int, int]) -> Image.Image:
     noise = np.random.RandomState(0).randint(0, 255, (10, 14, 3), dtype=np.uint8)
     return Image.fromarray(noise).resize(size[::-1], Image.Resampling.BICUBIC)
@@ -112,6 +129,7 @@ def scores_of(out: Any) -> Tensor:
 # How much of the map may differ: MaskFormer's authors resize the masks before the sigmoid, transformers after it, and
 # for Mask2Former to 384 × 384 first, whatever the image.
 PLAIN = {"height": 64, "width": 64}
+SHORT = {"shortest_edge": 64}
 SPLIT = {"shortest_edge": 64, "longest_edge": None}
 MODELS: dict[str, tuple[Callable[[], nn.Module], str, dict[str, Any], float]] = {
     "segformer": (segformer, "SegformerImageProcessor", FIXED, 0.0),
@@ -121,6 +139,19 @@ MODELS: dict[str, tuple[Callable[[], nn.Module], str, dict[str, Any], float]] = 
     "maskformer-swin": (lambda: maskformer(swin), "MaskFormerImageProcessor", WINDOWS, 0.05),
     "beit": (lambda: plain("Beit"), "BeitImageProcessor", PLAIN, 0.0),
     "data2vec": (lambda: plain("Data2VecVision"), "BeitImageProcessor", PLAIN, 0.0),
+    **{
+        f"dpt-{readout}": (partial(dpt, readout), "DPTImageProcessor", PLAIN, 0.0)
+        for readout in ("project", "add", "ignore")
+    },
+    **{
+        f"{kind}-{stride}": (partial(mobile, kind, output_stride=stride, **more), processor, SHORT, 0.0)
+        for kind, processor, more in (
+            ("MobileViT", "MobileViTImageProcessor", {"aspp_out_channels": 16}),
+            ("MobileViTV2", "MobileViTImageProcessor", {"aspp_out_channels": 16, "width_multiplier": 0.5}),
+            ("MobileNetV2", "MobileNetV2ImageProcessor", {}),
+        )
+        for stride in (8, 16)
+    },
     "eomt-dinov2": (lambda: eomt(False), "EomtImageProcessor", SPLIT, 0.001),
     "eomt-dinov2-masked": (lambda: eomt(False, 1.0), "EomtImageProcessor", SPLIT, 0.001),
     "eomt-dinov3": (lambda: eomt(True), "EomtImageProcessor", SPLIT, 0.001),
@@ -133,21 +164,21 @@ MODELS: dict[str, tuple[Callable[[], nn.Module], str, dict[str, Any], float]] = 
 def test_the_logits_and_the_map_are_those_of_transformers(name: str, tmp_path: Path) -> None:
     build, kind, size, tolerance = MODELS[name]
     splits = {"do_split_image": True} if size is SPLIT else {}
-    settings = {**splits, **({"resample": 2, "do_center_crop": False} if size is PLAIN else {})}
+    settings = {**splits, **({"resample": 2, "do_center_crop": False} if size in (PLAIN, SHORT) else {})}
     theirs, processor = build().eval(), getattr(transformers(), kind)(size=size, **settings)
     randomise(theirs, ("criterion.", "attn_mask_probs"))
     theirs.save_pretrained(tmp_path)
     processor.save_pretrained(tmp_path)
     ours = vitrail.load(tmp_path)
     # EoMT's authors round the long side, transformers cuts it off: here it is a whole number
-    at = (96, 144) if splits else SIZE
+    at = (96, 144) if splits or size is SHORT else SIZE
     image = picture(at)
     given = processor(image, return_tensors="pt")
     inputs = given["pixel_values"]
     out = theirs(inputs, **{key: given[key] for key in ("patch_offsets",) if key in given})
     expected = scores_of(out)
-    # UPerNet's logits there have the size of the images
-    found = ours(inputs) if name.startswith("upernet") else ours.head(ours.backbone(inputs))
+    # the logits of UPerNet and DPT there have the size of the images
+    found = ours(inputs) if name.startswith(("upernet", "dpt")) else ours.head(ours.backbone(inputs))
     assert (found - expected).abs().max() < 1e-4 * expected.abs().max()
     wanted = processor.post_process_semantic_segmentation(out, target_sizes=[at])[0]
     prediction = next(iter(vitrail.Predictor(ours, device="cpu")([np.asarray(image)])))

@@ -28,6 +28,13 @@ UNREACHABLE: dict[str, set[str]] = {
     "bisenetv2": {"backbone.context.norm.bias"},
     # means that are taken away before pixels are compared, and a constant before a softmax
     "dnlnet": {f"head.context.{name}.bias" for name in ("query", "key", "unary")},
+    # a single channel behind a ReLU, where the finer map has 16, may be negative everywhere
+    "manet": {f"head.blocks.2.skip_gate.{place}" for place in ("1.weight", "1.bias", "3.weight")},
+    # constants before batch norms, which take constants away
+    "pan": {
+        f"head.attention.{name}.conv.bias"
+        for name in ("down.0", "down.1", "down.2.0", "down.2.1", "lateral.0", "lateral.1", "pooled.1", "project")
+    },
     # DETR's first decoder layer attends among queries that are all zero
     "maskformer": {"head.query_decoder.layers.0.self_attn.in_proj_weight"},
 }

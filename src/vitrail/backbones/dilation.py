@@ -82,6 +82,20 @@ def set_multi_grid(model: Any, rates: Sequence[int]) -> None:
     _dilate_blocks(_residual_stages(model)[-1], rates)
 
 
+def dilate_whole_stages(model: Any, output_stride: int) -> None:
+    """Dilate every convolution of a ResNet's stages beyond `output_stride` by the stage's own rate; in place.
+
+    That of segmentation_models_pytorch, where the first block of a stage and both convolutions of a basic block are
+    dilated alike.
+    """
+    for index, stage in enumerate(_residual_stages(model)):
+        rate = _STEM_STRIDE ** (index + 2) // output_stride
+        if rate > 1:
+            for convolution in stage.modules():
+                if isinstance(convolution, nn.Conv2d):
+                    _set_dilation(convolution, rate)
+
+
 def _residual_stages(model: Any) -> list[Any]:
     return [model.layer1, model.layer2, model.layer3, model.layer4]
 

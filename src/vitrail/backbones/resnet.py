@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from vitrail.backbones.backbone import Backbone, register_backbone
-from vitrail.backbones.dilation import set_multi_grid, set_stage_dilations
+from vitrail.backbones.dilation import dilate_whole_stages, set_multi_grid, set_stage_dilations
 from vitrail.backbones.timm_bridge import create, register_family, timm_backbone
 from vitrail.errors import ModelError
 
@@ -39,6 +39,7 @@ def resnet(
     timm_dilation: bool = False,
     stage_dilations: Sequence[int] | None = None,
     multi_grid: Sequence[int] | None = None,
+    dilate_all: bool = False,
 ) -> Backbone:
     """Build a ResNet (or ResNeXt, ResNet-D, SE-ResNet, …) of timm: maps at strides 4, 8, 16, 32, or less when dilated.
 
@@ -56,6 +57,9 @@ def resnet(
         kept: (1, 1, 2, 4) in MMSegmentation's PSPNet "r50-d32".
     multi_grid : sequence of int, optional
         Dilation of each block of the last stage (arXiv:1706.05587): (1, 2, 4) in MMSegmentation's "d16-mg124".
+    dilate_all : bool
+        Whether all convolutions of a stage whose stride is removed have its dilation, those of the first block and
+        both of a basic block included, as in segmentation_models_pytorch.
 
     Raises
     ------
@@ -80,6 +84,8 @@ def resnet(
     if multi_grid is not None:
         _check_count(name, "multi_grid", multi_grid, len(backbone.encoder.layer4), "blocks in its last stage")
         set_multi_grid(backbone.encoder, multi_grid)
+    if dilate_all and output_stride is not None:
+        dilate_whole_stages(backbone.encoder, output_stride)
     return backbone
 
 

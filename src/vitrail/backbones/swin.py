@@ -116,6 +116,7 @@ def swin(
     out_indices: Sequence[int] | None = None,
     drop_path_rate: float | None = None,
     norm_outputs: bool = True,
+    img_size: int | tuple[int, int] | None = None,
 ) -> Backbone:
     """Build a Swin transformer (arXiv:2103.14030): four maps at strides 4, 8, 16 and 32.
 
@@ -133,14 +134,22 @@ def swin(
         Stochastic depth: the probability that the last block is skipped; earlier blocks have proportionally less.
     norm_outputs : bool
         Apply a layer norm to every map, as MMSegmentation and SSSegmentation do.
+    img_size : int or (int, int), optional
+        Compute it as timm does, with windows laid out for images of this size: maps are shifted before they are padded,
+        and not at all where one window covers them; any other size still works. None computes it as the published
+        segmentation models do.
     """
+    layout: dict[str, Any] = {"always_partition": True} if img_size is None else {"img_size": img_size}
     model = build_model(
         name,
         pretrained=pretrained,
         in_chans=in_channels,
         drop_path_rate=drop_path_rate,
         strict_img_size=False,
-        always_partition=True,
+        **layout,
     )
     indices = chosen_levels(name, model, out_indices)
-    return Swin(model, indices, norm_eps=_NORM_EPS if norm_outputs else None)
+    norm_eps = _NORM_EPS if norm_outputs else None
+    if img_size is None:
+        return Swin(model, indices, norm_eps=norm_eps)
+    return TimmBackbone(model, indices, norm_eps=norm_eps, multiple=model.patch_embed.patch_size[0])

@@ -27,6 +27,7 @@ from vitrail.backbones.timm_model import build_model, chosen_levels
 from vitrail.errors import ModelError
 
 _NORM_EPS = 1e-6
+_ANTIALIAS = "_antialias"
 
 
 class PlainTransformer(TimmBackbone):
@@ -142,7 +143,10 @@ def interpolate_positions(
     if laid_out == grid:
         return table
     as_map = table.transpose(1, 2).unflatten(2, laid_out)
-    resized = F.interpolate(as_map, size=grid, mode=mode, align_corners=False)
+    antialias = mode.endswith(_ANTIALIAS)
+    resized = F.interpolate(
+        as_map, size=grid, mode=mode.removesuffix(_ANTIALIAS), align_corners=False, antialias=antialias
+    )
     return resized.flatten(2).transpose(1, 2)
 
 
@@ -216,7 +220,8 @@ def vit(
     drop_path_rate : float, optional
         Stochastic depth: the probability that the last block is skipped; earlier blocks have proportionally less.
     interpolation : str
-        How position embeddings are interpolated: "bicubic", or "bilinear" for SETR and for SSSegmentation.
+        How position embeddings are interpolated: "bicubic", "bilinear" for SETR and for SSSegmentation, or
+        "bicubic_antialias" as timm and segmentation_models_pytorch do it.
     final_norm : bool
         Whether the transformer's last norm is applied to the last block's output (Segmenter).
     norm_outputs : bool
@@ -231,8 +236,11 @@ def vit(
     neck_channels : int, optional
         Do so by projecting to this many channels and resizing instead, as MMSegmentation's UPerNet on ViT does.
     """
-    if interpolation not in ("bicubic", "bilinear"):
-        raise ModelError(f"interpolation of position embeddings is 'bicubic' or 'bilinear', not {interpolation!r}")
+    if interpolation not in ("bicubic", "bilinear", f"bicubic{_ANTIALIAS}"):
+        raise ModelError(
+            "interpolation of position embeddings is 'bicubic', 'bilinear' or 'bicubic_antialias', not "
+            f"{interpolation!r}"
+        )
     model = build_model(
         name,
         pretrained=pretrained,

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 HUB = "hf/"
+SMP_HUB = "smp-hub/"  # the organisation of segmentation_models_pytorch there, whose models also go without HUB
 # Files of weights in the order in which they are looked for.
 WEIGHTS = ("model.safetensors", "pytorch_model.bin")
 _DESCRIPTIONS = ("config.json", "preprocessor_config.json")
@@ -49,14 +50,15 @@ def fetch_from_hub(name: str) -> Path:
     Parameters
     ----------
     name : str
-        "hf/ORG/NAME", or "hf/ORG/NAME@REVISION" for a branch, a tag or a commit.
+        "hf/ORG/NAME", or "hf/ORG/NAME@REVISION" for a branch, a tag or a commit; "smp-hub/NAME" for "hf/smp-hub/NAME",
+        and "smp-hub/ORG/NAME" for "hf/ORG/NAME".
 
     Raises
     ------
     CheckpointError
         For a name of another form, a model that does not exist or is not public, and a hub that cannot be reached.
     """
-    repository, _, revision = name.removeprefix(HUB).partition("@")
+    repository, _, revision = _repository(name).partition("@")
     if len(repository.split("/")) != 2 or not all(repository.split("/")) or name.endswith("@"):
         raise CheckpointError(f"{name!r} is no model on the hub: it should be hf/ORG/NAME or hf/ORG/NAME@REVISION")
     fetch = _fetcher(name, repository, revision or None)
@@ -66,6 +68,14 @@ def fetch_from_hub(name: str) -> Path:
     if found is None:
         raise CheckpointError(f"{name} has neither {' nor '.join(WEIGHTS)}: vitrail reads weights in one file")
     return found
+
+
+def _repository(name: str) -> str:
+    """Return what a name asks for, without the prefix that says that it is on the hub."""
+    if not name.startswith(SMP_HUB):
+        return name.removeprefix(HUB)
+    rest = name.removeprefix(SMP_HUB)
+    return rest if "/" in rest else name
 
 
 def _fetcher(name: str, repository: str, revision: str | None) -> Callable[[str], Path | None]:

@@ -11,7 +11,7 @@ import torch
 from vitrail.checkpoints.card_check import check_card, description_of
 from vitrail.checkpoints.checkpoint import Checkpoint, read_checkpoint
 from vitrail.checkpoints.exported import computing_device, exported_format, load_exported
-from vitrail.checkpoints.hub import HUB, fetch_from_hub, weights_in
+from vitrail.checkpoints.hub import HUB, SMP_HUB, fetch_from_hub, weights_in
 from vitrail.checkpoints.imports import imports_of
 from vitrail.checkpoints.index import PROJECTS, Entry, find_by_name, index
 from vitrail.checkpoints.limits import check_described_model, no_more_than
@@ -25,7 +25,7 @@ from vitrail.recipes import model_config_from_dict
 from vitrail.segmentors import ModelCard, Segmentor, build_model
 from vitrail.visualize.palette import distinct_colours
 
-DEFAULT_MODEL = "cgnet_camvid_trainval"  # of the shipped ones, for who names none
+DEFAULT_MODEL = "bisenetv2_camvid_trainval"  # of the shipped ones, for who names none
 
 
 def shipped_models() -> Mapping[str, Path]:
@@ -49,8 +49,9 @@ def load(
     name : str or path
         A model that comes with the package, by name; a published one, such as "ssseg/pspnet_resnet50os8_ade20k" or
         "mmseg/pspnet_r50-d8_4xb4-80k_ade20k-512x512" (`vitrail weights` lists them); a local file: vitrail's
-        .safetensors or another project's checkpoint, recognised by its content; a folder as transformers saves models;
-        "hf/ORG/NAME" or "hf/ORG/NAME@REVISION", a model on the Hugging Face hub; "torchvision/fcn_resnet50", or
+        .safetensors or another project's checkpoint, recognised by its content; a folder as transformers or
+        segmentation_models_pytorch saves models; "hf/ORG/NAME" or "hf/ORG/NAME@REVISION", a model on the Hugging Face
+        hub; "smp-hub/NAME", one of segmentation_models_pytorch's there; "torchvision/fcn_resnet50", or
         "torchvision/deeplabv3_resnet101"; a file that `vitrail.export_model` wrote, such as an .onnx file, recognised
         by its suffix; or the http(s) address of such a file.
     device : str or torch.device
@@ -287,7 +288,7 @@ def _locate(name: str) -> tuple[Path, Entry | None]:
     if name.startswith(TORCHVISION):
         url = torchvision_url(name)
         return download(url, sha256=hash_in_name(url.rpartition("/")[2])), None
-    if name.startswith(HUB):
+    if name.startswith((HUB, SMP_HUB)):
         return fetch_from_hub(name), None
     if path.is_dir():
         return (path if exported_format(path) else weights_in(path)), None  # Core ML's packages are folders

@@ -27,6 +27,8 @@ class ASPP(nn.Module):
         Whether the dilated convolutions are depthwise separable (DeepLabv3+).
     fuse_kernel_size : int
         Side of the kernel of the convolution that fuses the branches.
+    depthwise_norm : bool
+        Whether batch norm and ReLU follow the depthwise convolutions of separable ones, too.
 
     References
     ----------
@@ -41,6 +43,7 @@ class ASPP(nn.Module):
         *,
         separable: bool = False,
         fuse_kernel_size: int = 3,
+        depthwise_norm: bool = True,
     ) -> None:
         super().__init__()
         self.branches = nn.ModuleList()
@@ -48,7 +51,9 @@ class ASPP(nn.Module):
             if dilation == 1:
                 self.branches.append(ConvNormAct(in_channels, channels, 1))
             elif separable:
-                self.branches.append(DepthwiseSeparableConv(in_channels, channels, dilation=dilation))
+                self.branches.append(
+                    DepthwiseSeparableConv(in_channels, channels, dilation=dilation, depthwise_norm=depthwise_norm)
+                )
             else:
                 self.branches.append(ConvNormAct(in_channels, channels, 3, dilation=dilation))
         self.pool = nn.Sequential(nn.AdaptiveAvgPool2d(1), ConvNormAct(in_channels, channels, 1))

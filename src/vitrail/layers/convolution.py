@@ -37,6 +37,8 @@ class DepthwiseSeparableConv(nn.Module):
         Of the depthwise convolution, which is padded so that stride 1 keeps the size.
     depthwise_act : bool
         Whether the depthwise convolution is followed by a ReLU.
+    depthwise_norm : bool
+        Whether it is followed by batch norm and ReLU at all; otherwise the 1×1 convolution comes at once.
 
     References
     ----------
@@ -52,6 +54,7 @@ class DepthwiseSeparableConv(nn.Module):
         stride: int = 1,
         dilation: int = 1,
         depthwise_act: bool = True,
+        depthwise_norm: bool = True,
     ) -> None:
         super().__init__()
         self.depthwise = ConvNormAct(
@@ -63,6 +66,8 @@ class DepthwiseSeparableConv(nn.Module):
             groups=in_channels,
             apply_act=depthwise_act,
         )
+        if not depthwise_norm:
+            self.depthwise.bn = nn.Identity()
         if dilation >= _WIDE_DILATION:
             self.depthwise.conv = WideDepthwiseConv2d(
                 in_channels,

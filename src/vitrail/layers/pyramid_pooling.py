@@ -30,6 +30,8 @@ class PyramidPooling(nn.Module):
         How the pooled maps are resized to the input's size; passed to `torch.nn.functional.interpolate`.
     act_layer : type of nn.Module
         Activation of the 1×1 convolutions.
+    norm_of_mean : bool
+        Whether batch norm follows the convolution of the grid of one cell; otherwise that has a bias.
 
     Attributes
     ----------
@@ -49,12 +51,17 @@ class PyramidPooling(nn.Module):
         *,
         align_corners: bool = False,
         act_layer: type[nn.Module] = nn.ReLU,
+        norm_of_mean: bool = True,
     ) -> None:
         super().__init__()
         self.stages = nn.ModuleList(
             nn.Sequential(AdaptiveAveragePool(size), ConvNormAct(in_channels, channels, 1, act_layer=act_layer))
             for size in pool_sizes
         )
+        if not norm_of_mean:
+            for stage, size in zip(self.stages, pool_sizes, strict=True):
+                if size == 1:
+                    stage[1] = nn.Sequential(nn.Conv2d(in_channels, channels, 1), act_layer())  # type: ignore[operator]
         self.out_channels = in_channels + channels * len(pool_sizes)
         self.align_corners = align_corners
 

@@ -35,6 +35,9 @@ class DeepLabV3Head(Head):
         paper and in torchvision.
     refine : bool
         Whether a 3×3 convolution with batch norm and ReLU follows, as in torchvision (whose dropout is before it).
+    separable : bool
+        Whether the dilated convolutions are separable, a depthwise and a 1×1 one without a norm between them, as
+        segmentation_models_pytorch can have it.
     dropout : float
         Probability of dropping a channel before the classifier.
     align_corners : bool
@@ -50,12 +53,20 @@ class DeepLabV3Head(Head):
         dilations: Sequence[int] | None = None,
         fuse_kernel_size: int = 3,
         refine: bool = False,
+        separable: bool = False,
         dropout: float = 0.1,
         align_corners: bool = False,
     ) -> None:
         super().__init__(num_classes, align_corners=align_corners)
         dilations = default_dilations(maps.strides[-1]) if dilations is None else dilations
-        self.pyramid = ASPP(maps.channels[-1], channels, dilations, fuse_kernel_size=fuse_kernel_size)
+        self.pyramid = ASPP(
+            maps.channels[-1],
+            channels,
+            dilations,
+            separable=separable,
+            depthwise_norm=False,
+            fuse_kernel_size=fuse_kernel_size,
+        )
         self.dropout = nn.Dropout2d(dropout)
         self.refine = ConvNormAct(channels, channels, 3) if refine else nn.Identity()
         self.classifier = nn.Conv2d(channels, num_classes, 1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Literal
 
 from timm.layers import ConvNormAct
 from torch import Tensor, nn
@@ -12,25 +13,40 @@ from vitrail.layers import enlarge, resize
 from vitrail.segmentors.method import register_segmentor
 from vitrail.segmentors.segmentor import FeatureMaps, Head
 
+Readout = Literal["project", "add", "ignore"]
+
+
+class AddedToken(nn.Module):
+    """The sum of the pixels' channels and those of the class token, which stand behind them."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map [B, 2 C, h, w] to [B, C, h, w]."""
+        pixels, token = x.chunk(2, dim=1)
+        return pixels + token
+
 
 class Reassemble(nn.Module):
-    """Project the pixels of a map together with the class token, and bring the map to another size.
+    """Join the pixels of a map with the class token, project them, and bring the map to another size.
 
     Parameters
     ----------
     in_channels : int
-        Channels of the map: those of the pixels, and as many of the class token.
+        Channels of the map: those of the pixels, and as many of the class token, but for `readout` "ignore".
     channels : int
         Channels of the result.
     scale : {4, 2, 1, 0.5}
         How much larger the result is.
+    readout : {"project", "add", "ignore"}
+        How the class token is joined: projected with the pixels, added to them, or not there.
     """
 
-    def __init__(self, in_channels: int, channels: int, scale: float) -> None:
+    def __init__(self, in_channels: int, channels: int, scale: float, readout: Readout) -> None:
         super().__init__()
-        width = in_channels // 2
-        self.readout = nn.Conv2d(in_channels, width, 1)
-        self.act = nn.GELU()
+        width = in_channels if readout == "ignore" else in_channels // 2
+        self.readout: nn.Module = nn.Identity() if readout == "ignore" else AddedToken()
+        self.act: nn.Module = nn.Identity()
+        if readout == "project":
+            self.readout, self.act = nn.Conv2d(in_channels, width, 1), nn.GELU()
         self.project = nn.Conv2d(width, channels, 1)
         self.rescale: nn.Module = nn.Identity()
         if scale > 1:
@@ -72,20 +88,20 @@ class Fusion(nn.Module):
     ----------
     channels : int
         Channels of all maps.
-    first : bool
-        Whether nothing is fused yet: the map alone is refined.
+    side : bool
+        Whether the map that comes in passes a residual unit of its own.
     """
 
-    def __init__(self, channels: int, *, first: bool) -> None:
+    def __init__(self, channels: int, *, side: bool) -> None:
         super().__init__()
-        self.side = None if first else ResidualUnit(channels)
+        self.side = ResidualUnit(channels) if side else None
         self.refine = ResidualUnit(channels)
         self.project = nn.Conv2d(channels, channels, 1)
 
     def forward(self, x: Tensor, finer: Tensor | None = None) -> Tensor:
         """Fuse [B, C, h, w] with a map, which is brought to its size, into [B, C, 2 h, 2 w]."""
-        if self.side is not None and finer is not None:
-            x = x + self.side(resize(finer, x.shape[-2:]))
+        if self.side is not None:
+            x = self.side(x) if finer is None else x + self.side(resize(finer, x.shape[-2:]))
         return self.project(enlarge(self.refine(x), 2, align_corners=True))
 
 
@@ -104,13 +120,20 @@ class DPTHead(Head):
     ----------
     maps : FeatureMaps
         The backbone's feature maps; the head reads the last four, all at one stride, whose channels are those of the
-        pixels and then those of the class token (`append_class_token` of the backbone).
+        pixels and then those of the class token (`append_class_token` of the backbone) unless `readout` is "ignore".
     num_classes : int
         K, the number of classes.
     channels : int
         Channels of the fused maps.
     map_channels : sequence of int
         Channels of the four maps when they have been reassembled, the finest first.
+    readout : {"project", "add", "ignore"}
+        What is done with the class token: it is projected together with each pixel, added to it, or not there.
+    refine_coarsest : bool
+        Whether the coarsest map passes two residual units before it is enlarged, as in segmentation_models_pytorch,
+        instead of one.
+    double_logits : bool
+        Whether the head enlarges the logits twice with aligned corners, as in transformers, before any other resize.
     dropout : float
         Probability of dropping a channel before the classifier.
     align_corners : bool
@@ -129,6 +152,9 @@ class DPTHead(Head):
         *,
         channels: int = 256,
         map_channels: Sequence[int] = (96, 192, 384, 768),
+        readout: Literal["project", "add", "ignore"] = "project",
+        refine_coarsest: bool = False,
+        double_logits: bool = False,
         dropout: float = 0.1,
         align_corners: bool = False,
     ) -> None:
@@ -137,17 +163,18 @@ class DPTHead(Head):
         if len(map_channels) != 4:
             raise ModelError(f"dpt: map_channels has {len(map_channels)} numbers for four maps")
         self.reassemble = nn.ModuleList(
-            Reassemble(width, out, scale)
+            Reassemble(width, out, scale, readout)
             for width, out, scale in zip(maps.channels[-4:], map_channels, (4, 2, 1, 0.5), strict=True)
         )
         self.convs = nn.ModuleList(nn.Conv2d(width, channels, 3, padding=1, bias=False) for width in map_channels)
-        self.fusions = nn.ModuleList(Fusion(channels, first=index == 0) for index in range(4))
+        self.fusions = nn.ModuleList(Fusion(channels, side=index > 0 or refine_coarsest) for index in range(4))
         self.project = ConvNormAct(channels, channels, 3)
+        self.double_logits = double_logits
         self.dropout = nn.Dropout2d(dropout)
         self.classifier = nn.Conv2d(channels, num_classes, 1)
 
     def forward(self, features: Sequence[Tensor]) -> Tensor:
-        """Decode the backbone's last four maps into logits [B, K, 8 h, 8 w]."""
+        """Decode the backbone's last four maps into logits [B, K, 8 h, 8 w], or 16 h and 16 w."""
         finest, *others = (
             conv(reassemble(x)) for conv, reassemble, x in zip(self.convs, self.reassemble, features[-4:], strict=True)
         )
@@ -156,4 +183,5 @@ class DPTHead(Head):
         x = first(coarsest_first[0])
         for fusion, finer in zip(fusions, coarsest_first[1:], strict=True):
             x = fusion(x, finer)
-        return self.classifier(self.dropout(self.project(x)))
+        logits = self.classifier(self.dropout(self.project(x)))
+        return enlarge(logits, 2, align_corners=True) if self.double_logits else logits

@@ -37,6 +37,8 @@ class SegFormerHead(Head):
         Probability of dropping a channel before the classifier.
     align_corners : bool
         How maps and logits are resized.
+    align_logits : bool, optional
+        How logits are resized, where it is another way: True in segmentation_models_pytorch.
     """
 
     def __init__(
@@ -48,8 +50,10 @@ class SegFormerHead(Head):
         linear_projection: bool = False,
         dropout: float = 0.1,
         align_corners: bool = False,
+        align_logits: bool | None = None,
     ) -> None:
-        super().__init__(num_classes, align_corners=align_corners)
+        super().__init__(num_classes, align_corners=align_corners if align_logits is None else align_logits)
+        self.align_maps = align_corners
         self.projections = nn.ModuleList(
             nn.Conv2d(width, channels, 1) if linear_projection else ConvNormAct(width, channels, 1)
             for width in maps.channels
@@ -65,7 +69,7 @@ class SegFormerHead(Head):
         # its own size, so that the concatenation at the finest size, 4 * channels wide, is never created.
         slices = self.fuse.conv.weight.chunk(len(features), dim=1)
         maps = [
-            resize(F.conv2d(project(feature), weight), size, align_corners=self.align_corners)
+            resize(F.conv2d(project(feature), weight), size, align_corners=self.align_maps)
             for feature, project, weight in zip(features, self.projections, slices, strict=True)
         ]
         x = self.fuse.bn(functools.reduce(torch.add, maps))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from timm.layers import ConvNormAct
+from timm.layers import ConvNormAct, LayerNorm2d
 from torch import Tensor, nn
 
 from vitrail.layers import PyramidPooling
@@ -32,8 +32,12 @@ class UPerHead(Head):
         Sides of the grids that the last map is averaged over.
     dropout : float
         Probability of dropping a channel before the classifier.
+    norm_maps : bool
+        Whether a layer norm over the channels is applied to every map first, as in segmentation_models_pytorch.
     align_corners : bool
         How maps and logits are resized.
+    align_logits : bool, optional
+        How logits are resized, where it is another way: True in segmentation_models_pytorch.
     """
 
     def __init__(
@@ -44,10 +48,14 @@ class UPerHead(Head):
         channels: int = 512,
         pool_sizes: Sequence[int] = (1, 2, 3, 6),
         dropout: float = 0.1,
+        norm_maps: bool = False,
         align_corners: bool = False,
+        align_logits: bool | None = None,
     ) -> None:
-        super().__init__(num_classes, align_corners=align_corners)
+        super().__init__(num_classes, align_corners=align_corners if align_logits is None else align_logits)
+        self.align_maps = align_corners
         in_channels = maps.channels
+        self.norms = nn.ModuleList(LayerNorm2d(width) if norm_maps else nn.Identity() for width in in_channels)
         self.pyramid = PyramidPooling(in_channels[-1], channels, pool_sizes, align_corners=align_corners)
         self.pyramid_fuse = ConvNormAct(self.pyramid.out_channels, channels, 3)
         self.laterals = nn.ModuleList(ConvNormAct(width, channels, 1) for width in in_channels[:-1])
@@ -62,6 +70,7 @@ class UPerHead(Head):
 
     def pre_logits(self, features: Sequence[Tensor]) -> Tensor:
         """Return the map [B, C, h, w] that is classified."""
+        features = [norm(x) for norm, x in zip(self.norms, features, strict=True)]
         coarse = self.pyramid_fuse(self.pyramid(features[-1]))
-        x = merge_top_down(features[:-1], coarse, self.laterals, self.smooth, align_corners=self.align_corners)
+        x = merge_top_down(features[:-1], coarse, self.laterals, self.smooth, align_corners=self.align_maps)
         return self.fuse(x)

@@ -2,6 +2,7 @@
 
 from vitrail.checkpoints.sources import cgnet_authors, torchvision, vitrail_file
 from vitrail.checkpoints.sources.mmseg import source as mmseg_source
+from vitrail.checkpoints.sources.smp import source as smp_source
 from vitrail.checkpoints.sources.source import SOURCES, Source, Writer, register_source
 from vitrail.checkpoints.sources.ssseg import source as ssseg_source
 from vitrail.checkpoints.sources.transformers import source as transformers_source
@@ -13,6 +14,7 @@ __all__ = [
     "cgnet_authors",
     "mmseg_source",
     "register_source",
+    "smp_source",
     "ssseg_source",
     "torchvision",
     "transformers_source",

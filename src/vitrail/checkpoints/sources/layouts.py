@@ -110,6 +110,36 @@ class OnlyTheirs:
 
 
 @dataclass(frozen=True)
+class LeftOut:
+    """Tensors that our model does not need, by how their names end; they are not written back."""
+
+    ends: tuple[str, ...]
+
+    def to_ours(self, state: State) -> State:
+        """See `Layout`."""
+        return {name: value for name, value in state.items() if not name.endswith(self.ends)}
+
+    def to_theirs(self, state: State) -> State:
+        """See `Layout`."""
+        return state
+
+
+@dataclass(frozen=True)
+class PartsLeftOut:
+    """Modules that our model does not have, by how the names of their tensors begin; they are not written back."""
+
+    begins: tuple[str, ...]
+
+    def to_ours(self, state: State) -> State:
+        """See `Layout`."""
+        return {name: value for name, value in state.items() if not name.startswith(self.begins)}
+
+    def to_theirs(self, state: State) -> State:
+        """See `Layout`."""
+        return state
+
+
+@dataclass(frozen=True)
 class ZerosWhereMissing:
     """A bias that our model has and that theirs may lack; one of zeros is left out on the way back.
 

@@ -9,10 +9,10 @@ from typing import Any
 
 from vitrail.checkpoints.plain import as_lists, as_tuples
 from vitrail.checkpoints.sources.encoder import Encoder
-from vitrail.checkpoints.sources.layouts import Join
+from vitrail.checkpoints.sources.layouts import Join, LeftOut
 from vitrail.checkpoints.sources.renaming import Names, Renaming, State
 from vitrail.checkpoints.sources.settings import Settings, UnsupportedError
-from vitrail.checkpoints.sources.transformers.encoders import LeftOut, known
+from vitrail.checkpoints.sources.transformers.encoders import known
 from vitrail.checkpoints.sources.transformers.records import Translation
 from vitrail.checkpoints.sources.transformers.upernet import auxiliary_of
 

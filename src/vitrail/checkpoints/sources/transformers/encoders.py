@@ -11,7 +11,7 @@ import torch
 
 from vitrail.checkpoints.plain import as_tuples
 from vitrail.checkpoints.sources.encoder import Encoder
-from vitrail.checkpoints.sources.layouts import Join, OnlyTheirs, window_positions
+from vitrail.checkpoints.sources.layouts import Join, LeftOut, OnlyTheirs, window_positions
 from vitrail.checkpoints.sources.renaming import Layout, Names, Renaming
 from vitrail.checkpoints.sources.settings import Settings, UnsupportedError
 from vitrail.checkpoints.sources.transformers.settings import FOUR_STAGES, settings_of, take_four_maps
@@ -81,21 +81,6 @@ _BLOCK: Names = {
     "intermediate.dense": "mlp.fc1",
     "output.dense": "mlp.fc2",
 }
-
-
-@dataclass(frozen=True)
-class LeftOut:
-    """Tensors that our model does not need, by how their names end; they are not written back."""
-
-    ends: tuple[str, ...]
-
-    def to_ours(self, state: dict[str, Any]) -> dict[str, Any]:
-        """See `Layout`."""
-        return {name: value for name, value in state.items() if not name.endswith(self.ends)}
-
-    def to_theirs(self, state: dict[str, Any]) -> dict[str, Any]:
-        """See `Layout`."""
-        return state
 
 
 def swin_renaming(inside: str, norms: Sequence[str], unused: str, positions: Layout) -> Renaming:

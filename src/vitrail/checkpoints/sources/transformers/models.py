@@ -17,6 +17,7 @@ from vitrail.checkpoints.sources.layouts import Change, Join, as_convolution, as
 from vitrail.checkpoints.sources.renaming import Names, Renaming, combine, under
 from vitrail.checkpoints.sources.settings import Settings, UnsupportedError
 from vitrail.checkpoints.sources.transformers.beit import plain_upernet
+from vitrail.checkpoints.sources.transformers.dpt import DPT
 from vitrail.checkpoints.sources.transformers.encoders import (
     ENCODERS,
     backbone_of,
@@ -26,6 +27,7 @@ from vitrail.checkpoints.sources.transformers.encoders import (
     qkv,
 )
 from vitrail.checkpoints.sources.transformers.eomt import EOMT, EOMT_DINOV3
+from vitrail.checkpoints.sources.transformers.mobile import MOBILENET_V2, MOBILEVIT, MOBILEVIT_V2
 from vitrail.checkpoints.sources.transformers.records import (
     EMPTY_WEIGHT,
     POINT_LOSSES,
@@ -302,6 +304,10 @@ MODELS: dict[str, ModelRecord] = {
             ),
         ),
     ),
+    "dpt": DPT,
+    "mobilevit": MOBILEVIT,
+    "mobilevitv2": MOBILEVIT_V2,
+    "mobilenet_v2": MOBILENET_V2,
     "eomt": EOMT,
     "eomt_dinov3": EOMT_DINOV3,
 }

@@ -11,6 +11,9 @@ from vitrail.segmentors import ModelCard
 _BILINEAR = 2  # of Pillow's filters
 _MASK_PROCESSORS = ("MaskFormer", "Mask2Former")
 _SPLITS = "EomtImageProcessor"  # splits images into windows, each as high or wide as the image
+_MOBILEVIT = "MobileViTImageProcessor"
+# They cut images to their centre, as for classification; here whole images are predicted.
+_CROPPING = (_MOBILEVIT, "MobileNetV2ImageProcessor")
 _UNBOUNDED = 8192  # the largest side of images that a model file may ask for
 _IMAGENET = {"image_mean": (0.485, 0.456, 0.406), "image_std": (0.229, 0.224, 0.225)}
 
@@ -23,16 +26,24 @@ def data_of(values: Mapping[str, Any], where: str) -> dict[str, Any]:
     UnsupportedError
         For steps that vitrail has no counterpart of; the message names them.
     """
-    if values.get("do_center_crop"):
+    kind = _kind(values)
+    if values.get("do_center_crop") and kind not in _CROPPING:
         raise UnsupportedError(f"{where} crops images to their centre: vitrail predicts whole images")
-    if values.get("do_flip_channel_order"):
+    if values.get("do_flip_channel_order") and kind != _MOBILEVIT:
         raise UnsupportedError(f"{where} asks for the channels in another order than red, green and blue")
     if values.get("do_pad") and _kind(values) == _SPLITS:
         raise UnsupportedError(f"{where} pads images to a square, as for panoptic segmentation")
+    if values.get("keep_aspect_ratio"):
+        raise UnsupportedError(f"{where} keeps the aspect ratio (keep_aspect_ratio), as for depth: DPT needs squares")
     data = _normalisation(values)
     if values.get("do_resize", True):
         data["eval_resize"] = _resize(values, where)
     return data
+
+
+def is_blue_first(values: Mapping[str, Any]) -> bool:
+    """Return whether an image processor gives its model the channels in the order blue, green and red."""
+    return bool(values.get("do_flip_channel_order", _kind(values) == _MOBILEVIT))
 
 
 def evaluation_of(values: Mapping[str, Any], where: str) -> dict[str, Any]:
@@ -63,7 +74,7 @@ def _normalisation(values: Mapping[str, Any]) -> dict[str, Any]:
     """Return mean and deviation of images in 0…255; theirs are of images that were multiplied by a factor."""
     factor = float(values.get("rescale_factor", 1 / 255)) if values.get("do_rescale", True) else 1.0
     mean, std = (values.get(key) or _IMAGENET[key] for key in ("image_mean", "image_std"))
-    if not values.get("do_normalize", True):
+    if not values.get("do_normalize", _kind(values) != _MOBILEVIT):
         mean, std = (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)
     return {"mean": [round(x / factor, 6) for x in mean], "std": [round(x / factor, 6) for x in std]}
 
@@ -75,6 +86,10 @@ def _resize(values: Mapping[str, Any], where: str) -> dict[str, Any]:
     divisor = values.get(
         "size_divisor", values.get("size_divisibility", 32 if kind.startswith(_MASK_PROCESSORS) else 1)
     )
+    if values.get("ensure_multiple_of", 1) != 1:
+        sides = _sides(values.get("size", 512))
+        if any(side % values["ensure_multiple_of"] for side in sides):
+            raise UnsupportedError(f"{where} rounds sizes to multiples of {values['ensure_multiple_of']} either way")
     resize: dict[str, Any] = {"antialias": True, "multiple_of": max(1, int(divisor or 1))}
     size, longest = values.get("size", 512), values.get("max_size")
     if isinstance(size, int) and longest:
@@ -83,11 +98,16 @@ def _resize(values: Mapping[str, Any], where: str) -> dict[str, Any]:
         size = {"height": size, "width": size}
     if {"height", "width"} <= size.keys():
         return {"size": [size["height"], size["width"]], "keep_ratio": False, **resize}
-    if size.get("shortest_edge") and kind == _SPLITS and not size.get("longest_edge"):
+    if size.get("shortest_edge") and kind in (_SPLITS, *_CROPPING) and not size.get("longest_edge"):
         size = {"shortest_edge": size["shortest_edge"], "longest_edge": _UNBOUNDED}
     if {"shortest_edge", "longest_edge"} <= size.keys():
         return {"size": [size["shortest_edge"], size["longest_edge"]], "keep_ratio": True, **resize}
     raise UnsupportedError(f"{where} gives the size {dict(size)}, neither height and width nor both edges")
+
+
+def _sides(size: Any) -> list[int]:
+    """Return every length that a size gives."""
+    return [int(side) for side in (size.values() if isinstance(size, Mapping) else [size]) if side]
 
 
 def processor_of(card: ModelCard, kind: str) -> tuple[dict[str, Any], list[str]]:

@@ -21,7 +21,7 @@ from vitrail.checkpoints.sources.renaming import Renaming, State
 from vitrail.checkpoints.sources.settings import UnsupportedError
 from vitrail.checkpoints.sources.source import register_source
 from vitrail.checkpoints.sources.transformers.models import MODELS
-from vitrail.checkpoints.sources.transformers.preprocessing import data_of, evaluation_of, processor_of
+from vitrail.checkpoints.sources.transformers.preprocessing import data_of, evaluation_of, is_blue_first, processor_of
 from vitrail.checkpoints.sources.transformers.records import ModelRecord, Translation
 from vitrail.checkpoints.sources.transformers.settings import settings_of
 from vitrail.checkpoints.sources.writing import CARD_KEY, model_to_write, written_card
@@ -34,6 +34,7 @@ from vitrail.segmentors import ModelCard, Segmentor
 
 NAME = "transformers"
 _PROCESSOR = "preprocessor_config.json"
+_STEM = "backbone.encoder.stem.conv.weight"  # of MobileViT, the only one that gets images with blue first
 
 
 @register_source(NAME)
@@ -62,6 +63,8 @@ class Transformers:
             raise CheckpointError(f"{where} is not one of transformers ({type(error).__name__}: {error})") from error
         classes = class_names(config, where)
         state = model.renaming.to_ours(checkpoint.tensors, str(checkpoint.origin))
+        if _STEM in state and is_blue_first(checkpoint.beside(_PROCESSOR) or {}):
+            state[_STEM] = state[_STEM].flip(1)  # of convolutions [D, 3, k, k]: here images are red, green and blue
         own = _own_card(checkpoint)
         if own is not None and own.classes == classes:
             return own, state
