@@ -8,6 +8,7 @@
 # and NODES how many take part, such as 1:8. When the notice comes (two minutes before the end on AWS, 30 seconds on Google
 # Cloud) the run is saved; the other instances go on from there, and new ones join them.
 set -u
+export TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1 # otherwise an instance that comes later is not told where the first one is
 
 metadata=${METADATA:-http://169.254.169.254}
 gpus=$(nvidia-smi --list-gpus 2>/dev/null | wc -l)

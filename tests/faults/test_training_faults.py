@@ -22,6 +22,8 @@ from vitrail.training import train
 
 PROGRAM = Path(tiny.__file__)
 LAUNCHER = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=1", "--rdzv-backend=c10d"]
+# Without the second one, a machine that comes later waits for the address of the first process for ever (PyTorch 2.14).
+VARIABLES = {"OMP_NUM_THREADS": "1", "TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1"}
 MINUTE = 60
 pytestmark = pytest.mark.nightly
 
@@ -53,9 +55,7 @@ class Machines:
         """Start one more machine."""
         said = self.folder.with_name(f"machine{len(self.running)}.log")
         with said.open("wb") as file:
-            process = subprocess.Popen(
-                self._command, env={**os.environ, "OMP_NUM_THREADS": "1"}, stderr=file, stdout=file
-            )
+            process = subprocess.Popen(self._command, env={**os.environ, **VARIABLES}, stderr=file, stdout=file)
         self.running.append(process)
         return process
 
