@@ -16,7 +16,16 @@ from vitrail.backbones.interleaved import InterleavedConv2d
 from vitrail.backbones.timm_families import timm_names
 
 # The same code as their smaller sisters, only larger.
-LARGE = {"mit_b1", "mit_b2", "mit_b3", "mit_b4", "mit_b5", "bisenetv1_resnet50", "bisenetv1_resnet101", "resnet34c"}
+LARGE = {f"tf_mobilenetv2_{width}" for width in ("050", "100", "140")} | {
+    "mit_b1",
+    "mit_b2",
+    "mit_b3",
+    "mit_b4",
+    "mit_b5",
+    "bisenetv1_resnet50",
+    "bisenetv1_resnet101",
+    "resnet34c",
+}
 OWN = [name for name in BACKBONES if name not in LARGE]
 
 # One small encoder of each family of the published models.
