@@ -7,7 +7,15 @@ from collections.abc import Iterable
 
 
 class VitrailError(Exception):
-    """Base of every error caused by input; the command line prints it without a traceback and exits with status 2."""
+    """Base of every error caused by input; the command line prints it without a traceback.
+
+    Attributes
+    ----------
+    exit_status : int
+        With which the command line exits: 2, but for errors that a script has to tell apart.
+    """
+
+    exit_status = 2
 
 
 class ModelError(VitrailError):

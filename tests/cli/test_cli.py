@@ -124,7 +124,7 @@ def test_written_scenes_can_be_checked_trained_on_and_predicted(scenes: Path, tr
 def test_prediction_writes_pictures(trained: Path, scenes: Path, tmp_path: Path) -> None:
     kinds = ["--kind", "overlay", "--kind", "colour", "--kind", "index"]
     output = ok("predict", trained, scenes / "images" / "val", "-o", tmp_path / "out", *kinds)
-    assert "4 images: pictures are in" in output
+    assert "4 images: results are in" in output
     written = list((tmp_path / "out").rglob("*.png"))
     assert len(written) == 12
     masks = [np.asarray(Image.open(path)) for path in written if path.stem.endswith("_index")]
@@ -179,7 +179,7 @@ def test_what_exists_is_replaced_only_when_asked(
     gone = next((tmp_path / "out").rglob("*.png"))
     gone.unlink()
     output = ok(*pictures, "--skip-existing")
-    assert "1 image: pictures are in" in output and "3 images left out" in output and gone.exists()
+    assert "1 image: results are in" in output and "3 images left out" in output and gone.exists()
     assert "exclude each other" in refused(capsys, monkeypatch, *pictures, "--skip-existing", "--overwrite")
 
 
@@ -193,7 +193,7 @@ def test_a_broken_image_leaves_the_figures_of_the_others(
     with pytest.raises(SystemExit) as stop:
         cli.main()
     output = capsys.readouterr()
-    assert stop.value.code == 2
+    assert stop.value.code == 3
     (record,) = json.loads(output.out)
     assert Path(record["files"]["overlay"]).is_file()
     assert "1 of 2 images could not be read" in output.err

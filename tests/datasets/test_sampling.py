@@ -22,7 +22,7 @@ from vitrail.datasets import (
     create_dataset,
     worker_errors,
 )
-from vitrail.datasets.worker_errors import collate_or_error, explain_dead_workers, loaded
+from vitrail.datasets.worker_errors import collate_or_error, explain_dead_workers, loaded, outlive_signals
 from vitrail.errors import DatasetError
 from vitrail.recipes import AugmentConfig
 from vitrail.transforms import TrainTransform
@@ -94,6 +94,17 @@ def test_an_epoch_shows_no_image_twice_and_drops_the_rest():
 def test_every_image_gets_its_turn():
     seen = {draw.index for batch in islice(TrainSampler(10, 4, seed=0), 20) for draw in batch}
     assert seen == set(range(10))
+
+
+def test_any_number_of_processes_sees_the_same_samples_in_the_same_order():
+    """A run that went on with 3 of its 4 processes after 3 batches, and with 4 again after 5."""
+    stream = []
+    for processes, begin, end in ((4, 0, 3), (3, 3, 5), (4, 5, 9)):
+        shares = [TrainSampler(26, 12, seed=7, rank=r, world_size=processes, start=begin) for r in range(processes)]
+        for parts in islice(zip(*shares, strict=True), end - begin):
+            stream += [key for part in parts for key in part]
+    alone = islice(TrainSampler(26, 12, seed=7), 9)
+    assert stream == [key for batch in alone for key in batch]
 
 
 def test_batches_that_cannot_be_made_are_explained():
@@ -196,6 +207,21 @@ def test_a_loader_that_is_slow_once_goes_on(monkeypatch):
 
     monkeypatch.setattr(worker_errors, "CHECKS", 5)
     assert [int(batch) for batch in loaded(DataLoader(Slow(), **FORK, timeout=1))] == [0, 1, 2, 3]
+
+
+held = []
+
+
+def hold_a_batch():
+    held.append(loaded(DataLoader(range(100), num_workers=2, worker_init_fn=outlive_signals)))
+    next(held[0])
+
+
+def test_a_program_ends_at_once_although_its_loader_processes_outlive_signals():
+    program = multiprocessing.get_context("fork").Process(target=hold_a_batch)
+    program.start()
+    program.join(30)
+    assert program.exitcode == 0
 
 
 def test_a_loader_from_which_nothing_comes_ends_the_loop(monkeypatch):

@@ -7,12 +7,16 @@ With "attempts": N under `torchrun --max-restarts`, one of two processes by turn
 
 from __future__ import annotations
 
+import functools
 import json
 import os
+import shutil
 import signal
 import sys
+import time
 from collections.abc import Callable, Sequence
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -64,6 +68,33 @@ class TinyBackbone(Backbone):
         return [self.mix(self.stem(images).relu()).relu()]
 
 
+class Block(nn.Module):
+    """A residual block with a norm and a layer of two, as a transformer has them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.norm = nn.GroupNorm(1, 8)
+        self.mix = nn.Sequential(nn.Conv2d(8, 24, 1), nn.GELU(), nn.Conv2d(24, 8, 3, padding=1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.mix(self.norm(x))
+
+
+class BlocksBackbone(Backbone):
+    """A convolution and three blocks; a batch norm, whose statistics differ between processes."""
+
+    channels = (8,)
+    strides = (4,)
+
+    def __init__(self, *, in_channels: int = 3) -> None:
+        super().__init__()
+        self.stem = nn.Sequential(nn.Conv2d(in_channels, 8, 4, stride=4, bias=False), nn.BatchNorm2d(8))
+        self.blocks = nn.ModuleList(Block() for _ in range(3))
+
+    def forward(self, images: Tensor) -> list[Tensor]:
+        return [self._through(self.blocks, self.stem(images))]
+
+
 class TinyHead(Head):
     """Dropout and a classifier."""
 
@@ -80,6 +111,7 @@ def register(add: Callable[[dict[str, Any], str, Any], None]) -> None:
     """Register dataset and model with `add(mapping, name, entry)`."""
     add(DATASETS._entries, "tiny", RegisteredDataset(lambda root, split: (BENCHMARK, TinySource(split))))
     add(BACKBONES._entries, "tiny", TinyBackbone)
+    add(BACKBONES._entries, "blocks", BlocksBackbone)
     add(SEGMENTORS._entries, "tiny", Method(TinyHead, "tiny"))
     add(SEGMENTORS._modules, "tiny", __name__)
 
@@ -118,6 +150,23 @@ def fastscnn(**changes: Any) -> Recipe:
     )
 
 
+def blocks(**changes: Any) -> Recipe:
+    """Return a recipe of a model in blocks, with everything that a strategy is asked for."""
+    return recipe(
+        **{
+            "model__backbone": "blocks",
+            "optimizer__name": "adamw",
+            "optimizer__lr": 0.01,
+            "train__iterations": 6,
+            "train__batch_size": 8,
+            "train__accumulate": 2,
+            "train__clip_grad_norm": 0.5,
+            "train__ema": 0.9,
+            **changes,
+        }
+    )
+
+
 def die_after(calls: int, function: Callable[..., Any], number: int = signal.SIGKILL) -> Callable[..., Any]:
     """Return `function`, with a signal for this process, SIGKILL by default, before the call after so many."""
     count = 0
@@ -132,17 +181,36 @@ def die_after(calls: int, function: Callable[..., Any], number: int = signal.SIG
     return dying
 
 
+def slowed(seconds: float, function: Callable[..., Any]) -> Callable[..., Any]:
+    """Return `function`, with a pause before each call."""
+
+    def slow(*args: Any, **kwargs: Any) -> Any:
+        time.sleep(seconds)
+        return function(*args, **kwargs)
+
+    return slow
+
+
+def copy_before_last(run: Path, folder: Path) -> None:
+    """Copy a run as it was before its last state was saved."""
+    shutil.copytree(run, folder)
+    (folder / "previous.state.pt").replace(folder / "last.state.pt")
+
+
 def main(jobs: list[dict[str, Any]]) -> None:
     """Train one run after the other; in a job with `die_at_step`, process `rank` kills itself in that iteration.
 
-    With `signal` it sends itself another signal; `timeout` is how many seconds the processes wait for each other.
+    With `signal` it sends itself another signal, and with `note_exit` each process writes with which status its run
+    ended, and goes on with the next job; `timeout` is how many seconds the processes wait for each other. With
+    `copy_of` the run goes on from a copy of another one's last state but one, and `pause` is a time for each step.
     """
-    from vitrail.runtime.distributed import group
+    from vitrail.runtime.distributed import group, on_main, process_group
     from vitrail.training import train
     from vitrail.training.meter import Meter
 
     torch.set_num_threads(1)
     register(lambda mapping, name, entry: mapping.update({name: entry}))
+    step = Meter.step
     for job in jobs:
         attempt = int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0"))
         dying = attempt % 2 if "attempts" in job else job.get("rank", 0)
@@ -152,8 +220,19 @@ def main(jobs: list[dict[str, Any]]) -> None:
             Meter.step = die_after(job["die_at_step"] - 1, Meter.step, number)  # type: ignore[method-assign]
         if "timeout" in job:
             group.TIMEOUT = timedelta(seconds=job["timeout"])
-        make = {"recipe": recipe, "fastscnn": fastscnn}[job["base"]]
-        train(make(**job["changes"]), output_dir=job["folder"], resume=job.get("resume", False), device="cpu")
+        if "copy_of" in job:
+            with process_group("cpu"):
+                on_main(functools.partial(copy_before_last, Path(job["copy_of"]), Path(job["folder"])))
+        make = {"recipe": recipe, "fastscnn": fastscnn, "blocks": blocks}[job["base"]]
+        if "pause" in job:
+            Meter.step = slowed(job["pause"], Meter.step)  # type: ignore[method-assign]
+        try:
+            train(make(**job["changes"]), output_dir=job["folder"], resume=job.get("resume", False), device="cpu")
+        except SystemExit as end:
+            if "note_exit" not in job:
+                raise
+            Path(job["folder"], f"exit{os.environ['RANK']}").write_text(str(end.code))
+            Meter.step = step  # type: ignore[method-assign]
 
 
 if __name__ == "__main__":

@@ -25,7 +25,7 @@ from vitrail.recipes import model_config_from_dict
 from vitrail.segmentors import ModelCard, Segmentor, build_model
 from vitrail.visualize.palette import distinct_colours
 
-DEFAULT_MODEL = "cgnet_camvid_trainval"  # of the shipped ones, for who names none
+DEFAULT_MODEL = "bisenetv2_camvid_trainval"  # of the shipped ones, for who names none
 
 
 def shipped_models() -> Mapping[str, Path]:

@@ -63,7 +63,10 @@ def cli() -> None:
 
 
 def main() -> None:
-    """Run the command line: a user's mistake ends in one message and status 2, a bug keeps its traceback."""
+    """Run the command line: a user's mistake ends in one message and the status of its error, 2 for most.
+
+    A bug keeps its traceback.
+    """
     logger = logging.getLogger("vitrail")
     if not logger.hasHandlers():
         logger.addHandler(PrintableWarnings())
@@ -71,4 +74,4 @@ def main() -> None:
         cli()
     except VitrailError as error:
         echo(f"vitrail: {error}", err=True)
-        sys.exit(2)
+        sys.exit(error.exit_status)

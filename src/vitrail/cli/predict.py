@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import glob
 import json
+import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from vitrail.cli.options import (
+    FILE,
     PATH,
     amp_option,
     device_option,
@@ -25,9 +27,9 @@ from vitrail.cli.video import VideoChoices, show_frames, video_options, write_vi
 from vitrail.errors import VitrailError
 
 if TYPE_CHECKING:
+    from vitrail.inference.files import OnError, OutputKind
     from vitrail.inference.network import Compile
     from vitrail.inference.output_files import Existing
-    from vitrail.inference.prediction import Kind
     from vitrail.inference.predictor import PredictorOptions
     from vitrail.precision import Precision
 
@@ -38,12 +40,12 @@ if TYPE_CHECKING:
 @click.option(
     "--kind",
     "kinds",
-    type=click.Choice(["overlay", "colour", "index", "geotiff"]),
+    type=click.Choice(["overlay", "colour", "index", "geotiff", "rle"]),
     multiple=True,
     default=["overlay"],
     show_default=True,
     help="Overlays with a legend, masks in colours, masks of class indices, these with the place on Earth of GeoTIFF "
-    "images; can be repeated.",
+    "images, COCO run lengths of all images in Parquet files; can be repeated.",
 )
 @click.option("--alpha", type=click.FloatRange(0, 1), default=0.5, show_default=True, help="Opacity of the overlay.")
 @overwrite_option
@@ -52,6 +54,33 @@ if TYPE_CHECKING:
     is_flag=True,
     help="Keep pictures that exist and leave out images that have theirs: goes on with an interrupted prediction.",
 )
+@click.option(
+    "--shard",
+    metavar="I/N",
+    help="Segment one of N parts of the images, 0/N to (N-1)/N, divided by their names; under torchrun, every process "
+    "takes a part.",
+)
+@click.option(
+    "--on-error",
+    type=click.Choice(["skip", "stop"]),
+    default="skip",
+    show_default=True,
+    help="Leave out images that cannot be read and name them at the end (exit status 3), or stop at the first.",
+)
+@click.option("--failures", type=FILE, help="A file for the list of images that were left out, as JSON lines.")
+@click.option(
+    "--readers",
+    type=click.IntRange(0),
+    default=0,
+    show_default=True,
+    help="Threads that read images ahead, for a GPU or images from afar; three images for each are in memory.",
+)
+@click.option(
+    "--by-window",
+    is_flag=True,
+    help="For TIFF, COG and whole slides that do not fit into memory: read and write them window by window.",
+)
+@click.option("--regions", is_flag=True, help="With --by-window: also write the regions of the classes as GeoJSON.")
 @recipe_option
 @overrides_option
 @json_option("Print the area of every class in every image as JSON.")
@@ -69,10 +98,16 @@ if TYPE_CHECKING:
 def predict(
     model_and_images: Sequence[str],
     output_dir: Path | None,
-    kinds: Sequence[Kind],
+    kinds: Sequence[OutputKind],
     alpha: float,
     overwrite: bool,
     skip_existing: bool,
+    shard: str | None,
+    on_error: OnError,
+    failures: Path | None,
+    readers: int,
+    by_window: bool,
+    regions: bool,
     recipe: str | None,
     overrides: Sequence[str],
     as_json: bool,
@@ -85,10 +120,12 @@ def predict(
     """Segment images and write pictures, or a video.
 
     MODEL is a name, a file or an address; without one it is a shipped model, which is named. IMAGES are files,
-    folders, patterns, videos, rtsp://… or camera:0. Frames become pictures in a folder, or a video where the output's
-    name ends in .mp4, .mov, .mkv or .webm.
+    folders, patterns, lists of files (.txt, .csv, .parquet), videos, rtsp://… or camera:0. Frames become pictures in a
+    folder, or a video where the output's name ends in .mp4, .mov, .mkv or .webm.
     """
-    from vitrail.inference.files import UnreadableImagesError, predict_files
+    from vitrail.inference.files import predict_files
+    from vitrail.inference.rasters import predict_rasters
+    from vitrail.inference.shards import Shard
 
     if overwrite and skip_existing:
         raise VitrailError("--overwrite and --skip-existing exclude each other: give one of them")
@@ -104,21 +141,55 @@ def predict(
     }
     if (output_dir is None) != video.show:
         raise VitrailError("give either -o, a folder or the name of a video, or --show")
+    of_many = {"--shard": shard is not None, "--on-error": on_error != "skip", "--failures": failures is not None}
+    of_many["--readers"] = readers > 0
+    of_many["--by-window"] = by_window
+    if regions and not by_window:
+        raise VitrailError("--regions goes with --by-window, which writes them")
     if output_dir is None:
         for_files = {"--json": as_json, "--kind": tuple(kinds) != ("overlay",), "--overwrite": overwrite}
         for_files["--skip-existing"] = skip_existing
-        show_frames(model, images, video, for_files, alpha=alpha, options=options)
+        show_frames(model, images, video, {**for_files, **of_many}, alpha=alpha, options=options)
         return
     if writes_video(output_dir):
+        for name, given in of_many.items():
+            if given:
+                raise VitrailError(f"{name} is for pictures: give -o a folder")
         write_video(model, images, output_dir, video, kinds, existing, alpha=alpha, as_json=as_json, options=options)
         return
-    try:
-        frames = video.frames_for_pictures(images)
-        records = predict_files(model, frames, output_dir, kinds=kinds, alpha=alpha, existing=existing, **options)
-    except UnreadableImagesError as error:
-        _print_areas(error.records, output_dir, as_json)
-        raise
-    _print_areas(records, output_dir, as_json)
+    part = None if shard is None else Shard.parse(shard).divided(Shard.of_process())
+    with _Records(output_dir, as_json=as_json) as records:
+        if by_window:
+            for_pictures = {"--kind": tuple(kinds) != ("overlay",), "--on-error": on_error != "skip"}
+            for_pictures |= {"--failures": failures is not None, "--readers": readers > 0}
+            for name, given in for_pictures.items():
+                if given:
+                    raise VitrailError(f"{name} does not go with --by-window, which writes class indices: leave it out")
+            predict_rasters(
+                model,
+                list(images),
+                output_dir,
+                regions=regions,
+                existing=existing,
+                shard=part,
+                on_record=records.add,
+                **options,
+            )
+            return
+        predict_files(
+            model,
+            video.frames_for_pictures(images),
+            output_dir,
+            kinds=kinds,
+            alpha=alpha,
+            existing=existing,
+            shard=part,
+            on_error=on_error,
+            failures=failures,
+            readers=readers,
+            on_record=records.add,
+            **options,
+        )
 
 
 def _split(arguments: Sequence[str]) -> tuple[str, Sequence[str]]:
@@ -137,15 +208,55 @@ def _split(arguments: Sequence[str]) -> tuple[str, Sequence[str]]:
     return DEFAULT_MODEL, arguments
 
 
-def _print_areas(records: Sequence[dict[str, Any]], output_dir: Path, as_json: bool) -> None:
-    if as_json:
-        echo(json.dumps(records, indent=1))
-        return
-    new = [record for record in records if not record.get("skipped")]
-    for record in new:
-        shares = ", ".join(f"{area['name']} {area['share']:.1%}" for area in record["areas"][:4])
-        echo(f"{record['id']}: {shares}")
-    if new:
-        echo(f"{count(len(new), 'image')}: pictures are in {output_dir}")
-    if len(new) < len(records):
-        echo(f"{count(len(records) - len(new), 'image')} left out: their pictures were in {output_dir} already")
+class _Records:
+    """Prints the areas of the classes in each image as it is finished, or all records as one JSON list.
+
+    Parameters
+    ----------
+    output_dir : Path
+        The folder of the pictures.
+    as_json : bool
+        Whether to print JSON.
+    """
+
+    def __init__(self, output_dir: Path, *, as_json: bool) -> None:
+        self._output_dir = output_dir
+        self._as_json = as_json
+        self._new = self._skipped = 0
+
+    def add(self, record: dict[str, Any]) -> None:
+        """Print the record of an image."""
+        first = not self._new + self._skipped
+        skipped = bool(record.get("skipped"))
+        self._skipped, self._new = self._skipped + skipped, self._new + (not skipped)
+        if self._as_json:
+            self._print("[" if first else ",")
+            self._print(textwrap.indent(json.dumps(record, indent=1), " "), nl=False)
+        elif not skipped:
+            shares = ", ".join(f"{area['name']} {area['share']:.1%}" for area in record["areas"][:4])
+            self._print(f"{record['id']}: {shares}")
+
+    def _print(self, text: str, *, nl: bool = True) -> None:
+        from tqdm import tqdm
+
+        with tqdm.external_write_mode():  # the progress bar makes room
+            echo(text, nl=nl)
+
+    def __enter__(self) -> _Records:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
+        from vitrail.inference.files import UnreadableImagesError
+
+        if self._as_json:
+            if self._new + self._skipped:
+                echo("\n]")
+            elif error is None:
+                echo("[]")
+            return
+        if error is not None and not isinstance(error, UnreadableImagesError):
+            return
+        if self._new:
+            echo(f"{count(self._new, 'image')}: results are in {self._output_dir}")
+        if self._skipped:
+            echo(f"{count(self._skipped, 'image')} left out: their results were in {self._output_dir} already")

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, StringConstraints, ValidationError, model_validator
 
+from vitrail.datasets.files_path import Place, read_place
 from vitrail.datasets.text_files import read_text
 from vitrail.errors import DatasetError, nearest
-from vitrail.files.yaml_file import YamlDocument, read_yaml
+from vitrail.files.yaml_file import MAX_BYTES, YamlDocument, decode_yaml
 from vitrail.labels import IGNORE, MAX_CLASSES, WIDE_IGNORE_IN_FILES, ignore_index, is_wide
 from vitrail.visualize.palette import parse_hex_colour
 
@@ -110,7 +110,7 @@ class ClassFile(BaseModel):
         return {**ignored, **{colour: index for index, colour in enumerate(self.palette or ())}}
 
 
-def find_class_file(root: Path) -> ClassFile | None:
+def find_class_file(root: Place) -> ClassFile | None:
     """Read classes.yaml, else classes.txt (one name per line), else labelmap.txt, in a folder; None if there is none.
 
     Raises
@@ -128,8 +128,8 @@ def find_class_file(root: Path) -> ClassFile | None:
     return None
 
 
-def _read_yaml(path: Path) -> ClassFile:
-    document = read_yaml(path, DatasetError)
+def _read_yaml(path: Place) -> ClassFile:
+    document = decode_yaml(read_place(path, DatasetError, MAX_BYTES), str(path), DatasetError)
     data: Any = document.data
     if isinstance(data, list):
         data = {"classes": data}
@@ -145,7 +145,7 @@ def _read_yaml(path: Path) -> ClassFile:
     return class_file_of(data, path)
 
 
-def _check_names(names: Any, document: YamlDocument, path: Path) -> None:
+def _check_names(names: Any, document: YamlDocument, path: Place) -> None:
     """Refuse names that other readers of the file take for true or false, as YAML 1.1 does with a bare yes or no."""
     for name in names if isinstance(names, list) else ():
         if isinstance(name, str) and name in document.ambiguous:
@@ -162,7 +162,7 @@ def _first(error: ValidationError) -> str:
     return f"{place}: {message}" if place else message
 
 
-def _read_names(path: Path) -> ClassFile:
+def _read_names(path: Place) -> ClassFile:
     names: Sequence[str] = [line.strip() for line in read_text(path).splitlines()]
     names = [name for name in names if name]
     if not names:
@@ -170,7 +170,7 @@ def _read_names(path: Path) -> ClassFile:
     return class_file_of({"classes": tuple(names)}, path)
 
 
-def read_label_map(path: Path) -> ClassFile:
+def read_label_map(path: Place) -> ClassFile:
     """Read the list of classes and colours that CVAT writes: lines of the form "label:red,green,blue:parts:actions".
 
     Raises
@@ -193,7 +193,7 @@ def read_label_map(path: Path) -> ClassFile:
     return class_file_of({"classes": names, "palette": colours}, path)
 
 
-def class_file_of(data: Any, path: Path) -> ClassFile:
+def class_file_of(data: Any, path: Place) -> ClassFile:
     """Return the classes that the keys and values of a file describe; a DatasetError names the file and its mistake."""
     try:
         return ClassFile.model_validate(data)

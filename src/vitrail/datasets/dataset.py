@@ -17,6 +17,7 @@ from vitrail.datasets.pixel_format import RGB, PixelFormat
 from vitrail.datasets.sampler import SampleKey
 from vitrail.errors import DatasetError
 from vitrail.files.home import expand_home
+from vitrail.files.remote import remote_address
 from vitrail.registry import Registry, calling_module, check_arguments, first_line
 
 Sample = dict[str, Any]
@@ -50,10 +51,13 @@ class RegisteredDataset:
         `(root, split, *, …) -> (Benchmark, Source)`, where root is a Path or None.
     benchmark : Benchmark or None
         The description of a dataset whose classes are known before it is opened.
+    remote : bool
+        Whether root may be an address such as s3://bucket/folder, with one slash as a path has it.
     """
 
     builder: DatasetBuilder
     benchmark: Benchmark | None = None
+    remote: bool = False
 
     @property
     def summary(self) -> str:
@@ -83,11 +87,13 @@ def register_benchmark(benchmark: Benchmark) -> Benchmark:
     def builder(root: Path | None, split: str) -> tuple[Benchmark, Source]:
         return benchmark, benchmark_files(benchmark, root, split)
 
-    DATASETS.add(benchmark.name, RegisteredDataset(builder, benchmark), module=calling_module())
+    DATASETS.add(benchmark.name, RegisteredDataset(builder, benchmark, remote=True), module=calling_module())
     return benchmark
 
 
-def register_dataset(name: str, *, benchmark: Benchmark | None = None) -> Callable[[DatasetBuilder], DatasetBuilder]:
+def register_dataset(
+    name: str, *, benchmark: Benchmark | None = None, remote: bool = False
+) -> Callable[[DatasetBuilder], DatasetBuilder]:
     """Register a dataset that needs code of its own.
 
     Parameters
@@ -96,6 +102,8 @@ def register_dataset(name: str, *, benchmark: Benchmark | None = None) -> Callab
         Its name in recipes.
     benchmark : Benchmark, optional
         Its description, if the classes are known before it is opened.
+    remote : bool
+        Whether root may be an address in object storage, as it may for the storages of `open_files`.
 
     Returns
     -------
@@ -111,7 +119,7 @@ def register_dataset(name: str, *, benchmark: Benchmark | None = None) -> Callab
     """
 
     def register(builder: DatasetBuilder) -> DatasetBuilder:
-        DATASETS.add(name, RegisteredDataset(builder, benchmark), module=builder.__module__)
+        DATASETS.add(name, RegisteredDataset(builder, benchmark, remote), module=builder.__module__)
         return builder
 
     return register
@@ -195,7 +203,8 @@ def create_dataset(
     name : str
         One of `list_datasets()`.
     root : str or Path or None
-        The dataset's folder or its official archive; None for datasets without files, such as "scenes".
+        The dataset's folder or its official archive, or the address of one, such as "s3://bucket/folder"; None for
+        datasets without files, such as "scenes".
     split : str
         Such as "train" or "val".
     transform : callable, optional
@@ -217,7 +226,14 @@ def create_dataset(
     DatasetError
         When name, split or option are unknown, or the files are missing or inconsistent.
     """
-    builder = DATASETS[name].builder
+    entry = DATASETS[name]
+    builder = entry.builder
+    address = None if root is None else remote_address(root)
+    if address is not None and not entry.remote:
+        raise DatasetError(
+            f"the dataset {name!r} is read from the disk, not from {address}: copy it to this machine; in object "
+            f"storage are read: {', '.join(name for name, other in DATASETS.items() if other.remote)}"
+        )
     check_arguments(builder, options, f"dataset {name!r}", DatasetError)
     benchmark, source = builder(None if root is None else expand_home(root), split, **options)
     if not unlabelled and not getattr(source, "labelled", True):

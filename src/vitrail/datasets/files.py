@@ -11,10 +11,11 @@ from torchvision import tv_tensors
 from vitrail.datasets.benchmark import Benchmark, Split
 from vitrail.datasets.image_files import decode_image
 from vitrail.datasets.mask_files import MaskReader, mask_reader
+from vitrail.datasets.open_files import open_files
 from vitrail.datasets.pairs import ANYWHERE, Pair, find_pairs, fixed_folder
 from vitrail.datasets.pixel_format import RGB, PixelFormat
 from vitrail.datasets.sample_cache import CachedFiles
-from vitrail.datasets.storage import Files, open_files
+from vitrail.datasets.storage import Files
 from vitrail.errors import DatasetError, nearest
 from vitrail.labels import IGNORE
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import inspect
-import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,7 +22,7 @@ from vitrail.datasets.mask_encoding import replace_values, sampled
 from vitrail.datasets.mask_files import ColourMasks, IndexMasks, MaskReader, decode_values
 from vitrail.datasets.own_masks import describe_masks
 from vitrail.datasets.pairs import Pair
-from vitrail.datasets.storage import Folder
+from vitrail.datasets.storage import Files
 from vitrail.datasets.write import empty_folder
 from vitrail.errors import DatasetError
 from vitrail.files.home import expand_home
@@ -98,9 +97,9 @@ def write_fixed(root: str | Path, output_dir: str | Path, *, options: dict[str, 
     chosen = dict(options or {})
     coloured = chosen.pop("coloured", None)
     known = inspect.signature(find_pairs).parameters
-    files, splits = find_pairs(root, **{key: value for key, value in chosen.items() if key in known})
+    files, place, splits = find_pairs(root, **{key: value for key, value in chosen.items() if key in known})
     masks = [pair.mask for pair in splits["all"]]
-    classes, reader = _describe(files, masks, find_class_file(root), coloured)
+    classes, reader = _describe(files, masks, find_class_file(place), coloured)
     parts = {name: pairs for name, pairs in splits.items() if name != "all"} or {"train": splits["all"]}
     work = _Copy(files, folder, classes, reader)
     try:
@@ -119,7 +118,7 @@ def write_fixed(root: str | Path, output_dir: str | Path, *, options: dict[str, 
 
 
 def _describe(
-    files: Folder, masks: Sequence[str], given: ClassFile | None, coloured: bool | None
+    files: Files, masks: Sequence[str], given: ClassFile | None, coloured: bool | None
 ) -> tuple[ClassFile, MaskReader]:
     """Return classes and reader of masks; those of 0 and 255 for masks without a description that have other values."""
     if coloured is None and given is not None and given.palette is not None and given.values is None:
@@ -137,7 +136,7 @@ def _describe(
     return classes, reader
 
 
-def _smoothed(files: Folder, masks: Sequence[str]) -> bool:
+def _smoothed(files: Files, masks: Sequence[str]) -> bool:
     """Return whether a sample of the masks is black and white with greys on the edges."""
     edges, found = EdgeGreys(), set[int]()
     for name in sampled(masks):
@@ -151,7 +150,7 @@ def _smoothed(files: Folder, masks: Sequence[str]) -> bool:
 class _Copy:
     """The copy while it is written."""
 
-    def __init__(self, files: Folder, folder: Path, classes: ClassFile, reader: MaskReader) -> None:
+    def __init__(self, files: Files, folder: Path, classes: ClassFile, reader: MaskReader) -> None:
         self.files, self.folder, self.classes, self.reader = files, folder, classes, reader
         self.palette = classes.palette or distinct_colours(len(classes.classes))
         self.dtype = np.int16 if is_wide(len(classes.classes)) else np.uint8
@@ -192,7 +191,7 @@ class _Copy:
             image.save(path, exif=Image.Exif())
             self.turned.append(self.files.locate(pair.image))
         else:
-            shutil.copyfile(self.files.root / pair.image, path)
+            path.write_bytes(self.files.read(pair.image))
 
     def _mask(self, data: bytes, where: str) -> tuple[Array, str]:
         """Return class indices [H, W], and what was done to get them; an empty text for nothing."""

@@ -19,13 +19,15 @@ from vitrail.datasets.benchmark import Benchmark
 from vitrail.datasets.class_file import find_class_file
 from vitrail.datasets.dataset import register_dataset
 from vitrail.datasets.files import PairedFiles
+from vitrail.datasets.files_path import Place
 from vitrail.datasets.formats.recognise import recognise_format
 from vitrail.datasets.image_files import IMAGE_SUFFIXES
 from vitrail.datasets.lists import ImageList
+from vitrail.datasets.open_files import open_place
 from vitrail.datasets.own_masks import describe, describe_masks
 from vitrail.datasets.pairs import Pair
 from vitrail.datasets.splits import complete_splits, pick_split, split_name
-from vitrail.datasets.storage import Folder
+from vitrail.datasets.storage import Files
 from vitrail.datasets.tiles import Tiles, tiled
 from vitrail.errors import DatasetError
 
@@ -41,7 +43,7 @@ _USUAL = (
 _VOC_LISTS = "ImageSets/Segmentation"
 
 
-@register_dataset("folder")
+@register_dataset("folder", remote=True)
 def folder(
     root: Path | None,
     split: str,
@@ -56,12 +58,12 @@ def folder(
     tile_size: int = 0,
     tile_overlap: int = 0,
 ) -> tuple[Benchmark, PairedFiles | Tiles]:
-    """The user's own images and masks in a folder.
+    """The user's own images and masks in a folder, an archive or object storage.
 
     Parameters
     ----------
     root : Path
-        The folder.
+        The folder, a .zip or uncompressed .tar archive of it, or the address of either.
     split : str
         "train", "val" or any other that the folder has; "all" takes every image.
     images, masks : str
@@ -86,14 +88,13 @@ def folder(
     DatasetError
         When the root is missing or empty, images have no masks, or the classes file disagrees.
     """
-    files, splits = find_pairs(
+    files, place, splits = find_pairs(
         root, images=images, masks=masks, image_suffix=image_suffix, mask_suffix=mask_suffix,
         val_fraction=val_fraction, split_seed=split_seed,
     )  # fmt: skip
-    root = files.root
-    pairs = pick_split(root, splits, split)
-    classes, reader = describe_masks(files, [pair.mask for pair in splits["all"]], find_class_file(root), coloured)
-    return describe("folder", root, classes), tiled(PairedFiles(files, pairs, reader), tile_size, tile_overlap)
+    pairs = pick_split(place, splits, split)
+    classes, reader = describe_masks(files, [pair.mask for pair in splits["all"]], find_class_file(place), coloured)
+    return describe("folder", place, classes), tiled(PairedFiles(files, pairs, reader), tile_size, tile_overlap)
 
 
 def find_pairs(
@@ -105,8 +106,8 @@ def find_pairs(
     mask_suffix: str = "",
     val_fraction: float | None = None,
     split_seed: int = 0,
-) -> tuple[Folder, dict[str, list[Pair]]]:
-    """Return the files of a folder, and its images with their masks by split; "all" is one of them.
+) -> tuple[Files, Place, dict[str, list[Pair]]]:
+    """Return the files of a folder, its place, and its images with their masks by split; "all" is one of them.
 
     Arguments and errors are those of the dataset "folder".
     """
@@ -115,23 +116,23 @@ def find_pairs(
             "the dataset 'folder' needs a folder with images and masks: "
             "give it as --data-root (data.root in the recipe)"
         )
-    if not root.is_dir():
-        what = "is not a folder" if root.exists() else "does not exist"
-        raise DatasetError(
-            f"the data root {root} {what}: set --data-root (data.root in the recipe) to a folder with images and masks"
-        )
-    files = Folder(root)
-    pairing = _Pairing(files, *_folders(root, images, masks), image_suffix, mask_suffix)
-    return files, _splits(pairing, root, val_fraction, split_seed)
+    files, place = open_place(root, "a folder with images and masks")
+    pairing = _Pairing(files, place, *_folders(place, images, masks), image_suffix, mask_suffix)
+    return files, place, _splits(pairing, place, val_fraction, split_seed)
 
 
-def usual_folders(root: Path) -> tuple[str, str] | None:
+def usual_folders(root: Place) -> tuple[str, str] | None:
     """Return the first usual pair of names of folders of images and masks that a folder, or those in it, has."""
-    places = [root, *sorted(child for child in root.iterdir() if child.is_dir())]
+    places: list[Place] = [root, *_folders_in(root)]
     return next((pair for pair in _USUAL for place in places if all((place / name).is_dir() for name in pair)), None)
 
 
-def _folders(root: Path, images: str, masks: str) -> tuple[str, str]:
+def _folders_in(root: Place) -> list[Place]:
+    found: list[Place] = [child for child in root.iterdir() if child.is_dir()]
+    return sorted(found, key=lambda child: child.name)
+
+
+def _folders(root: Place, images: str, masks: str) -> tuple[str, str]:
     usual = usual_folders(root) if not (images and masks) else None
     return images or (usual or _USUAL[0])[0], masks or (usual or _USUAL[0])[1]
 
@@ -139,8 +140,9 @@ def _folders(root: Path, images: str, masks: str) -> tuple[str, str]:
 class _Pairing:
     """Pairs images with masks below one root."""
 
-    def __init__(self, files: Folder, images: str, masks: str, image_suffix: str, mask_suffix: str) -> None:
+    def __init__(self, files: Files, root: Place, images: str, masks: str, image_suffix: str, mask_suffix: str) -> None:
         self.files = files
+        self.root = root
         self.images = images
         self.masks = masks
         self.image_suffix = image_suffix
@@ -182,32 +184,33 @@ class _Pairing:
         raise DatasetError(
             f"{len(missing)} of {count} images {'has' if len(missing) == 1 else 'have'} no mask of the same name in "
             f"{self.files.locate(masks)}: {listed}{', …' if len(missing) > _LISTED else ''}."
-            f"{hint or _other_format(self.files.root) or ' Add the masks or remove the images.'}"
+            f"{hint or _other_format(self.root) or ' Add the masks or remove the images.'}"
         )
 
 
-def _other_format(root: Path) -> str:
-    other = recognise_format(root)
+def _other_format(root: Place) -> str:
+    other = recognise_format(root) if isinstance(root, Path) else None
     return f" The folder holds {other.found}: read it with data.dataset={other.dataset}" if other else ""
 
 
-def _splits(pairing: _Pairing, root: Path, val_fraction: float | None, seed: int) -> dict[str, list[Pair]]:
+def _splits(pairing: _Pairing, root: Place, val_fraction: float | None, seed: int) -> dict[str, list[Pair]]:
     images, masks = root / pairing.images, root / pairing.masks
     if not images.is_dir():
-        names = [child.name for child in sorted(root.iterdir()) if (child / pairing.images).is_dir()]
+        names = [child.name for child in _folders_in(root) if (child / pairing.images).is_dir()]
         parts = [(name, f"{name}/{pairing.images}", f"{name}/{pairing.masks}") for name in names]
         return complete_splits(_checked(_by_split(pairing, parts), root, pairing), val_fraction, seed)
     if not masks.is_dir():
         raise DatasetError(
             f"{root} has no folder {pairing.masks!r}: name it with data.options.masks.{_other_format(root)}"
         )
-    names = [child.name for child in sorted(images.iterdir()) if child.is_dir() and (masks / child.name).is_dir()]
+    names = [child.name for child in _folders_in(images) if (masks / child.name).is_dir()]
     if {"train", "val", "test"} & {split_name(name) for name in names}:
         parts = [(name, f"{pairing.images}/{name}", f"{pairing.masks}/{name}") for name in names]
         return complete_splits(_checked(_by_split(pairing, parts), root, pairing), val_fraction, seed)
     pairs = _checked({"all": pairing.pairs(pairing.images, pairing.masks)}, root, pairing)["all"]
     listed = ImageList(root, pairing.images, pairs)
-    named = [*sorted(root.glob("*.txt")), *sorted((root / _VOC_LISTS).glob("*.txt"))]
+    places: list[Place] = [root, root / _VOC_LISTS]
+    named = [path for place in places for path in _texts(place)]
     lists = [path for path in named if not path.name.startswith(".") and listed.is_list(path)]
     lists = [path for path in lists if path.stem != "default"]  # CVAT's list of everything
     splits: dict[str, list[Pair]] = {}
@@ -219,6 +222,11 @@ def _splits(pairing: _Pairing, root: Path, val_fraction: float | None, seed: int
     return {**complete_splits(splits, val_fraction, seed), "all": pairs}
 
 
+def _texts(folder: Place) -> list[Place]:
+    found: list[Place] = list(folder.glob("*.txt"))
+    return sorted(found, key=lambda path: path.name)
+
+
 def _by_split(pairing: _Pairing, parts: Sequence[tuple[str, str, str]]) -> dict[str, list[Pair]]:
     """Return the pairs of folders (name, images, masks); "validation" and "val" are the same split."""
     splits: dict[str, list[Pair]] = {}
@@ -227,7 +235,7 @@ def _by_split(pairing: _Pairing, parts: Sequence[tuple[str, str, str]]) -> dict[
     return splits
 
 
-def _checked(splits: dict[str, list[Pair]], root: Path, pairing: _Pairing) -> dict[str, list[Pair]]:
+def _checked(splits: dict[str, list[Pair]], root: Place, pairing: _Pairing) -> dict[str, list[Pair]]:
     """Return splits, or raise a DatasetError when there is no image in them."""
     if not any(splits.values()):
         raise DatasetError(

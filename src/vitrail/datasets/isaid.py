@@ -55,7 +55,7 @@ ISAID = Benchmark(
 )
 
 
-@register_dataset("isaid", benchmark=ISAID)
+@register_dataset("isaid", benchmark=ISAID, remote=True)
 def isaid(
     root: Path | None, split: str, *, tile_size: int = 896, tile_overlap: int = 384
 ) -> tuple[Benchmark, PairedFiles | Tiles]:

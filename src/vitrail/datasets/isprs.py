@@ -66,7 +66,7 @@ VAIHINGEN = _benchmark(
 )
 
 
-@register_dataset("potsdam", benchmark=POTSDAM)
+@register_dataset("potsdam", benchmark=POTSDAM, remote=True)
 def potsdam(
     root: Path | None, split: str, *, tile_size: int = 512, tile_overlap: int = 0
 ) -> tuple[Benchmark, PairedFiles | Tiles]:
@@ -85,7 +85,7 @@ def potsdam(
     return POTSDAM, tiled(benchmark_files(POTSDAM, root, split), tile_size, tile_overlap)
 
 
-@register_dataset("vaihingen", benchmark=VAIHINGEN)
+@register_dataset("vaihingen", benchmark=VAIHINGEN, remote=True)
 def vaihingen(
     root: Path | None, split: str, *, tile_size: int = 512, tile_overlap: int = 0
 ) -> tuple[Benchmark, PairedFiles | Tiles]:

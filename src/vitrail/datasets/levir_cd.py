@@ -31,7 +31,7 @@ LEVIR_CD = Benchmark(
 )
 
 
-@register_dataset("levir_cd", benchmark=LEVIR_CD)
+@register_dataset("levir_cd", benchmark=LEVIR_CD, remote=True)
 def levir_cd(
     root: Path | None, split: str, *, tile_size: int = 256, tile_overlap: int = 0
 ) -> tuple[Benchmark, PairedFiles | Tiles]:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 
+from vitrail.datasets.files_path import Place
 from vitrail.datasets.pairs import Pair
 from vitrail.datasets.text_files import read_text
 from vitrail.errors import DatasetError, nearest
@@ -23,7 +23,7 @@ class ImageList:
 
     Parameters
     ----------
-    root : Path
+    root : Path or FilesPath
         The dataset's folder.
     images : str
         The images folder below it.
@@ -31,7 +31,7 @@ class ImageList:
         All images with their masks.
     """
 
-    def __init__(self, root: Path, images: str, pairs: Sequence[Pair]) -> None:
+    def __init__(self, root: Place, images: str, pairs: Sequence[Pair]) -> None:
         self.root = root
         self.images = images
         self.by_name: dict[str, Pair] = {}
@@ -39,7 +39,7 @@ class ImageList:
             self.by_name[pair.id] = self.by_name[pair.image] = pair
             self.by_name[_without_suffix(pair.image)] = pair
 
-    def read(self, path: Path) -> list[Pair]:
+    def read(self, path: Place) -> list[Pair]:
         """Return the pairs that a list names, in its order.
 
         Raises
@@ -59,7 +59,7 @@ class ImageList:
             found.append(pair)
         return found
 
-    def is_list(self, path: Path) -> bool:
+    def is_list(self, path: Place) -> bool:
         """Return whether a text file names images: by its own name, or since its first line does."""
         if path.stem.lower() in SPLIT_NAMES:
             return True
@@ -93,12 +93,12 @@ class ImageList:
         return next((self.by_name[candidate] for candidate in candidates if candidate in self.by_name), None)
 
 
-def read_lines(path: Path) -> list[str]:
+def read_lines(path: Place) -> list[str]:
     """Return the lines of a list that are not empty, with slashes for backslashes."""
     return [_slashes(line) for _, line in _lines(path)]
 
 
-def _lines(path: Path) -> Iterator[tuple[int, str]]:
+def _lines(path: Place) -> Iterator[tuple[int, str]]:
     for number, line in enumerate(read_text(path).splitlines(), 1):
         if line.strip():
             yield number, line.strip().strip('"')

@@ -125,7 +125,7 @@ class LabelledFile:
         return tv_tensors.Image(torch.from_numpy(image)), tv_tensors.Mask(torch.from_numpy(self.classes[kinds]))
 
 
-@register_dataset("nyuv2", benchmark=NYUV2)
+@register_dataset("nyuv2", benchmark=NYUV2, remote=True)
 def nyuv2(root: Path | None, split: str) -> tuple[Benchmark, PairedFiles | LabelledFile]:
     """NYU Depth V2 in forty classes.
 

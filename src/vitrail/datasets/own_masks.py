@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Sequence
-from pathlib import Path
 
 from vitrail.datasets.benchmark import Benchmark
 from vitrail.datasets.class_file import ClassFile
+from vitrail.datasets.files_path import Place
 from vitrail.datasets.infer_classes import colours_wanted, infer_classes
 from vitrail.datasets.mask_encoding import MaskLook, binary_values, look_at, masks_are_coloured, sampled
 from vitrail.datasets.mask_files import ColourMasks, IndexMasks, MaskReader
@@ -49,7 +49,7 @@ def describe_masks(
     return classes, IndexMasks(classes.labels(), len(classes.classes))
 
 
-def describe(name: str, root: Path, classes: ClassFile) -> Benchmark:
+def describe(name: str, root: Place, classes: ClassFile) -> Benchmark:
     """Return the description of a dataset of the user's own, registered as `name`."""
     return Benchmark(
         name=name,

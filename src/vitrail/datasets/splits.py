@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import TypeVar
 
 import torch
 
+from vitrail.datasets.files_path import Place
 from vitrail.errors import DatasetError, nearest
 
 Item = TypeVar("Item")
@@ -75,7 +75,7 @@ def complete_splits(
     return {**found, "all": everything}
 
 
-def pick_split(root: Path, splits: Mapping[str, list[Item]], split: str) -> list[Item]:
+def pick_split(root: Place, splits: Mapping[str, list[Item]], split: str) -> list[Item]:
     """Return the items of one split; "all" is one of them.
 
     Raises

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-from pathlib import Path
 from typing import Any
 
 from vitrail.datasets.pairs import Pair
@@ -14,7 +13,7 @@ from vitrail.datasets.storage import Files
 def pair_stamp(files: Files, pair: Pair) -> str:
     """Return names, sizes and times of change of the files of an image and its mask."""
     names = [pair.image, pair.mask, *pair.more_masks, *([pair.second_image] if pair.second_image else [])]
-    return "|".join(f"{name}:{_file_stamp(files, name)}" for name in names)
+    return "|".join(f"{name}:{files.stamp(name)}" for name in names)
 
 
 def settings_hash(source: Any, **more: object) -> str:
@@ -29,14 +28,3 @@ def settings_hash(source: Any, **more: object) -> str:
         **more,
     }
     return hashlib.sha256(json.dumps(settings).encode()).hexdigest()[:24]
-
-
-def _file_stamp(files: Files, name: str) -> str:
-    where = files.locate(name)
-    for path in (where, where.removesuffix(f":{name}"), where.rpartition(":")[0]):
-        try:
-            found = Path(path).stat()
-        except (OSError, ValueError):
-            continue
-        return f"{found.st_size}:{found.st_mtime_ns}"
-    return "missing"

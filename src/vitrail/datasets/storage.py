@@ -11,10 +11,11 @@ import zlib
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import IO, Any, Protocol
 
 from vitrail.errors import DatasetError
 from vitrail.files.regular import MAX_BYTES, read_regular
+from vitrail.files.remote import remote_address
 
 # Archives of images hardly shrink; those of masks of one value, a few hundred times.
 MAX_RATIO = 100
@@ -44,6 +45,9 @@ class Files(Protocol):
 
     def locate(self, name: str) -> str:
         """Return the location of a file for messages."""
+
+    def stamp(self, name: str) -> str:
+        """Return a text that changes when the file does."""
 
 
 def is_hidden(name: str) -> bool:
@@ -88,6 +92,19 @@ class Folder:
         """Return the path on disk."""
         return str(self.root / name)
 
+    def stamp(self, name: str) -> str:
+        """Return size and time of change."""
+        return disk_stamp(self.root / name)
+
+
+def disk_stamp(path: Path) -> str:
+    """Return size and time of change of a file on disk."""
+    try:
+        found = path.stat()
+    except (OSError, ValueError):
+        return "missing"
+    return f"{found.st_size}:{found.st_mtime_ns}"
+
 
 class Archive(ABC):
     """Base of archives, with the list of their files in memory."""
@@ -109,6 +126,10 @@ class Archive(ABC):
     def locate(self, name: str) -> str:
         """Return archive and path inside it."""
         return f"{self.path}:{name}"
+
+    def stamp(self, name: str) -> str:
+        """Return size and time of change of the archive."""
+        return disk_stamp(self.path)
 
     def read(self, name: str) -> bytes:
         """Return the content of a file."""
@@ -158,11 +179,16 @@ class Zip(Archive):
         # A handle inherited through fork shares its file position with the parent, so reads would get mixed up.
         if self._zip is None or self._process != os.getpid():
             try:
-                self._zip = zipfile.ZipFile(path)
+                self._zip = zipfile.ZipFile(self._file(path))
             except _DAMAGE as error:
-                raise DatasetError(f"cannot open {path}: {error}; is the download complete?") from error
+                where = remote_address(path) or path
+                raise DatasetError(f"cannot open {where}: {error}; is the download complete?") from error
             self._process = os.getpid()
         return self._zip
+
+    def _file(self, path: Path) -> Path | IO[bytes]:
+        """Return what `zipfile` opens."""
+        return path
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_zip": None}
@@ -184,19 +210,8 @@ class Tar(Archive):
     """An uncompressed .tar archive, whose files are read at their offsets."""
 
     def __init__(self, path: Path) -> None:
-        try:
-            with _WithinItsSize(path) as file, tarfile.open(fileobj=file, mode="r:") as archive:
-                members = [member for member in archive if member.isfile()]
-        except (*_DAMAGE, tarfile.TarError) as error:
-            raise DatasetError(
-                f"cannot open {path}: {error}. Only uncompressed .tar archives can be read in place: "
-                "unpack any other, and check that the download is complete"
-            ) from error
-        end = path.stat().st_size
-        if any(member.issparse() or member.offset_data + member.size > end for member in members):
-            raise DatasetError(f"cannot open {path}: the archive ends early, or has files with holes")
-        super().__init__(path, (member.name for member in members))
-        self.places = {member.name: (member.offset_data, member.size) for member in members}
+        self.places = self._index(path)
+        super().__init__(path, self.places)
 
     def start(self, name: str, size: int) -> bytes:
         """Return the first bytes of a file."""
@@ -205,14 +220,46 @@ class Tar(Archive):
         offset, length = self.places[self.names[name]]
         size = min(size, length)
         try:
-            with self.path.open("rb") as file:
-                file.seek(offset)
-                data = file.read(size)
+            data = self._bytes(offset, size)
         except OSError as error:
             raise DatasetError(f"cannot read {self.locate(name)}: {error.strerror or error}") from error
         if len(data) < size:
             raise DatasetError(f"cannot read {self.locate(name)}: the archive ends early; is the download complete?")
         return data
+
+    def _index(self, path: Path) -> dict[str, tuple[int, int]]:
+        """Return the offset and the size of each file."""
+        try:
+            with _WithinItsSize(path) as file:
+                return tar_places(file, path.stat().st_size, str(path))
+        except OSError as error:
+            raise DatasetError(f"cannot open {path}: {error}") from error
+
+    def _bytes(self, offset: int, size: int) -> bytes:
+        with self.path.open("rb") as file:
+            file.seek(offset)
+            return file.read(size)
+
+
+def tar_places(file: IO[bytes], end: int, where: str) -> dict[str, tuple[int, int]]:
+    """Return the offset and the size of each file in an uncompressed tar archive of `end` bytes.
+
+    Raises
+    ------
+    DatasetError
+        When it is none, is compressed, or ends early.
+    """
+    try:
+        with tarfile.open(fileobj=file, mode="r:") as archive:
+            members = [member for member in archive if member.isfile()]
+    except (*_DAMAGE, tarfile.TarError) as error:
+        raise DatasetError(
+            f"cannot open {where}: {error}. Only uncompressed .tar archives can be read in place: "
+            "unpack any other, and check that the download is complete"
+        ) from error
+    if any(member.issparse() or member.offset_data + member.size > end for member in members):
+        raise DatasetError(f"cannot open {where}: the archive ends early, or has files with holes")
+    return {member.name: (member.offset_data, member.size) for member in members}
 
 
 class Subfolder:
@@ -242,6 +289,10 @@ class Subfolder:
         """Return the location of a file."""
         return self.files.locate(self.prefix + name)
 
+    def stamp(self, name: str) -> str:
+        """Return a text that changes when the file does."""
+        return self.files.stamp(self.prefix + name)
+
 
 class UnionFiles:
     """Several storages as one, such as the two archives of Cityscapes; the first that has a file provides it."""
@@ -269,88 +320,9 @@ class UnionFiles:
         """Return the location of a file; of a missing one, in the first part."""
         return self._part(name).locate(name)
 
+    def stamp(self, name: str) -> str:
+        """Return a text that changes when the file does."""
+        return self._part(name).stamp(name)
+
     def _part(self, name: str) -> Files:
         return next((part for part in self.parts if part.has(name)), self.parts[0])
-
-
-def open_files(root: Path, landmarks: Sequence[str]) -> Files:
-    """Open a folder, an archive, or a folder of archives.
-
-    The data may be one or two folders deeper, as in most official archives.
-
-    Parameters
-    ----------
-    root : Path
-        A folder, or a .zip or uncompressed .tar file.
-    landmarks : sequence of str
-        Relative paths of files or folders that the data must contain; they decide how deep the data are, and whether
-        archives inside the folder are needed. Without any, the folder and all archives in it are read as one.
-
-    Returns
-    -------
-    Files
-        With paths as in `landmarks`.
-
-    Raises
-    ------
-    DatasetError
-        When the root does not exist, is empty, or lacks a landmark.
-    """
-    if not root.exists():
-        raise DatasetError(
-            f"the data root {root} does not exist: "
-            "set --data-root (data.root in the recipe) to the dataset's folder or archive"
-        )
-    if root.is_dir():
-        folder = Folder(root)
-        depth = _folder_depth(root, landmarks) if landmarks else None
-        if depth is not None:
-            return Subfolder(folder, depth)
-        sources = [_open_archive(path) for path in sorted(root.iterdir()) if path.suffix.lower() in (".zip", ".tar")]
-        if not sources and not any(root.iterdir()):
-            raise DatasetError(f"the data root {root} is empty: it should hold {_listed(landmarks)}")
-        parts: list[Files] = [folder, *(_at_landmark(source, landmarks) for source in sources)]
-        together = UnionFiles(parts)
-        missing = [mark for mark in landmarks if not together.has(mark) and not together.below(mark)]
-        if missing:
-            raise DatasetError(f"the data root {root} lacks {_listed(missing)}: is it the dataset's top folder?")
-        return together
-    archive = _at_landmark(_open_archive(root), landmarks)
-    missing = [mark for mark in landmarks if not archive.has(mark) and not archive.below(mark)]
-    if missing:
-        raise DatasetError(f"the archive {root} lacks {_listed(missing)}: is it the dataset's official archive?")
-    return archive
-
-
-def _listed(names: Sequence[str]) -> str:
-    return " and ".join(repr(name) for name in names)
-
-
-def _open_archive(path: Path) -> Archive:
-    if path.suffix.lower() == ".zip":
-        return Zip(path)
-    if path.suffix.lower() == ".tar":
-        return Tar(path)
-    raise DatasetError(f"the data root {path} is neither a folder nor a .zip or .tar archive")
-
-
-def _folder_depth(root: Path, landmarks: Sequence[str]) -> str | None:
-    level = [root]
-    for _ in range(3):
-        for folder in level:
-            if all((folder / mark).exists() for mark in landmarks):
-                return "" if folder == root else folder.relative_to(root).as_posix()
-        level = [child for folder in level for child in sorted(folder.iterdir()) if child.is_dir()]
-        if len(level) > 100:  # the folders of the data themselves, not a wrapper around them
-            break
-    return None
-
-
-def _at_landmark(archive: Archive, landmarks: Sequence[str]) -> Files:
-    for name in archive.names:
-        padded = f"/{name}/"
-        for mark in landmarks:
-            at = padded.find(f"/{mark}/")
-            if at >= 0 and name[:at].count("/") <= 2:
-                return Subfolder(archive, name[: max(at - 1, 0)])
-    return archive

@@ -107,7 +107,7 @@ class Slices:
         return {**self.__dict__, "_last": None}
 
 
-@register_dataset("synapse", benchmark=SYNAPSE)
+@register_dataset("synapse", benchmark=SYNAPSE, remote=True)
 def synapse(root: Path | None, split: str) -> tuple[Benchmark, Slices]:
     """Slices of the volumes of Synapse.
 

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import codecs
-from pathlib import Path
 
+from vitrail.datasets.files_path import Place, read_place
 from vitrail.errors import DatasetError
-from vitrail.files.regular import read_regular
+from vitrail.files.regular import MAX_BYTES
 
 _MARKS = ((codecs.BOM_UTF8, "utf-8-sig"), (codecs.BOM_UTF16_LE, "utf-16"), (codecs.BOM_UTF16_BE, "utf-16"))
 
 
-def read_text(path: Path) -> str:
+def read_text(path: Place) -> str:
     """Return the content of a text file in UTF-8 or UTF-16, without its byte-order mark.
 
     Raises
@@ -19,7 +19,7 @@ def read_text(path: Path) -> str:
     DatasetError
         When it cannot be read, or has another encoding.
     """
-    return decode_text(read_regular(path, DatasetError), str(path))
+    return decode_text(read_place(path, DatasetError, MAX_BYTES), str(path))
 
 
 def decode_text(data: bytes, where: str) -> str:

@@ -21,10 +21,11 @@ from vitrail.datasets.dataset import register_dataset
 from vitrail.datasets.files import PairedFiles, benchmark_files
 from vitrail.datasets.formats.coco import CocoRegion, decode_region, import_coco_masks
 from vitrail.datasets.image_files import decode_image
+from vitrail.datasets.open_files import open_files
 from vitrail.datasets.pairs import Pair
 from vitrail.datasets.pixel_format import RGB, PixelFormat
 from vitrail.datasets.sample_cache import CachedFiles
-from vitrail.datasets.storage import Files, open_files
+from vitrail.datasets.storage import Files
 from vitrail.datasets.voc import VOC
 from vitrail.errors import DatasetError
 from vitrail.files.json_text import parse_json
@@ -108,7 +109,7 @@ class Joined:
         return source.load(own)
 
 
-@register_dataset("voc_coco", benchmark=VOC_COCO)
+@register_dataset("voc_coco", benchmark=VOC_COCO, remote=True)
 def voc_coco(root: Path | None, split: str) -> tuple[Benchmark, PairedFiles | Joined]:
     """PASCAL VOC 2012 and the objects of its classes in COCO.
 

@@ -198,7 +198,7 @@ class OneFrameOfEachVideo:
         return self.frames.load(frames[int(torch.randint(len(frames), ()))])
 
 
-@register_dataset("vspw", benchmark=VSPW)
+@register_dataset("vspw", benchmark=VSPW, remote=True)
 def vspw(root: Path | None, split: str) -> tuple[Benchmark, PairedFiles | OneFrameOfEachVideo]:
     """VSPW in its official layout.
 

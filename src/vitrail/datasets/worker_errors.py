@@ -116,22 +116,23 @@ def loaded(loader: DataLoader[Any]) -> Iterator[Any]:
             raise
         raise DatasetError(f"processes that load images cannot be started ({error}). {_SPACE}") from error
     with StoppedWorkers(getattr(batches, "_workers", ())) as stopped:
-        while True:
-            try:
+        try:
+            while True:
                 with explain_dead_workers(reading=True):
                     batch = _next_batch(batches)
-            except DatasetError as error:
-                _close(batches)
-                raise (DatasetError(_silence(STOPPED_CHECKS)) if stopped.killed else error) from error
-            if batch is _END:
-                return
-            yield batch
+                if batch is _END:
+                    return
+                yield batch
+        except DatasetError as error:
+            raise (DatasetError(_silence(STOPPED_CHECKS)) if stopped.killed else error) from error
+        finally:
+            _close(batches)
 
 
 def _close(batches: Iterator[Any]) -> None:
-    """End the processes of a loader's iterator, of which one has failed.
+    """End the processes of a loader's iterator, whatever else still refers to it.
 
-    As long as they are registered, PyTorch raises an error wherever the program is when it learns of the end of one.
+    As long as they are registered, PyTorch raises an error wherever the program is when it learns that one has failed.
     """
     with contextlib.suppress(RuntimeError):  # that error
         getattr(batches, "_shutdown_workers", lambda: None)()
@@ -141,11 +142,21 @@ def outlive_signals(worker: int) -> None:
     """Let a process that loads images go on for two minutes after SIGTERM or SIGHUP: the `worker_init_fn` of a loader.
 
     Job schedulers, `timeout` and terminals send these signals to every process of a program. The main process ends its
-    loader processes itself, once it has saved; they also end when it is gone.
+    loader processes itself, once it has saved; they also end when it is gone. A signal that the main process sends
+    itself ends them at once. (Linux only: elsewhere the sender of a signal is not told.)
     """
-    for name in ("SIGTERM", "SIGHUP"):
-        if hasattr(signal, name) and hasattr(signal, "alarm"):  # Windows has neither of the latter
-            signal.signal(getattr(signal, name), lambda *_: signal.alarm(LAST_SECONDS))
+    if hasattr(signal, "sigwaitinfo"):
+        signals = (signal.SIGTERM, signal.SIGHUP)
+        signal.pthread_sigmask(signal.SIG_BLOCK, signals)
+        threading.Thread(target=_answer, args=(signals, os.getppid()), daemon=True).start()
+
+
+def _answer(signals: Sequence[signal.Signals], parent: int) -> None:
+    """Take the signals of this process, which its other threads have blocked."""
+    while True:
+        if signal.sigwaitinfo(signals).si_pid == parent:
+            os._exit(0)  # PyTorch takes every other status for a failure
+        signal.alarm(LAST_SECONDS)
 
 
 def loader_timeout(workers: int) -> int:

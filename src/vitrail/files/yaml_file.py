@@ -117,12 +117,16 @@ def read_yaml(path: Path, error: type[VitrailError]) -> YamlDocument:
     VitrailError
         When the file cannot be read, is larger than `MAX_BYTES`, or `parse_yaml` refuses its text.
     """
-    data = read_regular(path, error, limit=MAX_BYTES)
+    return decode_yaml(read_regular(path, error, limit=MAX_BYTES), str(path), error)
+
+
+def decode_yaml(data: bytes, source: str, error: type[VitrailError]) -> YamlDocument:
+    """Return the data of a YAML file of UTF-8 text by its content; `source` names it, errors as `read_yaml`."""
     try:
         text = data.decode("utf-8-sig").replace("\r\n", "\n")
     except UnicodeDecodeError as problem:
-        raise error(f"cannot read {path}: {problem}") from problem
-    return parse_yaml(text, str(path), error)
+        raise error(f"cannot read {source}: {problem}") from problem
+    return parse_yaml(text, source, error)
 
 
 def parse_yaml(text: str, source: str, error: type[VitrailError]) -> YamlDocument:

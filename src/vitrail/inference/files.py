@@ -2,31 +2,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, TypeAlias, get_args
 
 from typing_extensions import Unpack
 
-from vitrail.errors import PredictionError, VitrailError
+from vitrail.errors import PredictionError
+from vitrail.inference.failures import Failures
 from vitrail.inference.output_files import Existing, OutputFrames, is_written
 from vitrail.inference.prediction import Kind
 from vitrail.inference.predictor import Predictor, PredictorOptions, as_predictor
-from vitrail.inference.sources import Pictures, open_frames
+from vitrail.inference.run_length_table import RunLengthTable
+from vitrail.inference.shards import Shard
+from vitrail.inference.sources import ParallelReading, Pictures, open_frames
 from vitrail.runtime.progress_bar import ProgressBar
 from vitrail.segmentors import Segmentor
 
-_MAX_LISTED = 5
+OutputKind: TypeAlias = "Kind | Literal['rle']"
+OnError: TypeAlias = Literal["skip", "stop"]
+RLE_FOLDER = "rle"
 
 
 class UnreadableImagesError(PredictionError):
-    """Some of the images could not be read.
+    """Some of the images could not be read; everything else was done.
 
     Attributes
     ----------
     records : list of dict
         What `predict_files` returns, for all other images.
     """
+
+    exit_status = 3
 
     def __init__(self, message: str, records: list[dict[str, Any]]) -> None:
         super().__init__(message)
@@ -38,12 +45,17 @@ def predict_files(
     images: Pictures,
     output_dir: str | Path,
     *,
-    kinds: Sequence[Kind] = ("overlay",),
+    kinds: Sequence[OutputKind] = ("overlay",),
     alpha: float = 0.5,
     existing: Existing = "refuse",
+    shard: Shard | None = None,
+    on_error: OnError = "skip",
+    failures: str | Path | None = None,
+    readers: int = 0,
+    on_record: Callable[[dict[str, Any]], None] | None = None,
     **options: Unpack[PredictorOptions],
 ) -> list[dict[str, Any]]:
-    """Segment images and write pictures; one batch of images at a time is in memory.
+    """Segment images and write pictures and run lengths; one batch of images at a time is in memory.
 
     Parameters
     ----------
@@ -52,22 +64,38 @@ def predict_files(
     output_dir : path
         The folder for the pictures, `<name of the image>_<kind>.png`, .tif for GeoTIFF files. An image whose name is
         taken by another one of this call gets a number appended; a name that is too long for an ending is shortened.
-    kinds : sequence of {"overlay", "colour", "index", "geotiff"}
-        Which pictures; see `Prediction.save`.
+    kinds : sequence of {"overlay", "colour", "index", "geotiff", "rle"}
+        Which pictures, see `Prediction.save`; "rle" is a row of COCO run lengths in Parquet files in the folder `rle`,
+        see `RunLengthTable`.
     alpha : float
         Opacity of the colours in overlays.
     existing : {"refuse", "overwrite", "skip"}
         What happens when a picture exists: an error before anything is computed; it is replaced; or it stays, and
-        images that have all their pictures are left out, so that an interrupted prediction goes on. A picture is
-        written whole or not at all.
+        images that have all their pictures and their row are left out, so that an interrupted prediction goes on. A
+        picture is written whole or not at all.
+    shard : Shard, optional
+        The part of the images to segment, by their names: together, all shards segment every image once. Any number of
+        them may write to one folder. None takes the one of this process under `torchrun`, and all images without it.
+    on_error : {"skip", "stop"}
+        What happens when an image cannot be read: it is left out and named in an error at the end, or the error is
+        raised at once.
+    failures : path, optional
+        A file for the list of images that were left out, see `Failures.write`; replaced when it exists. That of a shard
+        has the shard's number in its name.
+    readers : int
+        Threads that read and decode images ahead of the model, in whose order results stay; three images for each are
+        in memory. 0 reads each batch when its turn comes.
+    on_record : callable
+        Gets the record of each image when its files are written. Nothing is returned then: for more images than fit
+        into a list.
     **options
         The keyword arguments of `vitrail.Predictor`; none with a predictor.
 
     Returns
     -------
     list of dict
-        For each image its name, size, the area of every class in it, and the files: JSON-ready data. For one that was
-        left out only the name, the files, and "skipped": True.
+        For each image its name, size, the area of every class in it, and its pictures: JSON-ready data. For one that
+        was left out only the name, the pictures, and "skipped": True.
 
     Raises
     ------
@@ -77,37 +105,49 @@ def predict_files(
         When model, recipe or images cannot be found, where pictures exist, and where one would replace an image.
     """
     folder = Path(output_dir)
-    failures: list[str] = []
+    shard = Shard.of_process() if shard is None else shard
+    if on_error not in get_args(OnError):
+        raise PredictionError(f"on_error is one of {', '.join(get_args(OnError))}, not {on_error!r}")
+    pictures: list[Kind] = [kind for kind in kinds if kind != "rle"]
+    table = RunLengthTable(folder / RLE_FOLDER, shard, existing) if "rle" in kinds else None
+    failed = Failures()
     records: list[dict[str, Any]] = []
+    keep = on_record or records.append
+    done = 0
 
-    def note_failure(name: str, error: VitrailError) -> None:
-        failures.append(str(error))
+    def finish(record: dict[str, Any]) -> None:
+        nonlocal done
+        done += 1
+        bar.advance(1)
+        keep(record)
 
     def note_skipped(name: str) -> None:
-        records.append({"id": name, "skipped": True, "files": _as_text(frames.files(name))})
-        bar.advance(1)
+        finish({"id": name, "skipped": True, "files": _as_text(frames.files(name))})
 
-    frames = OutputFrames(open_frames(images), folder, kinds, existing, note_skipped)
-    predictions = as_predictor(model, options)(frames, on_error=note_failure)
+    has_row = table.has if table else lambda name: True
+    frames = OutputFrames(open_frames(images), folder, pictures, existing, note_skipped, shard, has_row)
+    predictor = as_predictor(model, options)
+    source = ParallelReading(frames, predictor.pixel_format, readers) if readers else frames
     with ProgressBar("predict", total=frames.num_frames) as bar:
-        for prediction in predictions:
-            files = frames.files(prediction.id)
-            for kind, path in files.items():
-                if existing != "skip" or not is_written(path):
-                    prediction.save(path, kind, alpha=alpha)
-            records.append({**prediction.to_dict(), "files": _as_text(files)})
-            bar.advance(1)
-    if failures:
-        raise UnreadableImagesError(_failure_message(failures, len(records), folder), records)
+        try:
+            for prediction in predictor(source, on_error=failed.add if on_error == "skip" else None):
+                files = frames.files(prediction.id)
+                for kind, path in files.items():
+                    if existing != "skip" or not is_written(path):
+                        prediction.save(path, kind, alpha=alpha)
+                if table:
+                    table.add(prediction)
+                finish({**prediction.to_dict(), "files": _as_text(files)})
+        finally:
+            if table:
+                table.flush()
+            listed = None if failures is None else shard.own_file(Path(failures))
+            if listed:
+                failed.write(listed)
+    if failed.count:
+        raise UnreadableImagesError(failed.message(done, folder, listed), records)
     return records
 
 
 def _as_text(files: Mapping[Kind, Path]) -> dict[str, str]:
     return {kind: str(path) for kind, path in files.items()}
-
-
-def _failure_message(failures: Sequence[str], written: int, folder: Path) -> str:
-    others = f" (the others are in {folder})" if written else ""
-    more = f"\n… and {len(failures) - _MAX_LISTED} more" if len(failures) > _MAX_LISTED else ""
-    listed = "\n".join(failures[:_MAX_LISTED])
-    return f"{len(failures)} of {written + len(failures)} images could not be read{others}:\n{listed}{more}"

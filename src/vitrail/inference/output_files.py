@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import hashlib
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -12,11 +13,13 @@ from typing import Literal, TypeAlias, get_args
 from vitrail.errors import PredictionError
 from vitrail.files.outputs import and_more
 from vitrail.inference.prediction import Kind
+from vitrail.inference.shards import Shard
 from vitrail.inference.sources import Frame, FrameSource
 from vitrail.inference.sources.opening import input_files, is_listed
 
 Existing: TypeAlias = Literal["refuse", "overwrite", "skip"]
 
+EVERYTHING = Shard()
 _LONGEST = 200  # bytes of a name without its ending; file systems take 255
 
 
@@ -35,6 +38,10 @@ class OutputFrames:
         What happens where one of them exists; "skip" leaves out the frames that have them all.
     on_skip : callable
         Called with the name of a frame that is left out.
+    shard : Shard
+        The part of the frames to take. Names are given to all of them, so that they do not depend on the parts.
+    is_done : callable
+        Whether everything that is not a file of its own is there for the frame of a name; asked for "skip".
 
     Raises
     ------
@@ -51,20 +58,28 @@ class OutputFrames:
         kinds: Sequence[Kind],
         existing: Existing,
         on_skip: Callable[[str], None],
+        shard: Shard = EVERYTHING,
+        is_done: Callable[[str], bool] = lambda name: True,
     ) -> None:
         if existing not in get_args(Existing):
             raise PredictionError(f"existing is one of {', '.join(get_args(Existing))}, not {existing!r}")
-        self.num_frames = frames.num_frames
         self._frames, self._folder, self._kinds, self._existing = frames, folder, kinds, existing
-        self._on_skip = on_skip
-        self._inputs = set(input_files(frames))
+        self._on_skip, self._shard, self._is_done = on_skip, shard, is_done
+        self._resolved = functools.lru_cache(maxsize=1024)(Path.resolve)  # of folders: it asks for all of their parts
+        self._inputs = set(self._inputs_inside())
+        self.num_frames = frames.num_frames if shard.count == 1 else None
         if is_listed(frames):
-            self._check([path for _, files in self._named() for path in files.values()])
+            self.num_frames = 0
+            taken: list[Path] = []
+            for _, files in self._named():
+                self.num_frames += 1
+                taken += self._taken(files)
+            _refuse(taken)
 
     def __iter__(self) -> Iterator[Frame]:
         for frame, files in self._named():
-            self._check(list(files.values()))
-            if self._existing == "skip" and all(map(is_written, files.values())):
+            _refuse(self._taken(files))
+            if self._existing == "skip" and all(map(is_written, files.values())) and self._is_done(frame.id):
                 self._on_skip(frame.id)
             else:
                 yield frame
@@ -74,32 +89,53 @@ class OutputFrames:
         return {kind: self._inside(name, kind) for kind in self._kinds}
 
     def _named(self) -> Iterator[tuple[Frame, Mapping[Kind, Path]]]:
+        """Yield the frames of the shard, named apart from those of all shards."""
         names: set[str] = set()
         for number, frame in enumerate(self._frames):
-            name = _free_name(_short(frame.id or f"image{number:04d}"), names)
+            own_name = frame.id or f"image{number:04d}"
+            name = _free_name(_short(own_name), names)
+            if not self._shard.holds(own_name):
+                continue
             for kind in get_args(Kind) if self._inputs else ():
                 path = self._folder / _file_name(name, kind)
-                if path.resolve() in self._inputs:
+                if self._real(path) in self._inputs:
                     raise PredictionError(
                         f"a picture would replace the input {path}, or that is the picture of an earlier prediction: "
                         "choose another output folder"
                     )
             yield dataclasses.replace(frame, id=name), self.files(name)
 
+    def _inputs_inside(self) -> Iterator[Path]:
+        """Yield the image files that are read and lie in the folder of the pictures, which could replace them."""
+        folder = self._resolved(self._folder)
+        inside: dict[str, bool] = {}  # by the folder of the file; strings, as there may be millions
+        for file in input_files(self._frames):
+            head = os.path.dirname(file)  # noqa: PTH120
+            if head not in inside:
+                inside[head] = self._resolved(Path(head)).is_relative_to(folder)
+            if inside[head] or os.path.islink(file):  # noqa: PTH114
+                yield Path(file).resolve()
+
     def _inside(self, name: str, kind: Kind) -> Path:
         path = self._folder / _file_name(name, kind)
-        if not path.resolve().is_relative_to(self._folder.resolve()):
+        if not self._resolved(path.parent).is_relative_to(self._resolved(self._folder)):
             raise PredictionError(f"the image name {name!r} leads out of the folder {self._folder}")
         return path
 
-    def _check(self, paths: Sequence[Path]) -> None:
-        """Refuse pictures that exist."""
-        taken = [path for path in paths if os.path.lexists(path)] if self._existing == "refuse" else []
-        if taken:
-            raise PredictionError(
-                f"{taken[0]} exists{and_more(len(taken))}: --skip-existing (existing='skip') keeps what is there and "
-                "goes on with the rest, --overwrite (existing='overwrite') replaces it; or choose another output folder"
-            )
+    def _real(self, path: Path) -> Path:
+        return self._resolved(path.parent) / path.name
+
+    def _taken(self, files: Mapping[Kind, Path]) -> list[Path]:
+        """Return the pictures that exist and may not be replaced."""
+        return [path for path in files.values() if os.path.lexists(path)] if self._existing == "refuse" else []
+
+
+def _refuse(taken: Sequence[Path]) -> None:
+    if taken:
+        raise PredictionError(
+            f"{taken[0]} exists{and_more(len(taken))}: --skip-existing (existing='skip') keeps what is there and "
+            "goes on with the rest, --overwrite (existing='overwrite') replaces it; or choose another output folder"
+        )
 
 
 def _file_name(name: str, kind: Kind) -> str:
@@ -126,6 +162,8 @@ def _free_name(name: str, taken: set[str]) -> str:
 
 def _short(name: str) -> str:
     """Return a name whose last part leaves room for an ending; what is cut off is replaced by a hash."""
+    if len(name) <= _LONGEST // 4:
+        return name
     last = os.fsencode(PurePosixPath(name).name)
     if len(last) <= _LONGEST:
         return name

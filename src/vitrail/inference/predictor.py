@@ -210,7 +210,18 @@ class Predictor:
         (prediction,) = self([image])
         return prediction
 
-    def segment(self, images: Sequence[Tensor], sizes: Sequence[Size] | None = None) -> list[Tensor]:
+    @property
+    def resizes(self) -> bool:
+        """Whether images are resized before they go through the model."""
+        return self._resize.size is not None
+
+    def segment(
+        self,
+        images: Sequence[Tensor],
+        sizes: Sequence[Size] | None = None,
+        *,
+        settings: EvalConfig | None = None,
+    ) -> list[Tensor]:
         """Return the class indices of image tensors, with neither test-time resize nor windows for large images.
 
         Parameters
@@ -219,6 +230,8 @@ class Predictor:
             RGB, uint8, on any device; images of equal size go through the model together.
         sizes : sequence of (int, int), optional
             Height and width of each result; None keeps those of the images.
+        settings : EvalConfig, optional
+            Other windows, scales and flips than the predictor's.
 
         Returns
         -------
@@ -230,8 +243,9 @@ class Predictor:
         PredictionError
             When an image is not uint8 [3, h, w], or a whole image does not fit into the memory of the device.
         """
+        segmenter = self._segmenter if settings is None else dataclasses.replace(self._segmenter, settings=settings)
         with self._lock:
-            return [labels.mask for labels in self._segmenter.labels(images, sizes, with_scores=False)]
+            return [labels.mask for labels in segmenter.labels(images, sizes, with_scores=False)]
 
     def segment_with_scores(self, images: Sequence[Tensor], sizes: Sequence[Size] | None = None) -> list[Labels]:
         """Return the class indices of images as `segment` does, each with the probability of that class, [H, W]."""

@@ -35,6 +35,12 @@ def gather_over_processes(x: Tensor) -> Tensor:
     return torch.cat(parts)
 
 
+def held_part(x: Tensor) -> Tensor:
+    """Return the part of a tensor that this process holds: all of it, unless it is sharded over the processes."""
+    part: Tensor = x.to_local() if hasattr(x, "to_local") else x
+    return part
+
+
 def own_share(x: Tensor) -> Tensor:
     """Return this process's part of what `gather_over_processes` returned."""
     return x.chunk(world_size())[dist.get_rank() if world_size() > 1 else 0]

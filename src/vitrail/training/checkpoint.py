@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import hashlib
+import secrets
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,10 +17,11 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from vitrail.checkpoints import save_model
-from vitrail.errors import CheckpointError, RecipeError, TrainingError
+from vitrail.errors import CheckpointError, RecipeError, TrainingError, VitrailError
 from vitrail.files.atomic import atomic_path
+from vitrail.layers.processes import held_part, sum_over_processes
 from vitrail.recipes import Recipe, recipe_from_dict
-from vitrail.runtime.distributed import Strategy, gather_objects, on_main, rank
+from vitrail.runtime.distributed import Strategy, gather_objects, is_main, on_main, rank
 from vitrail.segmentors import Segmentor
 from vitrail.training.ema import WeightAverage
 from vitrail.training.flatten import flatten
@@ -34,6 +37,7 @@ from vitrail.training.folder import (
 )
 from vitrail.training.loggers import Logger
 from vitrail.training.saved_state import STATE_FORMAT, check_alike, check_attributes, read_state
+from vitrail.training.sharded_state import SHARDS, PendingSave, layouts, put_tensors, remove_shards, take_tensors
 from vitrail.training.state import RunState
 
 # What may differ when a run is resumed: nothing here changes what a step does to the weights, except that the length of
@@ -66,9 +70,10 @@ class Checkpoints:
     """Saves and restores everything that a run consists of.
 
     `last.state.pt` alone determines where a resumed run starts: it holds all of the state, tensors and plain data only,
-    and one rename puts it in place. `last.safetensors` (and `best.safetensors`) are the model for use: the averaged
-    weights where there is an average. A run that dies between the two writes is resumed from the older state, and
-    overwrites the newer model when it reaches that iteration again.
+    and one rename puts it in place. Where the processes hold shards of the tensors, each writes its own to a new folder
+    in `shards` first, which the state names. `last.safetensors` (and `best.safetensors`) are the model for use: the
+    averaged weights where there is an average. A run that dies between the two writes is resumed from the older state,
+    and overwrites the newer model when it reaches that iteration again.
 
     Parameters
     ----------
@@ -121,6 +126,8 @@ class Checkpoints:
         self._schedule = schedule
         self._scaler = scaler
         self._saved: int | None = None
+        self._shards: str | None = None  # those of the last state
+        self._pending: tuple[int, PendingSave] | None = None
 
     def _use(self, folder: Path) -> None:
         self.last, self.best, self.state = folder / LAST, folder / BEST, folder / STATE
@@ -141,7 +148,7 @@ class Checkpoints:
             )
 
     def save(self, state: RunState, eval_model: Segmentor, loggers: Mapping[str, Logger]) -> None:
-        """Save the run; every process calls this.
+        """Save the run; every process calls this. Where the state is in shards, it is still being written afterwards.
 
         Parameters
         ----------
@@ -158,6 +165,7 @@ class Checkpoints:
             When the weights are not finite or the disk is full; the last good checkpoint is then still there. When the
             folder is no longer that of the run; the run is then saved elsewhere.
         """
+        self.wait()
         self._check_finite(state.iteration)
         content = {
             "format": STATE_FORMAT,
@@ -177,24 +185,65 @@ class Checkpoints:
         }
         if self._average is not None:
             content["average"] = self._strategy.model_state(self._average)
+        if self._strategy.shards:
+            self._begin_save(content, eval_model)
+        else:
+            on_main(lambda: self._write(content, eval_model))
+            self._saved = state.iteration
 
-        def write() -> None:
-            try:
-                self._stay_or_move()
-                save_model(eval_model, self.last)
-                with atomic_path(self.state) as temporary, temporary.open("wb") as file:
-                    torch.save(content, file)  # with a checksum of every tensor
-                    keep_previous(self.state.parent)
-                (self.state.parent / UNSAVED).unlink(missing_ok=True)
-            except (OSError, RuntimeError, CheckpointError) as error:  # torch reports a full disk as a RuntimeError
-                raise TrainingError(self._advice(f"cannot save iteration {state.iteration}", error)) from error
-            self._end_if_moved()
+    def _write(self, content: Mapping[str, Any], eval_model: Segmentor) -> None:
+        """Write the model for use, and then the state, which is the one that counts from here on."""
+        try:
+            self._stay_or_move()
+            save_model(eval_model, self.last)
+            with atomic_path(self.state) as temporary, temporary.open("wb") as file:
+                torch.save(content, file)  # with a checksum of every tensor
+                keep_previous(self.state.parent)
+            (self.state.parent / UNSAVED).unlink(missing_ok=True)
+        except (OSError, RuntimeError, CheckpointError) as error:  # torch reports a full disk as a RuntimeError
+            raise TrainingError(self._advice(f"cannot save iteration {content['iteration']}", error)) from error
+        remove_shards(self.state.parent, keep={content.get("shards"), self._shards})  # the last and the previous ones
+        self._shards = content.get("shards")
+        self._end_if_moved()
 
-        on_main(write)
-        self._saved = state.iteration
+    def _begin_save(self, content: dict[str, Any], eval_model: Segmentor) -> None:
+        """Begin to write the shards of all processes; `_write` follows, while the training goes on."""
+        iteration = content["iteration"]
+        tensors = take_tensors(content)
+        folder = on_main(lambda: self._new_shards(iteration))
+        content = copy.deepcopy({**content, "shards": folder.name})
+        written = self._strategy.write_shards(tensors, folder)
+        then = (lambda: self._write(content, eval_model)) if is_main() else None
+        self._pending = iteration, PendingSave(folder, written, then)
+
+    def _new_shards(self, iteration: int) -> Path:
+        try:
+            self._stay_or_move()
+            folder = self.state.parent / SHARDS / f"{iteration}-{secrets.token_hex(4)}"
+            folder.mkdir(parents=True)
+        except OSError as error:
+            raise TrainingError(self._advice(f"cannot save iteration {iteration}", error)) from error
+        return folder
+
+    def wait(self) -> None:
+        """Wait until what `save` began is on the disk; every process calls this. Raises as `save` does."""
+        if self._pending is None:
+            return
+        (iteration, pending), self._pending = self._pending, None
+        error = pending.error()
+
+        def check() -> None:
+            if isinstance(error, VitrailError):
+                raise error
+            if error is not None:
+                raise TrainingError(self._advice(f"cannot save iteration {iteration}", error)) from error
+
+        on_main(check)
+        self._saved = iteration
 
     def save_best(self, iteration: int, eval_model: Segmentor) -> None:
         """Save the best model so far; every process calls this. Raises as `save` does."""
+        self.wait()
         self._check_finite(iteration)
 
         def write() -> None:
@@ -228,9 +277,11 @@ class Checkpoints:
         try:
             content = read_state(self.state)
             self._check_same_run(content)
+            tensors = self._read_shards(content)
         except CheckpointError as error:
             raise CheckpointError(f"{error}. {way_out_of_damage(self.state.parent)}") from error
         try:
+            put_tensors(content, tensors)
             self._strategy.load_model_state(self._model, content["model"])
             settings = [{**group, "params": None} for group in self._optimizer.param_groups]
             check_alike(content["optimizer"]["param_groups"], settings, "param_groups")
@@ -247,6 +298,16 @@ class Checkpoints:
             raise self._does_not_fit(error) from error
         self._saved = state.iteration
         return state, content["loggers"]
+
+    def _read_shards(self, content: Mapping[str, Any]) -> dict[str, torch.Tensor]:
+        """Return the tensors that are not in the state itself, each process its part of them where it holds a part."""
+        self._shards = content.get("shards")
+        if self._shards is None:
+            return {}
+        from vitrail.runtime.distributed.shards import read_shards  # half a second, for those who need it
+
+        layout_of = layouts(self._model, self._average, self._optimizer)
+        return read_shards(self.state.parent / SHARDS / self._shards, layout_of)
 
     @contextlib.contextmanager
     def first_use(self) -> Iterator[None]:
@@ -276,7 +337,7 @@ class Checkpoints:
             return "no checkpoint had been saved yet"
         return f"the last good checkpoint, of iteration {self._saved}, is in {self.last.parent}"
 
-    def _advice(self, what: str, error: Exception) -> str:
+    def _advice(self, what: str, error: BaseException) -> str:
         then = "start again" if self._saved is None else "resume"
         return f"{what} in {self.last.parent}: {_reason(error)}; {self.describe_last()}: make room and {then}"
 
@@ -338,13 +399,16 @@ def _recipe_in(state: Mapping[str, Any], folder: Path) -> Recipe:
 
 
 def weights_are_finite(model: nn.Module) -> bool:
-    """Return whether every weight and buffer is finite."""
-    tensors = [tensor for tensor in model.state_dict().values() if tensor.is_floating_point()]
-    return bool(torch.stack([tensor.isfinite().all() for tensor in tensors]).all())
+    """Return whether every weight and buffer is finite, those of other processes included."""
+    tensors = [held_part(tensor) for tensor in model.state_dict().values() if tensor.is_floating_point()]
+    finite = torch.stack([tensor.isfinite().all() for tensor in tensors]).all()
+    return bool(sum_over_processes((~finite).float()) == 0)
 
 
 def _reason(error: BaseException) -> str:
     """Return why a file could not be written: the system's error, which torch hides behind one of its own."""
+    failures: Mapping[int, tuple[BaseException, Any]] = getattr(error, "failures", {})  # of the processes, by rank
+    error = next((failure for failure, _ in failures.values()), error)
     cause: BaseException | None = error
     while cause is not None and not isinstance(cause, OSError):
         cause = cause.__cause__ or cause.__context__

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
+from vitrail.layers.processes import held_part
 from vitrail.segmentors import Segmentor
 
 
@@ -60,7 +61,7 @@ class _Tensors(NamedTuple):
 
 
 def _tensors(model: nn.Module) -> _Tensors:
-    tensors = [tensor.detach() for tensor in (*model.parameters(), *model.buffers())]
+    tensors = [held_part(tensor.detach()) for tensor in (*model.parameters(), *model.buffers())]
     return _Tensors(
         [tensor for tensor in tensors if tensor.is_floating_point()],
         [tensor for tensor in tensors if not tensor.is_floating_point()],

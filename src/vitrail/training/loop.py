@@ -208,6 +208,7 @@ class TrainingRun:
             self._bar = stack.enter_context(self._progress_bar())
             while self.state.iteration < self.plan.iterations and self.stop_reason is None:
                 self.step()
+            self.checkpoints.wait()
             if self._stopped_by:
                 raise SystemExit(128 + self._stopped_by)
             evaluation = self.evaluation or self.evaluate()  # a resumed run may have nothing left to train
@@ -220,6 +221,7 @@ class TrainingRun:
         on_main(lambda: check_output_dir(self.folder, resume=self.resume))
         train = self.recipe.train
         self.strategy = create_strategy(train.strategy.name, self.device, train.strategy.options)
+        self.strategy.configure(train)
         self.loggers = self.create_loggers()
         self.train_dataset, self.eval_dataset = self.create_datasets()
         sized = self._choose_batch_size()
@@ -267,7 +269,7 @@ class TrainingRun:
         if self.plan.logs(iteration):
             self.log(lr)
         out_of_time = self._clock.is_up(agree=self.plan.logs(iteration) or self.plan.saves(iteration))
-        self._stopped_by = self._signals.received
+        self._stopped_by = self._signals.agree()
         if self.plan.saves(iteration) or out_of_time or self._stopped_by:
             self.meter.check(iteration)
             with self.meter.paused():
@@ -511,7 +513,9 @@ class TrainingRun:
     def _create_average(self) -> WeightAverage | None:
         if self.recipe.train.ema is None:
             return None
-        return self.strategy.shard_copy(WeightAverage(self.model, self.recipe.train.ema))
+        average = WeightAverage(self.model, self.recipe.train.ema)
+        average.module = self.strategy.shard_copy(average.module)
+        return average
 
     def _create_checkpoints(self) -> Checkpoints:
         return Checkpoints(
@@ -577,7 +581,9 @@ class TrainingRun:
 
     def _log_pictures(self) -> None:
         wanting = [logger for logger in self.loggers.values() if logger.wants_pictures]
-        if wanting and is_main():
-            pictures = sample_pictures(self.eval_model, self.eval_dataset, self.recipe.evaluation, self.device)
+        if on_main(lambda: bool(wanting)):
+            model = self.strategy.evaluation_model(self.eval_model)
+        if wanting:
+            pictures = sample_pictures(model, self.eval_dataset, self.recipe.evaluation, self.device)
             for logger in wanting:
                 logger.pictures(self.state.iteration, pictures)

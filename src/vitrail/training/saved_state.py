@@ -90,6 +90,7 @@ class _State(_Part):
     schedule: dict[str, Any]
     scaler: dict[str, Any]
     average: dict[str, Any] = {}
+    shards: Annotated[str, Field(pattern=r"^[0-9a-f-]+$")] | None = None  # where the tensors are, if not in the state
 
 
 def read_state(path: Path) -> dict[str, Any]:

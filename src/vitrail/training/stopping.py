@@ -9,8 +9,11 @@ from collections.abc import Sequence
 from types import FrameType, TracebackType
 from typing import Any
 
+import torch
+from torch import distributed as dist
+
 from vitrail.recipes import EarlyStoppingConfig
-from vitrail.runtime.distributed import on_main, world_size
+from vitrail.runtime.distributed import on_main, side_group, world_size
 from vitrail.training.records import Record
 
 
@@ -73,16 +76,21 @@ class Clock:
 class TerminationSignals:
     """Context in which SIGTERM and SIGHUP are noted instead of ending the process, for a run to save and then end.
 
-    Only the main thread can receive signals; elsewhere they keep their effect. So they do in a run of several
-    processes: torchrun ends them by SIGTERM when one has died, while the others wait for it and could not save.
+    Only the main thread can receive signals; elsewhere they keep their effect. When torchrun ends the processes because
+    one has died, the others wait for that one: they end by the error of that, or when torchrun kills them after half a
+    minute.
     """
 
     def __init__(self) -> None:
         self._received = 0
         self._before: dict[int, Any] = {}
+        self._group: Any = None
+        self._asked: tuple[torch.Tensor, Any] | None = None
 
     def __enter__(self) -> TerminationSignals:
-        if world_size() == 1 and threading.current_thread() is threading.main_thread():
+        if world_size() > 1:
+            self._group = side_group()
+        if threading.current_thread() is threading.main_thread():
             for name in ("SIGTERM", "SIGHUP"):
                 number = getattr(signal, name, None)  # Windows has no SIGHUP
                 if number is not None and signal.getsignal(number) is signal.SIG_DFL:
@@ -94,11 +102,25 @@ class TerminationSignals:
     ) -> None:
         for number, handler in self._before.items():
             signal.signal(number, handler)
+        if self._asked is not None and kind is None:
+            self._asked[1].wait()
 
     def _note(self, number: int, frame: FrameType | None) -> None:
         self._received = number
 
-    @property
-    def received(self) -> int:
-        """The number of the signal that came, or 0."""
-        return self._received
+    def agree(self) -> int:
+        """Return the number of the signal that any process has received, or 0; every process calls this in every step.
+
+        In a run of several processes it is what was known in the step before, so that none waits for the others and all
+        end in the same step.
+        """
+        if self._group is None:
+            return self._received
+        answer = 0
+        if self._asked is not None:
+            number, work = self._asked
+            work.wait()
+            answer = int(number)
+        number = torch.tensor(self._received)
+        self._asked = number, dist.all_reduce(number, dist.ReduceOp.MAX, group=self._group, async_op=True)
+        return answer

@@ -23,6 +23,7 @@ from vitrail.datasets.formats.parquet import IMAGE_COLUMNS, MASK_COLUMNS, find_c
 from vitrail.datasets.own_masks import describe, describe_masks
 from vitrail.datasets.pairs import Pair
 from vitrail.datasets.splits import complete_splits, pick_split, split_name
+from vitrail.datasets.storage import disk_stamp
 from vitrail.errors import DatasetError
 from vitrail.files.environment import env_switch
 from vitrail.files.regular import read_regular
@@ -82,8 +83,12 @@ class HuggingFaceFiles:
         files = split.cache_files if split is not None else ()
         return f"{files[0]['filename'] if files else self.title}:{name}"
 
+    def stamp(self, name: str) -> str:
+        """Return size and time of change of the table's file."""
+        return disk_stamp(Path(self.locate(name).removesuffix(f":{name}")))
 
-@register_dataset("hugging_face")
+
+@register_dataset("hugging_face", remote=True)
 def hugging_face(
     root: Path | None,
     split: str,

@@ -10,11 +10,15 @@ from vitrail.datasets.benchmark import Benchmark
 from vitrail.datasets.class_file import find_class_file
 from vitrail.datasets.dataset import register_dataset
 from vitrail.datasets.files import PairedFiles
+from vitrail.datasets.files_path import FilesPath, FilesTree, Place
 from vitrail.datasets.formats.drawn import wanted_root
 from vitrail.datasets.own_masks import describe, describe_masks
 from vitrail.datasets.pairs import Pair
+from vitrail.datasets.remote_storage import RemoteFolder
 from vitrail.datasets.splits import complete_splits, pick_split, split_name
+from vitrail.datasets.storage import disk_stamp
 from vitrail.errors import DatasetError
+from vitrail.files.remote import remote_address
 
 IMAGE_COLUMNS = ("image", "pixel_values", "img", "images")
 MASK_COLUMNS = (
@@ -34,17 +38,17 @@ class ParquetFiles:
 
     Parameters
     ----------
-    root : Path
+    root : Path or FilesPath
         The folder of the parquet files.
     """
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Place) -> None:
         self.root = root
         self._open: tuple[str, int, Any] | None = None
 
     def below(self, folder: str) -> list[str]:
         """Return the parquet files themselves; cells are found by their pairs."""
-        return sorted(path.relative_to(self.root).as_posix() for path in (self.root / folder).rglob("*.parquet"))
+        return [name for name in _names(self.root) if name.startswith(f"{folder}/" if folder else "")]
 
     def has(self, name: str) -> bool:
         """Return whether the parquet file of a cell exists."""
@@ -68,10 +72,14 @@ class ParquetFiles:
         parts = name.rsplit("/", 2)
         return f"{self.root / parts[0]}:{'/'.join(parts[1:])}"
 
+    def stamp(self, name: str) -> str:
+        """Return size and time of change of the parquet file."""
+        path = self.root / name.rsplit("/", 2)[0]
+        return disk_stamp(path) if isinstance(path, Path) else path.stamp()
+
     def _rows(self, file: str, row: int, column: str) -> Any:
         """Return a cell; the row group that it lies in is kept for the next one."""
-        pyarrow_parquet = import_parquet()
-        table = pyarrow_parquet.ParquetFile(self.root / file)
+        table = open_parquet(self.root / file)
         first = 0
         for group in range(table.num_row_groups):
             rows = table.metadata.row_group(group).num_rows
@@ -87,7 +95,7 @@ class ParquetFiles:
         return {**self.__dict__, "_open": None}
 
 
-@register_dataset("parquet")
+@register_dataset("parquet", remote=True)
 def parquet(
     root: Path | None,
     split: str,
@@ -98,12 +106,13 @@ def parquet(
     val_fraction: float | None = None,
     split_seed: int = 0,
 ) -> tuple[Benchmark, PairedFiles]:
-    """A dataset of Hugging Face on disk: parquet files of images and masks, read in place.
+    """A dataset of Hugging Face in files: parquet tables of images and masks, read in place, here or by ranges.
 
     Parameters
     ----------
     root : Path
-        The folder, such as a clone of the dataset's repository; classes.yaml or classes.txt in it names the classes.
+        The folder, such as a clone of the dataset's repository, or its address; classes.yaml or classes.txt in it
+        names the classes.
     split : str
         "train", "val", "test" or "all": how the names of the files begin.
     images, masks : str
@@ -116,23 +125,24 @@ def parquet(
     DatasetError
         When there are no such files or columns.
     """
-    root = wanted_root(root, "parquet")
+    address = None if root is None else remote_address(root)
+    place: Place = FilesPath(FilesTree(RemoteFolder(address))) if address else wanted_root(root, "parquet")
     splits: dict[str, list[Pair]] = {}
-    for path in _files(root):
-        name = split_name(path.name.partition("-")[0].partition(".")[0])
-        splits.setdefault(name, []).extend(_pairs(root, path, images, masks))
+    for name in _names(place):
+        split_of_file = split_name(name.rpartition("/")[2].partition("-")[0].partition(".")[0])
+        splits.setdefault(split_of_file, []).extend(_pairs(place, name, images, masks))
     if not splits:
-        raise DatasetError(f"{root} holds no parquet files")
+        raise DatasetError(f"{place} holds no parquet files")
     splits = complete_splits(splits, val_fraction, split_seed)
-    pairs = pick_split(root, splits, split)
-    files = ParquetFiles(root)
-    classes, reader = describe_masks(files, [pair.mask for pair in splits["all"]], find_class_file(root), coloured)
-    return describe("parquet", root, classes), PairedFiles(files, pairs, reader)
+    pairs = pick_split(place, splits, split)
+    files = ParquetFiles(place)
+    classes, reader = describe_masks(files, [pair.mask for pair in splits["all"]], find_class_file(place), coloured)
+    return describe("parquet", place, classes), PairedFiles(files, pairs, reader)
 
 
 def recognise(root: Path) -> str | None:
     """Return what was found, or None when there are no parquet files."""
-    files = _files(root)
+    files = _names(root)
     return f"{len(files)} parquet files of a Hugging Face dataset" if files else None
 
 
@@ -145,16 +155,25 @@ def import_parquet() -> Any:
     return pyarrow.parquet
 
 
-def _files(root: Path) -> list[Path]:
-    return sorted([*root.glob("*.parquet"), *root.glob("*/*.parquet")])
+def open_parquet(path: Place) -> Any:
+    """Open a parquet file, here or by ranges."""
+    return import_parquet().ParquetFile(path if isinstance(path, Path) else path.open())
 
 
-def _pairs(root: Path, path: Path, images: str, masks: str) -> list[Pair]:
-    opened = import_parquet().ParquetFile(path)
+def _names(root: Place) -> list[str]:
+    """Return the parquet files in a folder and in the folders in it, by their paths below it."""
+    if isinstance(root, Path):
+        found = [path.relative_to(root).as_posix() for path in (*root.glob("*.parquet"), *root.glob("*/*.parquet"))]
+        return sorted(found)
+    return sorted(name for name in root.tree.names if name.endswith(".parquet") and name.count("/") < 2)
+
+
+def _pairs(root: Place, name: str, images: str, masks: str) -> list[Pair]:
+    path = root / name
+    opened = open_parquet(path)
     columns = opened.schema_arrow.names
     image = find_column(str(path), columns, images, IMAGE_COLUMNS, "images")
     mask = find_column(str(path), columns, masks, MASK_COLUMNS, "masks")
-    name = path.relative_to(root).as_posix()
     rows = range(opened.metadata.num_rows)
     return [Pair(f"{path.stem}/{row:06d}", f"{name}/{row}/{image}", f"{name}/{row}/{mask}") for row in rows]
 

@@ -16,6 +16,7 @@ from vitrail.datasets.formats import (
     parquet,
     roboflow,
     supervisely,
+    webdataset,
     yolo,
 )
 
@@ -30,6 +31,7 @@ RECOGNISERS: tuple[tuple[str, Callable[[Path], str | None]], ...] = (
     ("lightly", lightly.recognise),
     ("hugging_face", hugging_face.recognise),
     ("parquet", parquet.recognise),
+    ("webdataset", webdataset.recognise),
 )
 """The formats in the order in which they are tried."""
 

@@ -11,7 +11,10 @@ from vitrail.inference.sources.frame import (
     register_frame_source,
 )
 from vitrail.inference.sources.images import ImageFiles
+from vitrail.inference.sources.manifest import Manifest
 from vitrail.inference.sources.opening import EveryNth, Picture, Pictures, is_single, open_frames
+from vitrail.inference.sources.parallel_reading import ParallelReading
+from vitrail.inference.sources.remote_images import RemoteImages
 from vitrail.inference.sources.video import Camera, Video, VideoFile, VideoFrame, VideoStream
 
 __all__ = [
@@ -22,9 +25,12 @@ __all__ = [
     "FrameSource",
     "FrameSourceKind",
     "ImageFiles",
+    "Manifest",
     "MissingFrame",
+    "ParallelReading",
     "Picture",
     "Pictures",
+    "RemoteImages",
     "Video",
     "VideoFile",
     "VideoFrame",

@@ -15,8 +15,10 @@ from vitrail.datasets.image_files import IMAGE_SUFFIXES
 from vitrail.datasets.pixel_format import RGB, PixelFormat
 from vitrail.errors import PredictionError
 from vitrail.files.home import expand_home
+from vitrail.files.remote import STORAGES, remote_address
 from vitrail.inference.georeference import read_georeference
 from vitrail.inference.sources.frame import Frame, register_frame_source
+from vitrail.inference.sources.remote_images import RemoteImages, open_remote_images
 
 
 class ImageFiles:
@@ -37,23 +39,23 @@ class ImageFiles:
 
     def __iter__(self) -> Iterator[Frame]:
         for (file, _), name in zip(self.files, self.names, strict=True):
-            yield Frame(
-                name,
-                functools.partial(_read_file, file, RGB),
-                functools.partial(_read_file, file),
-                functools.partial(read_georeference, file) if file.suffix.lower() in (".tif", ".tiff") else None,
-            )
+            yield file_frame(file, name)
 
 
-@register_frame_source("images", suffixes=IMAGE_SUFFIXES)
-def open_image_files(where: str) -> ImageFiles:
+@register_frame_source("images", suffixes=IMAGE_SUFFIXES, schemes=STORAGES)
+def open_image_files(where: str) -> ImageFiles | RemoteImages:
     """Open a file, a folder with the folders below it, or a pattern such as "photos/*.jpg", sorted by name.
+
+    Each may be in object storage, such as s3://bucket/photos.
 
     Raises
     ------
     PredictionError
         When there is no image.
     """
+    address = remote_address(where)
+    if address is not None:
+        return open_remote_images(address)
     path = expand_home(where)
     if path.is_dir():
         below = sorted(file for file in path.rglob("*") if file.suffix.lower() in IMAGE_SUFFIXES and file.is_file())
@@ -70,7 +72,18 @@ def open_image_files(where: str) -> ImageFiles:
     raise PredictionError(f"no image at {where}")
 
 
-def _read_file(file: Path, wanted: PixelFormat) -> Tensor:
+def file_frame(file: str | Path, name: str) -> Frame:
+    """Return the frame of an image file, under a name."""
+    tiff = str(file).lower().endswith((".tif", ".tiff"))
+    return Frame(
+        name,
+        functools.partial(_read_file, file, RGB),
+        functools.partial(_read_file, file),
+        functools.partial(read_georeference, Path(file)) if tiff else None,
+    )
+
+
+def _read_file(file: str | Path, wanted: PixelFormat) -> Tensor:
     return read_image(file, wanted).as_subclass(Tensor)
 
 

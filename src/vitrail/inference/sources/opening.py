@@ -11,10 +11,14 @@ import numpy as np
 from PIL import Image
 from torch import Tensor
 
+from vitrail.datasets.image_files import IMAGE_SUFFIXES
 from vitrail.errors import PredictionError
 from vitrail.files.home import expand_home
+from vitrail.files.remote import remote_address
 from vitrail.inference.sources.frame import FRAME_SOURCES, Frame, FrameSource, MissingFrame, Pixels, find_frame_source
 from vitrail.inference.sources.images import ImageFiles, frame_names, matching_files
+from vitrail.inference.sources.manifest import Manifest
+from vitrail.inference.sources.remote_images import RemoteImages
 
 Picture: TypeAlias = "str | Path | Pixels | Frame | FrameSource"
 Pictures: TypeAlias = "Picture | Iterable[Picture]"
@@ -112,15 +116,17 @@ def open_frames(images: Pictures) -> FrameSource:
     return JoinedFrames(_with_distinct_names([open_frames(item) for item in images]))
 
 
-def input_files(source: FrameSource) -> Iterator[Path]:
-    """Yield the image files of a source, resolved, as far as they are known in advance."""
+def input_files(source: FrameSource) -> Iterator[str | Path]:
+    """Yield the image files of a source as far as they are known in advance."""
     if isinstance(source, JoinedFrames):
         for part in source.sources:
             yield from input_files(part)
     elif isinstance(source, EveryNth):
         yield from input_files(source.source)
     elif isinstance(source, ImageFiles):
-        yield from (file.resolve() for file, _ in source.files)
+        yield from (file for file, _ in source.files)
+    elif isinstance(source, Manifest):
+        yield from (file for file in source.files if remote_address(file) is None)
 
 
 def is_listed(source: FrameSource) -> bool:
@@ -129,13 +135,15 @@ def is_listed(source: FrameSource) -> bool:
         return all(map(is_listed, source.sources))
     if isinstance(source, EveryNth):
         return is_listed(source.source)
-    return isinstance(source, (ImageFiles, _OneFrame))
+    return isinstance(source, (ImageFiles, Manifest, RemoteImages, _OneFrame))
 
 
 def is_single(images: Pictures) -> bool:
     """Return whether `images` is exactly one image: one image file, or the pixels of one."""
     if isinstance(images, (str, Path)):
         name, where = find_frame_source(str(images))
+        if remote_address(where) is not None:
+            return name == "images" and where.lower().endswith(IMAGE_SUFFIXES) and not glob.has_magic(where)
         path = expand_home(where)
         return name == "images" and (path.is_file() or not (path.is_dir() or glob.has_magic(where)))
     if isinstance(images, (np.ndarray, Tensor)):

@@ -3,7 +3,16 @@
 from vitrail.layers.processes import mean_over_processes, sum_over_processes, world_size
 from vitrail.runtime.distributed.collectives import broadcast_buffers, gather_objects, on_main
 from vitrail.runtime.distributed.ddp import DataParallel
-from vitrail.runtime.distributed.group import barrier, is_main, local_rank, main_first, process_group, rank
+from vitrail.runtime.distributed.fsdp2 import fully_sharded
+from vitrail.runtime.distributed.group import (
+    barrier,
+    is_main,
+    local_rank,
+    main_first,
+    process_group,
+    rank,
+    side_group,
+)
 from vitrail.runtime.distributed.strategy import (
     STRATEGIES,
     SingleDevice,
@@ -21,6 +30,7 @@ __all__ = [
     "barrier",
     "broadcast_buffers",
     "create_strategy",
+    "fully_sharded",
     "gather_objects",
     "is_main",
     "list_strategies",
@@ -31,6 +41,7 @@ __all__ = [
     "process_group",
     "rank",
     "register_strategy",
+    "side_group",
     "sum_over_processes",
     "world_size",
 ]

@@ -44,10 +44,7 @@ class DataParallel(Strategy):
 
     def synchronise_norms(self, model: Model) -> Model:
         """Return `model` with PyTorch's synchronised batch norms on CUDA, the only device that has them."""
-        if self.device.type != "cuda":
-            return model
-        converted: Model = convert_sync_batchnorm(model)
-        return converted
+        return with_synchronised_norms(model, self.device)
 
     def wrap(self, model: nn.Module) -> nn.Module:
         """Return `model` in `DistributedDataParallel`; parameters and buffers become those of rank 0."""
@@ -68,6 +65,14 @@ class DataParallel(Strategy):
         """Return `model` itself, with rank 0's buffers."""
         broadcast_buffers(model)
         return model
+
+
+def with_synchronised_norms(model: Model, device: torch.device) -> Model:
+    """Return `model` with PyTorch's synchronised batch norms on CUDA, the only device that has them."""
+    if device.type != "cuda":
+        return model
+    converted: Model = convert_sync_batchnorm(model)
+    return converted
 
 
 @register_strategy("auto")

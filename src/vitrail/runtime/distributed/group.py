@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Iterator
 from datetime import timedelta
+from typing import Any
 
 import torch
 from torch import distributed as dist
@@ -21,6 +22,7 @@ from vitrail.errors import VitrailError
 # A process that waits longer than this for another gives up: nothing hangs for ever, yet a first run may download.
 TIMEOUT = timedelta(minutes=30)
 WATCH_SECONDS = 2
+LAST_SECONDS = 30  # between SIGTERM and SIGKILL, as torchrun has it
 _GROUPS = itertools.count()
 # What Gloo and NCCL say of a process that has died or does not answer.
 _LOST = (
@@ -114,6 +116,8 @@ def _watch(parent: int) -> None:
         flush=True,
     )
     os.kill(os.getpid(), signal.SIGTERM)
+    time.sleep(LAST_SECONDS)  # a training saves itself meanwhile, unless it waits for a process that is gone
+    os.kill(os.getpid(), signal.SIGKILL)
 
 
 def rank() -> int:
@@ -135,6 +139,14 @@ def barrier() -> None:
     """Wait until every process has reached this call."""
     if _joined():
         dist.barrier()
+
+
+def side_group() -> Any:
+    """Return one more group of all processes, on the CPU, for what they say to each other beside the training.
+
+    Every process calls this; there is a group already.
+    """
+    return dist.new_group(backend="gloo", timeout=TIMEOUT)
 
 
 @contextlib.contextmanager

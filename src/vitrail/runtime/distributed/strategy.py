@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Mapping
+from concurrent.futures import Future
+from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
@@ -12,6 +14,7 @@ from torch.optim import Optimizer
 
 from vitrail.errors import TrainingError
 from vitrail.layers.processes import world_size
+from vitrail.recipes import TrainConfig
 from vitrail.registry import Registry, check_arguments
 
 Model = TypeVar("Model", bound=nn.Module)
@@ -21,19 +24,31 @@ State = dict[str, Any]
 class Strategy:
     """Base class: what the training loop leaves to a strategy, with the answers for one process.
 
-    A run calls, in this order: `synchronise_norms` and `shard_copy`, before the optimizer exists; `wrap`; the optimizer
-    is built over the parameters of the bare model; `load_model_state` and `load_optimizer_state` when the run is
-    resumed; then in every step `accumulate` and `clip_grad_norm`; and for each evaluation and checkpoint
-    `evaluation_model`, `model_state` and `optimizer_state`, which every process calls.
+    A run calls, in this order: `configure`; `synchronise_norms` and `shard_copy`, before the optimizer exists; `wrap`;
+    the optimizer is built over the parameters of the bare model; `load_model_state` and `load_optimizer_state` when the
+    run is resumed; then in every step `accumulate` and `clip_grad_norm`; and for each evaluation and checkpoint
+    `evaluation_model`, `model_state` and `optimizer_state`, which every process calls, and `write_shards` for a
+    strategy that `shards`.
 
     Parameters
     ----------
     device : torch.device
         The device of this process.
+
+    Attributes
+    ----------
+    shards : bool
+        Whether each process holds a part of the state: it is then saved by `write_shards`, and what `model_state` and
+        `optimizer_state` return has `DTensor` in it.
     """
+
+    shards = False
 
     def __init__(self, device: torch.device) -> None:
         self.device = device
+
+    def configure(self, train: TrainConfig) -> None:
+        """Take what the strategy has to know of a run's settings; raise a TrainingError for those it does not take."""
 
     @property
     def loss_scale(self) -> float:
@@ -55,7 +70,13 @@ class Strategy:
         return model
 
     def shard_copy(self, copy: Model) -> Model:
-        """Return a copy of the model that is not trained, such as a moving average, laid out as `wrap` does."""
+        """Return a copy of the model that is not trained, such as a moving average, laid out as `wrap` does.
+
+        Parameters
+        ----------
+        copy : nn.Module
+            Of the whole model.
+        """
         return copy
 
     def accumulate(self, network: nn.Module) -> contextlib.AbstractContextManager[Any]:
@@ -77,20 +98,30 @@ class Strategy:
         return model
 
     def model_state(self, module: nn.Module) -> State:
-        """Return the whole state dict of a module, for a checkpoint; of use in rank 0 alone."""
+        """Return the state dict of a module, for a checkpoint; of use in rank 0 alone unless the strategy shards."""
         return module.state_dict()
 
     def load_model_state(self, module: nn.Module, state: Mapping[str, Any]) -> None:
-        """Restore what `model_state` returned."""
+        """Restore what `model_state` of any strategy returned; every process has all of it, or its own part."""
         module.load_state_dict(state)
 
     def optimizer_state(self, model: nn.Module, optimizer: Optimizer) -> State:
-        """Return the whole state dict of an optimizer over `model`, for a checkpoint; of use in rank 0 alone."""
+        """Return the state dict of an optimizer over `model`, for a checkpoint, as `model_state` does."""
         return optimizer.state_dict()
 
     def load_optimizer_state(self, model: nn.Module, optimizer: Optimizer, state: State) -> None:
         """Restore what `optimizer_state` returned; the kernels stay those that were chosen for this device."""
         optimizer.load_state_dict(with_kernels_of(optimizer, state))
+
+    def write_shards(self, tensors: Mapping[str, Tensor], folder: Path) -> Future[Any]:
+        """Begin to write tensors to an empty folder, each process its part; only where the strategy `shards`.
+
+        Returns
+        -------
+        Future
+            Its result is there when all processes have written all of theirs.
+        """
+        raise NotImplementedError
 
 
 def with_kernels_of(optimizer: Optimizer, state: State) -> State:
