@@ -7,6 +7,7 @@ With "attempts": N under `torchrun --max-restarts`, one of two processes by turn
 
 from __future__ import annotations
 
+import errno
 import functools
 import json
 import os
@@ -181,6 +182,25 @@ def die_after(calls: int, function: Callable[..., Any], number: int = signal.SIG
     return dying
 
 
+def full_after(calls: int, function: Callable[..., Any]) -> Callable[..., Any]:
+    """Return `function`, with the error of a full disk from the call after so many on."""
+    count = 0
+
+    def write(*args: Any, **kwargs: Any) -> Any:
+        nonlocal count
+        count += 1
+        if count > calls:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return function(*args, **kwargs)
+
+    return write
+
+
+def skewed(seconds: float, clock: Callable[[], float]) -> Callable[[], float]:
+    """Return a clock that is ahead of another one."""
+    return lambda: clock() + seconds
+
+
 def slowed(seconds: float, function: Callable[..., Any]) -> Callable[..., Any]:
     """Return `function`, with a pause before each call."""
 
@@ -203,10 +223,15 @@ def main(jobs: list[dict[str, Any]]) -> None:
     With `signal` it sends itself another signal, and with `note_exit` each process writes with which status its run
     ended, and goes on with the next job; `timeout` is how many seconds the processes wait for each other. With
     `copy_of` the run goes on from a copy of another one's last state but one, and `pause` is a time for each step.
+    After `full_after_saves` the disk of process `rank` is full for its shards, in the first attempt; with `skew` its
+    clock is wrong by so many seconds.
     """
     from vitrail.runtime.distributed import group, on_main, process_group
     from vitrail.training import train
     from vitrail.training.meter import Meter
+
+    if any("full_after_saves" in job for job in jobs):
+        from torch.distributed.checkpoint import FileSystemWriter
 
     torch.set_num_threads(1)
     register(lambda mapping, name, entry: mapping.update({name: entry}))
@@ -224,6 +249,11 @@ def main(jobs: list[dict[str, Any]]) -> None:
             with process_group("cpu"):
                 on_main(functools.partial(copy_before_last, Path(job["copy_of"]), Path(job["folder"])))
         make = {"recipe": recipe, "fastscnn": fastscnn, "blocks": blocks}[job["base"]]
+        if "full_after_saves" in job and attempt == 0 and int(os.environ.get("RANK", "0")) == job["rank"]:
+            write = full_after(job["full_after_saves"], FileSystemWriter.write_data)
+            FileSystemWriter.write_data = write  # type: ignore[method-assign]
+        if "skew" in job and int(os.environ.get("RANK", "0")) == job["rank"]:
+            time.time = skewed(job["skew"], time.time)
         if "pause" in job:
             Meter.step = slowed(job["pause"], Meter.step)  # type: ignore[method-assign]
         try:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import itertools
+import concurrent.futures
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ from helpers.processes import execute, in_two_processes
 from torch import distributed as dist
 from torch.multiprocessing import ProcessRaisedException
 
-from vitrail.errors import TrainingError
+from vitrail.errors import TrainingError, VitrailError
 from vitrail.runtime import distributed
 from vitrail.runtime.distributed import group
 
@@ -131,24 +132,23 @@ def test_a_strategy_of_ones_own_is_found_by_its_name(monkeypatch: pytest.MonkeyP
     assert isinstance(strategy, Scaled) and strategy.factor == 2.0
 
 
-def test_an_attempt_of_torchrun_does_not_read_what_the_one_before_has_left_in_the_store(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    """torchrun has one store for all attempts, with the addresses of processes that have been killed."""
-    store, given = dist.HashStore(), []
-    monkeypatch.setenv("RANK", "0")
-    monkeypatch.setenv("WORLD_SIZE", "2")
-    monkeypatch.setattr(group, "_rendezvous", lambda: (store, 0, 2))
-    monkeypatch.setattr(group, "_leave", lambda: None)
-    monkeypatch.setattr(dist, "init_process_group", lambda *args, store, **options: given.append(store))
-    for attempt in ("0", "1"):
-        monkeypatch.setenv("TORCHELASTIC_RESTART_COUNT", attempt)
-        monkeypatch.setattr(group, "_GROUPS", itertools.count())  # a new process
-        with group.process_group("cpu"):
-            pass
-    given[0].set("address", "127.0.0.1:1")
-    assert not given[1].check(["address"])
-    assert given[0].check(["address"])
+def test_a_start_of_torchrun_does_not_read_what_those_before_have_left_in_the_store() -> None:
+    """torchrun has one store for all starts, with the questions and addresses of processes that have been killed."""
+    store = dist.HashStore()
+    store.set("vitrail/question/3/1", "of one that was killed before it got an answer")
+
+    def start() -> set[str]:
+        with concurrent.futures.ThreadPoolExecutor(3) as pool:
+            return set(pool.map(lambda number: group.agreed_name(store, number, 3), (1, 0, 2)))
+
+    (first,), (second,) = start(), start()
+    assert first != second
+
+
+def test_processes_that_do_not_come_are_waited_for_in_vain(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(group, "TIMEOUT", timedelta(seconds=0.1))
+    with pytest.raises(VitrailError, match=r"2 of the 3 processes of this run have not come together.*start it again"):
+        group.agreed_name(dist.HashStore(), 0, 3)
 
 
 def test_on_main_raises_what_the_work_raises() -> None:

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import torch
 from helpers import tiny_training as tiny
+from helpers.processes import in_two_processes
 
 import vitrail
 from vitrail.errors import CheckpointError, TrainingError
@@ -86,8 +87,7 @@ def test_two_processes_train_as_one_does_with_the_joint_batch(
 def test_a_run_whose_second_process_was_killed_goes_on_bit_for_bit(trained: Path) -> None:
     """With batch norms, whose statistics differ between processes, with dropout and data workers."""
     assert state(trained / "broken")["iteration"] == 4
-    resumed = torchrun(job(trained / "broken", "fastscnn", FULL, resume=True))
-    assert resumed.returncode == 0, resumed.stderr
+    in_two_processes(tiny.main, [job(trained / "broken", "fastscnn", FULL, resume=True)])
     ours, theirs = state(trained / "broken"), state(trained / "whole")
     assert ours["iteration"] == theirs["iteration"] == 6
     for part in ("model", "average"):

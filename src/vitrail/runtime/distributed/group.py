@@ -6,6 +6,7 @@ import contextlib
 import functools
 import itertools
 import os
+import secrets
 import signal
 import sys
 import threading
@@ -23,6 +24,7 @@ from vitrail.errors import VitrailError
 TIMEOUT = timedelta(minutes=30)
 WATCH_SECONDS = 2
 LAST_SECONDS = 30  # between SIGTERM and SIGKILL, as torchrun has it
+_ASK_SECONDS = 0.02
 _GROUPS = itertools.count()
 # What Gloo and NCCL say of a process that has died or does not answer.
 _LOST = (
@@ -63,22 +65,13 @@ def process_group(device: torch.device | str) -> Iterator[None]:
     with _explain_lost_processes():
         dist.init_process_group(
             "nccl" if device.type == "cuda" else "gloo",
-            store=dist.PrefixStore(_group_name(), store),
+            store=dist.PrefixStore(f"group{next(_GROUPS)}", store),
             rank=number,
             world_size=processes,
             timeout=TIMEOUT,
         )
         yield
     _leave()
-
-
-def _group_name() -> str:
-    """Return a name for the addresses of a group in the store, where those of earlier groups still are.
-
-    torchrun keeps one store for all attempts of a run: a process that read the address of one which had been killed in
-    the attempt before would try for ever to reach it.
-    """
-    return f"vitrail/{os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}/{next(_GROUPS)}"
 
 
 @contextlib.contextmanager
@@ -173,7 +166,55 @@ def _leave() -> None:
 @functools.cache
 def _rendezvous() -> tuple[dist.Store, int, int]:
     """Return the store through which processes find each other, the rank, and the world size."""
-    return next(iter(dist.rendezvous("env://", timeout=TIMEOUT)))
+    if os.environ.get("TORCHELASTIC_USE_AGENT_STORE") != "True":
+        return next(iter(dist.rendezvous("env://", timeout=TIMEOUT)))
+    address, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
+    store = dist.TCPStore(address, port, is_master=False, timeout=TIMEOUT)
+    number, processes = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
+    return dist.PrefixStore(agreed_name(store, number, processes), store), number, processes
+
+
+def agreed_name(store: dist.Store, number: int, processes: int) -> str:
+    """Return a name of this start of the processes that all of them know; every process calls this.
+
+    torchrun keeps one store for all starts of a run, where the addresses of processes that are gone still are: one
+    that read such an address would try for ever to reach it. How often it has started them is counted on each machine
+    separately, so that it is no name for a start. So all but the first process ask, each under a name of its own, until
+    the first one has answered; what others have asked before, nobody reads.
+
+    Parameters
+    ----------
+    store : Store
+        Where earlier starts have left what they had.
+    number, processes : int
+        The rank of this process, and the world size.
+
+    Raises
+    ------
+    VitrailError
+        When some do not ask within `TIMEOUT`.
+    """
+    own = secrets.token_hex(8)
+    if number > 0:
+        store.set(f"vitrail/question/{processes}/{number}", own)
+        name = store.get(f"vitrail/answer/{own}").decode()
+        store.set(f"{name}/known/{number}", "yes")
+        return name
+    name, unknowing, deadline = f"vitrail/{own}", set(range(1, processes)), time.monotonic() + TIMEOUT.total_seconds()
+    while unknowing:
+        for other in sorted(unknowing):
+            question = f"vitrail/question/{processes}/{other}"
+            if store.check([question]):
+                store.set(f"vitrail/answer/{store.get(question).decode()}", name)
+            if store.check([f"{name}/known/{other}"]):
+                unknowing.remove(other)
+        if time.monotonic() > deadline:
+            raise VitrailError(
+                f"{len(unknowing)} of the {processes} processes of this run have not come together with the others "
+                f"within {TIMEOUT.total_seconds() / 60:.0f} minutes: start it again"
+            )
+        time.sleep(_ASK_SECONDS)
+    return name
 
 
 def _started_by_torchrun() -> bool:
