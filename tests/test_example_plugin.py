@@ -15,6 +15,7 @@ import pytest
 from PIL import Image
 
 import vitrail
+from vitrail.errors import VitrailError
 from vitrail.registry import KINDS
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -89,16 +90,36 @@ def _records(folder: Path) -> list[dict[str, object]]:
     return [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
 
 
-def test_its_model_is_evaluated_and_predicts_with_its_frame_source(trained: Path, site: Path, tmp_path: Path) -> None:
+EVALUATE_PREDICT_EXPORT = """
+import sys
+from vitrail.cli import cli
+
+for command in (
+    ["evaluate", sys.argv[1], "--json"],
+    ["predict", sys.argv[1], "images.npy-stack", "-o", "out", "--kind", "index"],
+    ["export", sys.argv[1], "model.example.zip"],
+):
+    cli(command, standalone_mode=False)
+    print("\\0")
+"""
+
+
+def test_its_model_is_evaluated_predicts_with_its_frame_source_and_is_exported(
+    trained: Path, site: Path, tmp_path: Path
+) -> None:
     model = trained / "best.safetensors"
-    evaluation = json.loads(run("-m", "vitrail", "evaluate", model, "--json", path=site, cwd=tmp_path))
-    assert [row["name"] for row in evaluation["classes"]] == ["background", "disc"]
-    assert evaluation["miou"] > 0.5
     with (tmp_path / "images.npy-stack").open("wb") as file:
         np.save(file, np.random.default_rng(0).integers(0, 255, (3, 40, 48, 3), dtype=np.uint8))
-    run("-m", "vitrail", "predict", model, "images.npy-stack", "-o", "out", "--kind", "index", path=site, cwd=tmp_path)
+    output = run("-c", EVALUATE_PREDICT_EXPORT, model, path=site, cwd=tmp_path)
+    evaluated, _, exported, _ = output.split("\0")
+    evaluation = json.loads(evaluated)
+    assert [row["name"] for row in evaluation["classes"]] == ["background", "disc"]
+    assert evaluation["miou"] > 0.5
     pictures = sorted((tmp_path / "out").rglob("*.png"))
     assert [np.asarray(Image.open(picture)).shape for picture in pictures] == [(40, 48)] * 3
+    assert "model.example.zip agrees with the model" in exported
+    with zipfile.ZipFile(tmp_path / "model.example.zip") as archive:
+        assert json.loads(archive.read("about.json"))["card"]["recipe"]["model"]["segmentor"] == "example_sum"
 
 
 CONVERT = """
@@ -123,18 +144,10 @@ def test_a_checkpoint_of_its_project_is_converted(trained: Path, site: Path, tmp
     assert float(output.splitlines()[-1]) == 0
 
 
-def test_its_model_is_exported(trained: Path, site: Path, tmp_path: Path) -> None:
-    model = trained / "best.safetensors"
-    output = run("-m", "vitrail", "export", model, "model.example.zip", path=site, cwd=tmp_path)
-    assert "model.example.zip agrees with the model" in output
-    with zipfile.ZipFile(tmp_path / "model.example.zip") as archive:
-        assert json.loads(archive.read("about.json"))["card"]["recipe"]["model"]["segmentor"] == "example_sum"
-
-
 def test_without_the_package_its_model_file_says_what_it_needs(trained: Path, site: Path, tmp_path: Path) -> None:
     model = trained / "best.safetensors"
-    message = run("-m", "vitrail", "evaluate", model, path=None, cwd=tmp_path, status=2)
-    assert "needs the module 'example_plugin'" in message
+    with pytest.raises(VitrailError, match="needs the module 'example_plugin'"):
+        vitrail.load(model)  # this process does not have it
     trust = "import sys, vitrail; print(vitrail.load(sys.argv[1], trust_imports=True).card.imports)"
     (tmp_path / "example_plugin").symlink_to(site / "example_plugin")  # on the path, but not installed
     assert "example_plugin" in run("-c", trust, model, path=tmp_path, cwd=tmp_path)
@@ -163,9 +176,8 @@ def test_the_page_of_the_manual_can_be_followed_literally(tmp_path: Path) -> Non
     run("-m", "vitrail", "train", "mine.yaml", *small, "-o", "runs/mine", path=tmp_path, cwd=tmp_path)
     model = tmp_path / "runs" / "mine" / "best.safetensors"
     assert "$ PYTHONPATH=. vitrail evaluate runs/mine/best.safetensors --trust-imports" in commands
-    message = run("-m", "vitrail", "evaluate", model, path=tmp_path, cwd=tmp_path.parent, status=2)
-    assert "needs the module 'my_package'" in message
-    assert "--trust-imports" in message
+    with pytest.raises(VitrailError, match=r"needs the module 'my_package'.*--trust-imports"):
+        vitrail.evaluate(model)
     run("-m", "vitrail", "evaluate", model, "--trust-imports", path=tmp_path, cwd=tmp_path.parent)
 
 

@@ -16,15 +16,10 @@ from vitrail.backbones.interleaved import InterleavedConv2d
 from vitrail.backbones.timm_families import timm_names
 
 # The same code as their smaller sisters, only larger.
-LARGE = {f"tf_mobilenetv2_{width}" for width in ("050", "100", "140")} | {
-    "mit_b1",
-    "mit_b2",
-    "mit_b3",
-    "mit_b4",
-    "mit_b5",
-    "bisenetv1_resnet50",
-    "bisenetv1_resnet101",
-    "resnet34c",
+LARGE = {
+    *("mit_b1", "mit_b2", "mit_b3", "mit_b4", "mit_b5", "bisenetv1_resnet50", "bisenetv1_resnet101", "resnet34c"),
+    *("mscan_s", "mscan_b", "mscan_l", "pidnet_m", "pidnet_l", "ddrnet_23", "stdc2"),
+    *("tf_mobilenetv2_050", "tf_mobilenetv2_100", "tf_mobilenetv2_140"),
 }
 OWN = [name for name in BACKBONES if name not in LARGE]
 
@@ -405,7 +400,17 @@ def _one_of_each_family() -> list[str]:
     ]
 
 
-@pytest.mark.parametrize("name", [*BACKBONES, *_one_of_each_family()])
+@pytest.mark.parametrize(
+    "name",
+    [
+        *OWN,
+        *(pytest.param(name, marks=pytest.mark.nightly) for name in sorted(LARGE)),
+        *(
+            pytest.param(name, marks=[pytest.mark.nightly] if number % 4 else [])
+            for number, name in enumerate(_one_of_each_family())
+        ),
+    ],
+)
 def test_what_is_known_of_maps_is_what_is_built(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.undo()  # encoders as they are, not narrow
     with torch.device("cpu" if name.startswith("gemma4") else "meta"), torch.no_grad():  # it looks at values

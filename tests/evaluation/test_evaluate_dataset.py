@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import random
-import subprocess
-import sys
 from dataclasses import asdict, replace
-from pathlib import Path
 
-import helpers
 import numpy as np
 import pytest
 import torch
+from helpers.evaluate_in_processes import evaluate_in_process
 from helpers.evaluation_models import CLASSES, memory_dataset, small_model
+from helpers.processes import in_two_processes
 
 from vitrail.errors import DatasetError
 from vitrail.evaluation.evaluator import evaluate_dataset
@@ -141,11 +139,7 @@ def test_the_same_classes_in_another_order_are_refused():
 
 def test_two_processes_evaluate_as_one(tmp_path):
     """An odd number of images, the last batch uneven: each is counted once and both processes agree."""
-    script = Path(helpers.__file__).parent / "evaluate_in_processes.py"
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
-    command += [str(script), str(tmp_path)]
-    result = subprocess.run(command, check=False, capture_output=True, text=True, timeout=600)
-    assert result.returncode == 0, result.stderr
+    in_two_processes(evaluate_in_process, tmp_path)
     alone = run(small_model(), memory_dataset(7), batch_size=2, calibration=True)
     for rank in range(2):
         together = torch.load(tmp_path / f"{rank}.pt", weights_only=True)

@@ -15,8 +15,8 @@ needs_onnx = pytest.mark.skipif(importlib.util.find_spec("onnxruntime") is None,
 CARD = ModelCard(tuple(f"class {index}" for index in range(CLASSES)), ((0, 0, 0),) * CLASSES)
 
 
-# One method for each kind of prediction: resized logits, scores, logits refined at points. The others take minutes.
-QUICK = {("pspnet", "pt2"), ("pspnet", "onnx"), ("maskformer", "onnx"), ("pointrend", "onnx")}
+# The others take minutes.
+QUICK = {("pspnet", "pt2"), ("pspnet", "onnx")}
 PRODUCT = [
     pytest.param(
         name,

@@ -17,8 +17,26 @@ from vitrail import list_segmentors
 SMALL = [case.small() for case in CASES]
 
 
+def method_of(case: Case) -> str:
+    """Return the method in the name of a case, or else the name."""
+    found = [method for method in list_segmentors() if re.search(rf"[_/]{method}(_|$)", case.name)]
+    return max(found, key=len, default=case.name)
+
+
+def in_short() -> list[Case]:
+    """Return one case for each method, project and set of losses; `make parity` compares the others as well, live."""
+    chosen: dict[tuple[str, str, str], Case] = {}
+    for case in SMALL:
+        if not case.heavy:
+            chosen.setdefault((case.reference.toolbox, method_of(case), str(case.terms)), case)
+    return list(chosen.values())
+
+
+SHORT = in_short()
+
+
 @pytest.mark.parametrize(
-    "case", [pytest.param(case, marks=[pytest.mark.nightly] if case.heavy else []) for case in SMALL], ids=str
+    "case", [pytest.param(case, marks=[] if case in SHORT else [pytest.mark.nightly]) for case in SMALL], ids=str
 )
 def test_the_same_function(case: Case) -> None:
     expected = read(path_of(case))
@@ -35,7 +53,7 @@ def test_no_two_cases_have_one_name() -> None:
 
 @pytest.mark.parametrize("method", list_segmentors())
 def test_every_method_is_compared_with_its_losses(method: str) -> None:
-    compared = [case for case in CASES if case.terms and not case.heavy]
+    compared = [case for case in SHORT if case.terms]
     assert any(re.search(rf"[_/]{method}(_|$)", case.name) for case in compared), f"no case is called …_{method}_…"
 
 

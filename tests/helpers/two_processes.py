@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch import distributed as dist
 
 from helpers.small import CLASSES
+from vitrail.runtime.distributed import process_group, rank
 from vitrail.segmentors import Segmentor
 
 
@@ -63,18 +64,16 @@ def step(
     return {key: value.detach() for key, value in losses.items()}, gradients, dict(model.named_buffers())
 
 
-def run(rank: int, names: list[str], build: Callable[[str], Segmentor], folder: str) -> None:
+def run(names: list[str], build: Callable[[str], Segmentor], folder: str) -> None:
     """Take one half of the batch; average losses and gradients over both processes, and save what came out."""
-    torch.set_num_threads(1)
-    dist.init_process_group("gloo", init_method=f"file://{folder}/rendezvous", rank=rank, world_size=2)
-    images, targets = joint_batch()
-    half = slice(2 * rank, 2 * rank + 2)
-    results = {}
-    for name in names:
-        losses, gradients, buffers = step(name, build, images[half], targets[half])
-        for value in (*losses.values(), *gradients.values()):
-            dist.all_reduce(value)
-            value /= 2
-        results[name] = losses, gradients, buffers
-    torch.save(results, Path(folder) / f"{rank}.pt")
-    dist.destroy_process_group()
+    with process_group("cpu"):
+        images, targets = joint_batch()
+        half = slice(2 * rank(), 2 * rank() + 2)
+        results = {}
+        for name in names:
+            losses, gradients, buffers = step(name, build, images[half], targets[half])
+            for value in (*losses.values(), *gradients.values()):
+                dist.all_reduce(value)
+                value /= 2
+            results[name] = losses, gradients, buffers
+        torch.save(results, Path(folder) / f"{rank()}.pt")

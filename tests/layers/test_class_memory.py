@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from pathlib import Path
 
 import torch
+from helpers.processes import execute, in_two_processes
 from torch import Tensor
 
 from vitrail.layers.class_memory import ClassMemory
@@ -59,11 +58,7 @@ def test_a_batch_without_labels_changes_nothing() -> None:
 def test_two_processes_make_the_memory_of_one(tmp_path: Path) -> None:
     features, targets, start = batch()
     torch.save((features, targets, start), tmp_path / "batch.pt")
-    (tmp_path / "worker.py").write_text(WORKER)
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
-    arguments = [str(tmp_path / "worker.py"), str(tmp_path / "batch.pt"), str(tmp_path)]
-    result = subprocess.run([*command, *arguments], check=False, timeout=600, capture_output=True, text=True)
-    assert result.returncode == 0, result.stderr
+    in_two_processes(execute, WORKER, str(tmp_path / "batch.pt"), str(tmp_path))
     memory = ClassMemory(4, 8)
     memory.features.copy_(start)
     memory.update(features, targets, torch.tensor(0.5))

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import itertools
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import torch
+from helpers.processes import execute, in_two_processes
 from torch import distributed as dist
+from torch.multiprocessing import ProcessRaisedException
 
 from vitrail.errors import TrainingError
 from vitrail.runtime import distributed
@@ -94,12 +94,6 @@ with distributed.process_group("cpu"):
 """
 
 
-def torchrun(script: Path, *arguments: str, timeout: float) -> subprocess.CompletedProcess[str]:
-    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
-    command = [*launcher, str(script), *arguments]
-    return subprocess.run(command, capture_output=True, text=True, timeout=timeout, check=False)
-
-
 def test_alone_everything_is_a_no_op() -> None:
     with distributed.process_group("cpu"), distributed.main_first():
         assert (distributed.rank(), distributed.world_size(), distributed.is_main()) == (0, 1, True)
@@ -166,18 +160,10 @@ def test_on_main_raises_what_the_work_raises() -> None:
 
 
 def test_two_processes_share_results(tmp_path: Path) -> None:
-    script = tmp_path / "worker.py"
-    script.write_text(WORKER)
-    finished = tmp_path / "finished"
-    finished.mkdir()
-    result = torchrun(script, str(finished), timeout=600)
-    assert result.returncode == 0, result.stderr
-    assert sorted(path.name for path in finished.iterdir()) == ["0", "1"]
+    in_two_processes(execute, WORKER, str(tmp_path))
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["0", "1"]
 
 
-def test_an_error_in_one_process_stops_the_other(tmp_path: Path) -> None:
-    script = tmp_path / "failing.py"
-    script.write_text(FAILING)
-    result = torchrun(script, timeout=600)
-    assert result.returncode != 0
-    assert "a broken image" in result.stderr
+def test_an_error_in_one_process_stops_the_other() -> None:
+    with pytest.raises(ProcessRaisedException, match="a broken image"):
+        in_two_processes(execute, FAILING)

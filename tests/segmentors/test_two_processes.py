@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 import torch
+from helpers.processes import in_two_processes
 from helpers.small import BUILDERS
 from helpers.two_processes import joint_batch, run, step
-from torch import multiprocessing
 
 from vitrail import list_segmentors
 from vitrail.segmentors import Segmentor
@@ -22,7 +22,7 @@ from vitrail.segmentors import Segmentor
 def together(build: Callable[[str], Segmentor]) -> list[dict[str, Any]]:
     """Return what each of two processes got for every method."""
     with tempfile.TemporaryDirectory() as folder:
-        multiprocessing.spawn(run, args=(list_segmentors(), build, folder), nprocs=2)
+        in_two_processes(run, list_segmentors(), build, folder)
         return [torch.load(Path(folder) / f"{rank}.pt") for rank in range(2)]
 
 
