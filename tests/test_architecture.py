@@ -20,7 +20,7 @@ FLOORS = (
     ("segmentors",),
     ("checkpoints", "optim", "runtime"),
     ("inference",),
-    ("evaluation", "export"),
+    ("evaluation", "export", "ray"),
     ("training", "serve"),
     ("cli", "__main__"),
 )

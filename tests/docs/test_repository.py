@@ -58,6 +58,13 @@ def test_the_changelog_has_a_section_for_this_version() -> None:
     assert sections[0] == vitrail.__version__
 
 
+def test_the_readme_counts_what_there_is() -> None:
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    counts = dict(re.findall(r"^\| \*\*(\w+)\*\* \| (\d+) \|", text, re.MULTILINE))
+    assert int(counts["Methods"]) == len(vitrail.list_segmentors())
+    assert int(counts["Recipes"]) == len(vitrail.list_recipes())
+
+
 def test_the_readme_starts_with_what_a_visitor_wants() -> None:
     first_screen = "\n".join((ROOT / "README.md").read_text(encoding="utf-8").splitlines()[:32])
     for wanted in ("pip install vitrail", "vitrail predict street.jpg", "--data-root", "| **Methods** |"):

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import fsspec
@@ -153,3 +155,25 @@ def test_what_depends_on_the_whole_image_is_refused(
     with pytest.raises(PredictionError, match="two images are called 'place'"):
         predict_rasters(scales, [path, "other/place.tif"], tmp_path / "out")
     assert in_windows(EvalConfig(), 1024).stride == (768, 768)
+
+
+LARGE = """
+import resource, sys
+from vitrail.inference import predict_rasters
+predict_rasters("fastscnn_camvid", [sys.argv[1]], sys.argv[2], device="cpu", overrides=["data.eval_resize=null"])
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+"""
+
+
+@pytest.mark.nightly
+def test_memory_does_not_grow_with_the_image(tmp_path: Path) -> None:
+    side = 12_288  # four blocks; more of them take longer, but no more memory
+    profile = {"driver": "GTiff", "width": side, "height": side, "count": 3, "dtype": "uint8", "crs": "EPSG:32633"}
+    tiles = {"tiled": True, "compress": "deflate", "sparse_ok": True}
+    with rasterio.open(tmp_path / "large.tif", "w", transform=PLACE, **profile, **tiles) as target:
+        target.write(np.full((3, 512, 512), 99, np.uint8), window=((5000, 5512), (5000, 5512)))
+    arguments = [sys.executable, "-c", LARGE, tmp_path / "large.tif", tmp_path / "out"]
+    result = subprocess.run(arguments, capture_output=True, text=True, check=True)
+    assert int(result.stdout.split()[-1]) < 4_000_000  # kilobytes
+    with rasterio.open(tmp_path / "out" / "large_index.tif") as result:
+        assert result.shape == (side, side) and result.overviews(1)

@@ -186,9 +186,9 @@ def test_images_in_object_storage_are_segmented_as_those_on_the_disk(
 ) -> None:
     here = {prediction.id: prediction.mask for prediction in predictor(photos)}
     for source in (stored, f"{stored}/**/*.png", f"{stored}/[01]/?.png"):
-        there = {prediction.id: prediction.mask for prediction in predictor(source)}
-        assert there.keys() == here.keys()
-        assert all(np.array_equal(there[name], here[name]) for name in here)
+        assert [frame.id for frame in open_frames(source)] == sorted(here)
+    there = {prediction.id: prediction.mask for prediction in predictor(stored)}
+    assert all(np.array_equal(there[name], here[name]) for name in here)
     assert np.array_equal(predict(predictor, f"{stored}/1/3.png").mask, here["1/3"])
     (tmp_path / "list.txt").write_text(f"{stored}/0/2.png\nphotos/0/2.png\n{stored}/0/none.png\n")
     with pytest.raises(UnreadableImagesError, match=r"1 of 3.*\n.*0/none.png: there is no such file") as error:

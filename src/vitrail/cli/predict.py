@@ -81,6 +81,11 @@ if TYPE_CHECKING:
     help="For TIFF, COG and whole slides that do not fit into memory: read and write them window by window.",
 )
 @click.option("--regions", is_flag=True, help="With --by-window: also write the regions of the classes as GeoJSON.")
+@click.option(
+    "--ray",
+    metavar="ADDRESS",
+    help="Segment the images on a Ray cluster, such as auto, ray://host:10001 or local: each task a part of them.",
+)
 @recipe_option
 @overrides_option
 @json_option("Print the area of every class in every image as JSON.")
@@ -108,6 +113,7 @@ def predict(
     readers: int,
     by_window: bool,
     regions: bool,
+    ray: str | None,
     recipe: str | None,
     overrides: Sequence[str],
     as_json: bool,
@@ -143,7 +149,7 @@ def predict(
         raise VitrailError("give either -o, a folder or the name of a video, or --show")
     of_many = {"--shard": shard is not None, "--on-error": on_error != "skip", "--failures": failures is not None}
     of_many["--readers"] = readers > 0
-    of_many["--by-window"] = by_window
+    of_many |= {"--by-window": by_window, "--ray": ray is not None}
     if regions and not by_window:
         raise VitrailError("--regions goes with --by-window, which writes them")
     if output_dir is None:
@@ -156,6 +162,13 @@ def predict(
             if given:
                 raise VitrailError(f"{name} is for pictures: give -o a folder")
         write_video(model, images, output_dir, video, kinds, existing, alpha=alpha, as_json=as_json, options=options)
+        return
+    if ray is not None:
+        others = {"--shard": shard is not None, "--on-error": on_error != "skip", "--by-window": by_window}
+        for name, given in {**others, "--json": as_json, "--every": video.every > 1}.items():
+            if given:
+                raise VitrailError(f"{name} does not go with --ray, which divides the images by itself: leave it out")
+        _predict_on_ray(ray, model, images, output_dir, kinds, alpha, existing, failures, readers, options)
         return
     part = None if shard is None else Shard.parse(shard).divided(Shard.of_process())
     with _Records(output_dir, as_json=as_json) as records:
@@ -190,6 +203,41 @@ def predict(
             on_record=records.add,
             **options,
         )
+
+
+def _predict_on_ray(
+    address: str,
+    model: str,
+    images: Sequence[str],
+    output_dir: Path,
+    kinds: Sequence[OutputKind],
+    alpha: float,
+    existing: Existing,
+    failures: Path | None,
+    readers: int,
+    options: PredictorOptions,
+) -> None:
+    """Segment images on a cluster and print the counts; images that could not be read are an error at the end."""
+    from vitrail.inference.files import UnreadableImagesError
+    from vitrail.ray import predict_files_on_ray
+
+    result = predict_files_on_ray(
+        address,
+        model,
+        images,
+        output_dir,
+        kinds=kinds,
+        alpha=alpha,
+        existing=existing,
+        failures=failures,
+        readers=readers,
+        **options,
+    )
+    echo(f"{count(result.predicted, 'image')}: results are in {output_dir}")
+    if result.skipped:
+        echo(f"{count(result.skipped, 'image')} left out: their results were in {output_dir} already")
+    if result.failures:
+        raise UnreadableImagesError("\n".join(result.failures), [])
 
 
 def _split(arguments: Sequence[str]) -> tuple[str, Sequence[str]]:

@@ -67,5 +67,5 @@ def train(
         start_from=start_from,
         device=device,
     )
-    best = run.best if run.best.exists() else "none: no evaluation had a labelled pixel to count"
+    best = run.best if run.best.exists() else "none: no evaluation during the training had a labelled pixel to count"
     print_once(f"{run.evaluation.table()}\n\nbest model: {best}\nlast model: {run.last}")

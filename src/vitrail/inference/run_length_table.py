@@ -78,7 +78,7 @@ class RunLengthTable:
         """Add the row of an image, unless it is there already."""
         if prediction.id in self._done:
             return
-        row = _row(prediction)
+        row = run_length_row(prediction)
         if not self._rows:
             self._since = time.monotonic()
         self._rows.append(row)
@@ -110,7 +110,8 @@ class RunLengthTable:
         self._rows, self._bytes = [], 0
 
 
-def _row(prediction: Prediction) -> dict[str, Any]:
+def run_length_row(prediction: Prediction) -> dict[str, Any]:
+    """Return the row of an image."""
     height, width = prediction.mask.shape
     segments = [
         {
@@ -129,6 +130,14 @@ def _row(prediction: Prediction) -> dict[str, Any]:
 def _schema(prediction: Prediction) -> pa.Schema:
     import pyarrow as pa
 
+    described = {"classes": json.dumps(prediction.classes), "palette": json.dumps(prediction.palette)}
+    return pa.schema(run_length_columns(), metadata=described)
+
+
+def run_length_columns() -> dict[str, Any]:
+    """Return the columns of a row with their Arrow types."""
+    import pyarrow as pa
+
     segment = pa.struct(
         {
             "category_id": pa.int32(),
@@ -139,9 +148,7 @@ def _schema(prediction: Prediction) -> pa.Schema:
             "score": pa.float32(),
         }
     )
-    columns = {"id": pa.string(), "height": pa.int32(), "width": pa.int32(), "segments": pa.list_(segment)}
-    described = {"classes": json.dumps(prediction.classes), "palette": json.dumps(prediction.palette)}
-    return pa.schema(columns, metadata=described)
+    return {"id": pa.string(), "height": pa.int32(), "width": pa.int32(), "segments": pa.list_(segment)}
 
 
 def _ids(file: Path) -> list[str]:

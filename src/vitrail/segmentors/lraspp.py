@@ -25,7 +25,8 @@ class LRASPPHead(Head):
     """Lite reduced atrous spatial pyramid pooling (Howard et al., "Searching for MobileNetV3", ICCV 2019).
 
     The last map is weighted by averages over large windows, then resized to finer maps and fused with each in turn.
-    This is the form of MMSegmentation and SSSegmentation, which fuse features; the paper adds the logits of two maps.
+    This is the form of MMSegmentation and SSSegmentation, which fuse features; the paper and torchvision add the logits
+    of two maps (`fuse_logits`).
 
     Parameters
     ----------
@@ -38,8 +39,11 @@ class LRASPPHead(Head):
         Channels inside the head.
     branch_channels : sequence of int
         Channels of the projection of each of the finest maps, finest first.
-    pool_size : int
-        Side of the windows that are averaged; a map that is smaller is averaged whole.
+    fuse_logits : bool
+        Whether logits of the last map, resized, and of the finest are added, instead of fusing features; then
+        `branch_channels`, `bias` and `pool_strides` are not used.
+    pool_size : int, optional
+        Side of the windows that are averaged; a map that is smaller is averaged whole, and every map for None.
     pool_strides : (int, int)
         How far these windows are apart, down and along.
     pool_norm : bool
@@ -66,7 +70,8 @@ class LRASPPHead(Head):
         *,
         channels: int = 128,
         branch_channels: Sequence[int] = (32, 64),
-        pool_size: int = 49,
+        fuse_logits: bool = False,
+        pool_size: int | None = 49,
         pool_strides: Sequence[int] = (16, 20),
         pool_norm: bool = True,
         bias: bool = False,
@@ -75,7 +80,7 @@ class LRASPPHead(Head):
         align_corners: bool = False,
     ) -> None:
         super().__init__(num_classes, align_corners=align_corners)
-        maps.check_index(len(branch_channels), "branch_channels")
+        maps.check_index(1 if fuse_logits else len(branch_channels), "branch_channels")
         conv = partial(ConvNormAct, kernel_size=1, norm_kwargs={"eps": norm_eps})
         last = maps.channels[-1]
         self.pool_size = pool_size
@@ -83,19 +88,27 @@ class LRASPPHead(Head):
         self.reduce = conv(last, channels)
         norm = nn.BatchNorm2d(channels, eps=norm_eps) if pool_norm else nn.Identity()
         self.gate = nn.Sequential(nn.Conv2d(last, channels, 1, bias=False), norm)
-        self.project = nn.Conv2d(channels, channels, 1, bias=bias)
-        self.branches = nn.ModuleList(
-            nn.Conv2d(width, branch, 1, bias=False)
-            for width, branch in zip(maps.channels, branch_channels, strict=False)
-        )
-        self.fuse = nn.ModuleList(conv(channels + branch, channels) for branch in branch_channels)
+        self.fuse_logits = fuse_logits
+        if fuse_logits:
+            self.low_classifier = nn.Conv2d(maps.channels[0], num_classes, 1)
+        else:
+            self.project = nn.Conv2d(channels, channels, 1, bias=bias)
+            self.branches = nn.ModuleList(
+                nn.Conv2d(width, branch, 1, bias=False)
+                for width, branch in zip(maps.channels, branch_channels, strict=False)
+            )
+            self.fuse = nn.ModuleList(conv(channels + branch, channels) for branch in branch_channels)
         self.dropout = nn.Dropout2d(dropout)
         self.classifier = nn.Conv2d(channels, num_classes, 1)
 
     def forward(self, features: Sequence[Tensor]) -> Tensor:
         """Decode the backbone's maps into logits [B, K, h, w] at the size of the finest map."""
         x = features[-1]
-        x = self.project(self.reduce(x) * resize(self._gate(x), x.shape[-2:], align_corners=self.align_corners))
+        x = self.reduce(x) * resize(self._gate(x), x.shape[-2:], align_corners=self.align_corners)
+        if self.fuse_logits:
+            x = resize(x, features[0].shape[-2:], align_corners=self.align_corners)
+            return self.low_classifier(features[0]) + self.classifier(self.dropout(x))
+        x = self.project(x)
         for branch, fuse, feature in reversed(list(zip(self.branches, self.fuse, features, strict=False))):
             x = resize(x, feature.shape[-2:], align_corners=self.align_corners)
             x = fuse(torch.cat([x, branch(feature)], dim=1))
@@ -103,5 +116,7 @@ class LRASPPHead(Head):
 
     def _gate(self, x: Tensor) -> Tensor:
         """Return a weight of every channel for each window over a map [B, C, h, w]."""
+        if self.pool_size is None:
+            return self.gate(F.adaptive_avg_pool2d(x, 1)).sigmoid()
         window = [min(self.pool_size, side) for side in x.shape[-2:]]
         return self.gate(F.avg_pool2d(x, window, self.pool_strides)).sigmoid()
