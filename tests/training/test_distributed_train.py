@@ -16,9 +16,13 @@ from helpers.processes import in_two_processes
 
 import vitrail
 from vitrail.errors import CheckpointError, TrainingError
+from vitrail.runtime import distributed
+from vitrail.runtime.distributed import fsdp2
+from vitrail.runtime.distributed.fsdp2 import shards_on_cpu
 from vitrail.training import train
 
 PROGRAM = Path(tiny.__file__)
+with_shards = pytest.mark.skipif(not shards_on_cpu(), reason="this PyTorch cannot shard models on the CPU")
 JOINT = {"train__iterations": 6, "train__batch_size": 8, "train__clip_grad_norm": 0.5}
 BLOCKS = {"train__save_every": 4, "train__activation_checkpointing": True}
 SHARDED = {**BLOCKS, "train__strategy": "fsdp2"}
@@ -39,6 +43,16 @@ def job(folder: Path, base: str, changes: dict[str, Any], **more: Any) -> dict[s
     return {"folder": str(folder), "base": base, "changes": changes, **more}
 
 
+def sharded_jobs(folder: Path) -> list[dict[str, Any]]:
+    return [
+        job(folder / "sharded", "blocks", SHARDED),
+        job(folder / "resumed", "blocks", SHARDED, copy_of=str(folder / "sharded"), resume=True),
+        job(folder / "resumed_whole", "blocks", SHARDED, copy_of=str(folder / "ddp"), resume=True),
+        job(folder / "whole_gradients", "blocks", {"train__strategy": WHOLE_GRADIENTS}),
+        job(folder / "half", "blocks", HALF),
+    ]
+
+
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Two processes have trained all of these; in "broken" the second one was killed in iteration 6."""
@@ -46,11 +60,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     result = torchrun(
         job(folder / "joint", "recipe", {**JOINT, "train__accumulate": 2}),
         job(folder / "ddp", "blocks", BLOCKS),
-        job(folder / "sharded", "blocks", SHARDED),
-        job(folder / "resumed", "blocks", SHARDED, copy_of=str(folder / "sharded"), resume=True),
-        job(folder / "resumed_whole", "blocks", SHARDED, copy_of=str(folder / "ddp"), resume=True),
-        job(folder / "whole_gradients", "blocks", {"train__strategy": WHOLE_GRADIENTS}),
-        job(folder / "half", "blocks", HALF),
+        *(sharded_jobs(folder) if shards_on_cpu() else ()),
         job(folder / "stopped", "recipe", STOPPED, die_at_step=3, rank=1, signal="SIGTERM", note_exit=True),
         job(folder / "whole", "fastscnn", FULL),
         job(folder / "broken", "fastscnn", FULL, die_at_step=6, rank=1),
@@ -118,6 +128,7 @@ def test_a_signal_to_one_process_saves_and_ends_the_run(trained: Path) -> None:
     assert stop["reason"] == "stopped by SIGTERM; --resume goes on"
 
 
+@with_shards
 def test_a_sharded_run_is_the_run_of_ddp(trained: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """With accumulation, clipping, a moving average, activation checkpointing, batch norms; all in one model file."""
     tiny.register(monkeypatch.setitem)
@@ -129,6 +140,7 @@ def test_a_sharded_run_is_the_run_of_ddp(trained: Path, monkeypatch: pytest.Monk
     assert losses(trained / "half") == pytest.approx(theirs, rel=0.02)
 
 
+@with_shards
 def test_a_sharded_run_is_resumed_bit_for_bit(trained: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     tiny.register(monkeypatch.setitem)
     ours, theirs = (weights(trained / name / "last.safetensors") for name in ("resumed", "sharded"))
@@ -136,6 +148,7 @@ def test_a_sharded_run_is_resumed_bit_for_bit(trained: Path, monkeypatch: pytest
     assert losses(trained / "resumed") == losses(trained / "sharded")
 
 
+@with_shards
 def test_a_sharded_run_goes_on_without_shards_and_the_other_way_round(
     trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -150,6 +163,7 @@ def test_a_sharded_run_goes_on_without_shards_and_the_other_way_round(
     assert "shards" not in state and state["iteration"] == 6
 
 
+@with_shards
 def test_only_the_last_two_states_are_kept(trained: Path) -> None:
     folder = trained / "sharded"
     named = [torch.load(folder / name, weights_only=True)["shards"] for name in ("previous.state.pt", "last.state.pt")]
@@ -159,6 +173,7 @@ def test_only_the_last_two_states_are_kept(trained: Path) -> None:
     assert parts == [".metadata", "__0_0.distcp", "__1_0.distcp"]
 
 
+@with_shards
 def test_damaged_shards_are_named_with_the_way_out(
     trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -180,3 +195,13 @@ def test_shards_need_several_processes(tmp_path: Path, monkeypatch: pytest.Monke
     tiny.register(monkeypatch.setitem)
     with pytest.raises(TrainingError, match=r"train.strategy=fsdp2 needs several processes: .*torchrun"):
         train(tiny.blocks(train__strategy="fsdp2"), output_dir=tmp_path)
+
+
+def test_options_that_do_not_fit_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fsdp2, "world_size", lambda: 4)
+    cpu = torch.device("cpu")
+    with pytest.raises(TrainingError, match=r"4 processes cannot form 3 groups \(replicate\) of two or more"):
+        distributed.create_strategy("fsdp2", cpu, {"replicate": 3})
+    monkeypatch.setattr(fsdp2, "shards_on_cpu", lambda: False)
+    with pytest.raises(TrainingError, match=r"needs CUDA with PyTorch .*pip install --upgrade torch.*ddp"):
+        distributed.create_strategy("fsdp2", cpu, {})

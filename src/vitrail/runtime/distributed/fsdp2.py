@@ -36,7 +36,8 @@ def fully_sharded(
     Raises
     ------
     TrainingError
-        For one process, and for a number of groups that the processes cannot form.
+        For one process, for a number of groups that the processes cannot form, and on a CPU for a PyTorch that cannot
+        shard there.
     """
     processes = world_size()
     if processes == 1:
@@ -49,6 +50,11 @@ def fully_sharded(
             f"train.strategy=fsdp2: {processes} processes cannot form {replicate} groups (replicate) of two or more, "
             "all of the same size"
         )
+    if device.type == "cpu" and not shards_on_cpu():
+        raise TrainingError(
+            f"train.strategy=fsdp2 needs CUDA with PyTorch {torch.__version__}; later ones shard on the CPU too: "
+            "pip install --upgrade torch, or use train.strategy=ddp"
+        )
     from vitrail.runtime.distributed.sharded_model import FullyShardedDataParallel
 
     return FullyShardedDataParallel(
@@ -57,3 +63,8 @@ def fully_sharded(
         reshard_after_forward=reshard_after_forward,
         reduce_each_part=reduce_each_part,
     )
+
+
+def shards_on_cpu() -> bool:
+    """Return whether this PyTorch can shard models on the CPU; that of 2.6 lacks a method there, which it calls."""
+    return hasattr(torch.cpu.Stream, "record_event")
