@@ -35,10 +35,13 @@ class Smp(Reference):
         Its class.
     arguments : tuple of (str, value)
         Of the class, besides the number of classes.
+    classes : int
+        K.
     """
 
     kind: str
     arguments: tuple[tuple[str, Any], ...]
+    classes: int = CLASSES
     toolbox: ClassVar[str] = "smp"
     package: ClassVar[str] = "segmentation_models_pytorch"
     encoder = "encoder"
@@ -52,7 +55,7 @@ class Smp(Reference):
         return without_dropout(model)
 
     def _create(self) -> nn.Module:
-        model: nn.Module = getattr(smp(), self.kind)(encoder_weights=None, classes=CLASSES, **dict(self.arguments))
+        model: nn.Module = getattr(smp(), self.kind)(encoder_weights=None, classes=self.classes, **dict(self.arguments))
         return model
 
     def settings(self) -> str:
@@ -69,10 +72,12 @@ class Smp(Reference):
         return Losses(total, {"loss": total.item()})
 
 
-def import_smp(kind: str, arguments: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> Segmentor:
+def import_smp(
+    kind: str, arguments: Mapping[str, Any], tensors: Mapping[str, Tensor], classes: int = CLASSES
+) -> Segmentor:
     """Return the model that the importer makes of what the model was given; what was not has its defaults."""
-    section, renaming, _ = translate_config({"_model_class": kind, "classes": CLASSES, **arguments}, "the settings")
-    model = build_model(section, CLASSES)
+    section, renaming, _ = translate_config({"_model_class": kind, "classes": classes, **arguments}, "the settings")
+    model = build_model(section, classes)
     model.load_state_dict(renaming.to_ours(tensors, "the reference"), strict=True)
     return model
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from parity.case import Case
 from parity.cases import DETAIL_KERNELS, FOUR_MAPS, KERNELS, R18_ENCODER, RESNET18_WITHOUT_DILATION, SMALL_WINDOWS
 from parity.reference import Reference
+from parity.smp import Smp, import_smp
 from parity.toolboxes import (
     Mmseg,
     MmsegSegNeXt,
@@ -53,6 +55,13 @@ def timed(method: str, backbone: str, reference: Reference, **settings: Any) -> 
 def mmseg(method: str, backbone: str, config: str, changes: Mapping[str, Any] | None = None) -> Timed:
     """Return a row of MMSegmentation."""
     return timed(method, backbone, Mmseg(config, changes or {}))
+
+
+def smp(method: str, kind: str) -> Timed:
+    """Return a row of segmentation_models_pytorch, on a ResNet-18."""
+    arguments = {"encoder_name": "resnet18"}
+    reference = Smp(kind, tuple(arguments.items()), CLASSES)
+    return timed(method, "resnet18", reference, imports=partial(import_smp, kind, arguments, classes=CLASSES))
 
 
 R18_MMSEG = {"backbone.depth": 18, "auxiliary_head.in_channels": 256}
@@ -234,6 +243,12 @@ TIMED = [
             f"{KERNELS}.num_classes": CLASSES,
         },
     ),
+    smp("unet", "Unet"),
+    smp("unetplusplus", "UnetPlusPlus"),
+    smp("manet", "MAnet"),
+    smp("linknet", "Linknet"),
+    smp("fpn", "FPN"),
+    smp("pan", "PAN"),
     timed("stdc", "", Mmseg("stdc/stdc1_4xb12-80k_cityscapes-512x1024"), keep=DETAIL_KERNELS),
     mmseg("bisenetv2", "", "bisenetv2/bisenetv2_fcn_4xb4-160k_cityscapes-1024x1024"),
     mmseg("icnet", "resnet18c", "icnet/icnet_r18-d8_4xb2-80k_cityscapes-832x832"),

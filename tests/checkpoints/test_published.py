@@ -11,14 +11,19 @@ from click.testing import CliRunner
 from torch import Tensor
 
 import vitrail
-from vitrail import cli
+from vitrail import cli, list_backbones
 from vitrail.checkpoints import list_weights, load, weights_table
 from vitrail.checkpoints.index import find_by_file, index
+from vitrail.checkpoints.index.hubs import HUBS, hub_models
+from vitrail.checkpoints.index.licenses import NVIDIA, PERMISSIVE
+from vitrail.checkpoints.listing import TASKS
 from vitrail.checkpoints.sources.mmseg.config import read_config, recipe_from_config
 from vitrail.checkpoints.sources.settings import Settings, UnsupportedError
+from vitrail.checkpoints.sources.torchvision import MODELS, TORCHVISION
+from vitrail.datasets.label_sets import list_label_sets
 from vitrail.errors import CheckpointError
 from vitrail.recipes import model_config_from_dict, model_file_recipe
-from vitrail.segmentors import Segmentor, build_model
+from vitrail.segmentors import SEGMENTORS, Segmentor, build_model
 
 ONE = torch.ones(1)
 SUPPORTED = [name for name, entry in index().items() if not entry.unsupported]
@@ -85,6 +90,51 @@ def test_the_index_is_filtered() -> None:
     assert all(entry.unsupported for entry in list_weights(supported=False))
     with pytest.raises(CheckpointError, match=r"no published model has dataset 'ade'.*'ade20k'"):
         list_weights(dataset="ade")
+
+
+def test_models_on_hubs_are_listed_with_what_vitrail_has() -> None:
+    backbones, listed = set(list_backbones()), hub_models()
+    for name, entry in listed.items():
+        assert entry.method in SEGMENTORS and entry.backbone in backbones, name
+        assert entry.dataset in list_label_sets() and entry.project in HUBS, name
+        assert entry.miou is None or 0.1 < entry.miou < 1, name
+    assert {name for name in listed if name.startswith(TORCHVISION)} == {TORCHVISION + name for name in MODELS}
+    assert {entry.name for entry in list_weights(project="torchvision", supported=True)} <= listed.keys()
+
+
+def test_every_dataset_belongs_to_one_task() -> None:
+    named = [dataset for datasets in TASKS.values() for dataset in datasets]
+    assert sorted(named) == sorted({entry.dataset for entry in list_weights()})
+    assert {entry.dataset for entry in list_weights(task="medical")} == {"chase_db1", "drive", "hrf", "stare"}
+    with pytest.raises(CheckpointError, match=r"no published model is for the task 'scene'.*'scenes'"):
+        list_weights(task="scene")
+
+
+def test_weights_that_may_not_be_sold_are_marked_and_left_out() -> None:
+    every, commercial = list_weights(), list_weights(commercial=True)
+    left_out = {entry.name for entry in every} - {entry.name for entry in commercial}
+    for name in (
+        "hf/nvidia/segformer-b0-finetuned-ade-512-512",
+        "ssseg/segformer_mitb0_ade20k",
+        "hf/Intel/dpt-large-ade",
+    ):
+        assert name in left_out
+    assert all(entry.terms in PERMISSIVE for entry in commercial)
+    assert not any(entry.backbone.startswith(("mit_", "mae_")) for entry in commercial)
+    segformer = index()["ssseg/segformer_mitb0_ade20k"]
+    assert segformer.card().license == segformer.terms == f"Apache-2.0; encoder: {NVIDIA}"
+    lines = weights_table(list_weights("*segformer-b0-finetuned-ade*") + list_weights("hf/Intel/*")).splitlines()
+    assert lines[1].endswith("non-commercial") and lines[2].endswith("licence: see its page")
+    assert {entry.terms for entry in list_weights(license="bsd")} == {"BSD-3-Clause"}
+    with pytest.raises(CheckpointError, match=r"no published model has a licence 'GPL'; there are .*MIT"):
+        list_weights(license="GPL")
+
+
+def test_the_command_filters_by_licence() -> None:
+    result = CliRunner().invoke(cli.cli, ["weights", "--task", "driving", "--commercial", "--method", "eomt", "--json"])
+    (row,) = json.loads(result.stdout)
+    assert row["name"] == "hf/tue-mps/cityscapes_semantic_eomt_large_1024"
+    assert row["license"] == "MIT" and row["commercial"]
 
 
 def test_the_command_lists_as_json() -> None:

@@ -224,6 +224,7 @@ def weights() -> str:
             entry.backbone,
             entry.dataset,
             "" if entry.miou is None else f"{100 * entry.miou:.2f}",
+            entry.terms or "see its page",
         )
         for entry in loaded
     ]
@@ -233,7 +234,7 @@ def weights() -> str:
             f"{len(loaded)} of {len(entries)} known checkpoints load: `vitrail.load(name)`, `vitrail predict NAME …`. "
             "[Published checkpoints](checkpoints.md) explains how, and [comparison](weights.md) shows how far they "
             "agree with the projects that published them. mIoU is the published figure.",
-            table(["name", "method", "backbone", "dataset", "mIoU"], rows),
+            table(["name", "method", "backbone", "dataset", "mIoU", "licence"], rows),
         ]
     )
 

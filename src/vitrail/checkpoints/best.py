@@ -54,6 +54,7 @@ def best_weights(
     method: str | None = None,
     backbone: str | None = None,
     project: str | None = None,
+    commercial: bool = False,
     speed: bool = False,
     device: str | torch.device | None = None,
 ) -> list[Choice]:
@@ -61,8 +62,8 @@ def best_weights(
 
     Parameters
     ----------
-    dataset, method, backbone, project
-        As `list_weights` takes them.
+    dataset, method, backbone, project, commercial
+        As `list_weights` takes them; those on hubs, whose sizes are not known, are left out.
     speed : bool
         Measure how long each of them takes for an image of 512 × 512: the median of three forward passes of the
         architecture with random weights.
@@ -74,8 +75,10 @@ def best_weights(
     CheckpointError
         As `list_weights` does.
     """
-    entries = list_weights(dataset=dataset, method=method, backbone=backbone, project=project, supported=True)
-    choices = _front(entry for entry in entries if entry.miou is not None)
+    entries = list_weights(
+        dataset=dataset, method=method, backbone=backbone, project=project, supported=True, commercial=commercial
+    )
+    choices = _front(entry for entry in entries if entry.miou is not None and entry.recipe)
     if not speed:
         return choices
     where = pick_device(device)

@@ -18,10 +18,13 @@ from vitrail.errors import VitrailError
 @click.option("--method", help="Such as pspnet.")
 @click.option("--backbone", help="Such as resnet50c.")
 @click.option("--dataset", help="Such as ade20k.")
-@click.option("--project", help="Such as mmseg.")
+@click.option("--project", help="How names begin: mmseg, ssseg, torchvision, smp-hub or hf.")
 @click.option("--best", metavar="DATASET", help="Those of a dataset that no other beats in both mIoU and parameters.")
 @click.option("--speed", is_flag=True, help="With --best: also measure them on this machine.")
 @click.option("--supported/--unsupported", default=None, help="Those that vitrail loads, or those it does not yet.")
+@click.option("--task", help="What the dataset shows: aerial, driving, medical, objects, people or scenes.")
+@click.option("--license", help="Part of the licence, such as Apache.")
+@click.option("--commercial", is_flag=True, help="Only those whose licence is known to allow any use.")
 @json_option("Print JSON instead of a table.")
 def weights(
     wanted: str,
@@ -32,6 +35,9 @@ def weights(
     best: str | None,
     speed: bool,
     supported: bool | None,
+    task: str | None,
+    license: str | None,
+    commercial: bool,
     as_json: bool,
 ) -> None:
     """List published checkpoints.
@@ -42,16 +48,28 @@ def weights(
     from vitrail.checkpoints import best_table, best_weights, list_weights, weights_table
 
     if best is not None:
-        if wanted or dataset or supported is not None:
-            raise VitrailError("--best DATASET goes with --method, --backbone, --project and --speed, and nothing else")
-        choices = best_weights(best, method=method, backbone=backbone, project=project, speed=speed)
+        if wanted or dataset or supported is not None or task or license:
+            raise VitrailError(
+                "--best DATASET goes with --method, --backbone, --project, --commercial and --speed, and nothing else"
+            )
+        choices = best_weights(
+            best, method=method, backbone=backbone, project=project, commercial=commercial, speed=speed
+        )
         echo(json.dumps([choice.to_dict() for choice in choices], indent=1) if as_json else best_table(choices))
         return
     if speed:
         raise VitrailError("--speed goes with --best DATASET")
 
     entries = list_weights(
-        wanted, method=method, backbone=backbone, dataset=dataset, project=project, supported=supported
+        wanted,
+        method=method,
+        backbone=backbone,
+        dataset=dataset,
+        project=project,
+        supported=supported,
+        task=task,
+        license=license,
+        commercial=commercial,
     )
     echo(json.dumps([entry.to_dict() for entry in entries], indent=1) if as_json else weights_table(entries))
 

@@ -17,13 +17,13 @@ from urllib.parse import urlparse
 from torch import Tensor
 
 from vitrail.checkpoints.cards import card_from_recipe
+from vitrail.checkpoints.index.licenses import PROJECT_LICENSES, is_commercial, is_non_commercial, terms_of
 from vitrail.errors import CheckpointError, nearest
 from vitrail.segmentors import ModelCard
 
 __all__ = ["PROJECTS", "Entry", "find_by_file", "find_by_fingerprint", "find_by_name", "fingerprint", "index"]
 
 PROJECTS = {"mmseg": "MMSegmentation", "ssseg": "SSSegmentation"}
-_LICENSE = "Apache-2.0"  # of both
 
 
 @dataclass(frozen=True)
@@ -50,6 +50,8 @@ class Entry:
         Of the tensors' names and shapes; see `fingerprint`.
     unsupported : str
         What vitrail lacks; empty for what it loads.
+    license : str
+        Of the weights, where it is not that of the project; empty where that is told on its page only.
     """
 
     name: str
@@ -63,6 +65,22 @@ class Entry:
     recipe: dict[str, Any] = field(default_factory=dict)
     fingerprint: str = ""
     unsupported: str = ""
+    license: str = ""
+
+    @property
+    def terms(self) -> str:
+        """The licence of the weights, and that of the encoder's where it is another one; empty where unknown."""
+        return terms_of(self.license or PROJECT_LICENSES.get(self.project, ""), self.backbone)
+
+    @property
+    def commercial(self) -> bool:
+        """Whether the weights may be used for any purpose, as far as their licence is known."""
+        return is_commercial(self.terms)
+
+    @property
+    def non_commercial(self) -> bool:
+        """Whether their licence rules commercial use out."""
+        return is_non_commercial(self.terms)
 
     @property
     def project(self) -> str:
@@ -76,7 +94,8 @@ class Entry:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the entry as JSON-ready data."""
-        return {**asdict(self), "supported": not self.unsupported}
+        known = {"license": self.terms, "commercial": self.commercial}
+        return {**asdict(self), **known, "supported": not self.unsupported}
 
     def card(self) -> ModelCard:
         """Return the card of the model.
@@ -89,7 +108,7 @@ class Entry:
         if self.unsupported:
             raise CheckpointError(f"{self.name} is not supported yet: {self.unsupported}")
         recipe = {**self.recipe, "name": self.name.partition("/")[2]}
-        return card_from_recipe(recipe, source=self.url, license=_LICENSE, miou=self.miou)
+        return card_from_recipe(recipe, source=self.url, license=self.terms, miou=self.miou)
 
 
 @functools.cache
