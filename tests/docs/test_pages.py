@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib
+import inspect
+import pkgutil
 import re
 from pathlib import Path
 
@@ -16,6 +18,7 @@ from vitrail.registry import KINDS, find_registry
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
+DIRECTIVE = re.compile(r"^::: (\S+)", re.MULTILINE)
 LINK = re.compile(r"\]\(([^)\s]+)\)")
 WRITTEN = [*sorted(DOCS.glob("*.md")), *sorted(ROOT.glob("*.md"))]
 
@@ -59,7 +62,7 @@ def test_the_reference_documents_every_public_name() -> None:
 
 
 def test_a_name_is_documented_once() -> None:
-    directives = re.findall(r"^::: (\S+)", "\n".join(api.pages().values()), re.MULTILINE)
+    directives = DIRECTIVE.findall("\n".join(api.pages().values()))
     assert len(directives) > 100
     assert len(directives) == len(set(directives))
 
@@ -89,3 +92,33 @@ def test_every_page_is_in_the_navigation() -> None:
     listed = set(re.findall(r"(\S+\.md)$", text, re.MULTILINE))
     assert {path.name for path in DOCS.glob("*.md")} <= listed
     assert yaml.safe_load(text)["strict"] is True
+
+
+def test_every_card_of_a_shipped_model_is_in_the_navigation() -> None:
+    navigation = (ROOT / "mkdocs.yml").read_text(encoding="utf-8")
+    cards = [path.name for path in (ROOT / "src" / "vitrail" / "checkpoints" / "weights").glob("*.md")]
+    assert cards and all(f"- models/{name}" in navigation for name in cards)
+
+
+def test_documented_parameters_exist() -> None:
+    """The site is built strictly: a parameter that no signature has would stop it."""
+    parts = [vitrail.segmentors, vitrail.backbones, vitrail.losses, vitrail.layers]
+    modules = [
+        importlib.import_module(found.name)
+        for package in parts
+        for found in pkgutil.iter_modules(package.__path__, f"{package.__name__}.")
+    ]
+    classes = [each for module in modules for each in vars(module).values() if inspect.isclass(each)]
+    ours = {each for each in classes if each.__module__.startswith("vitrail.") and each.__name__[0] != "_"}
+    for public in [*map(pkgutil.resolve_name, DIRECTIVE.findall("\n".join(api.pages().values()))), *ours]:
+        for part in (public, *(vars(public).values() if inspect.isclass(public) else ())):
+            documented = documented_parameters(inspect.getdoc(part) or "") if callable(part) else set()
+            if documented:
+                assert documented <= set(inspect.signature(part).parameters), part
+
+
+def documented_parameters(text: str) -> set[str]:
+    """Return the names in the section "Parameters" of a docstring."""
+    section = re.search(r"^Parameters\n-{10}\n(.*?)(?=^\w+\n-{4,}\n|\Z)", text, re.DOTALL | re.MULTILINE)
+    lines = re.findall(r"^(\S.*?)(?: : .*)?$", section[1], re.MULTILINE) if section else []
+    return {name.strip(" *") for line in lines for name in line.split(",")}

@@ -125,11 +125,9 @@ class SETRMLAHead(Head):
     Parameters
     ----------
     maps : FeatureMaps
-        The sums of maps that `wrap_backbone` makes.
+        The sums of maps that `wrap_backbone` makes, of `aggregation_channels` channels.
     num_classes : int
         K, the number of classes.
-    aggregation_channels : int
-        Channels of the sums.
     channels : int
         Channels of the convolutions on each of them.
     upsample : int
