@@ -21,3 +21,16 @@ def test_every_step_is_announced_with_its_epoch_and_learning_rate(
     train(recipe, output_dir=tmp_path, device="cpu")
     assert [progress.epoch for progress in told] == [1, 1, 2, 2, 3, 3]
     assert [progress.lr_factor for progress in told] == pytest.approx([(6 - i) / 6 for i in range(6)])
+
+
+def test_the_average_of_the_weights_is_told_before_it_is_evaluated(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tiny.register(monkeypatch.setitem)
+    told: list[tuple[Head, Progress]] = []
+    monkeypatch.setattr(Head, "set_progress", lambda self, progress: told.append((self, progress)))
+    recipe = tiny.recipe(train__iterations=4, train__eval_every=2, train__ema=0.5)
+    average = train(recipe, output_dir=tmp_path, device="cpu").model
+    assert [progress.done for head, progress in told if head is average.head] == [
+        progress.done for head, progress in told if head is not average.head
+    ][1::2]

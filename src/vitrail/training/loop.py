@@ -258,7 +258,8 @@ class TrainingRun:
         iteration = self.state.iteration + 1
         with self.meter.waiting():
             images, targets = next(self._batches)
-        self.model.set_progress(progress_at(iteration, self.plan, self.schedule))
+        progress = progress_at(iteration, self.plan, self.schedule)
+        self.model.set_progress(progress)
         self.train_step(images, targets)
         with self.checkpoints.first_use() if self._restored else contextlib.nullcontext():
             lr = self.optimizer_step()
@@ -271,6 +272,8 @@ class TrainingRun:
         out_of_time = self._clock.is_up(agree=self.plan.logs(iteration) or self.plan.saves(iteration))
         self._stopped_by = self._signals.agree()
         if self.plan.saves(iteration) or out_of_time or self._stopped_by:
+            if self.average is not None:
+                self.average.module.set_progress(progress)  # what depends on it has no average
             self.meter.check(iteration)
             with self.meter.paused():
                 evaluation = self.evaluate_and_log() if self.plan.evaluates(iteration) or out_of_time else None
