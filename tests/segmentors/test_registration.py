@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import re
 from collections.abc import Sequence
 
@@ -50,12 +51,13 @@ def test_every_option_is_documented_once_with_the_paper(name: str) -> None:
     assert method.summary.endswith(".")
     # a class that extends another method's head documents what it adds
     texts = [each.__doc__ or "" for each in method.head.__mro__ if each.__module__.startswith("vitrail.segmentors.")]
-    # what `wrap_backbone` adds are arguments of the encoder that it returns
-    texts += [ICNetEncoder.__doc__ or ""] if name == "icnet" else []
+    texts.append(method.head.wrap_backbone.__doc__ or "")
+    texts += [ICNetEncoder.__doc__ or ""] if name == "icnet" else []  # whose arguments they are
     documented = {
         option
         for text in texts
-        for names in re.findall(r"^    (\w[\w, ]*?)(?: : .*)?$", text.partition("Parameters\n")[2], re.MULTILINE)
+        for section in [inspect.cleandoc(text).partition("Parameters\n")[2]]
+        for names in re.findall(r"^(\w[\w, ]*?)(?: : .*)?$", section, re.MULTILINE)
         for option in names.split(", ")
     }
     assert set(method.options) <= documented

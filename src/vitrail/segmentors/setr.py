@@ -161,7 +161,17 @@ class SETRMLAHead(Head):
     def wrap_backbone(
         cls, backbone: Backbone, *, aggregation_channels: int = 256, align_corners: bool = False
     ) -> Backbone:
-        """Return the backbone with its maps added up; see `AggregatedBackbone`."""
+        """Return the backbone with its maps added up; see `AggregatedBackbone`.
+
+        Parameters
+        ----------
+        backbone : Backbone
+            The encoder.
+        aggregation_channels : int
+            Channels of the sums of maps.
+        align_corners : bool
+            How a map is resized to the next one where their strides differ.
+        """
         return AggregatedBackbone(backbone, aggregation_channels, align_corners=align_corners)
 
     def forward(self, features: Sequence[Tensor]) -> Tensor:
