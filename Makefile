@@ -14,6 +14,10 @@ $(VENV)/.installed-parity: $(VENV)/.installed
 	$(RUN)pip install --quiet --disable-pip-version-check -e '.[dev,parity]'
 	touch $@
 
+$(VENV)/.installed-nightly: $(VENV)/.installed-parity
+	$(RUN)pip install --quiet --disable-pip-version-check -e '.[dev,parity,nightly]'
+	touch $@
+
 $(VENV)/.installed-docs: $(VENV)/.installed
 	$(RUN)pip install --quiet --disable-pip-version-check -e '.[dev,docs]'
 	touch $@
@@ -34,7 +38,7 @@ parity: $(VENV)/.installed-parity
 	$(RUN)pytest -n auto --dist worksteal -m "parity and not nightly"
 
 # What the two above leave out: every method on every family of encoders, full-size models, long runs.
-nightly: $(VENV)/.installed-parity
+nightly: $(VENV)/.installed-nightly
 	$(RUN)pytest -n auto --dist worksteal -m nightly
 
 oldest: $(VENV)-oldest/.installed

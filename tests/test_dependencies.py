@@ -18,7 +18,7 @@ else:
 ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 # Extras for working on the project itself; nothing under src/ may need them.
-DEVELOPMENT = {"dev", "docs", "parity"}
+DEVELOPMENT = {"dev", "docs", "nightly", "parity"}
 
 # Distributions whose modules have another name.
 MODULES = {

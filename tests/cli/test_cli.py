@@ -343,7 +343,7 @@ def test_bugs_keep_their_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
         cli.main()
 
 
-@pytest.mark.slow
+@pytest.mark.nightly  # `tests/training/test_distributed_train.py` has two processes train
 def test_two_processes_train_under_torchrun(tmp_path: Path) -> None:
     command = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "-m", "vitrail", "train"]
     settings = [*QUICK, "train.batch_size=4", "train.iterations=2", "train.eval_every=2"]

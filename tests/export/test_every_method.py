@@ -15,23 +15,14 @@ needs_onnx = pytest.mark.skipif(importlib.util.find_spec("onnxruntime") is None,
 CARD = ModelCard(tuple(f"class {index}" for index in range(CLASSES)), ((0, 0, 0),) * CLASSES)
 
 
-# The others take minutes.
-QUICK = {("pspnet", "pt2"), ("pspnet", "onnx")}
 PRODUCT = [
-    pytest.param(
-        name,
-        format,
-        marks=[
-            *([needs_onnx] if format == "onnx" else []),
-            *([] if (name, format) in QUICK else [pytest.mark.nightly]),
-        ],
-    )
+    pytest.param(name, format, marks=[needs_onnx] if format == "onnx" else [])
     for name in list_segmentors()
     for format in ("pt2", "onnx")
 ]
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 @pytest.mark.parametrize(("name", "format"), PRODUCT)
 def test_every_method_is_exported_for_any_size(name: str, format: str, tmp_path: Path) -> None:
     torch.manual_seed(0)
