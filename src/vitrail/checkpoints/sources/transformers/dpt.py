@@ -9,7 +9,7 @@ from vitrail.checkpoints.sources.encoder import Encoder
 from vitrail.checkpoints.sources.layouts import Change, Join, PartsLeftOut, as_convolution, as_matrix
 from vitrail.checkpoints.sources.renaming import Names, Renaming
 from vitrail.checkpoints.sources.settings import Settings, UnsupportedError
-from vitrail.checkpoints.sources.transformers.encoders import known
+from vitrail.checkpoints.sources.transformers.encoders import TRANSFORMER_BLOCK, known
 from vitrail.checkpoints.sources.transformers.records import ModelRecord, Translation
 
 _SHAPES = {
@@ -17,18 +17,6 @@ _SHAPES = {
     (384, 12, 6): "vit_small_patch16_224",
     (768, 12, 12): "vit_base_patch16_224",
     (1024, 24, 16): "vit_large_patch16_224",
-}
-_BLOCK: Names = {
-    **{
-        f"attention.attention.{name}.{kind}": f"attn.{name[0]}.{kind}"
-        for name in ("query", "key", "value")
-        for kind in ("weight", "bias")
-    },
-    "attention.output.dense": "attn.proj",
-    "intermediate.dense": "mlp.fc1",
-    "output.dense": "mlp.fc2",
-    "layernorm_before": "norm1",
-    "layernorm_after": "norm2",
 }
 _UNIT: Names = {
     "convolution1": "body.1",
@@ -53,7 +41,7 @@ def _renaming(blocks_read: int, depth: int) -> Renaming:
             "dpt.embeddings.cls_token": "backbone.encoder.cls_token",
             "dpt.embeddings.position_embeddings": "backbone.encoder.pos_embed",
             "dpt.embeddings.patch_embeddings.projection": "backbone.encoder.patch_embed.proj",
-            "dpt.encoder.layer.*": ("backbone.encoder.blocks.*", _BLOCK),
+            "dpt.encoder.layer.*": ("backbone.encoder.blocks.*", TRANSFORMER_BLOCK),
             "neck.reassemble_stage.readout_projects.*.0": "head.reassemble.*.readout",
             "neck.reassemble_stage.layers.*": ("head.reassemble.*", {"projection": "project", "resize": "rescale"}),
             "neck.convs.*": "head.convs.*",

@@ -17,6 +17,18 @@ from vitrail.checkpoints.sources.settings import Settings, UnsupportedError
 from vitrail.checkpoints.sources.transformers.settings import FOUR_STAGES, settings_of, take_four_maps
 from vitrail.recipes import ModelConfig
 
+TRANSFORMER_BLOCK: Names = {  # of those that are named as in transformers' ViT
+    **{
+        f"attention.attention.{name}.{kind}": f"attn.{name[0]}.{kind}"
+        for name in ("query", "key", "value")
+        for kind in ("weight", "bias")
+    },
+    "attention.output.dense": "attn.proj",
+    "intermediate.dense": "mlp.fc1",
+    "output.dense": "mlp.fc2",
+    "layernorm_before": "norm1",
+    "layernorm_after": "norm2",
+}
 _SWINS = {
     (96, (2, 2, 6, 2), 7): "swin_tiny_patch4_window7_224",
     (96, (2, 2, 18, 2), 7): "swin_small_patch4_window7_224",

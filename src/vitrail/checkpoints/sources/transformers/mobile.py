@@ -12,7 +12,7 @@ from vitrail.checkpoints.sources.encoder import Encoder
 from vitrail.checkpoints.sources.layouts import Change, Join, PartsLeftOut
 from vitrail.checkpoints.sources.renaming import Names, Renaming
 from vitrail.checkpoints.sources.settings import Settings
-from vitrail.checkpoints.sources.transformers.encoders import known
+from vitrail.checkpoints.sources.transformers.encoders import TRANSFORMER_BLOCK, known
 from vitrail.checkpoints.sources.transformers.records import ModelRecord, Translation
 
 _CONV: Names = {"convolution": "conv", "normalization": "bn"}
@@ -26,18 +26,6 @@ _RESIDUAL: Names = {
     "expand_1x1": ("conv1_1x1", _CONV),
     "conv_3x3": ("conv2_kxk", _CONV),
     "reduce_1x1": ("conv3_1x1", _CONV),
-}
-_ATTENTION: Names = {
-    **{
-        f"attention.attention.{name}.{kind}": f"attn.{name[0]}.{kind}"
-        for name in ("query", "key", "value")
-        for kind in ("weight", "bias")
-    },
-    "attention.output.dense": "attn.proj",
-    "intermediate.dense": "mlp.fc1",
-    "output.dense": "mlp.fc2",
-    "layernorm_before": "norm1",
-    "layernorm_after": "norm2",
 }
 _ATTENTION_V2: Names = {
     "attention.qkv_proj.convolution": "attn.qkv_proj",
@@ -110,7 +98,7 @@ def _mobilevit(settings: Settings) -> Translation:
     settings.must_be("expand_ratio", 2.0 if name == "mobilevit_xxs" else 4.0)
     settings.must_be("qkv_bias", True)
     joins = tuple(Join([(f"attn.{x}.{kind}", 1) for x in "qkv"], f"attn.qkv.{kind}") for kind in ("weight", "bias"))
-    renaming = Renaming(_mobilevit_names("mobilevit", _ATTENTION), joins)
+    renaming = Renaming(_mobilevit_names("mobilevit", TRANSFORMER_BLOCK), joins)
     encoder = _mobilevit_encoder(settings, name)
     auxiliary = {"weight": 0.0}
     return Translation("deeplabv3", encoder, renaming, _deeplab_options(settings, 256), auxiliary, resize_once=True)
