@@ -110,6 +110,11 @@ class ClassFile(BaseModel):
         return {**ignored, **{colour: index for index, colour in enumerate(self.palette or ())}}
 
 
+def has_class_file(root: Place) -> bool:
+    """Return whether a folder has a description of classes that `find_class_file` reads."""
+    return any((root / name).is_file() for name in ("classes.yaml", "classes.yml", "classes.txt", "labelmap.txt"))
+
+
 def find_class_file(root: Place) -> ClassFile | None:
     """Read classes.yaml, else classes.txt (one name per line), else labelmap.txt, in a folder; None if there is none.
 

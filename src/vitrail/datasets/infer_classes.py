@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import functools
-import logging
 from collections.abc import Sequence
 
 import numpy as np
@@ -14,10 +12,10 @@ from vitrail.datasets.edge_greys import EdgeGreys
 from vitrail.datasets.mask_encoding import MaskLook
 from vitrail.datasets.mask_files import decode_values
 from vitrail.datasets.storage import Files
+from vitrail.datasets.warn_once import warn_once
 from vitrail.errors import DatasetError
 from vitrail.labels import IGNORE
 
-logger = logging.getLogger(__name__)
 _LISTED = 20
 _MOST = 255  # values that are taken for classes without having been named
 
@@ -57,7 +55,7 @@ def infer_classes(files: Files, masks: Sequence[str]) -> ClassFile:
         raise DatasetError(f"all masks, such as {files.locate(masks[0])}, hold nothing but 255, which is ignored")
     classes = ClassFile(classes=tuple(f"class {value}" for value in values), values=values)
     listed = ", ".join(map(str, values[:_LISTED])) + (", …" if len(values) > _LISTED else "")
-    _warn_once(
+    warn_once(
         f"There is neither {files.locate('classes.yaml')} nor classes.txt: {len(values)} classes were inferred from "
         f"the values {listed} in {len(masks)} masks. {_naming(values)}, to name them and to skip this scan."
     )
@@ -72,12 +70,6 @@ def _naming(values: Sequence[int]) -> str:
     more = ", …" if len(values) > _LISTED else ""
     listed = ", ".join(map(str, values[:_LISTED]))
     return f"Write two lines into classes.yaml, 'classes: [{names}{more}]' and 'values: [{listed}{more}]'"
-
-
-@functools.cache
-def _warn_once(message: str) -> None:
-    """Warn for the first split that is opened, and not again for the others."""
-    logger.warning(message)
 
 
 def colours_wanted(looks: Sequence[MaskLook], files: Files, mask: str, given: ClassFile | None) -> DatasetError:

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from vitrail.datasets.benchmark import Split
+from vitrail.datasets.class_file import has_class_file
 from vitrail.datasets.dataset import SegmentationDataset, benchmarks, create_dataset
-from vitrail.datasets.folder import usual_folders
+from vitrail.datasets.folder_names import folders_hint, usual_folders
 from vitrail.datasets.formats.hugging_face import hub_address
 from vitrail.datasets.formats.recognise import recognise_format
 from vitrail.datasets.pairs import fixed_folder
@@ -92,10 +93,10 @@ def _recognise(root: Path) -> tuple[str, str]:
     other = recognise_format(root)
     if other is not None and not root.is_dir():
         return other.dataset, other.found
-    known = _benchmark(root)
-    if known is not None:
-        return known
     usual = usual_folders(root)
+    known = _benchmark(root)
+    if known is not None and not (usual and has_class_file(root)):  # own classes in a benchmark's layout
+        return known
     if other is not None and (usual is None or usual[1] in _NO_MASKS or other.dataset in _DESCRIBED):
         return other.dataset, other.found
     if usual is not None:
@@ -104,7 +105,7 @@ def _recognise(root: Path) -> tuple[str, str]:
     raise DatasetError(
         f"nothing in {root} is known: it holds {names}. Masks are expected in a folder 'masks' beside 'images', and "
         "annotations of COCO, labelme, CVAT, YOLO, LightlyTrain, Roboflow, Supervisely, Label Studio or Hugging Face "
-        "are recognised"
+        f"are recognised.{folders_hint(root)}"
     )
 
 

@@ -122,11 +122,24 @@ def decode_values(data: bytes, where: str) -> Array:
         return red
     if image.mode == "LA":
         image = image.getchannel("L")
+    if image.mode == "F":
+        return _whole_numbers(np.asarray(image), where)
     if image.mode not in ("1", "L", "P") and not image.mode.startswith("I"):
         raise DatasetError(
             f"the mask {where} is an image of mode {image.mode}: save it as an 8-bit grey or palette PNG"
         )
     return stored_values(image, data)
+
+
+def _whole_numbers(values: Array, where: str) -> Array:
+    """Return the values of a floating-point mask, as programs for maps write them, as integers."""
+    wrong = values[~(values == np.rint(values)) | (np.abs(values) > 1 << 16)]
+    if wrong.size:
+        raise DatasetError(
+            f"the mask {where} holds the value {wrong[0]:g}: class indices are whole numbers, and 255 is ignored. Save it "
+            "as an 8-bit grey or palette PNG"
+        )
+    return values.astype(np.int32)
 
 
 def stored_values(image: Image.Image, data: bytes) -> Array:
@@ -268,13 +281,19 @@ def _narrowest(values: Array, where: str) -> Array:
 
 def _open_mask(data: bytes, where: str) -> Image.Image:
     image = open_image(data, where)
-    if image.format == "JPEG":
-        raise DatasetError(f"the mask {where} is a JPEG, {LOSSY}: save masks as PNG")
-    if image.format == "WEBP" and data[12:16] != b"VP8L" and not _has_lossless_chunk(data):
-        raise DatasetError(f"the mask {where} is a lossy WebP, {LOSSY}: save masks as PNG")
+    if is_lossy(data):
+        kind = "JPEG" if image.format == "JPEG" else "lossy WebP"
+        raise DatasetError(f"the mask {where} is a {kind}, {LOSSY}: save masks as PNG")
     load_pixels(image, where)
     turn_upright(image)
     return image
+
+
+def is_lossy(data: bytes) -> bool:
+    """Return whether an image file is a JPEG or a lossy WebP, by its first bytes."""
+    if data.startswith(b"RIFF") and data[8:12] == b"WEBP":
+        return data[12:16] != b"VP8L" and not _has_lossless_chunk(data)
+    return data.startswith(b"\xff\xd8\xff")
 
 
 def _has_lossless_chunk(data: bytes) -> bool:
