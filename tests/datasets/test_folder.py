@@ -36,7 +36,7 @@ def test_two_images_can_be_split_and_one_cannot(tmp_path):
     make_folder(tmp_path, names=["a", "b"])
     assert len(create_dataset("folder", tmp_path, "train")) == len(create_dataset("folder", tmp_path, "val")) == 1
     make_folder(tmp_path / "one", names=["a"])
-    assert "too few to split" in message(lambda: create_dataset("folder", tmp_path / "one", "val"))
+    assert "images are too few" in message(lambda: create_dataset("folder", tmp_path / "one", "val"))
     assert "val_fraction=1.5" in message(lambda: create_dataset("folder", tmp_path, "val", val_fraction=1.5))
 
 

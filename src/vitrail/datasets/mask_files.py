@@ -136,8 +136,8 @@ def _whole_numbers(values: Array, where: str) -> Array:
     wrong = values[~(values == np.rint(values)) | (np.abs(values) > 1 << 16)]
     if wrong.size:
         raise DatasetError(
-            f"the mask {where} holds the value {wrong[0]:g}: class indices are whole numbers, and 255 is ignored. Save it "
-            "as an 8-bit grey or palette PNG"
+            f"the mask {where} holds the value {wrong[0]:g}: class indices are whole numbers, and 255 is ignored. "
+            "Save it as an 8-bit grey or palette PNG"
         )
     return values.astype(np.int32)
 

@@ -52,7 +52,7 @@ def black_and_white(files: Files, masks: Sequence[str]) -> bool:
             values = grey_values(data, name) if is_lossy(data) else decode_values(data, name)
             edges.add(values, name)
             found.update(np.unique(values).tolist())
-    return found >= {0, IGNORE} and edges.found(lossy=lossy)
+    return found >= {0, IGNORE} and (edges.found(lossy=lossy) or (lossy and not edges.grey))
 
 
 def repairable(files: Files, masks: Sequence[str], reader: MaskReader | None) -> bool:

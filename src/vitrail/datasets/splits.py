@@ -94,7 +94,7 @@ def pick_split(root: Place, splits: Mapping[str, list[Item]], split: str) -> lis
         )
     if not splits[split]:
         raise DatasetError(
-            f"the split {split!r} of {root} is empty: {len(splits['all'])} images are too few to split. Add some, or "
+            f"the split {split!r} of {root} is empty: {len(splits['all'])} images are too few. Add some, or "
             "evaluate on what is trained on, which shows whether a model can learn it: data.eval_split=all and "
             "data.train_split=all"
         )
