@@ -248,3 +248,10 @@ def test_black_and_white_of_16_bits_are_two_classes(root):
     each_mask(root, lambda found: found.astype(np.uint16) * 65535)
     assert found(root) == {}
     assert np.array_equal(create_dataset("folder", root, "train")[0]["mask"], truth)
+
+
+def test_one_value_that_is_no_class_is_no_sign_of_smoothing(root):
+    (root / "classes.yaml").write_text("classes: [background, thing]\nvalues: [0, 100]")
+    text = found(root)["unusable files"][1]
+    assert "holds the value 1, which is no class" in text
+    assert "--fix" not in text

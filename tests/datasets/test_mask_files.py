@@ -7,6 +7,7 @@ import zlib
 
 import numpy as np
 import pytest
+import tifffile
 from helpers.image_makers import picture, save
 from PIL import Image
 from scipy.io import savemat
@@ -159,3 +160,16 @@ def test_floating_point_masks_hold_whole_numbers(tmp_path):
         Image.fromarray(values).save(tmp_path / "a.tif")
         with pytest.raises(DatasetError, match=r"a\.tif holds the value .*whole numbers"):
             read_mask(tmp_path / "a.tif")
+
+
+@pytest.mark.parametrize("dtype", [bool, np.uint8, np.int64, np.float32])
+def test_arrays_and_tiff_files_of_maps_are_masks(tmp_path, dtype):
+    values = np.array([[0, 1], [1, 0]], dtype)
+    np.save(tmp_path / "a.npy", values[..., None])
+    assert np.array_equal(read_mask(tmp_path / "a.npy"), values)
+    if dtype in (np.int64, np.float32):
+        tifffile.imwrite(tmp_path / "a.tif", values)
+        assert np.array_equal(read_mask(tmp_path / "a.tif"), values)
+    np.save(tmp_path / "a.npy", np.zeros((2, 2, 3), dtype))
+    with pytest.raises(DatasetError, match=r"the shape \[2, 2, 3\]: class indices are one band"):
+        read_mask(tmp_path / "a.npy")

@@ -82,8 +82,8 @@ def colours_wanted(looks: Sequence[MaskLook], files: Files, mask: str, given: Cl
         return DatasetError(
             f"the masks, such as {where}, hold {len(colours)} colours, too many to be classes: are they masks?"
         )
-    missing = "classes.txt names the classes, but no" if given else "there is no classes.yaml that says which"
+    missing = "and classes.txt does not say which" if given else "but there is no classes.yaml that says which"
     return DatasetError(
-        f"the masks, such as {where}, are coloured, but {missing} colour is which class. They have the colours "
+        f"the masks, such as {where}, are coloured, {missing} colour is which class. They have the colours "
         f"{shown}. Write two lines into classes.yaml, 'classes: [{names}]' and 'palette: [{shown}]', in the same order"
     )

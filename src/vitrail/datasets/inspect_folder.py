@@ -12,6 +12,7 @@ from vitrail.datasets.dataset import SegmentationDataset, benchmarks, create_dat
 from vitrail.datasets.folder_names import folders_hint, usual_folders
 from vitrail.datasets.formats.hugging_face import hub_address
 from vitrail.datasets.formats.recognise import recognise_format
+from vitrail.datasets.open_files import ARCHIVES, open_place
 from vitrail.datasets.pairs import fixed_folder
 from vitrail.errors import DatasetError
 from vitrail.files.home import expand_home
@@ -73,7 +74,7 @@ def inspect_folder(root: str | Path) -> Inspection:
         When nothing in it is known.
     """
     root = expand_home(root)
-    if not root.is_dir() and hub_address(root) is None:
+    if not root.is_dir() and hub_address(root) is None and not (root.is_file() and root.suffix.lower() in ARCHIVES):
         raise DatasetError(f"{root} is no folder: give the one with the images and their labels, or hf://ORG/NAME")
     dataset, found = _recognise(root)
     place = hub_address(root) or str(root)
@@ -90,6 +91,8 @@ def _classes(dataset: SegmentationDataset) -> tuple[str, ...]:
 
 
 def _recognise(root: Path) -> tuple[str, str]:
+    if root.is_file():
+        return _in_archive(root)
     other = recognise_format(root)
     if other is not None and not root.is_dir():
         return other.dataset, other.found
@@ -107,6 +110,13 @@ def _recognise(root: Path) -> tuple[str, str]:
         "annotations of COCO, labelme, CVAT, YOLO, LightlyTrain, Roboflow, Supervisely, Label Studio or Hugging Face "
         f"are recognised.{folders_hint(root)}"
     )
+
+
+def _in_archive(root: Path) -> tuple[str, str]:
+    usual = usual_folders(open_place(root, "a folder with images and masks")[1])
+    if usual is None:
+        raise DatasetError(f"{root} has no usual folders of images and masks: unpack it, and inspect the folder")
+    return "folder", f"an archive with images in {usual[0]}, masks in {usual[1]}"
 
 
 def _benchmark(root: Path) -> tuple[str, str] | None:

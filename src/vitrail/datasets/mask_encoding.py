@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from vitrail.datasets.class_file import ClassFile, Colour
-from vitrail.datasets.image_files import load_pixels, open_image
-from vitrail.datasets.mask_files import decode_colours, stored_values
+from vitrail.datasets.image_files import decode_array, load_pixels, open_image
+from vitrail.datasets.mask_files import decode_colours, decode_values, stored_values
 from vitrail.datasets.matlab import MATLAB_HEADER
 from vitrail.datasets.storage import Files
 from vitrail.labels import IGNORE, WIDE_IGNORE_IN_FILES
@@ -59,8 +59,10 @@ def look_at(files: Files, name: str) -> MaskLook:
         When it cannot be read.
     """
     data, where = files.read(name), files.locate(name)
-    if data.startswith(MATLAB_HEADER) or name.lower().endswith(".npy"):
+    if data.startswith(MATLAB_HEADER):
         return MaskLook("L")
+    if decode_array(data, where) is not None:
+        return MaskLook("L", values=frozenset(np.unique(decode_values(data, where)).tolist()))
     with open_image(data, where) as image:
         mode = image.mode
         if mode in ("RGB", "RGBA"):

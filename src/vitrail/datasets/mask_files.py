@@ -15,7 +15,7 @@ from PIL import Image
 from torchvision import tv_tensors
 
 from vitrail.datasets.benchmark import Benchmark
-from vitrail.datasets.image_files import load_pixels, open_image, turn_upright
+from vitrail.datasets.image_files import decode_array, load_pixels, open_image, turn_upright
 from vitrail.datasets.matlab import MATLAB_HEADER, read_matlab
 from vitrail.errors import DatasetError
 from vitrail.files.regular import read_regular
@@ -110,6 +110,9 @@ def decode_values(data: bytes, where: str) -> Array:
     """
     if data.startswith(MATLAB_HEADER):
         return read_matlab(data, where)
+    values = decode_array(data, where)
+    if values is not None:
+        return _whole_numbers(_one_band(values, where), where)
     image = _open_mask(data, where)
     if image.mode in ("RGB", "RGBA"):
         red, green, blue = np.moveaxis(np.asarray(image)[..., :3], -1, 0)
@@ -131,8 +134,20 @@ def decode_values(data: bytes, where: str) -> Array:
     return stored_values(image, data)
 
 
+def _one_band(values: Array, where: str) -> Array:
+    """Return an array as [H, W]."""
+    plane = values[..., 0] if values.ndim == 3 and values.shape[-1] == 1 else values
+    if plane.ndim != 2 or not plane.size:
+        raise DatasetError(f"the mask {where} has the shape {list(values.shape)}: class indices are one band, [H, W]")
+    return plane
+
+
 def _whole_numbers(values: Array, where: str) -> Array:
-    """Return the values of a floating-point mask, as programs for maps write them, as integers."""
+    """Return the values of a mask as integers; programs for maps write them as floating-point numbers."""
+    if values.dtype == np.bool_:
+        return values.astype(np.uint8)
+    if values.dtype.kind != "f" and values.itemsize < 4:
+        return values
     wrong = values[~(values == np.rint(values)) | (np.abs(values) > 1 << 16)]
     if wrong.size:
         raise DatasetError(
@@ -246,7 +261,10 @@ class ColourMasks:
         if unknown.any():
             code = int(codes[unknown][0])
             colour = (code >> 16, code >> 8 & 255, code & 255)
-            raise DatasetError(f"the mask {where} holds the colour {colour}, {NO_CLASS}: add it to classes.yaml")
+            raise DatasetError(
+                f"the mask {where} holds the colour {colour}, {NO_CLASS}: add it to classes.yaml, to "
+                "'palette' with a name in 'classes', or to 'ignore'"
+            )
         return self.encoding.mask(indices)
 
     @cached_property

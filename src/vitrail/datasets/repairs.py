@@ -12,7 +12,7 @@ import numpy.typing as npt
 from vitrail.datasets.edge_greys import EdgeGreys
 from vitrail.datasets.image_files import load_pixels, open_image, turn_upright
 from vitrail.datasets.mask_encoding import sampled
-from vitrail.datasets.mask_files import ColourMasks, IndexMasks, MaskReader, decode_values, is_lossy
+from vitrail.datasets.mask_files import ColourMasks, IndexMasks, MaskReader, decode_colours, decode_values, is_lossy
 from vitrail.datasets.storage import Files
 from vitrail.errors import DatasetError
 from vitrail.labels import IGNORE
@@ -56,13 +56,33 @@ def black_and_white(files: Files, masks: Sequence[str]) -> bool:
 
 
 def repairable(files: Files, masks: Sequence[str], reader: MaskReader | None) -> bool:
-    """Return whether `vitrail dataset check --fix` can tell the classes of masks whose values were changed."""
+    """Return whether `vitrail dataset check --fix` can tell the classes of masks whose values were changed.
+
+    One value or colour that is no class, in lossless files, is no sign of that.
+    """
+    if not _changed(files, masks, reader):
+        return False
     if isinstance(reader, ColourMasks):
         return True
     values = sorted(reader.labels) if isinstance(reader, IndexMasks) else []
     if len(values) > 1 and int(np.diff(values).min()) >= APART:
         return True
     return isinstance(reader, IndexMasks) and _classes(reader) == 2 and black_and_white(files, masks)
+
+
+def _changed(files: Files, masks: Sequence[str], reader: MaskReader | None) -> bool:
+    unknown = set[int]()
+    for name in sampled(masks):
+        with contextlib.suppress(DatasetError):
+            data = files.read(name)
+            if is_lossy(data):
+                return True
+            if isinstance(reader, ColourMasks):
+                colours = {red << 16 | green << 8 | blue for red, green, blue in reader.colours}
+                unknown |= set(np.unique(decode_colours(data, name)).tolist()) - colours
+            elif isinstance(reader, IndexMasks):
+                unknown |= set(np.unique(decode_values(data, name)).tolist()) - set(reader.labels)
+    return len(unknown) > 1
 
 
 def other_values(files: Files, masks: Sequence[str], reader: MaskReader | None) -> str:
