@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from vitrail.checkpoints.cards import card_from_recipe
 from vitrail.checkpoints.checkpoint import Checkpoint
+from vitrail.checkpoints.skip_init import SkipRandomInit
 from vitrail.checkpoints.sources.mmseg.source import renaming as mmseg_renaming
 from vitrail.checkpoints.sources.renaming import Renaming
 from vitrail.checkpoints.sources.source import SOURCES
@@ -73,7 +74,8 @@ def import_with_card(
         recipe = recipe_from_config(json.loads(settings), name)
         card = card_from_recipe(recipe, source=source.title, license="Apache-2.0", classes=classes)
     card, state = source.translate(checkpoint, _changed(card, changes or {}))
-    model = build_model(model_config_from_dict(card.recipe["model"]), len(card.classes))
+    with SkipRandomInit():
+        model = build_model(model_config_from_dict(card.recipe["model"]), len(card.classes))
     model.load_state_dict(state, strict=True)
     return model, card
 

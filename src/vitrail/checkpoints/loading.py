@@ -15,6 +15,7 @@ from vitrail.checkpoints.hub import HUB, SMP_HUB, fetch_from_hub, weights_in
 from vitrail.checkpoints.imports import imports_of
 from vitrail.checkpoints.index import PROJECTS, Entry, find_by_name, index
 from vitrail.checkpoints.limits import check_described_model, no_more_than
+from vitrail.checkpoints.skip_init import SkipRandomInit
 from vitrail.checkpoints.sources import SOURCES, Source, Writer
 from vitrail.checkpoints.sources.torchvision import TORCHVISION, torchvision_url
 from vitrail.checkpoints.state import few, load_state
@@ -137,7 +138,7 @@ def _model_in(checkpoint: Checkpoint, card: ModelCard | None, *, trust_imports: 
             config = model_config_from_dict(settings)
             check_card(card, config.in_channels, str(path))
             check_described_model(config, len(card.classes), state, where)
-            with no_more_than(state, where):
+            with no_more_than(state, where), SkipRandomInit():
                 model = build_model(config, len(card.classes), card=card)
     except RecipeError as error:
         raise CheckpointError(f"{path}: {error}") from error
