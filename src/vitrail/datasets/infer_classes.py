@@ -56,8 +56,8 @@ def infer_classes(files: Files, masks: Sequence[str]) -> ClassFile:
     classes = ClassFile(classes=tuple(f"class {value}" for value in values), values=values)
     listed = ", ".join(map(str, values[:_LISTED])) + (", …" if len(values) > _LISTED else "")
     warn_once(
-        f"There is neither {files.locate('classes.yaml')} nor classes.txt: {len(values)} classes were inferred from "
-        f"the values {listed} in {len(masks)} masks. {_naming(values)}, to name them and to skip this scan."
+        f"{files.locate('').rstrip(':/')} has neither classes.yaml nor classes.txt: {len(values)} classes were inferred "
+        f"from the values {listed} in {len(masks)} masks. {_naming(values)}, to name them and to skip this scan."
     )
     return classes
 

@@ -55,7 +55,8 @@ class CocoRegion:
         if isinstance(region, dict) and list(region["size"]) != [height, width]:  # before memory is taken for it
             made_for = " × ".join(map(str, region["size"]))
             raise DatasetError(
-                f"an annotation of COCO is made for {made_for} pixels, but its image has {height} × {width}"
+                f"an annotation of COCO is made for {made_for} pixels, but its image has {height} × {width}: use "
+                "images and annotations of one export"
             )
         if isinstance(region, list):
             check_polygons(region, height, width)
@@ -168,6 +169,11 @@ def _labelled(root: Path, path: Path, data: dict[str, Any], images: str) -> Iter
     by_image: dict[Any, list[tuple[str, CocoRegion]]] = {}
     for annotation in data["annotations"]:
         if annotation.get("segmentation"):
+            if annotation["category_id"] not in categories:
+                raise DatasetError(
+                    f"{path}: an annotation has the category {annotation['category_id']!r}, which is not among its "
+                    "'categories': add it there, or export the file anew"
+                )
             region = categories[annotation["category_id"]], CocoRegion(annotation["segmentation"])
             by_image.setdefault(annotation["image_id"], []).append(region)
     split = _split_of(path.relative_to(root).as_posix())
