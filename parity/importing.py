@@ -12,12 +12,12 @@ from torch import Tensor, nn
 
 from vitrail.checkpoints.cards import card_from_recipe
 from vitrail.checkpoints.checkpoint import Checkpoint
-from vitrail.checkpoints.skip_init import SkipRandomInit
 from vitrail.checkpoints.sources.mmseg.source import renaming as mmseg_renaming
 from vitrail.checkpoints.sources.renaming import Renaming
 from vitrail.checkpoints.sources.source import SOURCES
 from vitrail.checkpoints.sources.ssseg.config import recipe_from_config
 from vitrail.checkpoints.sources.ssseg.source import renaming as ssseg_renaming
+from vitrail.layers.skip_init import SkipRandomInit
 from vitrail.recipes import ModelConfig, model_config_from_dict
 from vitrail.segmentors import ModelCard, Segmentor, build_model
 

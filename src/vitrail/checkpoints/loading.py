@@ -15,13 +15,13 @@ from vitrail.checkpoints.hub import HUB, SMP_HUB, fetch_from_hub, weights_in
 from vitrail.checkpoints.imports import imports_of
 from vitrail.checkpoints.index import PROJECTS, Entry, find_by_name, index
 from vitrail.checkpoints.limits import check_described_model, no_more_than
-from vitrail.checkpoints.skip_init import SkipRandomInit
 from vitrail.checkpoints.sources import SOURCES, Source, Writer
 from vitrail.checkpoints.sources.torchvision import TORCHVISION, torchvision_url
 from vitrail.checkpoints.state import few, load_state
 from vitrail.errors import CheckpointError, RecipeError, nearest
 from vitrail.files.download import discard, download, hash_in_name
 from vitrail.files.outputs import check_free
+from vitrail.layers.skip_init import SkipRandomInit
 from vitrail.recipes import model_config_from_dict
 from vitrail.segmentors import ModelCard, Segmentor, build_model
 from vitrail.visualize.palette import distinct_colours

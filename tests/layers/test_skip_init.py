@@ -11,7 +11,7 @@ from timm.layers import lecun_normal_, trunc_normal_, trunc_normal_tf_
 from torch import Tensor, nn
 
 import vitrail
-from vitrail.checkpoints.skip_init import SkipRandomInit
+from vitrail.layers.skip_init import SkipRandomInit
 
 DRAW = {
     "uniform": nn.init.uniform_,

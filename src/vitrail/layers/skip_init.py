@@ -1,10 +1,12 @@
-"""Build models whose weights come from a file without drawing random ones first."""
+"""Build models without drawing random weights: those that a file fills, and those of which only shapes are wanted."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
@@ -36,3 +38,10 @@ class SkipRandomInit(TorchFunctionMode):
             if func in _TRANSFORM:
                 return tensor
         return func(*args, **options)
+
+
+@contextmanager
+def shapes_only() -> Iterator[None]:
+    """Context in which modules are built on PyTorch's "meta" device, where tensors have shapes and no values."""
+    with torch.device("meta"), SkipRandomInit():
+        yield
