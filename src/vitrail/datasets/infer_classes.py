@@ -55,8 +55,9 @@ def infer_classes(files: Files, masks: Sequence[str]) -> ClassFile:
         raise DatasetError(f"all masks, such as {files.locate(masks[0])}, hold nothing but 255, which is ignored")
     classes = ClassFile(classes=tuple(f"class {value}" for value in values), values=values)
     listed = ", ".join(map(str, values[:_LISTED])) + (", …" if len(values) > _LISTED else "")
+    root = files.locate("").rstrip(":/")
     warn_once(
-        f"{files.locate('').rstrip(':/')} has neither classes.yaml nor classes.txt: {len(values)} classes were inferred "
+        f"{root} has neither classes.yaml nor classes.txt: {len(values)} classes were inferred "
         f"from the values {listed} in {len(masks)} masks. {_naming(values)}, to name them and to skip this scan."
     )
     return classes
