@@ -29,6 +29,10 @@ from vitrail.errors import DatasetError
 _SPLIT_WORD = re.compile(r"(?<![a-z])(train|val|test)(?:id|idation|ing|set)?(?![a-z])")
 
 
+REST_IS_IGNORED = "What no annotation covers is ignored."
+"""The description of files in which every pixel of a class has an annotation, as `write_coco` writes them."""
+
+
 @dataclass(frozen=True, eq=False)
 class CocoRegion:
     """The segmentation of an annotation: polygons, or run lengths, plain or compressed."""
@@ -107,7 +111,8 @@ def coco(
     images : str
         The images folder below the root; empty looks beside the JSON file and in the usual places.
     background : str or None
-        Name of the class of what no annotation covers; null ignores it.
+        Name of the class of what no annotation covers; null ignores it, and so do files that `vitrail dataset convert`
+        wrote.
     val_fraction, split_seed
         Of the random split; see `splits.complete_splits`.
 
@@ -122,13 +127,17 @@ def coco(
         raise DatasetError(f"{root} holds no JSON file of COCO: name it with data.options.annotations")
     splits: dict[str, list[Labelled]] = {}
     classes: list[str] = []
+    notes: set[str] = set()
     for name, paths in found.items():
         for path in paths:
             data = read_json(path)
             with as_described(path):
                 names = [category["name"] for category in data["categories"]]
                 splits.setdefault(name, []).extend(_labelled(root, path, data, images))
+                notes.add(str((data.get("info") or {}).get("description")))
             classes += [name for name in names if name not in classes]
+    if notes == {REST_IS_IGNORED} and background == BACKGROUND:
+        background = None
     return drawn_dataset(
         "coco", root, splits, split, background=background, classes=classes, val_fraction=val_fraction,
         split_seed=split_seed,
