@@ -98,14 +98,15 @@ class Pairing:
     def _is_image(self, name: str) -> bool:
         """Return whether a file is an image, where masks lie in the same folder: a JPEG, or by its name."""
         if self.of_mask != ("", ""):
-            return not _has(name, self.of_mask)
+            return not _has(PurePosixPath(name).stem, self.of_mask)
         if self.of_image != ("", ""):
-            return _has(name, self.of_image)
+            return _has(PurePosixPath(name).stem, self.of_image)
         return PurePosixPath(name).suffix.lower() in _LOSSY_SUFFIXES
 
     def _named(self, folder: str, parts: tuple[str, str]) -> list[str]:
         names = self.files.below("" if folder == "." else folder)
-        return [n for n in names if PurePosixPath(n).suffix.lower() in IMAGE_SUFFIXES and _has(n, parts)]
+        paths = ((name, PurePosixPath(name)) for name in names)
+        return [name for name, path in paths if path.suffix.lower() in IMAGE_SUFFIXES and _has(path.stem, parts)]
 
     def _by_stem(self, folder: str, names: Sequence[str], parts: tuple[str, str]) -> dict[str, str]:
         found: dict[str, str] = {}
@@ -178,8 +179,7 @@ def _name(stem: str) -> str:
     return PurePosixPath(stem).name
 
 
-def _has(name: str, parts: tuple[str, str]) -> bool:
-    stem = PurePosixPath(name).stem
+def _has(stem: str, parts: tuple[str, str]) -> bool:
     return stem.startswith(parts[0]) and stem.endswith(parts[1]) and len(stem) > len(parts[0]) + len(parts[1])
 
 
