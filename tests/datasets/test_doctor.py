@@ -19,6 +19,7 @@ from vitrail.datasets.pixel_format import RGB, PixelFormat
 from vitrail.errors import DatasetError
 
 PLAN = RunPlan(crop=None, resized=False, largest_scale=1.0, iterations=1000, per_epoch=10, batch_size=4, warmup=0)
+SPLIT_BY_A_SHELL = re.compile(r"(?<!')\b[a-z]+\.[a-z_.]+=\[[^\]]*\s")  # advice is copied to a command line
 
 
 @pytest.fixture(autouse=True)
@@ -41,6 +42,7 @@ def found(root: Path, pixels: PixelFormat = RGB, **options) -> dict[str, tuple[s
     report = check_dataset("folder", root, ("train", "val"), options=options, pixels=pixels)
     first: dict[str, tuple[str, str]] = {}
     for finding in report.findings:
+        assert not SPLIT_BY_A_SHELL.search(finding.fix), finding.fix
         first.setdefault(finding.check, (finding.severity, str(finding)))
     return first
 
@@ -152,7 +154,7 @@ def test_deep_images_without_a_range(root):
         save(path, (np.arange(768).reshape(24, 32) * 5 + index).astype(np.uint16))
     severity, text = found(root)["value range"]
     assert severity == "warning"
-    low, high = map(float, re.search(r"data.value_range=\[(\d+), (\d+)\]", text).groups())
+    low, high = map(float, re.search(r"data.value_range=\[(\d+),(\d+)\]", text).groups())
     assert (low, high) == (0, 4095)
     assert found(root, PixelFormat(3, (low, high))) == {}, "as the message says"
     save(root / "images/train/a.png", np.full((24, 32), 200, np.uint16) + np.arange(32, dtype=np.uint16))
@@ -184,6 +186,7 @@ def test_the_run_is_checked_too(root, check, changes, says):
     assert examine(surveys, PLAN) == []
     (finding,) = examine(surveys, RunPlan(**{**PLAN.__dict__, **changes}))
     assert (finding.check, finding.severity) == (check, "warning")
+    assert not SPLIT_BY_A_SHELL.search(finding.fix)
     assert says in str(finding)
 
 

@@ -177,7 +177,7 @@ def test_floating_point_images_need_a_range_unless_they_fill_zero_to_one(tmp_pat
     path = save(tmp_path / "a.tif", Image.fromarray(np.array([[0, 0.5, 1.0]], np.float32)))
     assert pixels(path)[0, :, 0].tolist() == [0, 128, 255]
     path = save(tmp_path / "b.tif", Image.fromarray(np.array([[-10, 0, 300.0]], np.float32)))
-    with pytest.raises(DatasetError, match=r"data.value_range=\[-10, 300\]"):
+    with pytest.raises(DatasetError, match=r"data.value_range=\[-10,300\]"):
         read_image(path)
     told = PixelFormat(value_range=(-10, 300))  # as the message says
     assert np.asarray(read_image(path, told))[0, 0].tolist() == [0, 8, 255]

@@ -77,7 +77,7 @@ class PixelFormat:
             return (values.astype(np.uint32) >> (bits - 8)).astype(np.uint8)
         raise DatasetError(
             f"the image {where} holds the values {low:g} to {high:g} ({values.dtype}): say which of them are black and "
-            f"white, as in data.value_range=[{low:g}, {high:g}]"
+            f"white, as in data.value_range=[{low:g},{high:g}]"
         )
 
     def _to_channels(self, planes: Array, where: str) -> Array:

@@ -312,10 +312,11 @@ class Recipe(Section):
     def _channels(self) -> Recipe:
         channels = (len(self.data.mean), len(self.data.std), self.model.in_channels)
         if len(set(channels)) > 1:
+            means, deviations = (",".join([value] * self.model.in_channels) for value in ("127.5", "60.0"))
             raise ValueError(
                 f"data.mean, data.std and model.in_channels disagree about the number of channels: {channels}. Each "
                 f"channel has a mean and a standard deviation of its values in 0…255, such as "
-                f"data.mean={[127.5] * self.model.in_channels} data.std={[60.0] * self.model.in_channels}"
+                f"data.mean=[{means}] data.std=[{deviations}]"
             )
         return self
 

@@ -25,14 +25,14 @@ def value_ranges(survey: SplitSurvey) -> Iterator[Finding]:
                 "value range",
                 f"the images hold values from {low:g} to {high:g}, beyond data.value_range={list(given)}",
                 effect="what lies beyond becomes plain black or plain white",
-                fix=f"Measured over all images: data.value_range=[{low:g}, {high:g}].",
+                fix=f"Measured over all images: data.value_range=[{low:g},{high:g}].",
             )
         return
     whole = all(facts.image_mode.startswith(("I", "int", "uint")) for facts in deep)
     depths = {_bits(facts.high) for facts in deep} if whole else set()
     top = (1 << max(depths)) - 1 if depths else high
     bottom = 0 if whole else low
-    fix = f"Say which values are black and white, for all images alike: data.value_range=[{bottom:g}, {top:g}]."
+    fix = f"Say which values are black and white, for all images alike: data.value_range=[{bottom:g},{top:g}]."
     if len(depths) > 1:
         yield Finding(
             "stop",

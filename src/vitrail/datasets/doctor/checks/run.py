@@ -26,7 +26,7 @@ def crop_size(surveys: list[SplitSurvey], plan: RunPlan) -> Iterator[Finding]:
             f"the crop of {plan.crop[0]} × {plan.crop[1]} is larger than every image, at most "
             f"{max(size[0] for size in sizes)} × {max(size[1] for size in sizes)}",
             effect=f"at least {share:.0%} of every training image is padding",
-            fix=f"Set data.augment.crop=[{height}, {width}].",
+            fix=f"Set data.augment.crop=[{height},{width}].",
         )
 
 
