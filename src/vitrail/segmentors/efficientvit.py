@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import partial
 
 from timm.layers import GELUTanh
 from timm.models.efficientvit_mit import ConvNormAct, FusedMBConv, LiteMLA, MBConv, ResidualBlock
@@ -77,26 +76,22 @@ class EfficientViTHead(Head):
                 f"efficientvit reads maps of stride {_FINEST} and coarser; the backbone's have strides {maps.strides}"
             )
         act = GELUTanh if gelu else nn.Hardswish
-        norm = partial(nn.BatchNorm2d, eps=norm_eps)
 
         def block() -> nn.Module:
             if fused:
-                return FusedMBConv(
-                    channels, channels, expand_ratio=expand_ratio, norm_layer=norm, act_layer=(act, None)
-                )
-            return MBConv(channels, channels, expand_ratio=expand_ratio, norm_layer=norm, act_layer=(act, act, None))
+                return FusedMBConv(channels, channels, expand_ratio=expand_ratio, act_layer=(act, None))
+            return MBConv(channels, channels, expand_ratio=expand_ratio, act_layer=(act, act, None))
 
         self.projections = nn.ModuleList(
-            ConvNormAct(width, channels, 1, norm_layer=norm, act_layer=None) for width in maps.channels[self.first :]
+            ConvNormAct(width, channels, 1, act_layer=None) for width in maps.channels[self.first :]
         )
         self.blocks = nn.Sequential(*(ResidualBlock(block(), nn.Identity()) for _ in range(num_blocks)))
         width = channels * (classifier_ratio or 1)
-        self.widen = (
-            nn.Identity()
-            if classifier_ratio is None
-            else ConvNormAct(channels, width, 1, norm_layer=norm, act_layer=act)
-        )
+        self.widen = nn.Identity() if classifier_ratio is None else ConvNormAct(channels, width, 1, act_layer=act)
         self.classifier = nn.Conv2d(width, num_classes, 1)
+        for module in self.modules():
+            if isinstance(module, nn.BatchNorm2d):
+                module.eps = norm_eps
 
     @classmethod
     def wrap_backbone(cls, backbone: Backbone) -> Backbone:
