@@ -15,6 +15,7 @@ from vitrail.backbones import Backbone
 from vitrail.datasets import Benchmark
 from vitrail.errors import RecipeError, TrainingError, VitrailError
 from vitrail.inference.resolve import resolve_recipe
+from vitrail.layers.skip_init import shapes_only
 from vitrail.recipes import ModelConfig, Recipe, TrainConfig
 from vitrail.runtime.distributed import main_first, world_size
 from vitrail.segmentors import Head, ModelCard, Segmentor, build_model
@@ -101,7 +102,7 @@ def check_model(model: Segmentor, recipe: Recipe, benchmark: Benchmark) -> None:
             f"build it with num_classes={count}"
         )
     try:
-        with torch.device("meta"):
+        with shapes_only():
             rebuilt = build_model(_without_pretrained(recipe.model), count)
         same = _shapes(rebuilt) == _shapes(model)
     except VitrailError:
