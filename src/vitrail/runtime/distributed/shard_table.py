@@ -81,10 +81,10 @@ def _check_tensor(name: str, entry: Any) -> int:
     return values * entry.properties.dtype.itemsize
 
 
-class _Unpickler(cast("type[Any]", pickle._Unpickler)):  # type: ignore[attr-defined, misc]
+class _Unpickler(cast("type[Any]", pickle._Unpickler)):  # type: ignore[misc]
     """Python's own unpickler, which builds descriptions of tensors and refuses what no table of contents has."""
 
-    dispatch: ClassVar[dict[int, Callable[[Any], None]]] = dict(pickle._Unpickler.dispatch)  # type: ignore[attr-defined]
+    dispatch: ClassVar[dict[int, Callable[[Any], None]]] = dict(pickle._Unpickler.dispatch)
 
     def find_class(self, module: str, name: str) -> Any:
         """Return a type of PyTorch's descriptions, or the name of a type of values."""
