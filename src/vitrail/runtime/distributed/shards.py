@@ -71,7 +71,9 @@ def read_shards(folder: Path, layout_of: Callable[[str], Tensor | None]) -> dict
         description = _SafeReader(folder).read_metadata()
         tensors = {name: _empty(name, entry, layout_of) for name, entry in description.state_dict_metadata.items()}
         with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", message="torch.distributed is disabled, unavailable or uninitialized")
+            warnings.filterwarnings(
+                "ignore", message=r"torch\.distributed is (disabled, )?unavailable or uninitialized"
+            )
             dcp.load(tensors, storage_reader=_SafeReader(folder))
     except (dcp.CheckpointException, *_DAMAGE) as error:
         failures = list(error.failures.values()) if isinstance(error, dcp.CheckpointException) else []
