@@ -72,11 +72,15 @@ class TimmBackbone(Backbone):
         self.channels = tuple(levels[i][0] for i in indices)
         self.strides = tuple(levels[i][1] for i in indices)
         self.indices = tuple(indices)
-        model.prune_intermediate_layers(list(indices), prune_norm=True, prune_head=True)
+        self._prune(model)
         self.encoder = model
         self.norms = nn.ModuleList(
             nn.Identity() if norm_eps is None else LayerNorm2d(channels, eps=norm_eps) for channels in self.channels
         )
+
+    def _prune(self, model: Any) -> None:
+        """Remove what no returned map depends on: later blocks, the last norm, the classifier."""
+        model.prune_intermediate_layers(list(self.indices), prune_norm=True, prune_head=True)
 
     def forward(self, images: Tensor) -> list[Tensor]:
         """Encode images [B, 3, H, W] into one map per entry of `channels`, finest first."""
