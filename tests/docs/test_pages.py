@@ -13,6 +13,7 @@ import yaml
 
 import vitrail
 from tools.site import api, tables
+from vitrail.checkpoints import list_weights, shipped_models
 from vitrail.datasets.formats.recognise import RECOGNISERS
 from vitrail.registry import KINDS, find_registry
 
@@ -51,6 +52,25 @@ def test_everything_in_the_tables_is_described() -> None:
 
 def test_the_costs_are_those_of_the_encoders_shown() -> None:
     assert set(tables.COSTS) == set(tables.shown_encoders()), "run `python -m tools.measure_encoders`"
+
+
+def test_the_page_of_weights_counts_right() -> None:
+    """Made by `python tools/sweep_weights.py --only none`, whose results may be missing."""
+    page = (DOCS / "weights.md").read_text(encoding="utf-8")
+    entries = list_weights()
+    assert f"lists {len(entries)} published checkpoints; {sum(not e.unsupported for e in entries)} of them" in page
+    counted = {
+        name: (int(listed), int(loading))
+        for name, listed, loading in re.findall(r"^\| `([\w-]+)/` \| [^|]+ \| (\d+) \| (\d+) \|$", page, re.MULTILINE)
+    }
+    assert counted == {
+        project: (len(list_weights(project=project)), len(list_weights(project=project, supported=True)))
+        for project in {entry.project for entry in entries}
+    }
+    assert set(shipped_models()) <= set(re.findall(r"`(\w+)`", page))
+    rows = re.findall(r"^\| `\w+/[^`]+` \| (\d+) \|.*?\| (.*) \|$", page, re.MULTILINE)
+    compared = [outcome for _, outcome in rows if re.match(r".*\de[+-]\d\d \|", outcome)]
+    assert f"{len(rows)} architectures; {len(compared)} compared" in page
 
 
 def test_the_reference_documents_every_public_name() -> None:
