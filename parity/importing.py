@@ -17,6 +17,7 @@ from vitrail.checkpoints.sources.renaming import Renaming
 from vitrail.checkpoints.sources.source import SOURCES
 from vitrail.checkpoints.sources.ssseg.config import recipe_from_config
 from vitrail.checkpoints.sources.ssseg.source import renaming as ssseg_renaming
+from vitrail.layers.skip_init import SkipRandomInit
 from vitrail.recipes import ModelConfig, model_config_from_dict
 from vitrail.segmentors import ModelCard, Segmentor, build_model
 
@@ -73,7 +74,8 @@ def import_with_card(
         recipe = recipe_from_config(json.loads(settings), name)
         card = card_from_recipe(recipe, source=source.title, license="Apache-2.0", classes=classes)
     card, state = source.translate(checkpoint, _changed(card, changes or {}))
-    model = build_model(model_config_from_dict(card.recipe["model"]), len(card.classes))
+    with SkipRandomInit():
+        model = build_model(model_config_from_dict(card.recipe["model"]), len(card.classes))
     model.load_state_dict(state, strict=True)
     return model, card
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import sys
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -72,41 +73,45 @@ def imports(tree: ast.AST, at_import: bool = True) -> Iterator[tuple[str, bool]]
             yield from imports(node, at_import and not inside)
 
 
-def attributes(tree: ast.AST) -> Iterator[str]:
-    """Yield dotted names such as `torch.onnx.export`."""
-    yield from (ast.unparse(node) for node in ast.walk(tree) if isinstance(node, ast.Attribute))
+def mentions(tree: ast.AST, text: str, module: str) -> bool:
+    """Return whether a file of this text and tree uses a dotted name such as `torch.onnx.export`."""
+    if module not in text:
+        return False
+    return any(isinstance(node, ast.Attribute) and ast.unparse(node).startswith(module) for node in ast.walk(tree))
 
 
+@cache
 def used(path: Path) -> tuple[set[str], set[str]]:
     """Return the distributions that a file needs as soon as it is imported, and all that it ever needs."""
-    tree = ast.parse(path.read_text(encoding="utf-8"))
+    text = path.read_text(encoding="utf-8")
+    tree = ast.parse(text)
     found = {(provider(module), at_import) for module, at_import in imports(tree)}
     if path.stem.endswith("_triton"):  # PyTorch brings Triton, and who imports them asks whether it is there
         found -= {("triton", True)}
-    found |= {(NEEDS[name], False) for name in NEEDS if any(each.startswith(name) for each in attributes(tree))}
+    found |= {(NEEDS[name], False) for name in NEEDS if mentions(tree, text, name)}
     return (
         {name for name, at_import in found if name and at_import},
         {name for name, _ in found if name},
     )
 
 
-USED = {path.relative_to(ROOT): used(path) for path in sorted((ROOT / "src").rglob("*.py"))}
+FILES = sorted((ROOT / "src").rglob("*.py"))
 
 
 def test_files_are_found() -> None:
-    assert len(USED) > 100
-    assert "torch" in set().union(*(at_import for at_import, _ in USED.values()))
+    assert len(FILES) > 100
+    assert "torch" in set().union(*(used(path)[0] for path in FILES))
 
 
-@pytest.mark.parametrize("path", USED, ids=str)
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
 def test_what_a_file_imports_is_declared(path: Path) -> None:
-    at_import, ever = USED[path]
+    at_import, ever = used(path)
     assert at_import <= REQUIRED, "an optional package has to be imported inside the function that needs it"
     assert ever <= REQUIRED | OPTIONAL, "declare it in pyproject.toml: as a dependency, or in an extra"
 
 
 def test_every_dependency_is_imported() -> None:
-    ever = set().union(*(ever for _, ever in USED.values()))
+    ever = set().union(*(used(path)[1] for path in FILES))
     assert not REQUIRED - ever, "nothing under src/ imports these dependencies"
     assert not OPTIONAL - ever, "nothing under src/ imports these packages of extras"
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import subprocess
 import sys
@@ -12,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from helpers.processes import execute, in_own_process
 from PIL import Image
 
 import vitrail
@@ -25,29 +25,24 @@ PAGE = ROOT / "docs" / "plugins.md"
 pytestmark = pytest.mark.slow
 
 
-def run(*arguments: str | Path, path: Path | None, cwd: Path) -> str:
-    """Run a command with a folder in front of Python's path; return what it printed."""
-    folders = [str(path)] if path is not None else []
-    source = str(Path(vitrail.__file__).parents[1])
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([*folders, source]), "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(
-        [sys.executable, *map(str, arguments)],
-        cwd=cwd,
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
+def install(package: Path, target: Path) -> Path:
+    options = ["--quiet", "--no-deps", "--no-index", "--no-build-isolation"]
+    command = [sys.executable, "-m", "pip", "install", *options, "--target", target, package]
+    subprocess.run(command, capture_output=True, check=True)
+    return target
+
+
+def run(program: str, *arguments: str | Path, path: Path, cwd: Path) -> str:
+    """Run a program in a process of its own, with a folder in front of Python's path; return what it printed."""
+    done = in_own_process(execute, program, *map(str, arguments), path=path, cwd=cwd)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "Traceback" not in done.stderr, done.stderr
     return done.stdout
 
 
-def install(package: Path, target: Path) -> Path:
-    options = ["--quiet", "--no-deps", "--no-index", "--no-build-isolation"]
-    run("-m", "pip", "install", *options, "--target", target, package, path=None, cwd=target.parent)
-    return target
+def vitrail_command(*arguments: str | Path, path: Path, cwd: Path) -> str:
+    """Run the command `vitrail`."""
+    return run("from vitrail.cli import main; main()", *arguments, path=path, cwd=cwd)
 
 
 @pytest.fixture(scope="module")
@@ -59,7 +54,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def trained(site: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("run")
-    output = run("-m", "vitrail", "train", EXAMPLE / "example.yaml", "-o", folder, path=site, cwd=folder)
+    output = vitrail_command("train", EXAMPLE / "example.yaml", "-o", folder, path=site, cwd=folder)
     assert "disc" in output
     return folder
 
@@ -69,7 +64,7 @@ def test_one_of_every_kind_is_listed_with_its_distribution(site: Path, tmp_path:
         "import sys\nfrom vitrail.cli import cli\n"
         "for kind in sys.argv[1:]: cli(['list', kind, 'example_*', '--json'], standalone_mode=False)"
     )
-    output = run("-c", script, *KINDS, path=site, cwd=tmp_path)
+    output = run(script, *KINDS, path=site, cwd=tmp_path)
     lists = [json.loads(part) for part in re.findall(r"^\[.*?^\]", output, re.DOTALL | re.MULTILINE)]
     assert len(lists) == len(KINDS)
     for kind, entries in zip(KINDS, lists, strict=True):
@@ -110,7 +105,7 @@ def test_its_model_is_evaluated_predicts_with_its_frame_source_and_is_exported(
     model = trained / "best.safetensors"
     with (tmp_path / "images.npy-stack").open("wb") as file:
         np.save(file, np.random.default_rng(0).integers(0, 255, (3, 40, 48, 3), dtype=np.uint8))
-    output = run("-c", EVALUATE_PREDICT_EXPORT, model, path=site, cwd=tmp_path)
+    output = run(EVALUATE_PREDICT_EXPORT, model, path=site, cwd=tmp_path)
     evaluated, _, exported, _ = output.split("\0")
     evaluation = json.loads(evaluated)
     assert [row["name"] for row in evaluation["classes"]] == ["background", "disc"]
@@ -140,7 +135,7 @@ print((vitrail.load("ours.safetensors")(image) - model(image)).abs().max().item(
 
 
 def test_a_checkpoint_of_its_project_is_converted(trained: Path, site: Path, tmp_path: Path) -> None:
-    output = run("-c", CONVERT, trained / "best.safetensors", path=site, cwd=tmp_path)
+    output = run(CONVERT, trained / "best.safetensors", path=site, cwd=tmp_path)
     assert float(output.splitlines()[-1]) == 0
 
 
@@ -150,7 +145,7 @@ def test_without_the_package_its_model_file_says_what_it_needs(trained: Path, si
         vitrail.load(model)  # this process does not have it
     trust = "import sys, vitrail; print(vitrail.load(sys.argv[1], trust_imports=True).card.imports)"
     (tmp_path / "example_plugin").symlink_to(site / "example_plugin")  # on the path, but not installed
-    assert "example_plugin" in run("-c", trust, model, path=tmp_path, cwd=tmp_path)
+    assert "example_plugin" in run(trust, model, path=tmp_path, cwd=tmp_path)
 
 
 def test_the_page_of_the_manual_can_be_followed_literally(tmp_path: Path) -> None:
@@ -167,18 +162,18 @@ def test_the_page_of_the_manual_can_be_followed_literally(tmp_path: Path) -> Non
     commands = [line for language, text in blocks if language == "console" for line in text.splitlines()]
     expected = commands[commands.index("$ vitrail list loss smoothed") + 1]
     site = install(tmp_path, tmp_path / "site")
-    listed = run("-m", "vitrail", "list", "loss", "smoothed", path=site, cwd=tmp_path)
+    listed = vitrail_command("list", "loss", "smoothed", path=site, cwd=tmp_path)
     assert listed == f"{expected}\n"
 
     quick = ["train.iterations=2", "train.epochs=null", "train.eval_every=2", "train.batch_size=2", "data.workers=0"]
     small = [*quick, "data.augment.crop=[64,64]", "data.options={size: [64, 96], train: 4, val: 2}"]
     assert "$ PYTHONPATH=. vitrail train mine.yaml -o runs/mine" in commands
-    run("-m", "vitrail", "train", "mine.yaml", *small, "-o", "runs/mine", path=tmp_path, cwd=tmp_path)
+    vitrail_command("train", "mine.yaml", *small, "-o", "runs/mine", path=tmp_path, cwd=tmp_path)
     model = tmp_path / "runs" / "mine" / "best.safetensors"
     assert "$ PYTHONPATH=. vitrail evaluate runs/mine/best.safetensors --trust-imports" in commands
     with pytest.raises(VitrailError, match=r"needs the module 'my_package'.*--trust-imports"):
         vitrail.evaluate(model)
-    run("-m", "vitrail", "evaluate", model, "--trust-imports", path=tmp_path, cwd=tmp_path.parent)
+    vitrail_command("evaluate", model, "--trust-imports", path=tmp_path, cwd=tmp_path.parent)
 
 
 def test_every_row_of_the_table_names_a_decorator_and_the_file_that_uses_it() -> None:

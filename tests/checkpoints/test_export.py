@@ -21,6 +21,7 @@ from vitrail.checkpoints.sources.ssseg import source as ssseg
 from vitrail.checkpoints.state import model_state
 from vitrail.cli import cli
 from vitrail.errors import CheckpointError
+from vitrail.layers.skip_init import shapes_only
 from vitrail.recipes import ModelConfig, model_config_from_dict
 from vitrail.segmentors import ModelCard, Segmentor, build_model
 
@@ -58,7 +59,7 @@ def size(entry: Entry) -> tuple[bool, str]:
 
 def our_state(section: ModelConfig) -> dict[str, Tensor]:
     """Return the names and shapes of a model's tensors, without values."""
-    with torch.device("meta"):
+    with shapes_only():
         model = build_model(section, section.num_classes)
     return model_state(model)
 

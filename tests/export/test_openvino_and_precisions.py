@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib.util
 import shutil
-import subprocess
 import sys
 from pathlib import Path
 
@@ -13,6 +12,7 @@ import pytest
 import torch
 from click.testing import CliRunner
 from helpers.evaluation_models import small_model
+from helpers.processes import execute, in_own_process
 
 import vitrail
 from vitrail.cli import cli
@@ -91,8 +91,8 @@ print(len(handled))
 
 
 def test_signals_are_handled_after_models_were_loaded_and_released(openvino_file: Path) -> None:
-    program = [sys.executable, "-c", HANDLES_SIGNALS, str(openvino_file)]
-    assert subprocess.run(program, check=True, capture_output=True, text=True).stdout == "1\n"
+    done = in_own_process(execute, HANDLES_SIGNALS, str(openvino_file))
+    assert done.stdout == "1\n", done.stderr
 
 
 def test_a_bin_file_of_another_origin_is_not_replaced(model: Segmentor, tmp_path: Path) -> None:

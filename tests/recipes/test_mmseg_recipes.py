@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 from click.testing import CliRunner
 
 from vitrail.checkpoints.index import index
@@ -15,6 +14,7 @@ from vitrail.checkpoints.sources.mmseg.training import described, training_from_
 from vitrail.cli import cli
 from vitrail.datasets import benchmarks
 from vitrail.errors import RecipeError
+from vitrail.layers.skip_init import shapes_only
 from vitrail.optim import create_optimizer
 from vitrail.recipes import Recipe, list_mmseg_recipes, load_recipe
 from vitrail.segmentors import build_model
@@ -50,7 +50,7 @@ def build(name: str) -> None:
     dataset = recipe.data.dataset
     classes = len(benchmarks()[dataset].classes) if dataset in benchmarks() else 5
     section = recipe.model.model_copy(update={"pretrained": False})
-    with torch.device("meta"):
+    with shapes_only():
         model = build_model(section, classes)
     create_optimizer(model, recipe.optimizer)  # a rule that matches nothing is an error
 

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from vitrail import Auxiliary, FeatureMaps, create_model, list_segmentors
 from vitrail.checkpoints import load_model, save_model
 from vitrail.errors import ModelError, RecipeError
+from vitrail.layers.skip_init import shapes_only
 from vitrail.recipes import AuxiliaryConfig, load_recipe, model_config_from_dict
 from vitrail.registry import keyword_arguments
 from vitrail.segmentors import SEGMENTORS, Head, ModelCard, Segmentor, build_model
@@ -40,7 +41,7 @@ def direct(name: str, auxiliary: Auxiliary | None) -> Segmentor:
 @methods
 def test_the_methods_own_auxiliary_heads_are_the_default(name: str) -> None:
     wanted = SEGMENTORS[name].auxiliary
-    with torch.device("meta"):
+    with shapes_only():
         model = direct(name, None)
     assert [head.index for head in model.auxiliary] == ([] if wanted.weight == 0 else list(wanted.maps))
     assert model.auxiliary_weights == (wanted.weight,) * len(model.auxiliary)
@@ -52,7 +53,7 @@ def test_the_methods_own_auxiliary_heads_are_the_default(name: str) -> None:
 @methods
 def test_weight_0_builds_none(name: str) -> None:
     assert len(build(name, {"weight": 0.0, "channels": [8], "losses": [{"name": "dice"}]}).auxiliary) == 0
-    with torch.device("meta"):
+    with shapes_only():
         assert len(direct(name, Auxiliary(weight=0.0)).auxiliary) == 0
 
 
@@ -201,7 +202,7 @@ def test_recipes_describe_all_there_is() -> None:
 
 def test_registered_defaults_can_be_changed_in_part() -> None:
     own = SEGMENTORS["bisenetv2"].auxiliary
-    with torch.device("meta"):
+    with shapes_only():
         model = create_model("bisenetv2", None, 5, auxiliary=replace(own, weight=0.4))
     assert model.auxiliary_weights == (0.4,) * 4
     assert NO_AUXILIARY.heads == []

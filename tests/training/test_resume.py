@@ -9,7 +9,6 @@ import re
 import shutil
 import signal
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +17,7 @@ import pytest
 import torch
 from helpers import tiny_training as tiny
 from helpers.image_makers import make_folder
+from helpers.processes import in_own_process
 from PIL import Image
 
 from vitrail import checkpoints
@@ -25,9 +25,6 @@ from vitrail.datasets import create_dataset
 from vitrail.errors import CheckpointError, TrainingError, VitrailError
 from vitrail.training import TrainingResult, TrainingRun, train
 from vitrail.training.folder import PREVIOUS, STATE, locked
-
-PROGRAM = Path(tiny.__file__)
-
 
 # 26 images in batches of 4 make epochs of 6 iterations: a kill at 10 and a checkpoint at 8 both lie inside the second.
 CHANGES: dict[str, Any] = {"train__iterations": 12, "train__save_every": 8, "train__eval_every": 8}
@@ -49,8 +46,7 @@ def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def killed(folder: Path, step: int) -> None:
     job = {"folder": str(folder), "base": "fastscnn", "changes": CHANGES, "die_at_step": step}
-    command, environment = [sys.executable, str(PROGRAM), json.dumps([job])], {**os.environ, "OMP_NUM_THREADS": "1"}
-    result = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=600, check=False)
+    result = in_own_process(tiny.main, [job])
     assert result.returncode == -signal.SIGKILL, result.stderr
 
 

@@ -13,11 +13,10 @@ from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import torch
-
 from vitrail.backbones.backbone import BACKBONES
 from vitrail.backbones.create import create_backbone
 from vitrail.backbones.timm_families import timm_names
+from vitrail.layers.skip_init import shapes_only
 
 FILE = Path(__file__).with_name("levels.json")
 _PACKAGE = __name__.partition(".")[0]
@@ -61,7 +60,7 @@ def levels_of(name: str) -> Levels:
 
 def measured(name: str) -> Levels:
     """Return channels and strides of encoder `name` by building it on the meta device."""
-    with torch.device("meta"):
+    with shapes_only():
         backbone = create_backbone(name)
     return Levels(backbone.channels, backbone.strides)
 

@@ -13,6 +13,7 @@ from vitrail.checkpoints.complete import section_of
 from vitrail.checkpoints.index import Entry
 from vitrail.checkpoints.listing import list_weights
 from vitrail.files.text_table import aligned
+from vitrail.layers.skip_init import shapes_only
 from vitrail.runtime.device import pick_device
 from vitrail.segmentors import Segmentor, build_model
 
@@ -115,7 +116,7 @@ def _front(entries: Iterable[Entry]) -> list[Choice]:
 
 def _parameters(entry: Entry) -> int:
     """Return the number of parameters of a model without its auxiliary heads, without allocating them."""
-    with torch.device("meta"):
+    with shapes_only():
         return sum(parameter.numel() for parameter in _build(entry).parameters())
 
 

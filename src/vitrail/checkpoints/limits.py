@@ -7,12 +7,12 @@ import threading
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 from torch.nn.modules.module import register_module_parameter_registration_hook
 
 from vitrail.checkpoints.state import check_state
 from vitrail.errors import CheckpointError, VitrailError
+from vitrail.layers.skip_init import shapes_only
 from vitrail.recipes import ModelConfig
 from vitrail.segmentors import build_model
 
@@ -47,7 +47,7 @@ def check_described_model(config: ModelConfig, num_classes: int, state: Mapping[
     for section, options in (("options", config.options), ("backbone_options", config.backbone_options)):
         _check_numbers(options, f"{source}: model.{section}")
     try:
-        with torch.device("meta"), no_more_than(state, source):
+        with shapes_only(), no_more_than(state, source):
             described = build_model(config, num_classes)
     except VitrailError:
         raise

@@ -21,6 +21,7 @@ from vitrail.checkpoints.state import few, load_state
 from vitrail.errors import CheckpointError, RecipeError, nearest
 from vitrail.files.download import discard, download, hash_in_name
 from vitrail.files.outputs import check_free
+from vitrail.layers.skip_init import SkipRandomInit
 from vitrail.recipes import model_config_from_dict
 from vitrail.segmentors import ModelCard, Segmentor, build_model
 from vitrail.visualize.palette import distinct_colours
@@ -137,7 +138,7 @@ def _model_in(checkpoint: Checkpoint, card: ModelCard | None, *, trust_imports: 
             config = model_config_from_dict(settings)
             check_card(card, config.in_channels, str(path))
             check_described_model(config, len(card.classes), state, where)
-            with no_more_than(state, where):
+            with no_more_than(state, where), SkipRandomInit():
                 model = build_model(config, len(card.classes), card=card)
     except RecipeError as error:
         raise CheckpointError(f"{path}: {error}") from error

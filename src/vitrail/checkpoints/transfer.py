@@ -12,6 +12,7 @@ from torch import Tensor
 
 from vitrail.checkpoints.state import model_state
 from vitrail.errors import CheckpointError
+from vitrail.layers.skip_init import shapes_only
 from vitrail.recipes import ModelConfig
 from vitrail.segmentors import SEGMENTORS, Segmentor, build_model
 
@@ -180,7 +181,7 @@ def _plain(name: str) -> str:
 
 def _axes(model: Segmentor, config: ModelConfig, num_classes: int) -> Axes:
     """Return the dimensions in which the tensors of a model with one class, or one input channel, more are larger."""
-    with torch.device("meta"):
+    with shapes_only():
         larger = build_model(config.model_copy(update={"pretrained": False}), num_classes)
     shapes = {name: tensor.shape for name, tensor in model_state(larger).items()}
     axes = {}

@@ -15,6 +15,7 @@ from vitrail.backbones import Backbone
 from vitrail.datasets import Benchmark
 from vitrail.errors import RecipeError, TrainingError, VitrailError
 from vitrail.inference.resolve import resolve_recipe
+from vitrail.layers.skip_init import shapes_only
 from vitrail.recipes import ModelConfig, Recipe, TrainConfig
 from vitrail.runtime.device import memory_layout
 from vitrail.runtime.distributed import Strategy, main_first, world_size
@@ -103,7 +104,7 @@ def check_model(model: Segmentor, recipe: Recipe, benchmark: Benchmark) -> None:
             f"build it with num_classes={count}"
         )
     try:
-        with torch.device("meta"):
+        with shapes_only():
             rebuilt = build_model(_without_pretrained(recipe.model), count)
         same = _shapes(rebuilt) == _shapes(model)
     except VitrailError:

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import timm
-import torch
 from timm.models.vision_transformer import VisionTransformer
 
 from vitrail.backbones.levels import levels_of
@@ -20,6 +19,7 @@ from vitrail.checkpoints.sources.layouts import Join, LeftOut, PartsLeftOut
 from vitrail.checkpoints.sources.renaming import Names, Renaming, State
 from vitrail.checkpoints.sources.settings import Settings, UnsupportedError
 from vitrail.errors import ModelError
+from vitrail.layers.skip_init import shapes_only
 from vitrail.registry import keyword_arguments
 
 PATCH = 16  # side of a patch of plain transformers
@@ -137,7 +137,7 @@ def encoder_of(settings: Settings, *, default_depth: int, default_stride: int = 
 
 def levels_in_timm(name: str) -> list[tuple[int, int]]:
     """Return (channels, stride) of every map that an encoder of timm makes."""
-    with torch.device("meta"):
+    with shapes_only():
         return feature_levels(timm.create_model(name))
 
 
@@ -216,7 +216,7 @@ def plain_encoder_of(settings: Settings, maps: int, *, class_token: bool) -> Smp
     settings.must_be("encoder_depth", maps)
     settings.pass_over("encoder_weights", "dynamic_img_size", "dynamic_img_pad", "strict_img_size")
     try:
-        with torch.device("meta"):
+        with shapes_only():
             model = timm.create_model(name)
     except RuntimeError as error:
         raise UnsupportedError(f"{where}: timm has no {name!r}") from error
