@@ -8,18 +8,21 @@ import pkgutil
 import re
 from pathlib import Path
 
+import click
 import pytest
 import yaml
 
 import vitrail
 from tools.site import api, tables
 from vitrail.checkpoints import list_weights, shipped_models
+from vitrail.cli import cli
 from vitrail.datasets.formats.recognise import RECOGNISERS
 from vitrail.registry import KINDS, find_registry
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
 DIRECTIVE = re.compile(r"^::: (\S+)", re.MULTILINE)
+COMMAND = re.compile(r"^\$ (?:[A-Z_]+=\S* )*(vitrail [a-z][^|>\n]*)", re.MULTILINE)
 LINK = re.compile(r"\]\(([^)\s]+)\)")
 WRITTEN = [*sorted(DOCS.glob("*.md")), *sorted(ROOT.glob("*.md"))]
 
@@ -105,6 +108,31 @@ def test_links_lead_to_files_or_generated_pages(page: Path, generated: set[Path]
         if not path.exists() and path not in generated:
             broken.append(target)
     assert not broken
+
+
+@pytest.mark.parametrize("page", WRITTEN, ids=lambda path: path.name)
+def test_commands_have_the_options_that_are_shown(page: Path) -> None:
+    text = page.read_text(encoding="utf-8").replace("\\\n", " ")
+    wrong = [
+        (line, word)
+        for line in COMMAND.findall(text)
+        for words in [line.partition(" #")[0].split()]
+        for word in words[2:]
+        if word.startswith("--") and word.partition("=")[0] not in options_of(words[1:])
+    ]
+    assert not wrong
+
+
+def options_of(words: list[str]) -> set[str]:
+    """Return the options of the command that `vitrail WORDS` runs."""
+    command: click.Command | None = cli
+    for word in [*words, ""]:
+        if not isinstance(command, click.Group):
+            break
+        known = command.get_command(click.Context(command), word)
+        command = known or command.get_command(click.Context(command), "check")  # `vitrail dataset NAME`
+    assert command is not None, words
+    return {"--help"} | {name for option in command.params for name in (*option.opts, *option.secondary_opts)}
 
 
 def test_every_page_is_in_the_navigation() -> None:
