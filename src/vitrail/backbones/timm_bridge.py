@@ -15,7 +15,7 @@ from typing import Any
 import timm
 import torch
 from timm.layers import LayerNorm2d
-from timm.models import ResNet, group_parameters
+from timm.models import group_parameters
 from torch import Tensor, nn
 
 from vitrail.backbones.backbone import Backbone
@@ -38,14 +38,6 @@ def register_family(module: str) -> Callable[[Callable[..., Backbone]], Callable
         return builder
 
     return decorator
-
-
-# Until then, the feature maps of a ResNet were computed without the checkpoints that its classification had.
-_RESNETS_CHECKPOINT_SINCE = (1, 0, 31)
-
-
-def _timm_version() -> tuple[int, ...]:
-    return tuple(int(part) for part in timm.__version__.split(".")[:3] if part.isdigit())
 
 
 class TimmBackbone(Backbone):
@@ -93,13 +85,8 @@ class TimmBackbone(Backbone):
         Raises
         ------
         ModelError
-            When the encoder does not support it, or ignores it in the installed version of timm.
+            When the encoder does not support it.
         """
-        if enable and isinstance(self.encoder, ResNet) and _timm_version() < _RESNETS_CHECKPOINT_SINCE:
-            raise ModelError(
-                f"timm {timm.__version__} ignores activation checkpointing in its ResNets: "
-                "pip install --upgrade 'timm>=1.0.31'"
-            )
         try:
             self.encoder.set_grad_checkpointing(enable)
         except AssertionError as error:  # raised by encoders of timm that do not support it
