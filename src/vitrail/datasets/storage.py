@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import IO, Any, Protocol
 
 from vitrail.errors import DatasetError
-from vitrail.files.regular import MAX_BYTES, read_regular
+from vitrail.files.regular import MAX_BYTES, check_regular, read_regular
 from vitrail.files.remote import remote_address
 
 # Archives of images hardly shrink; those of masks of one value, a few hundred times.
@@ -91,6 +91,7 @@ class Folder:
     def start(self, name: str, size: int) -> bytes:
         """Return the first bytes of a file."""
         path = self.root / name
+        check_regular(path, DatasetError)
         try:
             with path.open("rb") as file:
                 return file.read(size)
@@ -197,6 +198,7 @@ class Zip(Archive):
 
     def _file(self, path: Path) -> Path | IO[bytes]:
         """Return what `zipfile` opens."""
+        check_regular(path, DatasetError)
         return path
 
     def __getstate__(self) -> dict[str, Any]:
@@ -238,6 +240,7 @@ class Tar(Archive):
 
     def _index(self, path: Path) -> dict[str, tuple[int, int]]:
         """Return the offset and the size of each file."""
+        check_regular(path, DatasetError)
         try:
             with _WithinItsSize(path) as file:
                 return tar_places(file, path.stat().st_size, str(path))
