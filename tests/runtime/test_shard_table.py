@@ -44,6 +44,7 @@ TUPLES = b")" + b"".join(b"q" + bytes([n]) + b"h" + bytes([n]) + b"\x86" for n i
     "content",
     [
         b"",
+        b"\x80\x04\x95\x00",  # ends within the size of a part
         b"cos\nsystem\n(S'touch hacked'\ntR.",
         b"\x80\x04Nr\xff\xff\xff\x3f.",  # room for 10⁹ objects
         b"\x80\x05\x96" + struct.pack("<Q", 1 << 36) + b"x.",  # and for as many bytes
