@@ -22,24 +22,31 @@ from tqdm import tqdm
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from parity.published import architectures, compare, image_size
-from vitrail.checkpoints.index import PROJECTS, Entry, index
+from vitrail.checkpoints import list_weights, shipped_models
+from vitrail.checkpoints.index import PROJECTS, Entry
+from vitrail.checkpoints.index.hubs import HUBS
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
 PAGE = """# Published weights
 
-Made by `python tools/sweep_weights.py`. `vitrail weights` lists the {count} published checkpoints of
-MMSegmentation and SSSegmentation; {supported} of them load, by name, from their address, or from a file.
+`vitrail weights` lists {count} published checkpoints; {supported} of them load by name:
+
+{sources}
+
+Others load from a file or a folder: what users have trained with MMSegmentation and SSSegmentation, any folder of the
+architectures of transformers and of segmentation_models_pytorch that vitrail has, and the files that the authors of
+CGNet published. [Checkpoints](checkpoints.md) says how.
+
+## How far MMSegmentation's and SSSegmentation's agree
 
 An architecture is built by the project that published it, with random weights and running statistics, saved as that
 project saves checkpoints, and loaded by `vitrail.load`; checkpoints that differ in the number of classes alone are one
 architecture. The difference is that of the logits at the size of the image, as a share of the largest logit, in
 float32; the spread says how much the logits vary over the image. Written back is the difference after
 `vitrail convert --to` the project, whose own model has to take every tensor. The published files themselves have not
-been compared.
+been compared. Made by `python tools/sweep_weights.py`; `make parity` compares some architectures of every method anew.
 
 {summary}
-
-## Compared
 
 | architecture | checkpoints | method | backbone | difference | written back | spread |
 | --- | --- | --- | --- | --- | --- | --- |
@@ -80,20 +87,31 @@ def page(results: dict[str, dict]) -> str:
     groups = architectures()
     rows = [row(name, groups[name], results.get(name)) for name in groups]
     compared = [r for name, r in results.items() if "error" in r and name in groups]
-    agreeing = [r for r in compared if max(r["error"], r["written"]) < 1e-4]
+    agreeing = [r for r in compared if max(r["error"], r["written"] or 0) < 1e-4]
+    written = sum(r["written"] is not None for r in compared)
     covered = sum(len(groups[r["name"]]) for r in agreeing)
-    entries = index().values()
+    entries = list_weights()
     lacking = Counter(
         f"{PROJECTS[e.project]}: {e.unsupported.partition(': ')[2] or e.unsupported}" for e in entries if e.unsupported
     )
     return PAGE.format(
         count=len(entries),
         supported=sum(not e.unsupported for e in entries),
-        summary=f"{len(groups)} architectures; {len(compared)} compared, {len(agreeing)} of them within 1e-4 (the "
-        f"limit) in both directions: they stand for {covered} checkpoints.",
+        sources=sources(),
+        summary=f"{len(groups)} architectures; {len(compared)} compared ({written} of them written back, too), "
+        f"{len(agreeing)} of these within 1e-4 (the limit): they stand for {covered} checkpoints.",
         rows="\n".join(rows),
         lacking="\n".join(f"| {what} | {count} |" for what, count in lacking.most_common()),
     )
+
+
+def sources() -> str:
+    """Return the table of how many checkpoints of each source there are, and how many of them load."""
+    listed, loading = (Counter(e.project for e in list_weights(supported=only)) for only in (None, True))
+    lines = [f"| `{key}/` | {name} | {listed[key]} | {loading[key]} |" for key, name in {**PROJECTS, **HUBS}.items()]
+    shipped = shipped_models()
+    lines.append(f"| {', '.join(f'`{name}`' for name in shipped)} | vitrail | {len(shipped)} | {len(shipped)} |")
+    return "\n".join(["| names | published by | checkpoints | load |", "| --- | --- | --- | --- |", *lines])
 
 
 def row(name: str, entries: list[Entry], result: dict | None) -> str:
@@ -104,15 +122,17 @@ def row(name: str, entries: list[Entry], result: dict | None) -> str:
     elif "why" in result:
         outcome = f"{result['why']} | | ".replace("\n", " ")
     else:
-        outcome = f"{result['error']:.0e} | {result['written']:.0e} | {result['spread']:.2f}"
+        written = "not compared" if result["written"] is None else f"{result['written']:.0e}"
+        outcome = f"{result['error']:.0e} | {written} | {result['spread']:.2f}"
     return f"| `{name}` | {len(entries)} | {entry.method} | {entry.backbone} | {outcome} |"
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--results", type=Path, default=Path("sweep.jsonl"))
-    parser.add_argument("--only", default="", help="names that begin so, such as mmseg/")
+    parser.add_argument("--only", default="", help="names that begin so, such as mmseg/; none makes the page alone")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
-    sweep(arguments.results, arguments.only)
+    if arguments.only != "none":
+        sweep(arguments.results, arguments.only)
     (DOCS / "weights.md").write_text(page(read(arguments.results)), encoding="utf-8")

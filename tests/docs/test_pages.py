@@ -8,17 +8,21 @@ import pkgutil
 import re
 from pathlib import Path
 
+import click
 import pytest
 import yaml
 
 import vitrail
 from tools.site import api, tables
+from vitrail.checkpoints import list_weights, shipped_models
+from vitrail.cli import cli
 from vitrail.datasets.formats.recognise import RECOGNISERS
 from vitrail.registry import KINDS, find_registry
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
 DIRECTIVE = re.compile(r"^::: (\S+)", re.MULTILINE)
+COMMAND = re.compile(r"^\$ (?:[A-Z_]+=\S* )*(vitrail [a-z][^|>\n]*)", re.MULTILINE)
 LINK = re.compile(r"\]\(([^)\s]+)\)")
 WRITTEN = [*sorted(DOCS.glob("*.md")), *sorted(ROOT.glob("*.md"))]
 
@@ -53,6 +57,25 @@ def test_the_costs_are_those_of_the_encoders_shown() -> None:
     assert set(tables.COSTS) == set(tables.shown_encoders()), "run `python -m tools.measure_encoders`"
 
 
+def test_the_page_of_weights_counts_right() -> None:
+    """Made by `python tools/sweep_weights.py --only none`, whose results may be missing."""
+    page = (DOCS / "weights.md").read_text(encoding="utf-8")
+    entries = list_weights()
+    assert f"lists {len(entries)} published checkpoints; {sum(not e.unsupported for e in entries)} of them" in page
+    counted = {
+        name: (int(listed), int(loading))
+        for name, listed, loading in re.findall(r"^\| `([\w-]+)/` \| [^|]+ \| (\d+) \| (\d+) \|$", page, re.MULTILINE)
+    }
+    assert counted == {
+        project: (len(list_weights(project=project)), len(list_weights(project=project, supported=True)))
+        for project in {entry.project for entry in entries}
+    }
+    assert set(shipped_models()) <= set(re.findall(r"`(\w+)`", page))
+    rows = re.findall(r"^\| `\w+/[^`]+` \| (\d+) \|.*?\| (.*) \|$", page, re.MULTILINE)
+    compared = [outcome for _, outcome in rows if re.match(r".*\de[+-]\d\d \|", outcome)]
+    assert f"{len(rows)} architectures; {len(compared)} compared" in page
+
+
 def test_the_reference_documents_every_public_name() -> None:
     pages = api.pages()
     assert set(vitrail.__all__) - {"__version__"} <= first_cells(pages["api/vitrail.md"])
@@ -85,6 +108,31 @@ def test_links_lead_to_files_or_generated_pages(page: Path, generated: set[Path]
         if not path.exists() and path not in generated:
             broken.append(target)
     assert not broken
+
+
+@pytest.mark.parametrize("page", WRITTEN, ids=lambda path: path.name)
+def test_commands_have_the_options_that_are_shown(page: Path) -> None:
+    text = page.read_text(encoding="utf-8").replace("\\\n", " ")
+    wrong = [
+        (line, word)
+        for line in COMMAND.findall(text)
+        for words in [line.partition(" #")[0].split()]
+        for word in words[2:]
+        if word.startswith("--") and word.partition("=")[0] not in options_of(words[1:])
+    ]
+    assert not wrong
+
+
+def options_of(words: list[str]) -> set[str]:
+    """Return the options of the command that `vitrail WORDS` runs."""
+    command: click.Command | None = cli
+    for word in [*words, ""]:
+        if not isinstance(command, click.Group):
+            break
+        known = command.get_command(click.Context(command), word)
+        command = known or command.get_command(click.Context(command), "check")  # `vitrail dataset NAME`
+    assert command is not None, words
+    return {"--help"} | {name for option in command.params for name in (*option.opts, *option.secondary_opts)}
 
 
 def test_every_page_is_in_the_navigation() -> None:

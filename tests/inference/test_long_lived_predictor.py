@@ -19,6 +19,7 @@ import vitrail
 from vitrail.checkpoints import save_model
 from vitrail.datasets import benchmarks
 from vitrail.errors import DatasetError, DeviceError, ModelError, PredictionError
+from vitrail.inference import defaults
 from vitrail.inference import predictor as predictor_module
 from vitrail.inference.predictor import PredictorOptions
 from vitrail.inference.sources import Frame
@@ -52,9 +53,9 @@ def test_the_model_is_loaded_and_the_recipe_resolved_once(
         calls.append("recipe")
         return original(*arguments, **options)
 
-    original = predictor_module.resolve_recipe
+    original = defaults.resolve_recipe
     monkeypatch.setattr(predictor_module, "load", load)
-    monkeypatch.setattr(predictor_module, "resolve_recipe", resolve)
+    monkeypatch.setattr(defaults, "resolve_recipe", resolve)
     predictor = vitrail.Predictor("some/model.safetensors", recipe="fastscnn_scenes", device="cpu")
     for index in range(3):
         predictor.predict(picture(index))

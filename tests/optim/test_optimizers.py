@@ -96,7 +96,7 @@ def test_every_optimizer_lowers_the_loss_and_restores_its_state(model: Segmentor
 
 
 def test_there_are_dozens() -> None:
-    assert len(list_optimizers()) >= 50  # timm 1.0.12 has 53
+    assert len(list_optimizers()) >= 50  # of timm alone
     assert {"sgd", "adamw", "lion", "lamb", "adan", "muon", "nadamw"} <= set(list_optimizers())
 
 

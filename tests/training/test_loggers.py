@@ -127,6 +127,7 @@ def test_wandb_offline_goes_on_with_the_same_run(tmp_path: Path) -> None:
     assert list(tmp_path.glob("wandb/offline-run-*/files/media/images/prediction/*.png"))
 
 
+@pytest.mark.filterwarnings("ignore:The filesystem tracking backend:FutureWarning")  # advice of MLflow
 @pytest.mark.parametrize("store", ["file", "sqlite"])
 def test_mlflow_goes_on_with_the_same_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, store: str) -> None:
     mlflow = pytest.importorskip("mlflow", reason="MLflow is not installed ([logging])")

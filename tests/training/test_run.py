@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import timm
 import torch
 from helpers import tiny_training as tiny
 from torch import Tensor, nn
@@ -191,7 +190,6 @@ def test_mistakes_about_stages_are_named(tmp_path: Path) -> None:
         run(tmp_path / "tiny", train__freeze_stages=1)
 
 
-@pytest.mark.skipif(timm.__version__ < "1.0.31", reason="timm's ResNets checkpoint their activations since 1.0.31")
 @pytest.mark.parametrize("freeze_norms", [True, False])
 def test_activation_checkpointing_gives_the_same_gradients_and_keeps_less(tmp_path: Path, freeze_norms: bool) -> None:
     gradients: list[dict[str, Tensor]] = []

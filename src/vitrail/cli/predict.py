@@ -5,7 +5,7 @@ from __future__ import annotations
 import glob
 import json
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -145,39 +145,40 @@ def predict(
         "compile": compile,
         "trust_imports": trust_imports,
     }
+    given = {
+        "--kind": tuple(kinds) != ("overlay",),
+        "--json": as_json,
+        "--overwrite": overwrite,
+        "--skip-existing": skip_existing,
+        "--shard": shard is not None,
+        "--on-error": on_error != "skip",
+        "--failures": failures is not None,
+        "--readers": readers > 0,
+        "--by-window": by_window,
+        "--ray": ray is not None,
+        "--every": video.every > 1,
+    }
     if (output_dir is None) != video.show:
         raise VitrailError("give either -o, a folder or the name of a video, or --show")
-    of_many = {"--shard": shard is not None, "--on-error": on_error != "skip", "--failures": failures is not None}
-    of_many["--readers"] = readers > 0
-    of_many |= {"--by-window": by_window, "--ray": ray is not None}
     if regions and not by_window:
         raise VitrailError("--regions goes with --by-window, which writes them")
     if output_dir is None:
-        for_files = {"--json": as_json, "--kind": tuple(kinds) != ("overlay",), "--overwrite": overwrite}
-        for_files["--skip-existing"] = skip_existing
-        show_frames(model, images, video, {**for_files, **of_many}, alpha=alpha, options=options)
+        about_files = {name: given[name] for name in given if name != "--every"}
+        show_frames(model, images, video, about_files, alpha=alpha, options=options)
         return
     if writes_video(output_dir):
-        for name, given in of_many.items():
-            if given:
-                raise VitrailError(f"{name} is for pictures: give -o a folder")
+        _refuse(given, _OF_MANY_PICTURES, "is for pictures: give -o a folder")
         write_video(model, images, output_dir, video, kinds, existing, alpha=alpha, as_json=as_json, options=options)
         return
     if ray is not None:
-        others = {"--shard": shard is not None, "--on-error": on_error != "skip", "--by-window": by_window}
-        for name, given in {**others, "--json": as_json, "--every": video.every > 1}.items():
-            if given:
-                raise VitrailError(f"{name} does not go with --ray, which divides the images by itself: leave it out")
+        _refuse(given, _NOT_ON_RAY, "does not go with --ray, which divides the images by itself: leave it out")
         _predict_on_ray(ray, model, images, output_dir, kinds, alpha, existing, failures, readers, options)
         return
+    if by_window:
+        _refuse(given, _NOT_BY_WINDOW, "does not go with --by-window, which writes class indices: leave it out")
     part = None if shard is None else Shard.parse(shard).divided(Shard.of_process())
     with _Records(output_dir, as_json=as_json) as records:
         if by_window:
-            for_pictures = {"--kind": tuple(kinds) != ("overlay",), "--on-error": on_error != "skip"}
-            for_pictures |= {"--failures": failures is not None, "--readers": readers > 0}
-            for name, given in for_pictures.items():
-                if given:
-                    raise VitrailError(f"{name} does not go with --by-window, which writes class indices: leave it out")
             predict_rasters(
                 model,
                 list(images),
@@ -203,6 +204,19 @@ def predict(
             on_record=records.add,
             **options,
         )
+
+
+# Options that an output does not take.
+_OF_MANY_PICTURES = ("--shard", "--on-error", "--failures", "--readers", "--by-window", "--ray")
+_NOT_ON_RAY = ("--shard", "--on-error", "--by-window", "--json", "--every")
+_NOT_BY_WINDOW = ("--kind", "--on-error", "--failures", "--readers")
+
+
+def _refuse(given: Mapping[str, bool], names: Sequence[str], reason: str) -> None:
+    """Raise an error for the first of the named options that was given."""
+    for name in names:
+        if given[name]:
+            raise VitrailError(f"{name} {reason}")
 
 
 def _predict_on_ray(

@@ -97,14 +97,22 @@ def decode_bands(data: bytes, where: str, channels: int = 3) -> Array:
     channels : int
         How many are wanted, which decides whether a palette's transparency becomes a fourth one.
     """
-    if data.startswith(_NPY_MAGIC):
-        return _decode_npy(data, where)
-    if data.startswith(_TIFF_MAGICS) and _has_many_bands(data):
-        return _decode_tiff(data, where)
+    values = decode_array(data, where)
+    if values is not None:
+        return values
     with open_image(data, where) as image:
         load_pixels(image, where)
         turn_upright(image)
         return pillow_bands(image, channels)
+
+
+def decode_array(data: bytes, where: str) -> Array | None:
+    """Decode a NumPy file, or a TIFF file that Pillow does not read without loss; None for other files."""
+    if data.startswith(_NPY_MAGIC):
+        return _decode_npy(data, where)
+    if data.startswith(_TIFF_MAGICS) and _has_many_bands(data):
+        return _decode_tiff(data, where)
+    return None
 
 
 def pillow_bands(image: Image.Image, channels: int = 3) -> Array:

@@ -51,8 +51,17 @@ class Files(Protocol):
 
 
 def is_hidden(name: str) -> bool:
-    """Return whether a file or folder is none of the data: a hidden one, or what macOS adds to archives."""
-    return name.startswith(".") or name in ("__MACOSX", "Thumbs.db", "desktop.ini")
+    """Return whether a file or folder is none of the data: a hidden one, or what macOS, Windows and Synology add."""
+    return name.startswith(".") or name in ("__MACOSX", "@eaDir", "Thumbs.db", "desktop.ini")
+
+
+def leads_back(folder: str, name: str) -> bool:
+    """Return whether a name in a folder is a link to the folder or to one around it, which would be walked forever."""
+    path = Path(folder, name)
+    if not path.is_symlink():
+        return False
+    target = Path(os.path.realpath(path))
+    return any(Path(os.path.realpath(each)).is_relative_to(target) for each in path.parents)
 
 
 class Folder:
@@ -65,7 +74,7 @@ class Folder:
         """Return the files in `folder` and its subfolders; hidden ones are left out."""
         found: list[str] = []
         for current, subfolders, names in os.walk(self.root / folder, followlinks=True):
-            subfolders[:] = [name for name in subfolders if not is_hidden(name)]
+            subfolders[:] = [name for name in subfolders if not is_hidden(name) and not leads_back(current, name)]
             here = Path(current).relative_to(self.root).as_posix()
             prefix = "" if here == "." else f"{here}/"
             found.extend(prefix + name for name in names if not is_hidden(name))

@@ -14,16 +14,21 @@ from torchvision import tv_tensors
 
 from vitrail.checkpoints import load
 from vitrail.checkpoints.exported import ExportedSegmentor, computing_device
-from vitrail.datasets import benchmarks
 from vitrail.datasets.pixel_format import PixelFormat
-from vitrail.datasets.remap import remap_benchmark
 from vitrail.errors import DeviceError, ModelError, PredictionError, VitrailError
+from vitrail.inference.defaults import (
+    find_flip_pairs,
+    find_normalisation,
+    find_precision,
+    find_recipe,
+    find_resize,
+    find_settings,
+)
 from vitrail.inference.georeference import GeoTags
 from vitrail.inference.index_segmenter import IndexSegmenter
 from vitrail.inference.large_images import in_windows, window_side
 from vitrail.inference.network import Compile, Network, create_forward
 from vitrail.inference.prediction import Prediction
-from vitrail.inference.resolve import resolve_recipe
 from vitrail.inference.score_map import Labels
 from vitrail.inference.segmenter import Segmenter, Size
 from vitrail.inference.sources import Frame, FrameSource, Picture, Pictures, is_single, open_frames
@@ -31,7 +36,6 @@ from vitrail.precision import Precision
 from vitrail.recipes import EvalConfig, Recipe, ResizeConfig
 from vitrail.runtime.device import autocast, pick_device
 from vitrail.segmentors import ModelCard, Segmentor
-from vitrail.transforms import EvalTransform, Normalize
 from vitrail.visualize import as_rgb
 
 MAX_WHOLE_PIXELS = 4096 * 3072  # a camera's 12 megapixels; larger images go through the model in windows
@@ -158,16 +162,16 @@ class Predictor:
         self.model = model.to(self.device)
         left_to_recipe = settings is None or resize == "recipe" or flip_pairs is None
         wanted = left_to_recipe or recipe is not None or bool(overrides)
-        chosen = _find_recipe(recipe, overrides, self.model.card) if wanted else None
-        self.settings = _with_batch_size(_find_settings(settings, chosen, overrides), batch_size)
-        self.amp: Precision = _find_precision(self.model, amp, self.settings)
+        chosen = find_recipe(recipe, overrides, self.model.card) if wanted else None
+        self.settings = find_settings(settings, chosen, overrides, batch_size)
+        self.amp: Precision = find_precision(self.model, amp, self.settings)
         self.with_scores = scores
         self.whole_pixels = whole_pixels
-        self._resize = _resize_transform(resize, chosen)
+        self._resize = find_resize(resize, chosen)
         autocast(self.device, self.amp)  # raises now what it would raise at the first image
-        normalize = _normalisation(mean, std, self.model.card, chosen).to(self.device)
-        self.pixel_format = PixelFormat(normalize.mean.shape[0], _value_range(chosen))
-        pairs = tuple(_recipe_flip_pairs(chosen) if flip_pairs is None else flip_pairs)
+        normalize = find_normalisation(mean, std, self.model.card, chosen).to(self.device)
+        self.pixel_format = PixelFormat(normalize.mean.shape[0], chosen.data.value_range if chosen else None)
+        pairs = find_flip_pairs(flip_pairs, chosen)
         network = Network(self.model, self.device, normalize, self.amp, channels_last)
         self._segmenter = _create_segmenter(network, compile, self.settings, pairs, self.pixel_format.channels)
         if scores and isinstance(self._segmenter, IndexSegmenter):
@@ -347,15 +351,6 @@ def _create_segmenter(
     return Segmenter(model, settings, network.device, model, flip_pairs=flip_pairs, channels=channels)
 
 
-def _find_precision(model: Segmentor, amp: Precision | None, settings: EvalConfig) -> Precision:
-    """Return the precision: the given one or that of the settings; an exported file has its own."""
-    if not isinstance(model, ExportedSegmentor):
-        return settings.amp if amp is None else amp
-    if amp not in (None, "none"):
-        raise DeviceError(f"{model.path} is an exported model, whose precision is fixed: amp={amp} has no effect")
-    return "none"
-
-
 def as_predictor(model: Predictor | Segmentor | str | Path, options: PredictorOptions) -> Predictor:
     """Return `model` if it is a predictor, or a new predictor of it.
 
@@ -400,54 +395,3 @@ def _checked_card(model: Segmentor) -> ModelCard:
             f"the model has {model.num_classes} classes, but its card names {len(model.card.classes)}: they must agree"
         )
     return model.card
-
-
-def _find_recipe(recipe: Recipe | str | Path | None, overrides: Sequence[str], card: ModelCard | None) -> Recipe | None:
-    """Return the recipe to use; None when none is given and the card's describes only how the model is built."""
-    if recipe is None and not overrides and (card is None or "data" not in card.recipe):
-        return None
-    return resolve_recipe(recipe, overrides, card=card)
-
-
-def _find_settings(settings: EvalConfig | None, recipe: Recipe | None, overrides: Sequence[str]) -> EvalConfig:
-    if settings is None:
-        return recipe.evaluation if recipe else EvalConfig()
-    ignored = [override for override in overrides if override.startswith("evaluation.")]
-    if ignored:
-        raise PredictionError(f"settings are given, so the override {ignored[0]} has no effect: give one of them")
-    return settings
-
-
-def _with_batch_size(settings: EvalConfig, batch_size: int | None) -> EvalConfig:
-    if batch_size is None:
-        return settings
-    if batch_size < 1:
-        raise PredictionError(f"batch_size must be at least 1, not {batch_size}")
-    return settings.model_copy(update={"batch_size": batch_size})
-
-
-def _resize_transform(resize: ResizeConfig | Literal["recipe"] | None, recipe: Recipe | None) -> EvalTransform:
-    if resize == "recipe":
-        resize = recipe.data.eval_resize if recipe else None
-    return EvalTransform.from_config(resize)
-
-
-def _recipe_flip_pairs(recipe: Recipe | None) -> Sequence[tuple[int, int]]:
-    benchmark = benchmarks().get(recipe.data.dataset) if recipe is not None else None
-    if recipe is None or benchmark is None:
-        return ()
-    return remap_benchmark(benchmark, recipe.data.classes)[0].flip_pairs
-
-
-def _value_range(recipe: Recipe | None) -> tuple[float, float] | None:
-    return recipe.data.value_range if recipe is not None else None
-
-
-def _normalisation(
-    mean: Sequence[float] | None, std: Sequence[float] | None, card: ModelCard | None, recipe: Recipe | None
-) -> Normalize:
-    known = card or (recipe.data if recipe else None)
-    mean, std = mean or (known.mean if known else None), std or (known.std if known else None)
-    if mean is None or std is None:
-        raise ModelError("the model has no card: set model.card, or pass the mean and std of its training images")
-    return Normalize(mean, std)

@@ -94,12 +94,10 @@ class MANetHead(FullSizeHead):
         The backbone's feature maps, finest first; the head reads all. The attention holds (h w)² numbers for the last.
     num_classes : int
         K, the number of classes.
-    channels : sequence of int
-        Channels after each step, the coarsest first; there are no more steps than these.
+    channels, interpolation
+        As in `UNetHead`.
     attention_channels : int
         Channels in which pixels are compared.
-    interpolation : {"nearest", "bilinear"}
-        How maps are enlarged.
     """
 
     def __init__(

@@ -30,10 +30,8 @@ class UNetPlusPlusHead(FullSizeHead):
     channels : sequence of int
         Channels after each step of the longest chain, the coarsest first; there are no more steps than these. Maps of
         shorter chains have the channels of the encoder's map of their size.
-    gates : bool
-        Whether maps are weighted by channel and by pixel (scSE, arXiv:1803.02579) when they are joined and convolved.
-    interpolation : {"nearest", "bilinear"}
-        How maps are enlarged.
+    gates, interpolation
+        As in `UNetHead`.
     """
 
     def __init__(

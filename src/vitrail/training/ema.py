@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
 from vitrail.layers.processes import held_part
+from vitrail.runtime.distributed import Strategy
 from vitrail.segmentors import Segmentor
 
 
@@ -53,6 +54,13 @@ class WeightAverage(AveragedModel):
         for average, value in zip(averages.others, values.others, strict=True):
             average.copy_(value)
         self.n_averaged += 1
+
+
+def sharded_average(model: Segmentor, decay: float, strategy: Strategy) -> WeightAverage:
+    """Return the moving average of a model's weights, split between the processes as the strategy splits the model."""
+    average = WeightAverage(model, decay)
+    average.module = strategy.shard_copy(average.module)
+    return average
 
 
 class _Tensors(NamedTuple):

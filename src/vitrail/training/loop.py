@@ -31,16 +31,15 @@ from vitrail.runtime.distributed import Strategy, create_strategy, is_main, on_m
 from vitrail.runtime.graphs import GraphedStep
 from vitrail.runtime.kernels import CompiledModule, deterministic_algorithms, training_kernels
 from vitrail.runtime.progress_bar import ProgressBar
-from vitrail.segmentors import Segmentor
+from vitrail.segmentors import Progress, Segmentor
 from vitrail.training.accumulate import split
 from vitrail.training.batch_size import choose_batch_size, release_memory, unchanged_weights, with_batch_size
 from vitrail.training.check_data import check_data
 from vitrail.training.checkpoint import Checkpoints, saved_recipe
 from vitrail.training.class_counts import class_sampling
 from vitrail.training.class_weights import with_class_weights
-from vitrail.training.ema import WeightAverage
+from vitrail.training.ema import WeightAverage, sharded_average
 from vitrail.training.folder import BEST, LAST, can_resume, check_output_dir, locked
-from vitrail.training.freeze import freeze_by_name
 from vitrail.training.loader import batches_on, training_dataset, training_loader, with_augmentation, with_eval_resize
 from vitrail.training.loggers import Logger, RunInfo, create_loggers
 from vitrail.training.meter import Meter, peak_memory
@@ -62,8 +61,8 @@ from vitrail.training.setup import (
     make_card,
     no_graph_because,
     own_random_state,
+    prepare_model,
     quiet_about_skipped_steps,
-    save_memory,
     training_recipe,
 )
 from vitrail.training.start import create_start_model, start_of, with_origin, with_threshold
@@ -175,7 +174,9 @@ class TrainingRun:
         self.started_from: Record | None = None
         self.evaluation: Evaluation | None = None
         self.loggers: dict[str, Logger] = {}
-        self._given = (model, train_dataset, eval_dataset)
+        self._given_model = model
+        self._given_train_dataset = train_dataset
+        self._given_eval_dataset = eval_dataset
 
     # The run
 
@@ -246,8 +247,10 @@ class TrainingRun:
         """Create the model, what wraps it, and what updates it."""
         train = self.recipe.train
         self._layout = memory_layout(train.channels_last, self.device)
-        self.model = self._prepare(self.create_model())
-        self.average = self._create_average()
+        self.model = prepare_model(
+            self.create_model(), self.recipe, self.train_dataset.benchmark, self.strategy, self.device
+        )
+        self.average = None if train.ema is None else sharded_average(self.model, train.ema, self.strategy)
         self.network = self.strategy.wrap(self.model)
         self.optimizer, self.schedule = self.create_optimizer()
         self.scaler = GradScaler(self.device.type, enabled=train.amp == "float16")
@@ -255,18 +258,9 @@ class TrainingRun:
 
     def step(self) -> None:
         """Make one optimizer step, and log, evaluate and save where the plan says so."""
-        iteration = self.state.iteration + 1
-        with self.meter.waiting():
-            images, targets = next(self._batches)
-        progress = progress_at(iteration, self.plan, self.schedule)
-        self.model.set_progress(progress)
-        self.train_step(images, targets)
-        with self.checkpoints.first_use() if self._restored else contextlib.nullcontext():
-            lr = self.optimizer_step()
-        self._restored = False
-        self.state = replace(self.state, iteration=iteration)
-        self.meter.step()
-        self._bar.advance(self.recipe.train.images_per_step)
+        progress = progress_at(self.state.iteration + 1, self.plan, self.schedule)
+        lr = self._train_on_next_batch(progress)
+        iteration = self.state.iteration
         if self.plan.logs(iteration):
             self.log(lr)
         out_of_time = self._clock.is_up(agree=self.plan.logs(iteration) or self.plan.saves(iteration))
@@ -276,34 +270,56 @@ class TrainingRun:
                 self.average.module.set_progress(progress)  # what depends on it has no average
             self.meter.check(iteration)
             with self.meter.paused():
-                evaluation = self.evaluate_and_log() if self.plan.evaluates(iteration) or out_of_time else None
-                self.stop_early(out_of_time=out_of_time)
-                self._stop_by_signal()
-                self.save(evaluation)
+                self._evaluate_and_save(out_of_time=out_of_time)
 
-    def stop_early(self, *, out_of_time: bool) -> None:
-        """Decide, before the run is saved, whether it ends here; set `stop_reason` and log it."""
-        if self.state.iteration >= self.plan.iterations:
-            return
-        minutes = self.recipe.train.max_minutes
-        self._end_early(
-            no_improvement(self.recipe.train.early_stopping, self.state.history)
-            or (f"stopped after train.max_minutes={minutes:g}; --resume goes on" if out_of_time else None)
-        )
+    def _train_on_next_batch(self, progress: Progress) -> float:
+        """Make one optimizer step and count it; return the learning rate that was used."""
+        with self.meter.waiting():
+            images, targets = next(self._batches)
+        self.model.set_progress(progress)
+        self.train_step(images, targets)
+        with self.checkpoints.first_use() if self._restored else contextlib.nullcontext():
+            lr = self.optimizer_step()
+        self._restored = False
+        self.state = replace(self.state, iteration=self.state.iteration + 1)
+        self.meter.step()
+        self._bar.advance(self.recipe.train.images_per_step)
+        return lr
 
-    def _stop_by_signal(self) -> None:
-        if self._stopped_by and self.state.iteration < self.plan.iterations and self.stop_reason is None:
-            name = signal.Signals(self._stopped_by).name
-            self._end_early(f"stopped by {name}; --resume goes on")
+    def _evaluate_and_save(self, *, out_of_time: bool) -> None:
+        """Evaluate where the plan says so, decide whether the run ends here, and save it."""
+        iteration = self.state.iteration
+        evaluation = self.evaluate_and_log() if self.plan.evaluates(iteration) or out_of_time else None
+        reason = self.reason_to_stop(out_of_time=out_of_time) if iteration < self.plan.iterations else None
+        if reason is not None:
+            self._end_early(reason)
+        self.save(evaluation)
 
-    def _end_early(self, reason: str | None) -> None:
-        """Set `stop_reason`, and log it where there is one."""
+    def reason_to_stop(self, *, out_of_time: bool) -> str | None:
+        """Return why the run ends now, before its last iteration; None when it goes on.
+
+        Asked after the evaluation, if any, and before the run is saved.
+
+        Parameters
+        ----------
+        out_of_time : bool
+            Whether `train.max_minutes` have passed.
+        """
+        if reason := no_improvement(self.recipe.train.early_stopping, self.state.history):
+            return reason
+        if out_of_time:
+            return f"stopped after train.max_minutes={self.recipe.train.max_minutes:g}; --resume goes on"
+        if self._stopped_by:
+            return f"stopped by {signal.Signals(self._stopped_by).name}; --resume goes on"
+        return None
+
+    def _end_early(self, reason: str) -> None:
+        """Set `stop_reason`, and log it."""
         self.stop_reason = reason
-        if self.stop_reason is not None:
-            record = stop_record(self.state.iteration, self.plan, self.stop_reason)
-            self.state = self.state.with_record(record)
-            for logger in self.loggers.values():
-                logger.stop(record)
+        record = stop_record(self.state.iteration, self.plan, reason)
+        self.state = self.state.with_record(record)
+        for logger in self.loggers.values():
+            logger.stop(record)
 
     def result(self, evaluation: Evaluation) -> TrainingResult:
         """Return the result of the run."""
@@ -426,7 +442,7 @@ class TrainingRun:
 
     def create_datasets(self) -> tuple[SegmentationDataset, SegmentationDataset]:
         """Return the training and evaluation datasets, with their transforms."""
-        _, train, evaluation = self._given
+        train, evaluation = self._given_train_dataset, self._given_eval_dataset
         data = self.recipe.data
         if train is None:
             train = training_dataset(data)
@@ -440,7 +456,7 @@ class TrainingRun:
 
     def create_model(self) -> Segmentor:
         """Return the bare model on the CPU or this process's device."""
-        model, benchmark = self._given[0], self.train_dataset.benchmark
+        model, benchmark = self._given_model, self.train_dataset.benchmark
         if model is None:
             model, self.started_from = create_start_model(self.recipe, benchmark, resume=self.resume)
             return model
@@ -467,7 +483,7 @@ class TrainingRun:
             self.recipe = with_batch_size(self.recipe, size)
             return []
         trial = copy.copy(self)  # what it creates goes with it
-        with own_random_state(self.device, self.recipe.train.seed), unchanged_weights(self._given[0]):
+        with own_random_state(self.device, self.recipe.train.seed), unchanged_weights(self._given_model):
             size, note = choose_batch_size(self.recipe, len(self.train_dataset), self.device, trial._trial_steps)
         del trial
         release_memory()
@@ -492,18 +508,6 @@ class TrainingRun:
             self.train_step(images, targets)
             self.optimizer_step()
 
-    def _prepare(self, model: Segmentor) -> Segmentor:
-        train = self.recipe.train
-        model.card = make_card(self.recipe, self.train_dataset.benchmark)
-        model = model.to(self.device)
-        if train.sync_norms:
-            model = self.strategy.synchronise_norms(model)
-        model = model.to(memory_format=self._layout)
-        model.train()
-        save_memory(model.backbone, train)
-        freeze_by_name(model, train.freeze)
-        return model
-
     def _create_backward(self) -> Callable[[Tensor, Tensor, Tensor], dict[str, Tensor]]:
         compile = self.recipe.train.compile
         if compile == "none":
@@ -512,13 +516,6 @@ class TrainingRun:
         if problem and compile == "graphs":
             raise TrainingError(f"train.compile=graphs: {problem}; use train.compile=none or inductor")
         return self.backward if problem else GraphedStep(self.backward, self.model, required=compile == "graphs")
-
-    def _create_average(self) -> WeightAverage | None:
-        if self.recipe.train.ema is None:
-            return None
-        average = WeightAverage(self.model, self.recipe.train.ema)
-        average.module = self.strategy.shard_copy(average.module)
-        return average
 
     def _create_checkpoints(self) -> Checkpoints:
         return Checkpoints(

@@ -263,10 +263,10 @@ class _TrialRun(TrainingRun):
             self._trial.report(self.state.best, step=self.state.iteration)
         return evaluation
 
-    def stop_early(self, *, out_of_time: bool) -> None:
-        """Decide whether the run ends here; one that is worse than the median of the others does."""
-        super().stop_early(out_of_time=out_of_time)
-        unfinished = self.state.iteration < self.plan.iterations and self.stop_reason is None
-        if unfinished and self.plan.evaluates(self.state.iteration) and self._trial.should_prune():
-            self.pruned = f"pruned at iteration {self.state.iteration}: below the median of the other trials"
-            self._end_early(self.pruned)
+    def reason_to_stop(self, *, out_of_time: bool) -> str | None:
+        """Return why the run ends now; one that is worse than the median of the others does."""
+        reason = super().reason_to_stop(out_of_time=out_of_time)
+        if reason is None and self.plan.evaluates(self.state.iteration) and self._trial.should_prune():
+            reason = f"pruned at iteration {self.state.iteration}: below the median of the other trials"
+            self.pruned = reason
+        return reason

@@ -17,9 +17,11 @@ from vitrail.errors import RecipeError, TrainingError, VitrailError
 from vitrail.inference.resolve import resolve_recipe
 from vitrail.layers.skip_init import shapes_only
 from vitrail.recipes import ModelConfig, Recipe, TrainConfig
-from vitrail.runtime.distributed import main_first, world_size
+from vitrail.runtime.device import memory_layout
+from vitrail.runtime.distributed import Strategy, main_first, world_size
 from vitrail.segmentors import Head, ModelCard, Segmentor, build_model
 from vitrail.segmentors.build import has_one_output
+from vitrail.training.freeze import freeze_by_name
 
 
 def training_recipe(
@@ -122,6 +124,28 @@ def _without_pretrained(model: ModelConfig) -> ModelConfig:
 
 def _shapes(model: nn.Module) -> dict[str, torch.Size]:
     return {name: tensor.shape for name, tensor in model.state_dict().items()}
+
+
+def prepare_model(
+    model: Segmentor, recipe: Recipe, benchmark: Benchmark, strategy: Strategy, device: torch.device
+) -> Segmentor:
+    """Return a model on its device, in training mode, with its card, its memory format and what the recipe freezes.
+
+    Raises
+    ------
+    VitrailError
+        When the model has no such parts to freeze; see `save_memory` and `vitrail.training.freeze`.
+    """
+    train = recipe.train
+    model.card = make_card(recipe, benchmark)
+    model = model.to(device)
+    if train.sync_norms:
+        model = strategy.synchronise_norms(model)
+    model = model.to(memory_format=memory_layout(train.channels_last, device))
+    model.train()
+    save_memory(model.backbone, train)
+    freeze_by_name(model, train.freeze)
+    return model
 
 
 def save_memory(backbone: Backbone, train: TrainConfig) -> None:
