@@ -6,6 +6,7 @@ The format is that of `torch.distributed.checkpoint`. Its table of contents is a
 from __future__ import annotations
 
 import pickle
+import struct
 import warnings
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -84,7 +85,7 @@ def read_shards(folder: Path, layout_of: Callable[[str], Tensor | None]) -> dict
 
 _DAMAGE = (
     *(OSError, EOFError, ArithmeticError, AssertionError, AttributeError, LookupError, RuntimeError, TypeError),
-    *(ValueError, MemoryError, pickle.UnpicklingError),
+    *(ValueError, MemoryError, pickle.UnpicklingError, struct.error),
 )
 
 
