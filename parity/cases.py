@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from parity.case import CLASSES, FULL_SIZE, SQUARE_WIDE_ODD, Case
+from parity.efficientvit import EFFICIENTVIT
 from parity.huggingface import HUGGING_FACE
 from parity.smp import SMP
 from parity.toolboxes import (
@@ -1255,4 +1256,5 @@ CASES: list[Case] = [
     *TORCHVISION,
     *HUGGING_FACE,
     *SMP,
+    *EFFICIENTVIT,
 ]

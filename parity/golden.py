@@ -19,7 +19,6 @@ import json
 import sys
 import zipfile
 from collections.abc import Iterable
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -174,7 +173,7 @@ def attempt(case: Case, *, check_only: bool) -> bool:
         if check_only:
             check(read(path_of(case)), expected, case)
         else:
-            write(path_of(case), expected, f"{case.reference.package} {version(case.reference.package)}")
+            write(path_of(case), expected, case.reference.origin())
     except Exception as error:
         print(f"{case}: {type(error).__name__}: {error}", file=sys.stderr, flush=True)
         return False

@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from importlib.metadata import version
 from typing import Any, ClassVar
 
 from torch import Tensor, nn
@@ -50,6 +51,10 @@ class Reference(ABC):
     @abstractmethod
     def settings(self) -> str:
         """Return the text that says how the model is built, as the importer of the toolbox reads it."""
+
+    def origin(self) -> str:
+        """Return what computed the reference: the distribution and its version."""
+        return f"{self.package} {version(self.package)}"
 
     @abstractmethod
     def logits(self, model: nn.Module, images: Tensor, *, at_image_size: bool) -> Tensor:

@@ -277,3 +277,8 @@ def test_files_go_by_their_published_name() -> None:
     entry = find_by_file("pspnet_resnet50os8_ade20k.pth")
     assert entry is not None and entry.name == "ssseg/pspnet_resnet50os8_ade20k"
     assert find_by_file("something_else.pth") is None
+
+
+def test_a_config_longer_than_any_is_refused_before_it_is_parsed() -> None:
+    with pytest.raises(CheckpointError, match=r"has 5,000,006 characters, more than any"):
+        read_config("x = (" + "1," * 2_500_000 + ")", "file")

@@ -217,3 +217,41 @@ def test_facts_are_plain_data(root):
     surveyed = survey(create_dataset("folder", root, "train"), "train")
     facts = surveyed.facts[0]
     assert type(facts).from_dict(json.loads(json.dumps(facts.to_dict()))) == facts
+
+
+@pytest.mark.parametrize(
+    ("values", "lines"),
+    [
+        ({0: 1, 1: 2}, "values: [1, 2]"),
+        ({0: 10, 1: 20}, "values: [10, 20]"),
+        ({0: 0, 1: 128}, "values: [0, 128]"),
+        ({0: 1, 1: 2, 2: 0}, "values: [1, 2]|ignore: [0]"),
+    ],
+)
+def test_values_that_are_not_counted_from_zero_are_read_by_the_line_that_is_advised(root, values, lines):
+    truth = create_dataset("folder", root, "train")[0]["mask"].numpy()
+    each_mask(root, lambda found: np.vectorize(values.__getitem__)(found).astype(np.uint8))
+    if 2 in values:
+        each_mask(root, lambda found: np.where(np.arange(found.shape[1]) < 4, 0, found).astype(np.uint8))
+        truth = np.where(np.arange(truth.shape[1]) < 4, 255, truth)
+    severity, text = found(root)["unusable files"]
+    assert severity == "stop"
+    for line in lines.split("|"):
+        assert line in text
+    (root / "classes.yaml").write_text("\n".join(["classes: [background, thing]", *lines.split("|")]))
+    assert "unusable files" not in found(root)
+    assert np.array_equal(create_dataset("folder", root, "train")[0]["mask"], truth)
+
+
+def test_black_and_white_of_16_bits_are_two_classes(root):
+    truth = create_dataset("folder", root, "train")[0]["mask"].numpy()
+    each_mask(root, lambda found: found.astype(np.uint16) * 65535)
+    assert found(root) == {}
+    assert np.array_equal(create_dataset("folder", root, "train")[0]["mask"], truth)
+
+
+def test_one_value_that_is_no_class_is_no_sign_of_smoothing(root):
+    (root / "classes.yaml").write_text("classes: [background, thing]\nvalues: [0, 100]")
+    text = found(root)["unusable files"][1]
+    assert "holds the value 1, which is no class" in text
+    assert "--fix" not in text

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from helpers.image_makers import make_folder, picture, save
-from PIL import Image
+from PIL import Image, ImageOps
 
 from vitrail.datasets import create_dataset
 from vitrail.datasets.check import check_dataset
@@ -132,3 +132,59 @@ def test_the_page_holds_samples_shares_and_problems(tmp_path):
     assert "http" not in page, "it needs no other file"
     with pytest.raises(DatasetError, match="no files"):
         write_page(check_dataset("scenes", None, ["val"], options={"val": 2, "size": [64, 64]}), tmp_path / "scenes")
+
+
+@pytest.mark.parametrize("names", ["rest\nthing\n", ""])
+def test_black_and_white_jpegs_become_sharp_as_the_check_advises(tmp_path, names):
+    root = dataset_of(tmp_path / "own", lambda mask: mask * 255, ".jpg", quality=75)
+    if names:
+        (root / "classes.txt").write_text(names)
+        stop = next(f for f in check_dataset("folder", root, ["train"]).findings if f.check == "unusable files")
+        assert "--fix OUT writes them with the nearest classes" in stop.fix
+    assert all(np.array_equal(found, THING) for found in fixed_masks(root, tmp_path / "out"))
+
+
+@pytest.mark.parametrize("shades", [[[0], [1], [2]], [[0, 0, 0], [200, 30, 30], [30, 30, 200]]])
+def test_jpegs_that_cannot_be_repaired_are_not_guessed(tmp_path, shades):
+    table = np.array(shades, np.uint8)
+    root = dataset_of(tmp_path / "own", lambda mask: table[np.where(mask == 1, 2, mask)].squeeze(), ".jpg", quality=75)
+    with pytest.raises(DatasetError, match="JPEG"):
+        write_fixed(root, tmp_path / "out")
+    (root / "classes.txt").write_text("a\nb\nc\n")
+    if len(shades[0]) == 1:
+        (stop,) = (f for f in check_dataset("folder", root, ["train"]).findings if f.check == "unusable files")
+        assert "--fix" not in stop.fix
+
+
+@pytest.mark.parametrize("orientation", range(2, 9))
+def test_masks_drawn_on_images_that_were_not_turned_are_turned(tmp_path, orientation):
+    root = dataset_of(tmp_path / "own", lambda mask: mask)
+    (root / "classes.txt").write_text("a\nb\n")
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    for path in (root / "images").iterdir():
+        with Image.open(path) as image:
+            image.load()
+        image.save(path, exif=exif)
+    sideways = orientation > 4
+    if sideways:
+        (stop,) = (f for f in check_dataset("folder", root, ["train"]).findings if f.check == "unusable files")
+        assert "before EXIF data turn it" in stop.fix
+    write_fixed(root, tmp_path / "out", turn_masks=not sideways)
+    turned = Image.fromarray(THING)
+    turned.getexif()[0x0112] = orientation
+    expected = np.asarray(ImageOps.exif_transpose(turned))
+    dataset = create_dataset("folder", tmp_path / "out", "all")
+    assert all(np.array_equal(dataset[index]["mask"], expected) for index in range(5))
+    with Image.open(next((tmp_path / "out/images").rglob("a.png"))) as image:
+        assert image.size == expected.shape[::-1]
+
+
+@pytest.mark.parametrize("factor", [2, 0.5])
+def test_masks_of_another_size_get_that_of_their_image(tmp_path, factor):
+    size = (int(64 * factor), int(48 * factor))
+    root = dataset_of(tmp_path / "own", lambda mask: np.asarray(Image.fromarray(mask).resize(size, 0)))
+    (root / "classes.txt").write_text("a\nb\n")
+    (stop,) = (f for f in check_dataset("folder", root, ["train"]).findings if f.check == "unusable files")
+    assert "by the nearest pixel" in stop.fix
+    assert all(np.array_equal(found, THING) for found in fixed_masks(root, tmp_path / "out"))

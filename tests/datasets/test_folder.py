@@ -2,6 +2,7 @@
 
 import logging
 import re
+import zipfile
 
 import numpy as np
 import pytest
@@ -9,6 +10,8 @@ from helpers.image_makers import make_folder, mask, picture, save
 from PIL import Image
 
 from vitrail.datasets import Benchmark, create_dataset
+from vitrail.datasets.class_file import find_class_file
+from vitrail.datasets.inspect_folder import inspect_folder
 from vitrail.datasets.recipe import open_split
 from vitrail.datasets.remap import remap_benchmark
 from vitrail.errors import DatasetError
@@ -36,7 +39,7 @@ def test_two_images_can_be_split_and_one_cannot(tmp_path):
     make_folder(tmp_path, names=["a", "b"])
     assert len(create_dataset("folder", tmp_path, "train")) == len(create_dataset("folder", tmp_path, "val")) == 1
     make_folder(tmp_path / "one", names=["a"])
-    assert "too few to split" in message(lambda: create_dataset("folder", tmp_path / "one", "val"))
+    assert "images are too few" in message(lambda: create_dataset("folder", tmp_path / "one", "val"))
     assert "val_fraction=1.5" in message(lambda: create_dataset("folder", tmp_path, "val", val_fraction=1.5))
 
 
@@ -226,9 +229,7 @@ def test_coloured_masks_want_a_palette(tmp_path):
     assert "classes.yaml" in text
     assert "[9, 8, 7]" in text
     (tmp_path / "classes.txt").write_text("sky\n")
-    assert "classes.txt names the classes, but no colour" in message(
-        lambda: create_dataset("folder", tmp_path, "train")
-    )
+    assert "classes.txt does not say which colour" in message(lambda: create_dataset("folder", tmp_path, "train"))
 
 
 @pytest.mark.parametrize(
@@ -237,7 +238,13 @@ def test_coloured_masks_want_a_palette(tmp_path):
         ("classes: [a, b]\npallette: []", "Did you mean 'palette'?"),
         ("classes: [a, b]\npalette: [[0, 0, 0]]", "2 classes but 1 entries in palette"),
         ("classes: [a, b]\nvalues: [1, 1]", "entry twice"),
-        ("classes: 3", "classes"),
+        ("classes: 3", "classes: 3 is no list"),
+        ("classes: a, b", "classes: 'a, b' is no list"),
+        ("classes: [a, b]\nignore: 255", "ignore: 255 is no list"),
+        ("classes: [{name: a, color: [0, 0, 0]}]", "list the names alone, and their colours under 'palette'"),
+        ("names: [a, b]", "Did you mean 'classes'?"),
+        ("classes: [a, b]\ncolors: [[0, 0, 0]]", "Did you mean 'palette'?"),
+        ("classes: {0: a, 1: no}", "put it into quotes, 'no'"),
         ("classes: []", "no classes"),
         ("palette: [[0, 0, 0]]", "classes"),
         ("3", "should be a mapping"),
@@ -460,3 +467,43 @@ def test_mirrored_pairs_follow_their_classes():
     benchmark = Benchmark("x", "x", ("l", "r", "a", "b"), ((0, 0, 0),) * 4, {}, flip_pairs=((0, 1), (2, 3)))
     assert remap_benchmark(benchmark, {"l": "arm", "r": "arm"})[0].flip_pairs == ((1, 2),)
     assert remap_benchmark(benchmark, {"a": None})[0].flip_pairs == ((0, 1),)
+
+
+@pytest.mark.parametrize(
+    ("numbered", "listed"),
+    [
+        ("classes: {1: b, 0: a}", "classes: [a, b]"),
+        ("classes: {10: b, 0: a}", "classes: [a, b]\nvalues: [0, 10]"),
+    ],
+)
+def test_classes_may_be_numbered(tmp_path, numbered, listed):
+    (tmp_path / "classes.yaml").write_text(listed)
+    expected = find_class_file(tmp_path)
+    (tmp_path / "classes.yaml").write_text(numbered)
+    assert find_class_file(tmp_path) == expected
+
+
+def test_arrays_of_0_and_255_are_two_classes(tmp_path):
+    make_folder(tmp_path, classes=2)
+    for path in sorted((tmp_path / "masks").iterdir()):
+        with Image.open(path) as image:
+            np.save(path.with_suffix(".npy"), np.asarray(image) * 255)
+        path.unlink()
+    (tmp_path / "classes.txt").write_text("a\nb\n")
+    assert np.array_equal(create_dataset("folder", tmp_path, "all")[0]["mask"], mask(classes=2))
+
+
+def test_compressed_archives_are_to_be_unpacked(tmp_path):
+    for name in ("own.tar.gz", "own.7z"):
+        (tmp_path / name).touch()
+        assert "unpack it" in message(lambda name=name: create_dataset("folder", tmp_path / name, "train"))
+
+
+def test_an_archive_is_inspected_as_its_folder_is(tmp_path):
+    make_folder(tmp_path / "own")
+    with zipfile.ZipFile(tmp_path / "own.zip", "w") as archive:
+        for path in (tmp_path / "own").rglob("*.*"):
+            archive.write(path, path.relative_to(tmp_path))
+    found, folder = inspect_folder(tmp_path / "own.zip"), inspect_folder(tmp_path / "own")
+    assert (found.dataset, found.splits, found.classes) == (folder.dataset, folder.splits, folder.classes)
+    assert len(create_dataset(found.dataset, found.root, "train")) == 4

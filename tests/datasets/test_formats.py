@@ -164,6 +164,21 @@ def test_coco_splits_of_roboflow_and_missing_images(tmp_path):
         create_dataset("coco", tmp_path, "train")
 
 
+def test_annotations_of_coco_that_do_not_fit_are_named(tmp_path):
+    images(tmp_path, "abcde")
+    region = {"size": [HEIGHT, WIDTH + 1], "counts": [0, HEIGHT * (WIDTH + 1)]}
+    data = coco_data("abcde", [{"id": 1, "image_id": 0, "category_id": 3, "iscrowd": 0, "segmentation": region}])
+    for annotation in data["annotations"]:
+        annotation.update(image_id=data["images"][0]["id"], category_id=data["categories"][0]["id"])
+    (tmp_path / "annotations.json").write_text(json.dumps(data))
+    with pytest.raises(DatasetError, match=r"a\.png: an annotation of COCO is made for"):
+        create_dataset("coco", tmp_path, "all")[0]
+    data["annotations"][0]["category_id"] = 77
+    (tmp_path / "annotations.json").write_text(json.dumps(data))
+    with pytest.raises(DatasetError, match="category 77, which is not among its 'categories'"):
+        create_dataset("coco", tmp_path, "all")
+
+
 @pytest.mark.parametrize("name", ["instances_val2017.json", "valid/_annotations.coco.json", "medieval/validation.json"])
 def test_a_coco_file_of_one_split_is_never_split_again(tmp_path, name):
     images(tmp_path, "abcde")
@@ -190,14 +205,12 @@ def test_a_folder_becomes_coco_and_a_folder_again(tmp_path, ignored):
         save(tmp_path / "own/masks/a.png", np.where(mask() == 1, 255, mask()).astype(np.uint8))
     (tmp_path / "own/classes.txt").write_text("sky\nroad\ntree\n")
     assert write_coco("folder", tmp_path / "own", ["train", "val"], tmp_path / "coco") == {"train": 4, "val": 1}
-    options = {"background": None}
-    write_dataset("coco", tmp_path / "coco", ["train", "val"], tmp_path / "again", options=options)
+    write_dataset("coco", tmp_path / "coco", ["train", "val"], tmp_path / "again")
     for split in ("train", "val"):
         before, after = (create_dataset("folder", tmp_path / place, split) for place in ("own", "again"))
-        assert before.benchmark.classes == after.benchmark.classes[:3]
+        assert before.benchmark.classes == after.benchmark.classes
         for index in range(len(before)):
-            truth = np.where(np.asarray(before[index]["mask"]) == 255, 3, before[index]["mask"])
-            assert np.array_equal(after[index]["mask"], truth)
+            assert np.array_equal(after[index]["mask"], before[index]["mask"])
             assert np.array_equal(after[index]["image"], before[index]["image"])
 
 
@@ -434,6 +447,15 @@ def test_label_studio_polygons_and_brush_strokes(tmp_path):
     classes, found = first_mask("label_studio", tmp_path)
     assert classes == ("background", "door", "roof")
     assert np.array_equal(found, np.where(strokes, 1, drawn(SQUARE) * 2))
+    minimal = [
+        {"id": 1, "image": f"/data/upload/1/0a1b2c3d-{name}.png", "shapes": [{**r["value"], **sizes} for r in results]}
+        for name in "abcde"
+    ]
+    minimal[4].pop("shapes")
+    (tmp_path / "export.json").write_text(json.dumps(minimal))
+    assert first_mask("label_studio", tmp_path)[0] == classes
+    assert np.array_equal(first_mask("label_studio", tmp_path)[1], found)
+    assert inspect_folder(tmp_path).dataset == "label_studio"
 
 
 def test_brush_strokes_with_runs_of_different_bytes():

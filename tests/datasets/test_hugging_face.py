@@ -16,6 +16,7 @@ from helpers.image_makers import mask, picture
 
 from vitrail.datasets import create_dataset
 from vitrail.datasets.doctor import survey
+from vitrail.datasets.formats import hugging_face
 from vitrail.datasets.formats.hugging_face import HuggingFaceFiles
 from vitrail.datasets.inspect_folder import inspect_folder
 from vitrail.errors import DatasetError
@@ -191,3 +192,33 @@ def test_what_cannot_be_read_is_explained(splits, tmp_path):
     ):
         with pytest.raises(DatasetError, match=says):
             create_dataset("hugging_face", tmp_path / "all", "train", **options)
+
+
+@pytest.mark.parametrize(
+    ("file", "content"),
+    [
+        ("state.json", b"[]"),
+        ("state.json", b'{"_data_files": [], "_fingerprint": "x", "_split": null}'),
+        ("dataset_info.json", b"[]"),
+        ("dataset_info.json", b'{"features": 5}'),
+        ("data-00000-of-00001.arrow", b"hello"),
+    ],
+)
+def test_damaged_folders_of_save_to_disk_are_named(file: str, content: bytes, splits, tmp_path: Path) -> None:
+    splits["train"].save_to_disk(str(tmp_path / "saved"))
+    (tmp_path / "saved" / file).write_bytes(content)
+    with pytest.raises(DatasetError, match="saved cannot be loaded"):
+        create_dataset("hugging_face", tmp_path / "saved", "all")
+
+
+@pytest.mark.parametrize("key", ["²", "-1", "9" * 5000, "x"])
+def test_values_of_classes_that_are_no_numbers_are_named(
+    key: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "names.json").write_text(json.dumps({key: "a", "007": "b"}))
+    monkeypatch.setattr("huggingface_hub.hf_hub_download", lambda *args, **options: str(tmp_path / "names.json"))
+    address = hugging_face._ADDRESS.fullmatch("hf:/org/name")
+    with pytest.raises(DatasetError, match="should give a name to each value"):
+        hugging_face._described(Path("hf:/org/name"), address)
+    (tmp_path / "names.json").write_text('{"007": "b", "0": "a"}')
+    assert hugging_face._described(Path("hf:/org/name"), address).classes == ("a", "b")

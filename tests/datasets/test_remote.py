@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import http.server
 import io
 import pickle
 import shutil
 import tarfile
+import threading
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -320,3 +322,46 @@ def test_parquet_tables_are_read_by_ranges(storage: Faulty, images: Path) -> Non
         for key in ("image", "mask"):
             assert torch.equal(dataset[index][key], plain[index][key])
     assert sum(end - start for path, start, end in storage.asked if path.endswith("parquet")) < 700_000  # of a million
+
+
+class Web(http.server.BaseHTTPRequestHandler):
+    """A server that fails, and one that redirects to another place."""
+
+    asked: list[str] = []  # noqa: RUF012 - shared on purpose
+    target = ""
+
+    def do_HEAD(self) -> None:
+        self.asked.append(self.path)
+        failing = self.path.startswith("/failing")
+        self.send_response(503 if failing else 302 if self.path.startswith("/elsewhere") else 200)
+        self.send_header("Location", f"{self.target}/inside/x.png")
+        self.send_header("Content-Length", "0" if failing else "3")
+        self.end_headers()
+
+    do_GET = do_HEAD
+
+    def log_message(self, *args) -> None:
+        pass
+
+
+def test_servers_on_the_web_neither_lead_into_a_private_network_nor_hide_their_faults(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Web)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    address = f"http://127.0.0.1:{server.server_port}"
+    Web.target = f"http://localhost:{server.server_port}"
+    try:
+        monkeypatch.setattr("vitrail.files.web.is_private", lambda host: host == "localhost")
+        with pytest.raises(
+            DatasetError, match="an address of this machine or of a private network: it is not followed"
+        ):
+            RemoteStore(f"{address}/elsewhere", attempts=1).find("x.png")
+        assert not any("inside" in path for path in Web.asked)
+        monkeypatch.setattr("vitrail.files.web.is_private", lambda host: True)  # both are
+        assert RemoteStore(f"{address}/elsewhere", attempts=1).find("x.png").size == 3
+        with pytest.raises(DatasetError, match=r"in 2 attempts: .*503"):
+            RemoteStore(f"{address}/failing", attempts=2, pause=0).find("x.png")
+    finally:
+        server.shutdown()
+        server.server_close()

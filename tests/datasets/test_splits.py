@@ -34,5 +34,5 @@ def test_a_split_that_is_missing_or_empty() -> None:
         pick_split(ROOT, {"val": [1], "all": [1]}, "vall")
     with pytest.raises(DatasetError, match=r"has no split 'val'\. .*: train, all\. data\.options\.val_fraction=0\.2 "):
         pick_split(ROOT, complete_splits({"train": [1, 2]}, None, 0), "val")
-    with pytest.raises(DatasetError, match="the split 'val' of data is empty: 1 images are too few to split"):
+    with pytest.raises(DatasetError, match=r"the split 'val' of data is empty: 1 images are too few\. Add some"):
         pick_split(ROOT, complete_splits({"train": [1]}, 0.2, 0), "val")

@@ -136,9 +136,10 @@ def test_mistakes_are_said_before_anything_is_computed(root: Path, model_file: P
         verify_published([str(model_file)], [str(root), str(root)], results=results)
     with pytest.raises(CheckpointError, match="no published checkpoint that vitrail loads matches"):
         verify_published(["mmseg/nothing*"], [str(root)], results=results)
-    results.write_text('{"a": 1}')
-    with pytest.raises(CheckpointError, match="does not hold results of `vitrail zoo verify`"):
-        verify_published([str(model_file)], [str(root)], results=results)
+    for text in ('{"a": 1}', "[[1]]", '[{"name": "x", "measured": "y"}]', '[{"name": "x", "strange": 1}]', "5"):
+        results.write_text(text)
+        with pytest.raises(CheckpointError, match="does not hold results of `vitrail zoo verify`"):
+            verify_published([str(model_file)], [str(root)], results=results)
     results.unlink()
     (row,) = verify_published([str(model_file)], [f"camvid={root}"], results=results)
     assert row.error == "no folder of folder is given (--data-root folder=FOLDER)"

@@ -5,6 +5,9 @@ from __future__ import annotations
 import dataclasses
 import importlib.util
 import json
+import os
+import tracemalloc
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +23,7 @@ from vitrail.checkpoints import save_model
 from vitrail.checkpoints.exported import ExportedSegmentor, computing_device
 from vitrail.cli import cli
 from vitrail.errors import CheckpointError, DeviceError, ExportError, ModelError, PredictionError
-from vitrail.export import export_model
+from vitrail.export import export_model, read_export_metadata
 from vitrail.export.check import street_images
 from vitrail.inference import Predictor
 from vitrail.recipes import EvalConfig, model_config_from_dict
@@ -28,6 +31,7 @@ from vitrail.segmentors import Segmentor, build_model
 
 needs_onnx = pytest.mark.skipif(importlib.util.find_spec("onnxruntime") is None, reason="needs the [export] extra")
 FORMATS = ["pt2", pytest.param("onnx", marks=needs_onnx)]
+DESCRIBED = {"output": "classes", "head_output": "logits", "align_corners": False, "size": None}
 IMAGES = list(street_images((2, 96, 128)))
 
 
@@ -158,7 +162,7 @@ def test_damaged_and_foreign_files_are_named(model: Segmentor, tmp_path: Path) -
     described = json.loads(proto.metadata_props[0].value)
     proto.metadata_props[0].value = json.dumps({**described, "output": "everything"})
     path.write_bytes(proto.SerializeToString())
-    with pytest.raises(CheckpointError, match="unknown kind of output"):
+    with pytest.raises(CheckpointError, match="output: Input should be 'classes', 'scores' or 'raw'"):
         vitrail.load(path)
     proto.metadata_props[0].value = json.dumps(described)
     secret = tmp_path.parent / "secret"
@@ -193,3 +197,65 @@ def test_the_command_line_predicts_and_evaluates_exported_files(tmp_path: Path) 
         for name in ("m.safetensors", "m.onnx")
     ]
     assert figures[0] == pytest.approx(figures[1], abs=1e-3)
+
+
+def test_a_file_that_returns_something_else_than_it_says_is_named(tmp_path: Path) -> None:
+    wrong: tuple[torch.Tensor, ...] = ()
+    exported = ExportedSegmentor(lambda images: wrong, DESCRIBED, small_card(("a", "b")), tmp_path / "m.onnx")
+    image = torch.zeros(1, 3, 8, 9, dtype=torch.uint8)
+    for returned, message in (
+        ((torch.full((1, 8, 9), 2),), "indices beyond those of its 2 classes"),
+        ((torch.full((1, 8, 9), -1),), "indices beyond those of its 2 classes"),
+        ((torch.zeros(1, 3, 8, 9),), "values of the shape"),
+        ((torch.zeros(2, 8, 9),), "values of the shape"),
+        ((), "it returns 0 values"),
+    ):
+        wrong = returned
+        with pytest.raises(PredictionError, match=message):
+            exported.run(image)
+    raw = ExportedSegmentor(
+        lambda images: (images[:, 0],), {**DESCRIBED, "output": "raw"}, exported.card, tmp_path / "m.onnx"
+    )
+    with pytest.raises(PredictionError, match="values of the shape"):
+        raw.run(image)
+
+
+@needs_onnx
+@pytest.mark.parametrize("place", ["sparse", "function"])
+def test_weights_in_other_files_are_found_wherever_they_are_named(place: str, tmp_path: Path) -> None:
+    import onnx
+    from onnx import helper, numpy_helper
+
+    outside = numpy_helper.from_array(np.zeros(4, np.float32), "outside")
+    onnx.external_data_helper.set_external_data(outside, location="/etc/passwd")
+    outside.ClearField("raw_data")
+    proto = helper.make_model(helper.make_graph([], "graph", [], []))
+    if place == "sparse":
+        sparse = proto.graph.sparse_initializer.add()
+        sparse.values.CopyFrom(outside)
+    else:
+        node = helper.make_node("Constant", [], ["k"], value=outside)
+        proto.functions.append(helper.make_function("d", "F", [], ["k"], [node], [helper.make_opsetid("", 19)]))
+    (tmp_path / "m.onnx").write_bytes(proto.SerializeToString())
+    with pytest.raises(CheckpointError, match="weights from other files"):
+        vitrail.load(tmp_path / "m.onnx")
+
+
+def test_metadata_of_an_export_are_read_within_limits(tmp_path: Path) -> None:
+    path = tmp_path / "m.pt2"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("m/extra/vitrail.json", bytes(90 << 20))
+    content = bytearray(path.read_bytes())
+    at = content.rindex(b"PK\x01\x02") + 24
+    content[at : at + 4] = (40).to_bytes(4, "little")  # the size that the archive states
+    path.write_bytes(content)
+    tracemalloc.start()
+    try:
+        with pytest.raises(ExportError, match="not exported by vitrail"):
+            read_export_metadata(path)
+        assert tracemalloc.get_traced_memory()[1] < 50 << 20
+    finally:
+        tracemalloc.stop()
+    os.mkfifo(tmp_path / "pipe.onnx")
+    with pytest.raises(ExportError, match="no file at"):
+        read_export_metadata(tmp_path / "pipe.onnx")

@@ -14,7 +14,9 @@ import pytest
 from PIL import Image
 from pycocotools import mask as coco
 
-from vitrail.errors import PredictionError
+from vitrail.datasets.image_files import max_pixels
+from vitrail.errors import PredictionError, VitrailError
+from vitrail.files.byte_cache import cache_limit
 from vitrail.inference import Predictor, Shard, UnreadableImagesError, predict, predict_files
 from vitrail.inference.sources import Manifest, open_frames
 
@@ -210,3 +212,34 @@ def test_reading_ahead_keeps_the_order_and_names_what_cannot_be_read(
         with Image.open(record["files"]["index"]) as picture:
             mask = np.asarray(picture)
         assert np.array_equal(mask, predict(predictor, photos / f"{record['id']}.png").mask)
+
+
+def test_numbers_are_read_from_text_within_limits(monkeypatch: pytest.MonkeyPatch) -> None:
+    for text in ("9" * 5000 + "/1", "0/" + "9" * 5000, "-1/2", "²/3", "1/1/1"):
+        with pytest.raises(PredictionError, match="is no shard"):
+            Shard.parse(text)
+    readers = {"RANK": Shard.of_process, "VITRAIL_MAX_PIXELS": max_pixels, "VITRAIL_CACHE_BYTES": cache_limit}
+    for name, read in readers.items():
+        for value in ("abc", "-1", "1e9", "9" * 5000):
+            monkeypatch.setenv(name, value)
+            read = {"RANK": Shard.of_process, "VITRAIL_MAX_PIXELS": max_pixels, "VITRAIL_CACHE_BYTES": cache_limit}[
+                name
+            ]
+            with pytest.raises(VitrailError, match=rf"the environment variable {name} is .*: set it to a number"):
+                read()
+        monkeypatch.delenv(name)
+
+
+def test_a_list_of_failures_replaces_nothing_but_such_a_list(
+    predictor: Predictor, photos: Path, tmp_path: Path
+) -> None:
+    (photos / "0" / "0.png").write_bytes(b"x")
+    image = photos / "1" / "1.png"
+    content, listed = image.read_bytes(), tmp_path / "failures.jsonl"
+    with pytest.raises(PredictionError, match="exists and is no list of failures: --overwrite"):
+        predict_files(predictor, photos, tmp_path / "out", failures=image)
+    assert image.read_bytes() == content and not (tmp_path / "out").exists()
+    for existing in ("refuse", "skip"):
+        with pytest.raises(UnreadableImagesError):
+            predict_files(predictor, photos / "0", tmp_path / "out", failures=listed, existing=existing)
+    assert len(listed.read_text().splitlines()) == 1

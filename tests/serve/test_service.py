@@ -177,6 +177,7 @@ def test_other_sites_and_other_hosts_are_refused(client: Client) -> None:
     assert client.get("/v1/models", Host="evil.example")[0] == 403
     assert client.get("/v1/models", Host="[")[0] == 403
     assert client.get("/v1/models", Origin="https://evil.example")[0] == 403
+    assert client.get("/v1/models", Origin="http://[")[0] == 403
     assert client.get("/v1/models", Origin=client.url.rstrip("/"))[0] == 200
     headers = client.get("/healthz")[1]
     assert "default-src 'none'" in headers["content-security-policy"]

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from pathlib import Path
+from typing import Any
 from xml.etree import ElementTree
 
 import pytest
@@ -14,7 +16,7 @@ from helpers import tiny_training as tiny
 from vitrail.cli import cli
 from vitrail.errors import TrainingError
 from vitrail.training import train
-from vitrail.training.compare import differences, read_run, rows
+from vitrail.training.compare import differences, read_run, rows, table
 from vitrail.training.compare_page import chart
 
 
@@ -72,3 +74,34 @@ def test_what_is_no_run_is_named(tmp_path: Path) -> None:
         (tmp_path / "log.jsonl").write_text(text)
         with pytest.raises(TrainingError, match=r"log\.jsonl is no log of a run"):
             read_run(tmp_path)
+
+
+def line(**record: Any) -> str:
+    return f"{json.dumps({'event': 'start', 'iteration': 0, 'recipe': {'name': 'x'}})}\n{json.dumps(record)}\n"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        b"\xff\xfe",
+        b"[" * 100_000,
+        b'{"event": "start", "iteration": 0, "recipe": [1]}',
+        b'{"event": "start", "iteration": 0, "recipe": {}}',
+        b'{"event": "start", "iteration": 0, "recipe": {"name": 5}}',
+        line(event="evaluation", iteration=1).encode(),
+        line(event="evaluation", iteration=1, miou="<script>").encode(),
+        line(event="train", iteration=None, loss=1.0).encode(),
+        line(event="train", iteration=1, loss=[1]).encode(),
+        line(event="train", iteration=float("nan"), loss=1.0).encode(),
+    ],
+)
+def test_logs_of_any_content_are_read_or_refused(text: bytes, tmp_path: Path) -> None:
+    (tmp_path / "log.jsonl").write_bytes(text)
+    with pytest.raises(TrainingError, match=r"log\.jsonl is no log of a run"):
+        table([read_run(tmp_path)])
+
+
+def test_a_pipe_is_no_log(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "log.jsonl")
+    with pytest.raises(TrainingError, match="a pipe or a device"):
+        read_run(tmp_path)

@@ -109,8 +109,7 @@ def test_classes_merge_into_few_and_the_written_dataset_is_the_same(root: Path, 
     write_coco("folder", root, ["all"], tmp_path / "coco")
     copy = create_dataset("folder", tmp_path / "copy", "all")
     assert torch.equal(copy[3]["mask"], dataset[3]["mask"]) and copy.benchmark.classes == dataset.benchmark.classes
-    coco = create_dataset("coco", tmp_path / "coco", "all", background=None)
-    coco = remap_classes(coco, {"ignored": None})
+    coco = create_dataset("coco", tmp_path / "coco", "all")
     assert coco.benchmark.classes == dataset.benchmark.classes
     assert torch.equal(coco[3]["mask"], dataset[3]["mask"])
 

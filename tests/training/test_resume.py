@@ -95,7 +95,7 @@ def test_a_run_killed_within_an_epoch_goes_on_bit_for_bit(tmp_path: Path, uninte
     assert_same_run(tmp_path, uninterrupted)
 
 
-def run(folder: Path, *, resume: bool = False, **changes: Any) -> TrainingResult:
+def run(folder: Path, *, resume: bool | str = False, **changes: Any) -> TrainingResult:
     return train(tiny.recipe(**changes), output_dir=folder, resume=resume, device="cpu")
 
 
@@ -334,6 +334,23 @@ def test_models_of_a_run_that_saved_no_state_do_not_stand_in_the_way(
     (tmp_path / STATE).unlink()  # the models of a run that did save one are kept
     with pytest.raises(TrainingError, match="already holds a run"):
         run(tmp_path, train__iterations=1)
+    for path in tmp_path.glob("*.safetensors"):
+        path.unlink()
+    with pytest.raises(TrainingError, match=r"already holds a run \(log\.jsonl, train\.log\)"):  # and its logs
+        run(tmp_path, train__iterations=1)
+
+
+@pytest.mark.parametrize("resume", [True, False, "auto"])
+def test_a_run_that_lost_its_last_state_goes_on_from_the_one_before(resume: Any, tmp_path: Path) -> None:
+    run(tmp_path, train__iterations=2, train__save_every=1)
+    state, previous = tmp_path / STATE, tmp_path / PREVIOUS
+    state.unlink()
+    with pytest.raises(TrainingError) as caught:
+        run(tmp_path, resume=resume, train__iterations=2)
+    assert f"mv {previous} {state}, and --resume again" in str(caught.value)
+    previous.rename(state)  # as the message says
+    run(tmp_path, resume=True, train__iterations=2)
+    assert state_of(tmp_path)["iteration"] == 2
 
 
 @pytest.mark.parametrize(("name", "code", "workers"), [("SIGTERM", 143, 2), ("SIGHUP", 129, 0)])

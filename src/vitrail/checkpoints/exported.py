@@ -3,22 +3,37 @@
 from __future__ import annotations
 
 import importlib.util
-import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Annotated, Any, Literal, NoReturn
 
 import torch
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from torch import Tensor, nn
 
 from vitrail.backbones import Backbone
 from vitrail.checkpoints.card_check import check_card
 from vitrail.errors import CheckpointError, ModelError, PluginError, PredictionError
+from vitrail.files.json_text import parse_json
 from vitrail.registry import find_registry
 from vitrail.segmentors import Head, ModelCard, Segmentor
 
 Runner = Callable[[Tensor], tuple[Tensor, ...]]
-OUTPUTS = ("logits", "probabilities", "scores")
+_Side = Annotated[int, Field(ge=1, le=1 << 16)]
+
+
+class _Description(BaseModel):
+    """The types and bounds of what is used of the metadata that `vitrail.export` writes."""
+
+    model_config = ConfigDict(strict=True, allow_inf_nan=False)
+
+    format: Literal[1]
+    card: dict[str, Any]
+    output: Literal["classes", "scores", "raw"]
+    head_output: Literal["logits", "probabilities", "scores"]
+    align_corners: bool
+    threshold: Annotated[float, Field(ge=0, le=1)] | None = None
+    size: Annotated[list[_Side], Field(min_length=2, max_length=2)] | None
 
 
 class ExportedSegmentor(Segmentor):
@@ -96,10 +111,27 @@ class ExportedSegmentor(Segmentor):
         if images.dtype != torch.uint8:
             images = images.round().clamp(0, 255).to(torch.uint8)
         try:
-            return self._run(images.contiguous())
+            outputs = self._run(images.contiguous())
+            self._check(outputs, len(images))
         except Exception as error:  # of whatever runs the format
             reason = str(error)[:300]
             raise PredictionError(f"{self.path} fails for images of {height} × {width}: {reason}") from error
+        return outputs
+
+    def _check(self, outputs: tuple[Tensor, ...], count: int) -> None:
+        """Raise a ValueError unless a file returns what its description says."""
+        classes = self.num_classes
+        if len(outputs) != (2 if self.returns == "scores" else 1):
+            raise ValueError(f"it returns {len(outputs)} values")
+        first = outputs[0]
+        if self.returns == "raw":
+            as_said = first.ndim == 4 and first.shape[1] in ((1, 2) if classes == 2 else (classes,))
+        else:
+            as_said = all(each.ndim == 3 and each.shape == first.shape for each in outputs)
+            if as_said and not (first.numel() and int(first.min()) >= 0 and int(first.max()) < classes):
+                raise ValueError(f"it returns indices beyond those of its {classes} classes")
+        if not as_said or len(first) != count:
+            raise ValueError(f"it returns values of the shape {list(first.shape)}")
 
     def state_dict(self, *args: Any, **kwargs: Any) -> NoReturn:
         """Raise a ModelError: the weights are in the file, in a form of its own."""
@@ -194,17 +226,17 @@ def load_exported(path: Path, format: str, *, trust: bool) -> ExportedSegmentor:
 
 def _description(exporter: Any, path: Path) -> tuple[Mapping[str, Any], ModelCard]:
     try:
-        described = json.loads(exporter.read_metadata(path))
+        described = _Description.model_validate(
+            parse_json(exporter.read_metadata(path), "its description", CheckpointError)
+        ).model_dump()
         card = ModelCard.from_dict(described["card"])
         check_card(card, len(card.mean), str(path))
-        known = described["head_output"] in OUTPUTS and described["output"] in ("classes", "scores", "raw")
-        size, _ = described["size"], described["align_corners"]
-        if not known or not (size is None or len(size) == 2) or not card.classes:
-            raise ValueError("unknown kind of output")
     except Exception as error:  # of whatever reads the format, or of unexpected content
-        raise CheckpointError(
-            f"{path} was not exported by vitrail, or is damaged ({type(error).__name__}: {str(error)[:200]})"
-        ) from error
+        reason = f"{type(error).__name__}: {str(error)[:200]}"
+        if isinstance(error, ValidationError):
+            first = error.errors(include_url=False)[0]
+            reason = f"its description: {'.'.join(map(str, first['loc']))}: {first['msg']}"
+        raise CheckpointError(f"{path} was not exported by vitrail, or is damaged ({reason})") from error
     return described, card
 
 

@@ -16,6 +16,7 @@ from vitrail.checkpoints.imports import imports_of
 from vitrail.checkpoints.index import PROJECTS, Entry, find_by_name, index
 from vitrail.checkpoints.limits import check_described_model, no_more_than
 from vitrail.checkpoints.sources import SOURCES, Source, Writer
+from vitrail.checkpoints.sources.efficientvit_authors import EFFICIENTVIT, efficientvit_url
 from vitrail.checkpoints.sources.torchvision import TORCHVISION, torchvision_url
 from vitrail.checkpoints.state import few, load_state
 from vitrail.errors import CheckpointError, RecipeError, nearest
@@ -53,8 +54,9 @@ def load(
         .safetensors or another project's checkpoint, recognised by its content; a folder as transformers or
         segmentation_models_pytorch saves models; "hf/ORG/NAME" or "hf/ORG/NAME@REVISION", a model on the Hugging Face
         hub; "smp-hub/NAME", one of segmentation_models_pytorch's there; "torchvision/fcn_resnet50", or
-        "torchvision/deeplabv3_resnet101"; a file that `vitrail.export_model` wrote, such as an .onnx file, recognised
-        by its suffix; or the http(s) address of such a file.
+        "torchvision/deeplabv3_resnet101"; "efficientvit/efficientvit_seg_l1_cityscapes", or others of its authors; a
+        file that `vitrail.export_model` wrote, such as an .onnx file, recognised by its suffix; or the http(s) address
+        of such a file.
     device : str or torch.device
         Where to put it.
     like : str, optional
@@ -244,7 +246,7 @@ def _writer(to: str, path: str | Path) -> Writer:
 
 def _is_unverified(name: str, path: Path, entry: Entry | None) -> bool:
     """Return whether a file was downloaded, and nothing has said what hash it should have."""
-    downloaded = name.startswith(("http://", "https://")) or entry is not None
+    downloaded = name.startswith(("http://", "https://", EFFICIENTVIT)) or entry is not None
     return downloaded and not (entry and entry.sha256) and hash_in_name(path.name) is None
 
 
@@ -289,6 +291,8 @@ def _locate(name: str) -> tuple[Path, Entry | None]:
     if name.startswith(TORCHVISION):
         url = torchvision_url(name)
         return download(url, sha256=hash_in_name(url.rpartition("/")[2])), None
+    if name.startswith(EFFICIENTVIT):
+        return download(efficientvit_url(name)), None
     if name.startswith((HUB, SMP_HUB)):
         return fetch_from_hub(name), None
     if path.is_dir():

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -45,6 +45,7 @@ def dataset() -> None:
 @click.option("--channels", type=click.IntRange(1), default=3, show_default=True, help="model.in_channels.")
 @click.option("--value-range", type=(float, float), metavar="LOW HIGH", help="data.value_range.")
 @click.option("--fix", type=FOLDER, help="Write a corrected copy of a folder of images and masks to this folder.")
+@click.option("--turn-masks", is_flag=True, help="With --fix: turn masks, too, as EXIF data turn their images.")
 @click.option("--report", type=FOLDER, help="Write a page with samples, shares and problems to this folder.")
 @json_option("Print JSON instead of tables.")
 @click.option("--write", type=FOLDER, help="Write images, masks and classes.yaml to this folder instead of checking.")
@@ -58,6 +59,7 @@ def check(
     channels: int,
     value_range: tuple[float, float] | None,
     fix: Path | None,
+    turn_masks: bool,
     report: Path | None,
     as_json: bool,
     write: Path | None,
@@ -81,23 +83,30 @@ def check(
     from vitrail.errors import DatasetError
     from vitrail.files.outputs import check_free
 
-    arguments = key_values(options)
+    arguments = _arguments(options)
     if report is not None:
         check_free([report / PAGE], overwrite=overwrite, error=DatasetError)
     if write is not None:
         for split, images in write_dataset(name, root, splits, write, limit=limit, options=arguments).items():
             echo(f"{split}: {images} images and masks are in {write}")
         return
+    if turn_masks and fix is None:
+        raise VitrailError("--turn-masks goes with --fix OUT, which writes the turned masks")
     if fix is not None:
         if name != "folder" or root is None:
             raise VitrailError("--fix corrects the dataset 'folder': give that name and its --root")
-        echo(f"{write_fixed(root, fix, options=arguments)}\nThe copy is in {fix}")
+        echo(f"{write_fixed(root, fix, options=arguments, turn_masks=turn_masks)}\nThe copy is in {fix}")
         return
     checked = check_dataset(name, root, splits, options=arguments, pixels=PixelFormat(channels, value_range))
     echo(_as_json(checked) if as_json else _as_text(checked))
     if report is not None:
         echo(f"the page is {write_page(checked, report)}")
     _refuse(checked)
+
+
+def _arguments(options: Sequence[str]) -> dict[str, Any]:
+    """Return the arguments of a dataset, which may be called as in a recipe: data.options.masks=labels."""
+    return {key.removeprefix("data.options."): value for key, value in key_values(options).items()}
 
 
 def _as_json(report: DatasetReport) -> str:
@@ -149,7 +158,7 @@ def convert(source: Path, output: Path, target: str | None, splits: Sequence[str
     from vitrail.datasets.write import write_dataset
     from vitrail.datasets.write_coco import write_coco
 
-    name, arguments = inspect_folder(source).dataset, key_values(options)
+    name, arguments = inspect_folder(source).dataset, _arguments(options)
     target = target or ("coco" if name == "folder" else "folder")
     write = write_coco if target == "coco" else write_dataset
     for split, images in write(name, source, splits, output, options=arguments).items():

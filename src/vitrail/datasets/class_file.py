@@ -38,6 +38,8 @@ def _as_ignored(value: Any) -> Any:
 
 def _as_name(value: Any) -> Any:
     """Return a class name; YAML reads a bare no, yes, on, off, ~ or 3 as something else than text."""
+    if isinstance(value, dict | list):
+        raise ValueError(f"{value!r} is no class name: list the names alone, and their colours under 'palette'")
     if not isinstance(value, str):
         raise ValueError(
             f"{value!r} is no class name: YAML takes a bare word such as true, null or 3 for a value, so put the name "
@@ -47,10 +49,28 @@ def _as_name(value: Any) -> Any:
 
 
 Colour = tuple[int, int, int]
+
+
+def _as_list(value: Any) -> Any:
+    if not isinstance(value, list | tuple):
+        raise ValueError(f"{value!r} is no list: write it as [first, second]")
+    return value
+
+
+def _as_list_or_none(value: Any) -> Any:
+    return None if value is None else _as_list(value)
+
+
 GivenColour = Annotated[Colour, BeforeValidator(_as_colour)]
 GivenValue = Annotated[int, BeforeValidator(_as_value)]
 Ignored = Annotated[int | Colour, BeforeValidator(_as_ignored)]
 Name = Annotated[str, BeforeValidator(_as_name), StringConstraints(strip_whitespace=True, min_length=1)]
+
+
+_OTHER_NAMES = {  # of the keys, in other programs
+    **{"names": "classes", "labels": "classes", "colors": "palette", "colours": "palette", "ids": "values"},
+    **{"ignore_index": "ignore", "void": "ignore"},
+}
 
 
 class ClassFile(BaseModel):
@@ -71,10 +91,10 @@ class ClassFile(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    classes: tuple[Name, ...]
-    palette: tuple[GivenColour, ...] | None = None
-    values: tuple[GivenValue, ...] | None = None
-    ignore: tuple[Ignored, ...] = ()
+    classes: Annotated[tuple[Name, ...], BeforeValidator(_as_list)]
+    palette: Annotated[tuple[GivenColour, ...] | None, BeforeValidator(_as_list_or_none)] = None
+    values: Annotated[tuple[GivenValue, ...] | None, BeforeValidator(_as_list_or_none)] = None
+    ignore: Annotated[tuple[Ignored, ...], BeforeValidator(_as_list)] = ()
 
     @model_validator(mode="after")
     def _agree(self) -> ClassFile:
@@ -110,6 +130,11 @@ class ClassFile(BaseModel):
         return {**ignored, **{colour: index for index, colour in enumerate(self.palette or ())}}
 
 
+def has_class_file(root: Place) -> bool:
+    """Return whether a folder has a description of classes that `find_class_file` reads."""
+    return any((root / name).is_file() for name in ("classes.yaml", "classes.yml", "classes.txt", "labelmap.txt"))
+
+
 def find_class_file(root: Place) -> ClassFile | None:
     """Read classes.yaml, else classes.txt (one name per line), else labelmap.txt, in a folder; None if there is none.
 
@@ -137,17 +162,28 @@ def _read_yaml(path: Place) -> ClassFile:
         raise DatasetError(f"{path} should be a mapping with the key 'classes', a list of names")
     for key in data:
         if key not in ClassFile.model_fields:
+            meant = _OTHER_NAMES.get(str(key).lower())
+            hint = f" Did you mean {meant!r}?" if meant else nearest(str(key), ClassFile.model_fields)
             raise DatasetError(
-                f"{path} has an unknown key {key!r}.{nearest(str(key), ClassFile.model_fields)} "
-                f"It can have: {', '.join(ClassFile.model_fields)}."
+                f"{path} has an unknown key {key!r}.{hint} It can have: {', '.join(ClassFile.model_fields)}."
             )
     _check_names(data.get("classes"), document, path)
-    return class_file_of(data, path)
+    return class_file_of(_numbered(data), path)
+
+
+def _numbered(data: dict[str, Any]) -> dict[str, Any]:
+    """Return a description whose classes may be {0: background, 1: bee}: the value in the masks, and the name."""
+    names = data.get("classes")
+    if not isinstance(names, dict) or data.get("values") is not None or not all(type(value) is int for value in names):
+        return data
+    usual = sorted(names) == list(range(len(names)))
+    return {**data, "classes": [names[value] for value in sorted(names)], "values": None if usual else sorted(names)}
 
 
 def _check_names(names: Any, document: YamlDocument, path: Place) -> None:
     """Refuse names that other readers of the file take for true or false, as YAML 1.1 does with a bare yes or no."""
-    for name in names if isinstance(names, list) else ():
+    listed = names if isinstance(names, list) else names.values() if isinstance(names, dict) else ()
+    for name in listed:
         if isinstance(name, str) and name in document.ambiguous:
             raise DatasetError(
                 f"{path}: classes: a bare {name} is no class name: many programs read it as true or false, so put it "

@@ -13,6 +13,7 @@ Array = npt.NDArray[Any]
 _LARGEST_SHARE = 0.5  # of all pixels may lie on smoothed edges; in small masks of small things they do
 _REACH = 3  # pixels: a mask that was made smaller and larger again has edges of two or three
 _BETWEEN = 0.8  # of the pixels of in-between values that must lie on an edge
+_BETWEEN_LOSSY = 0.6  # the same after lossy compression, whose waves reach beyond the edges
 
 
 class EdgeGreys:
@@ -39,9 +40,10 @@ class EdgeGreys:
         self.values.update(np.unique(values[grey]).tolist())
         self.files.append(where)
 
-    def found(self) -> bool:
-        """Return whether the grey pixels are those of smoothed edges, rather than of classes."""
-        return 0 < self.grey < _LARGEST_SHARE * self.pixels and self.on_edges >= _BETWEEN * self.grey
+    def found(self, *, lossy: bool = False) -> bool:
+        """Return whether the grey pixels are those of smoothed edges, or of lossy ones, rather than of classes."""
+        between = _BETWEEN_LOSSY if lossy else _BETWEEN
+        return 0 < self.grey < _LARGEST_SHARE * self.pixels and self.on_edges >= between * self.grey
 
     def message(self) -> str:
         """Return what was seen, what it would do, and what to do."""

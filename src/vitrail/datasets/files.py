@@ -19,6 +19,8 @@ from vitrail.datasets.storage import Files
 from vitrail.errors import DatasetError, nearest
 from vitrail.labels import IGNORE
 
+OTHER_SIZE = "save both at the same size and orientation"  # what errors say that `--fix` can mend
+
 
 class PairedFiles(CachedFiles):
     """Images and masks in files.
@@ -88,7 +90,7 @@ class PairedFiles(CachedFiles):
             raise DatasetError(
                 f"the mask {self.files.locate(name)} is {_size(mask.shape)}, but its image "
                 f"{self.files.locate(pair.image)} is {_size(size)} (width × height, upright): "
-                "save both at the same size and orientation"
+                f"{OTHER_SIZE}, masks without smoothing"
             )
         return mask
 

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import inspect
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,13 +14,13 @@ from PIL import Image
 from tqdm import tqdm
 
 from vitrail.datasets.class_file import ClassFile, find_class_file
-from vitrail.datasets.edge_greys import EdgeGreys
 from vitrail.datasets.folder import find_pairs
 from vitrail.datasets.image_files import load_pixels, open_image, turn_upright
-from vitrail.datasets.mask_encoding import replace_values, sampled
-from vitrail.datasets.mask_files import ColourMasks, IndexMasks, MaskReader, decode_values
+from vitrail.datasets.mask_encoding import replace_values
+from vitrail.datasets.mask_files import ColourMasks, IndexMasks, MaskReader
 from vitrail.datasets.own_masks import describe_masks
 from vitrail.datasets.pairs import Pair
+from vitrail.datasets.repairs import APART, black_and_white, grey_values
 from vitrail.datasets.storage import Files
 from vitrail.datasets.write import empty_folder
 from vitrail.errors import DatasetError
@@ -34,8 +33,17 @@ from vitrail.visualize.palette import distinct_colours
 
 Array = npt.NDArray[Any]
 
+_ORIENTATION = 0x0112  # of EXIF
+_TURNS: dict[int, Callable[[Array], Array]] = {  # what makes an image of each orientation upright
+    2: lambda mask: mask[:, ::-1],
+    3: lambda mask: mask[::-1, ::-1],
+    4: lambda mask: mask[::-1],
+    5: lambda mask: mask.T,
+    6: lambda mask: np.rot90(mask, -1),
+    7: lambda mask: mask[::-1, ::-1].T,
+    8: lambda mask: np.rot90(mask),
+}
 _MIDDLE = 128
-_APART = 16  # values of classes that are nearer to each other cannot be told apart after lossy compression
 _NAMES = ("background", "thing")
 _BLACK_AND_WHITE = {0: 0, IGNORE: 1}  # the labels of two classes that are black and white
 
@@ -70,12 +78,15 @@ class Fixed:
         return "\n".join([*lines, *(f"left out: {reason}" for reason in self.left_out)])
 
 
-def write_fixed(root: str | Path, output_dir: str | Path, *, options: dict[str, Any] | None = None) -> Fixed:
+def write_fixed(
+    root: str | Path, output_dir: str | Path, *, options: dict[str, Any] | None = None, turn_masks: bool = False
+) -> Fixed:
     """Write a corrected copy of the dataset "folder": upright images, masks of class indices as PNG, classes.yaml.
 
     Greys on the edges of black-and-white masks become the nearer of the two, colours and values that lossy compression
-    changed become the nearest class, masks in an alpha channel are taken from there, and pairs that cannot be used are
-    left out.
+    changed become the nearest class, masks in an alpha channel are taken from there, masks of the size that their image
+    has before EXIF data turn it are turned, too, those of another size but the same shape get their image's size by the
+    nearest pixel, and pairs that cannot be used are left out.
 
     Parameters
     ----------
@@ -85,6 +96,8 @@ def write_fixed(root: str | Path, output_dir: str | Path, *, options: dict[str, 
         A folder that is new or empty, and neither in the dataset nor around it.
     options : dict, optional
         Keyword arguments of the dataset "folder".
+    turn_masks : bool
+        Turn masks as the EXIF data turn their images even where their sizes do not tell that they need it.
 
     Raises
     ------
@@ -101,7 +114,7 @@ def write_fixed(root: str | Path, output_dir: str | Path, *, options: dict[str, 
     masks = [pair.mask for pair in splits["all"]]
     classes, reader = _describe(files, masks, find_class_file(place), coloured)
     parts = {name: pairs for name, pairs in splits.items() if name != "all"} or {"train": splits["all"]}
-    work = _Copy(files, folder, classes, reader)
+    work = _Copy(files, folder, classes, reader, turn_masks=turn_masks)
     try:
         for name, pairs in parts.items():
             for pair in tqdm(pairs, desc=printable(f"write {name}"), unit="img", disable=None, leave=False):
@@ -127,31 +140,21 @@ def _describe(
     try:
         classes, reader = describe_masks(files, masks, given, coloured)
     except DatasetError:
-        if given is not None:
+        if given is not None or not black_and_white(files, masks):
             raise
         return ClassFile(classes=_NAMES, values=(0, IGNORE)), IndexMasks(_BLACK_AND_WHITE, 2)
     two = len(classes.classes) == 2 and classes.values is None and isinstance(reader, IndexMasks)
-    if two and _smoothed(files, masks):
+    if two and black_and_white(files, masks):
         return replace_values(classes, (0, IGNORE)), IndexMasks(_BLACK_AND_WHITE, 2)
     return classes, reader
-
-
-def _smoothed(files: Files, masks: Sequence[str]) -> bool:
-    """Return whether a sample of the masks is black and white with greys on the edges."""
-    edges, found = EdgeGreys(), set[int]()
-    for name in sampled(masks):
-        with contextlib.suppress(DatasetError):
-            values = decode_values(files.read(name), name)
-            edges.add(values, name)
-            found.update(np.unique(values).tolist())
-    return {0, IGNORE} < found and edges.found()
 
 
 class _Copy:
     """The copy while it is written."""
 
-    def __init__(self, files: Files, folder: Path, classes: ClassFile, reader: MaskReader) -> None:
+    def __init__(self, files: Files, folder: Path, classes: ClassFile, reader: MaskReader, *, turn_masks: bool) -> None:
         self.files, self.folder, self.classes, self.reader = files, folder, classes, reader
+        self.turn_masks = turn_masks
         self.palette = classes.palette or distinct_colours(len(classes.classes))
         self.dtype = np.int16 if is_wide(len(classes.classes)) else np.uint8
         self.images = 0
@@ -165,13 +168,18 @@ class _Copy:
         try:
             with open_image(self.files.read(pair.image), self.files.locate(pair.image)) as image:
                 load_pixels(image, self.files.locate(pair.image))
-                turned = image.getexif().get(0x0112, 1) != 1
+                stored, turn = (image.height, image.width), image.getexif().get(_ORIENTATION, 1)
                 turn_upright(image)
                 mask, done = self._mask(self.files.read(pair.mask), where)
-                size = (mask.shape[1], mask.shape[0])
-                if size != image.size:
-                    raise DatasetError(f"{where} is {size[0]}×{size[1]}, but its image {image.width}×{image.height}")
-                self._save_image(image, pair, split, turned=turned)
+                upright = (image.height, image.width)
+                if turn != 1 and (self.turn_masks or (_fits(mask, stored) and not _fits(mask, upright))):
+                    mask, done = _TURNS.get(turn, np.asarray)(mask), _joined(done, "turned as its image")
+                if mask.shape != upright:
+                    if not _fits(mask, upright):
+                        raise DatasetError(f"{where} is {_size(mask.shape)}, but its image {_size(upright)}")
+                    done = _joined(done, f"made {_size(upright)} from {_size(mask.shape)} by the nearest pixel")
+                    mask = _resized(mask, upright)
+                self._save_image(image, pair, split, turned=turn != 1)
         except DatasetError as error:
             self.left_out.append(str(error))
             return
@@ -200,7 +208,7 @@ class _Copy:
             return (alpha >= _MIDDLE).astype(np.uint8), "taken from its alpha channel"
         binary = isinstance(self.reader, IndexMasks) and self.reader.labels == _BLACK_AND_WHITE
         if binary:
-            values = _grey(data, where)
+            values = grey_values(data, where)
             greys = (values > 0) & (values < IGNORE)
             return (values >= _MIDDLE).astype(np.uint8), "greys became black or white" if greys.any() else ""
         try:
@@ -230,16 +238,31 @@ class _Copy:
             return indices[distances.argmin(0)]
         labels = self.reader.labels if isinstance(self.reader, IndexMasks) else {}
         values = np.array(sorted(labels), np.int32)
-        if len(values) < 2 or np.diff(values).min() < _APART:
+        if len(values) < 2 or np.diff(values).min() < APART:
             raise DatasetError(f"{where} holds values that are no class, and the classes are too near to guess which")
-        grey = _grey(data, where).astype(np.int32)
+        grey = grey_values(data, where).astype(np.int32)
         nearest = values[np.abs(grey[None] - values[:, None, None]).argmin(0)]
         found: Array = np.vectorize(labels.__getitem__, otypes=[self.dtype])(nearest)
         return found
 
 
-def _grey(data: bytes, where: str) -> Array:
-    with open_image(data, where) as image:
-        load_pixels(image, where)
-        turn_upright(image)
-        return np.asarray(image if image.mode == "P" else image.convert("L"))
+def _fits(mask: Array, size: tuple[int, int]) -> bool:
+    """Return whether a mask has the height and width of an image, or their ratio but for less than a pixel."""
+    height, width = mask.shape
+    return abs(height * size[1] - width * size[0]) < max(*size, height, width)
+
+
+def _resized(mask: Array, size: tuple[int, int]) -> Array:
+    """Return a mask of another height and width, each pixel with the value of the nearest one."""
+    rows, columns = (
+        ((np.arange(new) + 0.5) * old / new).astype(np.int64) for new, old in zip(size, mask.shape, strict=True)
+    )
+    return mask[rows[:, None], columns]
+
+
+def _size(size: tuple[int, ...]) -> str:
+    return f"{size[1]}×{size[0]}"
+
+
+def _joined(first: str, then: str) -> str:
+    return f"{first}, {then}" if first else then

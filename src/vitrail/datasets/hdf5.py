@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from vitrail.errors import DatasetError
+from vitrail.files.regular import check_regular
 
 
 class Hdf5Arrays:
@@ -72,6 +73,7 @@ class Hdf5Arrays:
 
     def _file(self) -> Any:
         if self._opened is None or self._opened[0] != os.getpid():
+            check_regular(self.path, DatasetError)
             try:
                 self._opened = (os.getpid(), _import_h5py().File(self.path, "r"))
             except OSError as error:

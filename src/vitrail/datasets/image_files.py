@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import io
-import os
+import math
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -24,6 +24,7 @@ from torchvision import tv_tensors
 
 from vitrail.datasets.pixel_format import RGB, PixelFormat
 from vitrail.errors import DatasetError, VitrailError
+from vitrail.files.environment import env_number
 from vitrail.files.regular import read_regular
 
 Array = npt.NDArray[Any]
@@ -96,14 +97,22 @@ def decode_bands(data: bytes, where: str, channels: int = 3) -> Array:
     channels : int
         How many are wanted, which decides whether a palette's transparency becomes a fourth one.
     """
-    if data.startswith(_NPY_MAGIC):
-        return _decode_npy(data, where)
-    if data.startswith(_TIFF_MAGICS) and _has_many_bands(data):
-        return _decode_tiff(data, where)
+    values = decode_array(data, where)
+    if values is not None:
+        return values
     with open_image(data, where) as image:
         load_pixels(image, where)
         turn_upright(image)
         return pillow_bands(image, channels)
+
+
+def decode_array(data: bytes, where: str) -> Array | None:
+    """Decode a NumPy file, or a TIFF file that Pillow does not read without loss; None for other files."""
+    if data.startswith(_NPY_MAGIC):
+        return _decode_npy(data, where)
+    if data.startswith(_TIFF_MAGICS) and _has_many_bands(data):
+        return _decode_tiff(data, where)
+    return None
 
 
 def pillow_bands(image: Image.Image, channels: int = 3) -> Array:
@@ -143,24 +152,24 @@ def _formats() -> tuple[str, ...]:
     return tuple(name for name in FORMATS if name in Image.OPEN)
 
 
-def check_size(width: int, height: int, where: str) -> None:
-    """Refuse an image of more pixels than `max_pixels()`, before memory is taken for it."""
-    if width * height > max_pixels():
+def check_size(width: int, height: int, where: str, *, bands: int = 1) -> None:
+    """Refuse an image of more pixels than `max_pixels()`, before memory is taken for it; four bands count as one."""
+    needed = width * height * max(1, -(-bands // 4))
+    if needed > max_pixels():
+        of_bands = f" of {bands} bands" if bands > 4 else ""
         raise DatasetError(
-            f"the image {where} has {width} × {height} pixels, more than the limit of {max_pixels()}, which protects "
-            f"from files that fill the memory: for an image that you trust, set the environment variable "
-            f"VITRAIL_MAX_PIXELS={width * height}"
+            f"the image {where} has {width} × {height} pixels{of_bands}, more than the limit of {max_pixels()}, which "
+            f"protects from files that fill the memory: for an image that you trust, set the environment variable "
+            f"VITRAIL_MAX_PIXELS={needed}"
         )
 
 
 def max_pixels() -> int:
     """Return the largest number of pixels of an image: the environment variable VITRAIL_MAX_PIXELS, or 2³⁰."""
-    given = os.environ.get("VITRAIL_MAX_PIXELS", "").strip()
-    if not given:
-        return MAX_PIXELS
-    if not given.isdecimal() or not int(given):
-        raise VitrailError(f"the environment variable VITRAIL_MAX_PIXELS is {given!r}: set it to a number, or unset it")
-    return int(given)
+    most = env_number("VITRAIL_MAX_PIXELS", MAX_PIXELS)
+    if not most:
+        raise VitrailError("the environment variable VITRAIL_MAX_PIXELS is '0': set it to a number, or unset it")
+    return most
 
 
 def load_pixels(image: Image.Image, where: str) -> None:
@@ -204,8 +213,9 @@ def _decode_npy(data: bytes, where: str) -> Array:
         version = np.lib.format.read_magic(stream := io.BytesIO(data))
         read_header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
         shape, _, dtype = read_header(stream)
-        if len(shape) in (2, 3):
-            check_size(shape[1], shape[0], where)
+        if len(shape) not in (2, 3):
+            raise DatasetError(f"the image {where} has the shape {list(shape)}: it should be [H, W] or [H, W, C]")
+        check_size(shape[1], shape[0], where, bands=math.prod(shape[2:]))
         values: Array = np.load(io.BytesIO(data), allow_pickle=False)
     except DatasetError:
         raise
@@ -240,7 +250,8 @@ def _decode_tiff(data: bytes, where: str) -> Array:
             axes = "".join(axis if axis in "YX" else "C" for axis in series.axes)
             if axes not in ("YX", "YXC", "CYX"):
                 raise DatasetError(f"the TIFF file {where} has the axes {series.axes}: it should be one image of bands")
-            check_size(series.shape[axes.index("X")], series.shape[axes.index("Y")], where)
+            width, height = (series.shape[axes.index(axis)] for axis in "XY")
+            check_size(width, height, where, bands=math.prod(series.shape) // max(width * height, 1))
             values: Array = series.asarray()
     except DatasetError:
         raise

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import functools
-import logging
 from collections.abc import Sequence
 
 import numpy as np
@@ -14,10 +12,10 @@ from vitrail.datasets.edge_greys import EdgeGreys
 from vitrail.datasets.mask_encoding import MaskLook
 from vitrail.datasets.mask_files import decode_values
 from vitrail.datasets.storage import Files
+from vitrail.datasets.warn_once import warn_once
 from vitrail.errors import DatasetError
 from vitrail.labels import IGNORE
 
-logger = logging.getLogger(__name__)
 _LISTED = 20
 _MOST = 255  # values that are taken for classes without having been named
 
@@ -57,9 +55,10 @@ def infer_classes(files: Files, masks: Sequence[str]) -> ClassFile:
         raise DatasetError(f"all masks, such as {files.locate(masks[0])}, hold nothing but 255, which is ignored")
     classes = ClassFile(classes=tuple(f"class {value}" for value in values), values=values)
     listed = ", ".join(map(str, values[:_LISTED])) + (", …" if len(values) > _LISTED else "")
-    _warn_once(
-        f"There is neither {files.locate('classes.yaml')} nor classes.txt: {len(values)} classes were inferred from "
-        f"the values {listed} in {len(masks)} masks. {_naming(values)}, to name them and to skip this scan."
+    root = files.locate("").rstrip(":/")
+    warn_once(
+        f"{root} has neither classes.yaml nor classes.txt: {len(values)} classes were inferred "
+        f"from the values {listed} in {len(masks)} masks. {_naming(values)}, to name them and to skip this scan."
     )
     return classes
 
@@ -74,12 +73,6 @@ def _naming(values: Sequence[int]) -> str:
     return f"Write two lines into classes.yaml, 'classes: [{names}{more}]' and 'values: [{listed}{more}]'"
 
 
-@functools.cache
-def _warn_once(message: str) -> None:
-    """Warn for the first split that is opened, and not again for the others."""
-    logger.warning(message)
-
-
 def colours_wanted(looks: Sequence[MaskLook], files: Files, mask: str, given: ClassFile | None) -> DatasetError:
     """Return the error for coloured masks without a palette, with the lines to write."""
     colours = sorted({colour for look in looks for colour in look.colours})
@@ -90,8 +83,8 @@ def colours_wanted(looks: Sequence[MaskLook], files: Files, mask: str, given: Cl
         return DatasetError(
             f"the masks, such as {where}, hold {len(colours)} colours, too many to be classes: are they masks?"
         )
-    missing = "classes.txt names the classes, but no" if given else "there is no classes.yaml that says which"
+    missing = "and classes.txt does not say which" if given else "but there is no classes.yaml that says which"
     return DatasetError(
-        f"the masks, such as {where}, are coloured, but {missing} colour is which class. They have the colours "
+        f"the masks, such as {where}, are coloured, {missing} colour is which class. They have the colours "
         f"{shown}. Write two lines into classes.yaml, 'classes: [{names}]' and 'palette: [{shown}]', in the same order"
     )

@@ -7,10 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from vitrail.datasets.benchmark import Split
+from vitrail.datasets.class_file import has_class_file
 from vitrail.datasets.dataset import SegmentationDataset, benchmarks, create_dataset
-from vitrail.datasets.folder import usual_folders
+from vitrail.datasets.folder_names import folders_hint, usual_folders
 from vitrail.datasets.formats.hugging_face import hub_address
 from vitrail.datasets.formats.recognise import recognise_format
+from vitrail.datasets.open_files import ARCHIVES, open_place
 from vitrail.datasets.pairs import fixed_folder
 from vitrail.errors import DatasetError
 from vitrail.files.home import expand_home
@@ -72,7 +74,7 @@ def inspect_folder(root: str | Path) -> Inspection:
         When nothing in it is known.
     """
     root = expand_home(root)
-    if not root.is_dir() and hub_address(root) is None:
+    if not root.is_dir() and hub_address(root) is None and not (root.is_file() and root.suffix.lower() in ARCHIVES):
         raise DatasetError(f"{root} is no folder: give the one with the images and their labels, or hf://ORG/NAME")
     dataset, found = _recognise(root)
     place = hub_address(root) or str(root)
@@ -89,13 +91,15 @@ def _classes(dataset: SegmentationDataset) -> tuple[str, ...]:
 
 
 def _recognise(root: Path) -> tuple[str, str]:
+    if root.is_file():
+        return _in_archive(root)
     other = recognise_format(root)
     if other is not None and not root.is_dir():
         return other.dataset, other.found
-    known = _benchmark(root)
-    if known is not None:
-        return known
     usual = usual_folders(root)
+    known = _benchmark(root)
+    if known is not None and not (usual and has_class_file(root)):  # own classes in a benchmark's layout
+        return known
     if other is not None and (usual is None or usual[1] in _NO_MASKS or other.dataset in _DESCRIBED):
         return other.dataset, other.found
     if usual is not None:
@@ -104,8 +108,15 @@ def _recognise(root: Path) -> tuple[str, str]:
     raise DatasetError(
         f"nothing in {root} is known: it holds {names}. Masks are expected in a folder 'masks' beside 'images', and "
         "annotations of COCO, labelme, CVAT, YOLO, LightlyTrain, Roboflow, Supervisely, Label Studio or Hugging Face "
-        "are recognised"
+        f"are recognised.{folders_hint(root)}"
     )
+
+
+def _in_archive(root: Path) -> tuple[str, str]:
+    usual = usual_folders(open_place(root, "a folder with images and masks")[1])
+    if usual is None:
+        raise DatasetError(f"{root} has no usual folders of images and masks: unpack it, and inspect the folder")
+    return "folder", f"an archive with images in {usual[0]}, masks in {usual[1]}"
 
 
 def _benchmark(root: Path) -> tuple[str, str] | None:

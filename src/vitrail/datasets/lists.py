@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator, Sequence
 
 from vitrail.datasets.files_path import Place
+from vitrail.datasets.fold_names import fold_name, fold_names
 from vitrail.datasets.pairs import Pair
 from vitrail.datasets.text_files import read_text
 from vitrail.errors import DatasetError, nearest
@@ -38,6 +39,7 @@ class ImageList:
         for pair in pairs:
             self.by_name[pair.id] = self.by_name[pair.image] = pair
             self.by_name[_without_suffix(pair.image)] = pair
+        self.by_fold = {fold: self.by_name[name] for fold, name in fold_names(self.by_name).items()}
 
     def read(self, path: Place) -> list[Pair]:
         """Return the pairs that a list names, in its order.
@@ -90,7 +92,8 @@ class ImageList:
         root = f"{_slashes(str(self.root.resolve()))}/"
         names = [name, name.removeprefix(root), name.removeprefix(f"{self.images}/")]
         candidates = [candidate for name in names for candidate in (name, _without_suffix(name))]
-        return next((self.by_name[candidate] for candidate in candidates if candidate in self.by_name), None)
+        known = next((self.by_name[candidate] for candidate in candidates if candidate in self.by_name), None)
+        return known or next((self.by_fold[fold] for fold in map(fold_name, candidates) if fold in self.by_fold), None)
 
 
 def read_lines(path: Place) -> list[str]:

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from vitrail.datasets.class_file import ClassFile, Colour
-from vitrail.datasets.image_files import load_pixels, open_image
-from vitrail.datasets.mask_files import decode_colours, stored_values
+from vitrail.datasets.image_files import decode_array, load_pixels, open_image
+from vitrail.datasets.mask_files import decode_colours, decode_values, stored_values
 from vitrail.datasets.matlab import MATLAB_HEADER
 from vitrail.datasets.storage import Files
-from vitrail.labels import IGNORE
+from vitrail.labels import IGNORE, WIDE_IGNORE_IN_FILES
 
 SAMPLED = 32  # masks that are looked at when a dataset is opened; the check before training looks at all of them
 
@@ -59,8 +59,10 @@ def look_at(files: Files, name: str) -> MaskLook:
         When it cannot be read.
     """
     data, where = files.read(name), files.locate(name)
-    if data.startswith(MATLAB_HEADER) or name.lower().endswith(".npy"):
+    if data.startswith(MATLAB_HEADER):
         return MaskLook("L")
+    if decode_array(data, where) is not None:
+        return MaskLook("L", values=frozenset(np.unique(decode_values(data, where)).tolist()))
     with open_image(data, where) as image:
         mode = image.mode
         if mode in ("RGB", "RGBA"):
@@ -104,10 +106,11 @@ def masks_are_coloured(looks: Sequence[MaskLook], classes: ClassFile | None) -> 
 
 
 def binary_values(looks: Sequence[MaskLook], classes: ClassFile) -> ClassFile:
-    """Return a description of two classes with the values 0 and 255, where the masks hold just these two."""
+    """Return a description of two classes with the values 0 and 255, or 0 and 65535, where masks hold just these."""
     values = {value for look in looks for value in look.values} or _greys(looks)
-    if len(classes.classes) == 2 and classes.values is None and not classes.ignore and values == {0, IGNORE}:
-        return replace_values(classes, (0, IGNORE))
+    if len(classes.classes) == 2 and classes.values is None and not classes.ignore:
+        white = next((white for white in (IGNORE, WIDE_IGNORE_IN_FILES) if values == {0, white}), None)
+        return classes if white is None else replace_values(classes, (0, white))
     return classes
 
 

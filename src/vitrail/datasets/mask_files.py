@@ -15,7 +15,7 @@ from PIL import Image
 from torchvision import tv_tensors
 
 from vitrail.datasets.benchmark import Benchmark
-from vitrail.datasets.image_files import load_pixels, open_image, turn_upright
+from vitrail.datasets.image_files import decode_array, load_pixels, open_image, turn_upright
 from vitrail.datasets.matlab import MATLAB_HEADER, read_matlab
 from vitrail.errors import DatasetError
 from vitrail.files.regular import read_regular
@@ -110,6 +110,9 @@ def decode_values(data: bytes, where: str) -> Array:
     """
     if data.startswith(MATLAB_HEADER):
         return read_matlab(data, where)
+    values = decode_array(data, where)
+    if values is not None:
+        return _whole_numbers(_one_band(values, where), where)
     image = _open_mask(data, where)
     if image.mode in ("RGB", "RGBA"):
         red, green, blue = np.moveaxis(np.asarray(image)[..., :3], -1, 0)
@@ -122,11 +125,36 @@ def decode_values(data: bytes, where: str) -> Array:
         return red
     if image.mode == "LA":
         image = image.getchannel("L")
+    if image.mode == "F":
+        return _whole_numbers(np.asarray(image), where)
     if image.mode not in ("1", "L", "P") and not image.mode.startswith("I"):
         raise DatasetError(
             f"the mask {where} is an image of mode {image.mode}: save it as an 8-bit grey or palette PNG"
         )
     return stored_values(image, data)
+
+
+def _one_band(values: Array, where: str) -> Array:
+    """Return an array as [H, W]."""
+    plane = values[..., 0] if values.ndim == 3 and values.shape[-1] == 1 else values
+    if plane.ndim != 2 or not plane.size:
+        raise DatasetError(f"the mask {where} has the shape {list(values.shape)}: class indices are one band, [H, W]")
+    return plane
+
+
+def _whole_numbers(values: Array, where: str) -> Array:
+    """Return the values of a mask as integers; programs for maps write them as floating-point numbers."""
+    if values.dtype == np.bool_:
+        return values.astype(np.uint8)
+    if values.dtype.kind != "f" and values.itemsize < 4:
+        return values
+    wrong = values[~(values == np.rint(values)) | (np.abs(values) > 1 << 16)]
+    if wrong.size:
+        raise DatasetError(
+            f"the mask {where} holds the value {wrong[0]:g}: class indices are whole numbers, and 255 is ignored. "
+            "Save it as an 8-bit grey or palette PNG"
+        )
+    return values.astype(np.int32)
 
 
 def stored_values(image: Image.Image, data: bytes) -> Array:
@@ -233,7 +261,10 @@ class ColourMasks:
         if unknown.any():
             code = int(codes[unknown][0])
             colour = (code >> 16, code >> 8 & 255, code & 255)
-            raise DatasetError(f"the mask {where} holds the colour {colour}, {NO_CLASS}: add it to classes.yaml")
+            raise DatasetError(
+                f"the mask {where} holds the colour {colour}, {NO_CLASS}: add it to classes.yaml, to "
+                "'palette' with a name in 'classes', or to 'ignore'"
+            )
         return self.encoding.mask(indices)
 
     @cached_property
@@ -268,13 +299,19 @@ def _narrowest(values: Array, where: str) -> Array:
 
 def _open_mask(data: bytes, where: str) -> Image.Image:
     image = open_image(data, where)
-    if image.format == "JPEG":
-        raise DatasetError(f"the mask {where} is a JPEG, {LOSSY}: save masks as PNG")
-    if image.format == "WEBP" and data[12:16] != b"VP8L" and not _has_lossless_chunk(data):
-        raise DatasetError(f"the mask {where} is a lossy WebP, {LOSSY}: save masks as PNG")
+    if is_lossy(data):
+        kind = "JPEG" if image.format == "JPEG" else "lossy WebP"
+        raise DatasetError(f"the mask {where} is a {kind}, {LOSSY}: save masks as PNG")
     load_pixels(image, where)
     turn_upright(image)
     return image
+
+
+def is_lossy(data: bytes) -> bool:
+    """Return whether an image file is a JPEG or a lossy WebP, by its first bytes."""
+    if data.startswith(b"RIFF") and data[8:12] == b"WEBP":
+        return data[12:16] != b"VP8L" and not _has_lossless_chunk(data)
+    return data.startswith(b"\xff\xd8\xff")
 
 
 def _has_lossless_chunk(data: bytes) -> bool:

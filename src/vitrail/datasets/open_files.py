@@ -12,6 +12,7 @@ from vitrail.errors import DatasetError
 from vitrail.files.remote import remote_address
 
 ARCHIVES = (".zip", ".tar")
+_PACKED = (".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".tar.zst", ".gz", ".7z", ".rar")
 
 
 def open_files(root: Path, landmarks: Sequence[str]) -> Files:
@@ -80,10 +81,19 @@ def open_place(root: Path, what: str) -> tuple[Files, Place]:
             files = Subfolder(files, wrapper)
             tree = FilesTree(files)
         return files, FilesPath(tree)
+    _refuse_packed(root)
     if not root.is_dir():
         state = "is not a folder" if root.exists() else "does not exist"
         raise DatasetError(f"the data root {root} {state}: set --data-root (data.root in the recipe) to {what}")
     return Folder(root), root
+
+
+def _refuse_packed(root: Path) -> None:
+    if root.is_file() and root.name.lower().endswith(_PACKED):
+        raise DatasetError(
+            f"the data root {root} is an archive that cannot be read at random: unpack it, or pack it as .zip or "
+            "uncompressed .tar"
+        )
 
 
 def _open_address(address: str, landmarks: Sequence[str]) -> Files:
@@ -128,6 +138,7 @@ def _listed(names: Sequence[str]) -> str:
 
 
 def _open_archive(path: Path) -> Archive:
+    _refuse_packed(path)
     if path.suffix.lower() == ".zip":
         return Zip(path)
     if path.suffix.lower() == ".tar":

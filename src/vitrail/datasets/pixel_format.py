@@ -96,8 +96,8 @@ class PixelFormat:
             )
             return ((red + green + blue + 0x8000) >> 16).astype(np.uint8)[None]
         raise DatasetError(
-            f"the image {where} has {have} channels, but the model takes {self.channels}: "
-            f"set model.in_channels={have}, with as many values in data.mean and data.std"
+            f"the image {where} has {have} channels, but the model takes {self.channels}: give it images of as many, "
+            f"or train one with model.in_channels={have} and as many values in data.mean and data.std"
         )
 
 

@@ -13,11 +13,14 @@ from vitrail.errors import DatasetError, nearest
 Item = TypeVar("Item")
 
 USUAL_VAL_FRACTION = 0.2
-_NAMES = {"training": "train", "valid": "val", "validation": "val", "dev": "val", "testing": "test"}
+_NAMES = {
+    **{"train": "train", "training": "train", "trainval": "trainval", "test": "test", "testing": "test"},
+    **{"val": "val", "valid": "val", "validation": "val", "dev": "val"},
+}
 
 
 def split_name(name: str) -> str:
-    """Return the usual name of a split: "val" for valid, validation and dev."""
+    """Return the usual name of a split: "val" for valid, Validation and dev, "train" for Train."""
     return _NAMES.get(name.lower(), name)
 
 
@@ -90,5 +93,9 @@ def pick_split(root: Place, splits: Mapping[str, list[Item]], split: str) -> lis
             f"{held_out if 'train' in splits else ''}"
         )
     if not splits[split]:
-        raise DatasetError(f"the split {split!r} of {root} is empty: {len(splits['all'])} images are too few to split")
+        raise DatasetError(
+            f"the split {split!r} of {root} is empty: {len(splits['all'])} images are too few. Add some, or "
+            "evaluate on what is trained on, which shows whether a model can learn it: data.eval_split=all and "
+            "data.train_split=all"
+        )
     return splits[split]

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import IO, Any, Protocol
 
 from vitrail.errors import DatasetError
-from vitrail.files.regular import MAX_BYTES, read_regular
+from vitrail.files.regular import MAX_BYTES, check_regular, read_regular
 from vitrail.files.remote import remote_address
 
 # Archives of images hardly shrink; those of masks of one value, a few hundred times.
@@ -51,8 +51,17 @@ class Files(Protocol):
 
 
 def is_hidden(name: str) -> bool:
-    """Return whether a file or folder is none of the data: a hidden one, or what macOS adds to archives."""
-    return name.startswith(".") or name in ("__MACOSX", "Thumbs.db", "desktop.ini")
+    """Return whether a file or folder is none of the data: a hidden one, or what macOS, Windows and Synology add."""
+    return name.startswith(".") or name in ("__MACOSX", "@eaDir", "Thumbs.db", "desktop.ini")
+
+
+def leads_back(folder: str, name: str) -> bool:
+    """Return whether a name in a folder is a link to the folder or to one around it, which would be walked forever."""
+    path = Path(folder, name)
+    if not path.is_symlink():
+        return False
+    target = Path(os.path.realpath(path))
+    return any(Path(os.path.realpath(each)).is_relative_to(target) for each in path.parents)
 
 
 class Folder:
@@ -65,7 +74,7 @@ class Folder:
         """Return the files in `folder` and its subfolders; hidden ones are left out."""
         found: list[str] = []
         for current, subfolders, names in os.walk(self.root / folder, followlinks=True):
-            subfolders[:] = [name for name in subfolders if not is_hidden(name)]
+            subfolders[:] = [name for name in subfolders if not is_hidden(name) and not leads_back(current, name)]
             here = Path(current).relative_to(self.root).as_posix()
             prefix = "" if here == "." else f"{here}/"
             found.extend(prefix + name for name in names if not is_hidden(name))
@@ -82,6 +91,7 @@ class Folder:
     def start(self, name: str, size: int) -> bytes:
         """Return the first bytes of a file."""
         path = self.root / name
+        check_regular(path, DatasetError)
         try:
             with path.open("rb") as file:
                 return file.read(size)
@@ -188,6 +198,7 @@ class Zip(Archive):
 
     def _file(self, path: Path) -> Path | IO[bytes]:
         """Return what `zipfile` opens."""
+        check_regular(path, DatasetError)
         return path
 
     def __getstate__(self) -> dict[str, Any]:
@@ -229,6 +240,7 @@ class Tar(Archive):
 
     def _index(self, path: Path) -> dict[str, tuple[int, int]]:
         """Return the offset and the size of each file."""
+        check_regular(path, DatasetError)
         try:
             with _WithinItsSize(path) as file:
                 return tar_places(file, path.stat().st_size, str(path))

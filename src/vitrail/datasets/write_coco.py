@@ -11,6 +11,7 @@ import numpy as np
 from tqdm import tqdm
 
 from vitrail.datasets.dataset import SegmentationDataset, create_dataset
+from vitrail.datasets.formats.coco import REST_IS_IGNORED
 from vitrail.datasets.write import empty_folder, write_image
 from vitrail.errors import DatasetError
 from vitrail.files.printable import printable
@@ -24,7 +25,7 @@ def write_coco(
     """Write splits of a dataset as COCO: images/<split>/<id>.png and annotations/<split>.json.
 
     Each class in an image is one annotation with an uncompressed run-length encoding, crowds in COCO's words. Ignored
-    pixels have a category "ignored" of their own, which data.classes={ignored: null} ignores again.
+    pixels have none; the file says so, and the dataset "coco" ignores them again.
 
     Parameters
     ----------
@@ -64,28 +65,26 @@ def _write_split(dataset: SegmentationDataset, split: str, folder: Path) -> None
         images.append(
             {"id": index + 1, "file_name": f"{sample['id']}.png", "height": mask.shape[0], "width": mask.shape[1]}
         )
-        for value in np.unique(mask).tolist():
+        for value in np.unique(mask[mask != ignore_index(len(classes))]).tolist():
             region = mask == value
-            category = len(classes) + 1 if value == ignore_index(len(classes)) else value + 1
             rows, columns = np.flatnonzero(region.any(1)), np.flatnonzero(region.any(0))
             box = [columns[0], rows[0], columns[-1] - columns[0] + 1, rows[-1] - rows[0] + 1]
             annotations.append(
                 {
                     "id": len(annotations) + 1,
                     "image_id": index + 1,
-                    "category_id": category,
+                    "category_id": value + 1,
                     "iscrowd": 1,
                     "area": int(region.sum()),
                     "bbox": [int(side) for side in box],
                     "segmentation": {"size": list(mask.shape), "counts": run_lengths(region)},
                 }
             )
-    ignored = any(annotation["category_id"] == len(classes) + 1 for annotation in annotations)
-    names = [*classes, "ignored"] if ignored else list(classes)
-    categories = [{"id": number, "name": name} for number, name in enumerate(names, 1)]
+    categories = [{"id": number, "name": name} for number, name in enumerate(classes, 1)]
     path = folder / "annotations" / f"{split}.json"
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps({"images": images, "annotations": annotations, "categories": categories}))
+    info = {"description": REST_IS_IGNORED}
+    path.write_text(json.dumps({"info": info, "images": images, "annotations": annotations, "categories": categories}))
 
 
 def run_lengths(region: np.ndarray) -> list[int]:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 
 import torch
+from pydantic import ConfigDict
+from pydantic.dataclasses import dataclass as pydantic_dataclass
 
 from vitrail.checkpoints import list_weights, load
 from vitrail.checkpoints.index import PROJECTS, index
@@ -16,11 +18,12 @@ from vitrail.errors import CheckpointError, DatasetError, VitrailError
 from vitrail.evaluation.evaluator import evaluate
 from vitrail.files.atomic import atomic_path
 from vitrail.files.json_text import parse_json
+from vitrail.files.regular import read_regular
 from vitrail.files.text_table import aligned
 from vitrail.segmentors import Segmentor
 
 
-@dataclass(frozen=True)
+@pydantic_dataclass(frozen=True, config=ConfigDict(strict=True, extra="forbid"))
 class Verification:
     """A published model and what it reaches here.
 
@@ -120,12 +123,14 @@ def read_verifications(path: str | Path) -> dict[str, Verification]:
     if not path.exists():
         return {}
     try:
-        rows = parse_json(path.read_bytes(), str(path), CheckpointError)
-        found = (Verification(**{**row, "overrides": tuple(row.get("overrides", ()))}) for row in rows)
+        rows = parse_json(read_regular(path, CheckpointError), str(path), CheckpointError)
+        found = [Verification(**{**row, "overrides": tuple(row.get("overrides", ()))}) for row in rows]
         return {row.name: row for row in found}
-    except (OSError, TypeError, KeyError) as error:
+    except (TypeError, ValueError) as error:
+        reason = " ".join(str(error).split())[:200]
         raise CheckpointError(
-            f"{path} does not hold results of `vitrail zoo verify` ({type(error).__name__}: {error}): give another file"
+            f"{path} does not hold results of `vitrail zoo verify` ({type(error).__name__}: {reason}): give another "
+            "file"
         ) from error
 
 

@@ -20,6 +20,7 @@ from vitrail.export.graph import ExportGraph
 from vitrail.export.images import read_images
 from vitrail.export.returned import ExportOutput
 from vitrail.files.atomic import atomic_files
+from vitrail.files.json_text import parse_json
 from vitrail.files.outputs import check_free
 from vitrail.inference.resolve import resolve_recipe
 from vitrail.inference.segmenter import chosen_threshold
@@ -194,11 +195,13 @@ def read_export_metadata(path: str | Path, *, format: str | None = None) -> dict
         When the format is unknown or lacks a library, or the file is missing or holds no such metadata.
     """
     path = Path(path)
-    if not path.exists():
+    if not (path.is_file() or path.is_dir()):  # Core ML's packages are folders
         raise ExportError(f"no file at {path}")
     exporter = _exporter(find_format(path, format), {})
     try:
-        described: dict[str, Any] = json.loads(exporter.read_metadata(path))
+        described = parse_json(exporter.read_metadata(path), "its description", ExportError)
+        if not isinstance(described, dict):
+            raise TypeError("its description is no JSON object")
     except Exception as error:  # of whatever reads the format
         raise ExportError(f"{path} was not exported by vitrail, or is damaged ({type(error).__name__})") from error
     return described

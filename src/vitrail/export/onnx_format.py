@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -17,6 +17,7 @@ from vitrail.export.exporter import ReducedPrecision, Runner, register_exporter
 from vitrail.export.graph import ExportGraph
 from vitrail.export.pt2_format import trace_program
 from vitrail.export.quiet import quiet
+from vitrail.files.regular import check_regular
 
 MIN_OPSET = 18
 _KEY = "vitrail"
@@ -111,12 +112,24 @@ def _load(path: Path) -> Any:
         When the file takes weights from other files.
     """
     import onnx
-    from onnx.external_data_helper import _get_all_tensors, uses_external_data
+    from onnx.external_data_helper import uses_external_data
 
+    check_regular(path, ExportError)
     proto = onnx.load(str(path), load_external_data=False)
-    if any(uses_external_data(tensor) for tensor in _get_all_tensors(proto)):
+    if any(uses_external_data(tensor) for tensor in _tensors(proto)):
         raise ExportError(f"{path} takes weights from other files, which is not followed: write it as one file")
     return proto
+
+
+def _tensors(message: Any) -> Iterator[Any]:
+    """Yield every tensor in a message: initial values, sparse ones, those in attributes, subgraphs and functions."""
+    if message.DESCRIPTOR.name == "TensorProto":
+        yield message
+        return
+    for field, value in message.ListFields():
+        if field.message_type is not None:
+            for part in value if isinstance(value, Iterable) else (value,):
+                yield from _tensors(part)
 
 
 def _in_float16(proto: Any) -> Any:

@@ -65,10 +65,12 @@ class TorchExporter:
 def read_archive_metadata(path: Path) -> str:
     """Return the metadata of a .pt2 file without loading its program."""
     with zipfile.ZipFile(path) as archive:
-        (name,) = (name for name in archive.namelist() if name.rpartition("/")[2] == METADATA_NAME)
-        if archive.getinfo(name).file_size > _MAX_METADATA:
+        (entry,) = (entry for entry in archive.infolist() if entry.filename.rpartition("/")[2] == METADATA_NAME)
+        with archive.open(entry) as file:  # which expands no further than it is read, whatever size the archive states
+            text = file.read(_MAX_METADATA + 1)
+        if len(text) > _MAX_METADATA:
             raise ExportError(f"the metadata of {path} are too large")
-        return archive.read(name).decode()
+        return text.decode()
 
 
 def trace_program(graph: nn.Module, example: Tensor, *, any_size: bool) -> ExportedProgram:

@@ -11,8 +11,8 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from vitrail.errors import VitrailError
 from vitrail.files.atomic import atomic_path
+from vitrail.files.environment import env_number
 
 USUAL_LIMIT = 20_000_000_000  # bytes
 _DIGEST = 8  # bytes of the hash behind the content
@@ -20,19 +20,14 @@ _log = logging.getLogger("vitrail.files")
 
 
 def cache_limit() -> int:
-    """Return the largest size of the cache in bytes: the environment variable VITRAIL_CACHE_BYTES, or 20 GB.
+    """Return the largest size of the cache in bytes: the environment variable VITRAIL_CACHE_BYTES, or 20 GB; 0 is none.
 
     Raises
     ------
     VitrailError
         When the variable is no number.
     """
-    given = os.environ.get("VITRAIL_CACHE_BYTES", "").strip()
-    if given and not given.isdecimal():
-        raise VitrailError(
-            f"the environment variable VITRAIL_CACHE_BYTES is {given!r}: set it to a number of bytes, 0 for no cache"
-        )
-    return int(given) if given else USUAL_LIMIT
+    return env_number("VITRAIL_CACHE_BYTES", USUAL_LIMIT)
 
 
 class ByteCache:

@@ -1,4 +1,4 @@
-"""Reading whole files that may come from strangers: regular files only, and within a limit of size."""
+"""Opening files that may come from strangers: regular files only, and read whole within a limit of size."""
 
 from __future__ import annotations
 
@@ -41,3 +41,20 @@ def read_regular(path: str | Path, error: type[VitrailError], *, what: str = "",
             return file.read()
     except (OSError, ValueError) as problem:  # a null byte in a name is a ValueError
         raise error(f"cannot read {what}{path}: {getattr(problem, 'strerror', None) or problem}") from problem
+
+
+def check_regular(path: str | Path, error: type[VitrailError]) -> None:
+    """Check that a path leads to a file, for libraries that open it themselves and would wait for a named pipe.
+
+    Raises
+    ------
+    VitrailError
+        When there is nothing, or a folder, a pipe or a device.
+    """
+    try:
+        mode = Path(path).stat().st_mode
+    except (OSError, ValueError) as problem:  # a null byte in a name is a ValueError
+        raise error(f"cannot read {path}: {getattr(problem, 'strerror', None) or problem}") from problem
+    if not stat.S_ISREG(mode):
+        what = "a folder" if stat.S_ISDIR(mode) else "a pipe or a device"
+        raise error(f"cannot read {path}: it is {what}, not a file")

@@ -6,6 +6,7 @@ Only addresses that a user gives are opened: none comes from a model file or fro
 from __future__ import annotations
 
 import base64
+import functools
 import hashlib
 import io
 import os
@@ -21,6 +22,7 @@ from vitrail.files.byte_cache import ByteCache, cache_limit
 from vitrail.files.download import cache_folder
 from vitrail.files.environment import env_switch
 from vitrail.files.regular import MAX_BYTES
+from vitrail.files.web import check_redirect
 
 STORAGES = ("s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "adl", "oci", "hdfs", "webhdfs", "memory")
 SCHEMES = (*STORAGES, "https", "http", "hf")
@@ -194,7 +196,10 @@ class RemoteStore:
 
         def ask() -> Mapping[str, Any]:
             fs.invalidate_cache()
-            found: Mapping[str, Any] = fs.info(path)
+            try:
+                found: Mapping[str, Any] = fs.info(path)
+            except FileNotFoundError as error:
+                raise _web_error(error) or error from error.__cause__
             return found
 
         try:
@@ -304,7 +309,7 @@ def _connect(address: str) -> tuple[Any, str]:
     except ImportError as error:
         raise DatasetError(f"{address} is read with fsspec: pip install 'vitrail[cloud]'") from error
     try:
-        fs, root = fsspec.core.url_to_fs(address)
+        fs, root = fsspec.core.url_to_fs(address, **(_web_options() if address.startswith("http") else {}))
     except ImportError as error:
         known = address.startswith(("s3", "gs:", "gcs:", "http"))
         install = "pip install 'vitrail[cloud]'" if known else str(error)
@@ -312,6 +317,29 @@ def _connect(address: str) -> tuple[Any, str]:
     except Exception as error:  # of each storage's own kind, such as a setting that is missing
         raise DatasetError(f"cannot open {address}: {_reason(error)}") from error
     return fs, root.rstrip("/")
+
+
+@functools.cache
+def _web_options() -> dict[str, Any]:
+    """Return what fsspec gives to its client for the web, which checks redirects as downloads do."""
+    import aiohttp
+
+    async def check(_: Any, context: Any, redirect: Any) -> None:
+        target = redirect.url.join(type(redirect.url)(redirect.response.headers.get("Location", "")))
+        check_redirect(str(redirect.url), str(target), DatasetError)
+
+    trace = aiohttp.TraceConfig()
+    trace.on_request_redirect.append(check)
+    return {"client_kwargs": {"trace_configs": [trace]}}
+
+
+def _web_error(missing: FileNotFoundError) -> Exception | None:
+    """Return what has made fsspec call a file on the web missing: a server that fails or refuses; None if it is."""
+    cause = missing.__cause__
+    of_web = type(cause).__module__.partition(".")[0] == "aiohttp"
+    if isinstance(cause, DatasetError) or (of_web and getattr(cause, "status", None) not in (404, 410)):
+        return cause if isinstance(cause, Exception) else None
+    return None
 
 
 def _described(info: Mapping[str, Any]) -> RemoteFile:

@@ -10,7 +10,7 @@ from http.client import HTTPMessage, HTTPResponse
 from typing import IO, cast
 from urllib.parse import urlsplit
 
-from vitrail.errors import CheckpointError
+from vitrail.errors import CheckpointError, VitrailError
 
 
 def open_url(request: urllib.request.Request, *, timeout: float) -> HTTPResponse:
@@ -53,15 +53,34 @@ class _SafeRedirects(urllib.request.HTTPRedirectHandler):
     def redirect_request(
         self, req: urllib.request.Request, fp: IO[bytes], code: int, msg: str, headers: HTTPMessage, newurl: str
     ) -> urllib.request.Request | None:
-        before, after = urlsplit(req.full_url), urlsplit(newurl)
-        if after.scheme not in ("http", "https") or (before.scheme == "https" and after.scheme == "http"):
-            raise CheckpointError(f"{req.full_url} redirects to {newurl}, which is not followed: only https or http is")
-        if is_private(after.hostname) and not is_private(before.hostname):
-            raise CheckpointError(
-                f"{req.full_url} redirects to {newurl}, an address of this machine or of a private network: it is not "
-                "followed; give that address itself if you trust it"
-            )
+        check_redirect(req.full_url, newurl, CheckpointError)
         return super().redirect_request(req, fp, code, msg, headers, newurl)
+
+
+def check_redirect(address: str, target: str, error: type[VitrailError]) -> None:
+    """Check that a redirect may be followed.
+
+    Parameters
+    ----------
+    address, target : str
+        The address that was asked for, and the one that the server names.
+    error : type
+        The error to raise.
+
+    Raises
+    ------
+    VitrailError
+        Of the type `error`, for another scheme than http and https, from https to http, and from a public server to an
+        address of this machine or of a private network.
+    """
+    before, after = urlsplit(address), urlsplit(target)
+    if after.scheme not in ("http", "https") or (before.scheme == "https" and after.scheme == "http"):
+        raise error(f"{address} redirects to {target}, which is not followed: only https or http is")
+    if is_private(after.hostname) and not is_private(before.hostname):
+        raise error(
+            f"{address} redirects to {target}, an address of this machine or of a private network: it is not "
+            "followed; give that address itself if you trust it"
+        )
 
 
 def is_private(host: str | None) -> bool:

@@ -8,6 +8,7 @@ from typing import Any
 
 from vitrail.errors import PredictionError, VitrailError
 from vitrail.files.atomic import atomic_path
+from vitrail.files.regular import read_regular
 
 _MAX_SHOWN = 5
 
@@ -32,6 +33,26 @@ class Failures:
     def add(self, name: str, error: VitrailError) -> None:
         """Note an image and what is wrong with it."""
         self._entries.append({"id": name, "error": str(error), "kind": type(error).__name__})
+
+    @staticmethod
+    def check(path: Path, *, overwrite: bool) -> None:
+        """Check, before anything is computed, that a list may be written to a file: to one that holds such a list.
+
+        Raises
+        ------
+        PredictionError
+            When there is something else, which only `overwrite` replaces.
+        """
+        if overwrite or not path.exists():
+            return
+        text = read_regular(path, PredictionError)
+        try:
+            entries = [json.loads(line) for line in text.splitlines()]
+            if all(entry.keys() == {"id", "error", "kind"} for entry in entries):
+                return
+        except (AttributeError, ValueError, RecursionError):
+            pass
+        raise PredictionError(f"{path} exists and is no list of failures: --overwrite replaces it, or choose another")
 
     def write(self, path: Path) -> None:
         """Write a line for each image, a JSON object with "id", "error" and "kind" (the class of the error).

@@ -111,6 +111,9 @@ def predict_files(
     pictures: list[Kind] = [kind for kind in kinds if kind != "rle"]
     table = RunLengthTable(folder / RLE_FOLDER, shard, existing) if "rle" in kinds else None
     failed = Failures()
+    listed = None if failures is None else shard.own_file(Path(failures))
+    if listed:
+        failed.check(listed, overwrite=existing == "overwrite")
     records: list[dict[str, Any]] = []
     keep = on_record or records.append
     done = 0
@@ -141,7 +144,6 @@ def predict_files(
         finally:
             if table:
                 table.flush()
-            listed = None if failures is None else shard.own_file(Path(failures))
             if listed:
                 failed.write(listed)
     if failed.count:

@@ -15,6 +15,7 @@ import numpy.typing as npt
 from vitrail.errors import PredictionError
 from vitrail.files.atomic import atomic_path
 from vitrail.files.home import expand_home
+from vitrail.files.regular import check_regular
 from vitrail.files.remote import RangeFile, RemoteStore, remote_address
 
 RASTER_SUFFIXES = (".tif", ".tiff", ".svs", ".ndpi", ".scn", ".bif", ".jp2")
@@ -46,6 +47,8 @@ def open_raster(where: str) -> Iterator[Any]:
     """
     rasterio = import_rasterio()
     address = remote_address(where)
+    if not address:
+        check_regular(expand_home(where), PredictionError)
     with contextlib.ExitStack() as stack:
         stack.enter_context(rasterio.Env(GDAL_CACHEMAX=_CACHE, GDAL_DISABLE_READDIR_ON_OPEN="EMPTY_DIR"))
         try:

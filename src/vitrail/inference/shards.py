@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from vitrail.errors import PredictionError
+from vitrail.files.environment import env_number, whole_number
 
 
 @dataclass(frozen=True)
@@ -49,17 +50,17 @@ class Shard:
         PredictionError
             When it names none.
         """
-        index, slash, count = text.partition("/")
-        if not (slash and index.isdecimal() and count.isdecimal()):
-            raise PredictionError(f"{text!r} is no shard: write I/N, such as 0/8 for the first of eight")
-        return cls(int(index), int(count))
+        index, count = (whole_number(part) for part in text.partition("/")[::2])
+        if index is None or count is None:
+            raise PredictionError(f"{text[:100]!r} is no shard: write I/N, such as 0/8 for the first of eight")
+        return cls(index, count)
 
     @classmethod
     def of_process(cls) -> Shard:
         """Return the shard of this process under `torchrun` (RANK of WORLD_SIZE); everything without it."""
         if "RANK" not in os.environ:
             return cls()
-        return cls(int(os.environ["RANK"]), int(os.environ.get("WORLD_SIZE", "1")))
+        return cls(env_number("RANK", 0), env_number("WORLD_SIZE", 1))
 
     def divided(self, inner: Shard) -> Shard:
         """Return one part of this part."""

@@ -16,6 +16,8 @@ _OF_THE_MACHINE = (
 )
 _LARGEST_OPTION = 1 << 16  # of a number among the dataset's options, such as a number of images
 _LARGEST = {"batch_size": 1024, "scales": 8.0, "window": 1 << 13, "stride": 1 << 13}
+_SMALLEST_STRIDE = 16  # pixels
+_MOST_OVERLAPS = 16  # windows over each other in one direction
 _LARGEST_SIDE = 1 << 13  # pixels, of data.eval_resize
 
 
@@ -42,8 +44,8 @@ def without_machine_settings(recipe: Mapping[str, Any], source: str) -> dict[str
     Raises
     ------
     RecipeError
-        For options of the dataset that lead out of its folder, and for sizes, scales and numbers of images beyond what
-        prediction and evaluation take.
+        For options of the dataset that lead out of its folder, and for sizes, scales, numbers of windows and numbers of
+        images beyond what prediction and evaluation take.
     """
     kept = drop_machine_settings(recipe)
     data, evaluation = kept.get("data"), kept.get("evaluation")
@@ -56,6 +58,7 @@ def without_machine_settings(recipe: Mapping[str, Any], source: str) -> dict[str
     if isinstance(evaluation, Mapping):
         for key, largest in _LARGEST.items():
             _check_numbers(evaluation.get(key), largest, f"{source}: evaluation.{key}")
+        _check_windows(evaluation.get("window"), evaluation.get("stride"), source)
     return kept
 
 
@@ -67,6 +70,17 @@ def _check_options(options: Any, source: str) -> None:
                 "say which files are read; give the recipe itself (recipe=…, --recipe) if you trust it"
             )
     _check_numbers(options, _LARGEST_OPTION, f"{source}: data.options")
+
+
+def _check_windows(window: Any, stride: Any, source: str) -> None:
+    """Refuse windows that overlap so much that a photo takes hours."""
+    least = [max(_SMALLEST_STRIDE, side / _MOST_OVERLAPS) for side in _values(window) if isinstance(side, int | float)]
+    for step, smallest in zip(_values(stride), least, strict=False):
+        if isinstance(step, int | float) and step < smallest:
+            raise RecipeError(
+                f"{source}: evaluation.stride is {step:,}, less than the {smallest:g} that a model file may ask for: "
+                "give the recipe itself (recipe=…, --recipe) if it is meant"
+            )
 
 
 def _leads_elsewhere(name: str) -> bool:

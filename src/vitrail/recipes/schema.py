@@ -313,7 +313,9 @@ class Recipe(Section):
         channels = (len(self.data.mean), len(self.data.std), self.model.in_channels)
         if len(set(channels)) > 1:
             raise ValueError(
-                f"data.mean, data.std and model.in_channels disagree about the number of channels: {channels}"
+                f"data.mean, data.std and model.in_channels disagree about the number of channels: {channels}. Each "
+                f"channel has a mean and a standard deviation of its values in 0…255, such as "
+                f"data.mean={[127.5] * self.model.in_channels} data.std={[60.0] * self.model.in_channels}"
             )
         return self
 

@@ -84,7 +84,7 @@ class Guard:
         if self.hosts is not None and _hostname(f"//{host}") not in self.hosts:
             return 403, f"this service answers on {', '.join(sorted(self.hosts))} only: start it with another --host"
         origin = headers.get(b"origin")
-        if origin is not None and urlsplit(origin.decode("latin-1")).netloc != host:
+        if origin is not None and _place(origin.decode("latin-1")) != host:
             return 403, "requests from pages of other sites are not answered"
         if self.api_key is not None and scope["path"] not in self.open_paths:
             given = headers.get(b"authorization", b"")
@@ -97,6 +97,14 @@ def _hostname(address: str) -> str | None:
     try:
         return urlsplit(address).hostname
     except ValueError:  # brackets that do not close
+        return None
+
+
+def _place(origin: str) -> str | None:
+    """Return host and port of an origin; None for what is none."""
+    try:
+        return urlsplit(origin).netloc
+    except ValueError:
         return None
 
 

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from vitrail.errors import TrainingError
+from vitrail.files.foreign import foreign_data
+from vitrail.files.json_text import parse_json
+from vitrail.files.regular import read_regular
 from vitrail.files.text_table import aligned
 from vitrail.training.flatten import flatten
 from vitrail.training.records import Record
 
 LOG = "log.jsonl"
+_FIGURES = ("loss", "lr", "miou", "images_per_second")
 
 
 @dataclass(frozen=True)
@@ -60,24 +63,33 @@ def read_run(folder: str | Path) -> RunLog:
         When there is no log, or it is none of vitrail's.
     """
     path = Path(folder) / LOG
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except OSError as error:
+    if not path.exists():
         raise TrainingError(
-            f"no {LOG} in {folder} ({error.strerror}): give folders of runs that have jsonl among their "
-            "train.loggers, as by default"
-        ) from error
-    try:
-        records = tuple(json.loads(line) for line in lines if line.strip())
-        if not records or not all(_is_record(record) for record in records) or "recipe" not in records[0]:
-            raise ValueError("it does not begin with the start of a run")
-    except ValueError as error:
-        raise TrainingError(f"{path} is no log of a run: {error}") from error
+            f"no {LOG} in {folder}: give folders of runs that have jsonl among their train.loggers, as by default"
+        )
+    lines = read_regular(path, TrainingError).splitlines()
+    with foreign_data(TrainingError, lambda error: f"{path} is no log of a run ({error})"):
+        records = tuple(
+            parse_json(line, f"{path} is no log of a run: line {number}", TrainingError)
+            for number, line in enumerate(lines, 1)
+            if line.strip()
+        )
+        for record in records:
+            _check_record(record)
+        name = records[0]["recipe"].get("name") or records[0]["recipe"]["model"]["segmentor"]
+        if not isinstance(name, str):
+            raise TypeError("the name of its recipe is no text")
     return RunLog(str(folder), records)
 
 
-def _is_record(record: Any) -> bool:
-    return isinstance(record, dict) and isinstance(record.get("event"), str) and "iteration" in record
+def _check_record(record: Record) -> None:
+    """Raise what Python does for a record without the parts that are compared, or with other kinds of values."""
+    figures = [record["iteration"], *(record.get(key) for key in _FIGURES)]
+    if record["event"] == "evaluation":
+        figures.append(record["miou"])
+    wrong = next((value for value in figures[1:] if not isinstance(value, float | int | None)), None)
+    if wrong is not None or not isinstance(record["iteration"], int):
+        raise TypeError("a figure in it is no number")
 
 
 def differences(runs: Sequence[RunLog]) -> dict[str, list[Any]]:

@@ -15,6 +15,7 @@ from vitrail.errors import TrainingError
 from vitrail.runtime.distributed import on_main
 
 LAST, BEST, STATE, PREVIOUS = "last.safetensors", "best.safetensors", "last.state.pt", "previous.state.pt"
+LOGS = ("log.jsonl", "train.log")
 LOCK = "run.lock"
 UNSAVED = ".unsaved"  # there from the start of a run until its first state is saved
 
@@ -106,12 +107,14 @@ def check_output_dir(folder: Path, *, resume: bool) -> None:
     TrainingError
         When there is nothing to resume in `folder`, or something that a new run would overwrite.
     """
+    if not can_resume(folder) and (folder / PREVIOUS).is_file():
+        raise TrainingError(f"{folder} holds a run whose {STATE} is missing. {way_out_of_damage(folder)}")
     if resume and not can_resume(folder):
         raise TrainingError(
             f"nothing to resume in {folder}: there is no {STATE}. Start the run without --resume; --resume=auto does "
             "what is right in either case"
         )
-    taken = [name for name in (STATE, PREVIOUS, LAST, BEST) if (folder / name).exists()]
+    taken = [name for name in (STATE, PREVIOUS, LAST, BEST, *LOGS) if (folder / name).exists()]
     if not resume and taken and not ((folder / UNSAVED).exists() and not can_resume(folder)):
         advice = "go on with it (resume=True, --resume)" if STATE in taken else "remove what is there"
         raise TrainingError(f"{folder} already holds a run ({', '.join(taken)}): {advice}, or choose another folder")

@@ -1,4 +1,4 @@
-"""Published models on hubs: torchvision's, and those of the Hugging Face hub whose architecture vitrail has.
+"""Published models on hubs: torchvision's, EfficientViT's, and those on the Hugging Face hub that vitrail can build.
 
 The table `hubs.csv` holds names, figures and licences; how a model is built is said in its own folder, which is fetched
 by name. A licence that its page alone tells is left empty.
@@ -13,7 +13,17 @@ from pathlib import Path
 
 from vitrail.checkpoints.index import Entry
 
-HUBS = {"hf": "Hugging Face hub", "smp-hub": "segmentation_models_pytorch", "torchvision": "torchvision"}
+HUBS = {
+    "efficientvit": "EfficientViT's authors",
+    "hf": "Hugging Face hub",
+    "smp-hub": "segmentation_models_pytorch",
+    "torchvision": "torchvision",
+}
+# Pages of models whose names do not lead to one.
+_PAGES = {
+    "efficientvit": "https://huggingface.co/han-cai/efficientvit-seg",
+    "torchvision": "https://docs.pytorch.org/vision/stable/models.html",
+}
 
 
 @functools.cache
@@ -25,14 +35,13 @@ def hub_models() -> Mapping[str, Entry]:
 
 def _entry(row: Mapping[str, str]) -> Entry:
     name = row["name"]
-    page = name.removeprefix("hf/")
-    url = "https://docs.pytorch.org/vision/stable/models.html" if name.startswith("torchvision/") else ""
+    page = _PAGES.get(name.partition("/")[0], f"https://huggingface.co/{name.removeprefix('hf/')}")
     return Entry(
         name,
         row["method"],
         row["backbone"],
         row["dataset"],
-        url or f"https://huggingface.co/{page}",
+        page,
         miou=float(row["miou"]) if row["miou"] else None,
         license=row["license"],
     )

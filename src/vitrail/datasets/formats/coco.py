@@ -29,6 +29,10 @@ from vitrail.errors import DatasetError
 _SPLIT_WORD = re.compile(r"(?<![a-z])(train|val|test)(?:id|idation|ing|set)?(?![a-z])")
 
 
+REST_IS_IGNORED = "What no annotation covers is ignored."
+"""The description of files in which every pixel of a class has an annotation, as `write_coco` writes them."""
+
+
 @dataclass(frozen=True, eq=False)
 class CocoRegion:
     """The segmentation of an annotation: polygons, or run lengths, plain or compressed."""
@@ -55,7 +59,8 @@ class CocoRegion:
         if isinstance(region, dict) and list(region["size"]) != [height, width]:  # before memory is taken for it
             made_for = " × ".join(map(str, region["size"]))
             raise DatasetError(
-                f"an annotation of COCO is made for {made_for} pixels, but its image has {height} × {width}"
+                f"an annotation of COCO is made for {made_for} pixels, but its image has {height} × {width}: use "
+                "images and annotations of one export"
             )
         if isinstance(region, list):
             check_polygons(region, height, width)
@@ -106,7 +111,8 @@ def coco(
     images : str
         The images folder below the root; empty looks beside the JSON file and in the usual places.
     background : str or None
-        Name of the class of what no annotation covers; null ignores it.
+        Name of the class of what no annotation covers; null ignores it, and so do files that `vitrail dataset convert`
+        wrote.
     val_fraction, split_seed
         Of the random split; see `splits.complete_splits`.
 
@@ -121,13 +127,17 @@ def coco(
         raise DatasetError(f"{root} holds no JSON file of COCO: name it with data.options.annotations")
     splits: dict[str, list[Labelled]] = {}
     classes: list[str] = []
+    notes: set[str] = set()
     for name, paths in found.items():
         for path in paths:
             data = read_json(path)
             with as_described(path):
                 names = [category["name"] for category in data["categories"]]
                 splits.setdefault(name, []).extend(_labelled(root, path, data, images))
+                notes.add(str((data.get("info") or {}).get("description")))
             classes += [name for name in names if name not in classes]
+    if notes == {REST_IS_IGNORED} and background == BACKGROUND:
+        background = None
     return drawn_dataset(
         "coco", root, splits, split, background=background, classes=classes, val_fraction=val_fraction,
         split_seed=split_seed,
@@ -168,6 +178,11 @@ def _labelled(root: Path, path: Path, data: dict[str, Any], images: str) -> Iter
     by_image: dict[Any, list[tuple[str, CocoRegion]]] = {}
     for annotation in data["annotations"]:
         if annotation.get("segmentation"):
+            if annotation["category_id"] not in categories:
+                raise DatasetError(
+                    f"{path}: an annotation has the category {annotation['category_id']!r}, which is not among its "
+                    "'categories': add it there, or export the file anew"
+                )
             region = categories[annotation["category_id"]], CocoRegion(annotation["segmentation"])
             by_image.setdefault(annotation["image_id"], []).append(region)
     split = _split_of(path.relative_to(root).as_posix())

@@ -7,7 +7,9 @@ docs.cvat.ai, "CVAT for image 1.1".
 
 from __future__ import annotations
 
+import functools
 import xml.etree.ElementTree as ET
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -23,8 +25,7 @@ from vitrail.datasets.formats.drawn import (
     wanted_root,
 )
 from vitrail.datasets.formats.json_file import as_described
-from vitrail.datasets.formats.shapes import Bitmap, Ellipse, Line, Point, Polygon, Rectangle
-from vitrail.datasets.image_files import check_size
+from vitrail.datasets.formats.shapes import Bitmap, Ellipse, Line, Point, Polygon, Rectangle, check_within
 from vitrail.datasets.splits import split_name
 from vitrail.datasets.text_files import read_text
 from vitrail.errors import DatasetError
@@ -126,12 +127,15 @@ def _shape(element: ET.Element) -> Shape | None:
     if element.tag == "mask":
         counts = [int(count) for count in at["rle"].split(",")]
         height, width = int(at["height"]), int(at["width"])
-        check_size(width, height, "of a mask of CVAT")
-        if sum(counts) != height * width or min(counts) < 0:  # before memory is taken for it
+        if sum(counts) != height * width or min(counts) < 0:
             raise ValueError(f"run lengths of a mask are not those of {height} × {width} pixels")
-        values = np.repeat(np.arange(len(counts)) % 2, counts).astype(np.uint8)
-        return Bitmap(int(at["left"]), int(at["top"]), values.reshape(height, width))
+        return Bitmap(int(at["left"]), int(at["top"]), functools.partial(_mask, counts, (height, width)))
     return None
+
+
+def _mask(counts: Sequence[int], size: tuple[int, int], largest: tuple[int, int]) -> np.ndarray:
+    check_within(size, largest)
+    return np.repeat(np.arange(len(counts), dtype=np.uint8) % 2, counts).reshape(size)
 
 
 def _points(text: str) -> tuple[Point, ...]:

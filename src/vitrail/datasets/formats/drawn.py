@@ -97,8 +97,14 @@ class DrawnMasks(CachedFiles):
         mask: Mask = np.full(size, self.rest, self.dtype)
         with as_described(self.files.locate(self.images[index].annotation)):
             for name, shape in self.images[index].shapes:
-                shape.fill(mask, self.values[name])
+                self._fill(index, shape, mask, self.values[name])
         return tv_tensors.Mask(torch.from_numpy(mask))
+
+    def _fill(self, index: int, shape: Shape, mask: Mask, value: int) -> None:
+        try:
+            shape.fill(mask, value)
+        except DatasetError as error:
+            raise DatasetError(f"{self.files.locate(self.images[index].image)}: {error}") from error
 
 
 def drawn_dataset(

@@ -25,8 +25,8 @@ from vitrail.datasets.pairs import Pair
 from vitrail.datasets.splits import complete_splits, pick_split, split_name
 from vitrail.datasets.storage import disk_stamp
 from vitrail.errors import DatasetError
-from vitrail.files.environment import env_switch
-from vitrail.files.regular import read_regular
+from vitrail.files.environment import env_switch, whole_number
+from vitrail.files.regular import check_regular, read_regular
 
 _ADDRESS = re.compile(r"hf:/+(?:datasets/)?(?P<name>[\w.-]+/[\w.-]+)(?:@(?P<revision>[\w./-]+))?/?")
 _SAVED = ("dataset_dict.json", "state.json")
@@ -199,9 +199,12 @@ def _from_disk(root: Path) -> Mapping[str, Any]:
             "recipe); parquet files are read with data.dataset=parquet"
         )
     library = import_datasets()
+    for path in (root / name for name in (*_SAVED, "dataset_info.json")):
+        if path.exists():
+            check_regular(path, DatasetError)
     try:
         loaded = library.load_from_disk(str(root))
-    except (OSError, ValueError, RuntimeError, library.exceptions.DatasetsError) as error:
+    except Exception as error:  # a damaged folder makes the library raise almost anything
         raise DatasetError(f"{root} cannot be loaded: {_first_line(error)}") from error
     return loaded if isinstance(loaded, Mapping) else {"all": loaded}
 
@@ -248,7 +251,8 @@ def _described(root: Path, address: re.Match[str] | None) -> ClassFile | None:
     except (EntryNotFoundError, HfHubHTTPError, LocalEntryNotFoundError):
         return None
     names = read_json(Path(file))
-    if not isinstance(names, dict) or not all(str(value).isdecimal() for value in names):
+    if not isinstance(names, dict) or any(whole_number(value) is None for value in names):
         raise DatasetError(f"{file} should give a name to each value: name the classes with data.options.classes")
-    values = sorted(map(int, names))
-    return class_file_of({"classes": [names[str(value)] for value in values], "values": values}, Path(file))
+    values = sorted(names, key=int)
+    described = {"classes": [names[value] for value in values], "values": list(map(int, values))}
+    return class_file_of(described, Path(file))

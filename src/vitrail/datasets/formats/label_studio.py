@@ -25,6 +25,7 @@ from vitrail.datasets.image_files import IMAGE_SUFFIXES
 from vitrail.datasets.storage import Folder
 from vitrail.errors import DatasetError
 
+_SHAPES = ("points", "rle", "radiusX", "width")
 _LABELS = ("polygonlabels", "brushlabels", "rectanglelabels", "ellipselabels", "labels")
 
 
@@ -80,7 +81,7 @@ def label_studio(
     val_fraction: float | None = None,
     split_seed: int = 0,
 ) -> tuple[Benchmark, DrawnMasks]:
-    """Images with Label Studio's JSON export, read in place.
+    """Images with Label Studio's export JSON or JSON-MIN, read in place.
 
     Parameters
     ----------
@@ -126,15 +127,27 @@ def _export(root: Path) -> Path | None:
 
 def _is_export(data: Any) -> bool:
     first = data[0] if isinstance(data, list) and data else None
-    return isinstance(first, dict) and "data" in first and ("annotations" in first or "completions" in first)
+    if not isinstance(first, dict):
+        return False
+    return ("data" in first and ("annotations" in first or "completions" in first)) or any(map(_minimal, data))
+
+
+def _minimal(task: Any) -> list[dict[str, Any]]:
+    """Return the regions of a task of the export JSON-MIN, which names image and regions in one object."""
+    lists = [value for value in task.values() if isinstance(value, list)] if isinstance(task, dict) else []
+    found = [each for value in lists for each in value if isinstance(each, dict)]
+    return [each for each in found if any(label in each for label in _LABELS) and any(key in each for key in _SHAPES)]
 
 
 def _labelled(path: Path, task: dict[str, Any], by_name: dict[str, str]) -> Labelled:
-    address = next((value for value in task["data"].values() if isinstance(value, str)), "")
+    address = next((value for value in task.get("data", task).values() if isinstance(value, str)), "")
     image = next((by_name[name] for name in _file_names(address) if name in by_name), None)
     if image is None:
         raise DatasetError(f"{path}: the image {address} is not below {path.parent}: put the images beside the file")
-    results = [each for annotation in task["annotations"][:1] for each in annotation["result"]]
+    if "data" in task:
+        results = [each for annotation in task["annotations"][:1] for each in annotation["result"]]
+    else:
+        results = [{**each, "value": each} for each in _minimal(task)]
     shapes = tuple((label, shape) for each in results for label, shape in _shapes(each))
     return Labelled(image, path.name, shapes)
 

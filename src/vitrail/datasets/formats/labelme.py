@@ -8,6 +8,7 @@ github.com/wkentaro/labelme, `labelme/utils/shape.py`, says how each kind of sha
 from __future__ import annotations
 
 import base64
+import functools
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -26,7 +27,16 @@ from vitrail.datasets.formats.drawn import (
     wanted_root,
 )
 from vitrail.datasets.formats.json_file import as_described, peek_json, read_json
-from vitrail.datasets.formats.shapes import Bitmap, Line, Polygon, Rectangle, as_points, circle_through, point_at
+from vitrail.datasets.formats.shapes import (
+    Bitmap,
+    Line,
+    Polygon,
+    Rectangle,
+    as_points,
+    check_within,
+    circle_through,
+    point_at,
+)
 from vitrail.datasets.image_files import IMAGE_SUFFIXES, open_image
 from vitrail.datasets.splits import split_name
 from vitrail.datasets.storage import Folder
@@ -129,9 +139,15 @@ def shape_of(shape: dict[str, Any]) -> Shape:
     if kind == "point":
         return point_at(points[0])
     if kind == "mask":
-        with open_image(base64.b64decode(shape["mask"]), "a mask of labelme") as opened:
-            return Bitmap(round(points[0][0]), round(points[0][1]), np.asarray(opened.convert("L")))
+        packed = base64.b64decode(shape["mask"])
+        return Bitmap(round(points[0][0]), round(points[0][1]), functools.partial(_mask, packed))
     raise ValueError(f"a shape of type {kind!r}")
+
+
+def _mask(packed: bytes, largest: tuple[int, int]) -> np.ndarray:
+    with open_image(packed, "a mask of labelme") as opened:
+        check_within((opened.height, opened.width), largest)
+        return np.asarray(opened.convert("L"))
 
 
 def _split_of(name: str) -> str:

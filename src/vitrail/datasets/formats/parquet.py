@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +17,10 @@ from vitrail.datasets.own_masks import describe, describe_masks
 from vitrail.datasets.pairs import Pair
 from vitrail.datasets.remote_storage import RemoteFolder
 from vitrail.datasets.splits import complete_splits, pick_split, split_name
-from vitrail.datasets.storage import disk_stamp
+from vitrail.datasets.storage import ALWAYS_ALLOWED, MAX_RATIO, disk_stamp
 from vitrail.errors import DatasetError
+from vitrail.files.foreign import foreign_data
+from vitrail.files.regular import check_regular
 from vitrail.files.remote import remote_address
 
 IMAGE_COLUMNS = ("image", "pixel_values", "img", "images")
@@ -86,8 +89,11 @@ class ParquetFiles:
             if row < first + rows:
                 key = (f"{file}/{column}", group)
                 if self._open is None or self._open[:2] != key:
-                    self._open = (*key, table.read_row_group(group, columns=[column]).column(column))
-                return self._open[2][row - first].as_py()
+                    _check_expansion(table.metadata.row_group(group), f"row group {group} of {self.root / file}")
+                    with _reading(self.root / file):
+                        self._open = (*key, table.read_row_group(group, columns=[column]).column(column))
+                with _reading(self.root / file):
+                    return self._open[2][row - first].as_py()
             first += rows
         raise DatasetError(f"{self.root / file} has no row {row}")
 
@@ -156,8 +162,43 @@ def import_parquet() -> Any:
 
 
 def open_parquet(path: Place) -> Any:
-    """Open a parquet file, here or by ranges."""
-    return import_parquet().ParquetFile(path if isinstance(path, Path) else path.open())
+    """Open a parquet file, here or by ranges.
+
+    Raises
+    ------
+    DatasetError
+        When it is damaged or none, or has more rows than its bytes can hold images.
+    """
+    library = import_parquet()
+    if isinstance(path, Path):
+        check_regular(path, DatasetError)
+    with _reading(path):
+        opened = library.ParquetFile(path if isinstance(path, Path) else path.open())
+        groups = [opened.metadata.row_group(index) for index in range(opened.num_row_groups)]
+    packed = sum(_bytes(group)[0] for group in groups)
+    if opened.metadata.num_rows > packed:
+        raise DatasetError(f"{path} is refused: it has {opened.metadata.num_rows:,} rows in {packed:,} bytes")
+    return opened
+
+
+def _reading(path: Place) -> AbstractContextManager[None]:
+    """Return the context in which a parquet file is read: what fails there is the file's fault."""
+    return foreign_data(DatasetError, lambda error: f"cannot read {path} ({error}); is the download complete?")
+
+
+def _bytes(group: Any) -> tuple[int, int]:
+    """Return how many bytes the columns of a row group have, packed and unpacked."""
+    columns = [group.column(index) for index in range(group.num_columns)]
+    return sum(each.total_compressed_size for each in columns), sum(each.total_uncompressed_size for each in columns)
+
+
+def _check_expansion(group: Any, where: str) -> None:
+    """Refuse a row group that unpacks to a hundred times its size, as a file of an archive would be."""
+    packed, unpacked = _bytes(group)
+    if unpacked > max(ALWAYS_ALLOWED, MAX_RATIO * packed):
+        raise DatasetError(
+            f"{where} is refused: it would expand from {packed:,} to {unpacked:,} bytes, as no images do"
+        )
 
 
 def _names(root: Place) -> list[str]:
@@ -171,7 +212,8 @@ def _names(root: Place) -> list[str]:
 def _pairs(root: Place, name: str, images: str, masks: str) -> list[Pair]:
     path = root / name
     opened = open_parquet(path)
-    columns = opened.schema_arrow.names
+    with _reading(path):
+        columns = opened.schema_arrow.names
     image = find_column(str(path), columns, images, IMAGE_COLUMNS, "images")
     mask = find_column(str(path), columns, masks, MASK_COLUMNS, "masks")
     rows = range(opened.metadata.num_rows)

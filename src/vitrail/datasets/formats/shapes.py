@@ -94,20 +94,36 @@ class Line:
 
 @dataclass(frozen=True, eq=False)
 class Bitmap:
-    """A small mask at a place."""
+    """A small mask at a place.
+
+    Attributes
+    ----------
+    left, top : int
+        Its place.
+    unpack : callable
+        Returns the mask [H, W], whose pixels that are not zero count, once the height and the width of the image are
+        known: it raises a ValueError for a larger mask, before memory is taken for it.
+    """
 
     left: int
     top: int
-    pixels: npt.NDArray[Any]
+    unpack: Callable[[tuple[int, int]], npt.NDArray[Any]]
 
     def fill(self, mask: Mask, value: int) -> None:
         """Set the pixels that are not zero."""
-        height, width = self.pixels.shape
+        pixels = self.unpack((mask.shape[0], mask.shape[1]))
+        height, width = pixels.shape
         top, left = max(self.top, 0), max(self.left, 0)
         bottom, right = min(self.top + height, mask.shape[0]), min(self.left + width, mask.shape[1])
         if bottom > top and right > left:
-            part = self.pixels[top - self.top : bottom - self.top, left - self.left : right - self.left]
+            part = pixels[top - self.top : bottom - self.top, left - self.left : right - self.left]
             mask[top:bottom, left:right][part > 0] = value
+
+
+def check_within(size: tuple[int, int], image: tuple[int, int]) -> None:
+    """Raise a ValueError for a mask of a height and width beyond those of its image."""
+    if size[0] > image[0] or size[1] > image[1]:
+        raise ValueError(f"a mask of {size[0]} × {size[1]} pixels in an image of {image[0]} × {image[1]}")
 
 
 def circle_through(centre: Point, edge: Point) -> Ellipse:

@@ -8,6 +8,7 @@ docs.supervisely.com, "Supervisely annotation format": polygons with holes, and 
 from __future__ import annotations
 
 import base64
+import functools
 import zlib
 from pathlib import Path
 from typing import Any
@@ -25,7 +26,7 @@ from vitrail.datasets.formats.drawn import (
     wanted_root,
 )
 from vitrail.datasets.formats.json_file import as_described, peek_json, read_json
-from vitrail.datasets.formats.shapes import Bitmap, Line, Polygon, Rectangle, as_points
+from vitrail.datasets.formats.shapes import Bitmap, Line, Polygon, Rectangle, as_points, check_within
 from vitrail.datasets.image_files import open_image
 from vitrail.datasets.splits import split_name
 from vitrail.datasets.storage import Folder
@@ -33,7 +34,8 @@ from vitrail.errors import DatasetError
 from vitrail.visualize.palette import parse_hex_colour
 
 _META = "meta.json"
-_MAX_BITMAP = 1 << 28  # bytes that a compressed bitmap may unpack to
+_PIXEL_BYTES = 8  # of a picture that does not shrink, and more
+_HEADER_BYTES = 1 << 16
 
 
 @register_dataset("supervisely")
@@ -101,7 +103,8 @@ def _shape(each: dict[str, Any]) -> Shape | None:
     kind = each["geometryType"]
     if kind == "bitmap":
         left, top = each["bitmap"]["origin"]
-        return Bitmap(int(left), int(top), _bitmap(each["bitmap"]["data"]))
+        packed = base64.b64decode(each["bitmap"]["data"])
+        return Bitmap(int(left), int(top), functools.partial(_bitmap, packed))
     exterior = as_points(each["points"]["exterior"])
     if kind == "polygon":
         return Polygon(exterior, tuple(as_points(hole) for hole in each["points"]["interior"]))
@@ -114,7 +117,8 @@ def _shape(each: dict[str, Any]) -> Shape | None:
     raise ValueError(f"an object of type {kind!r}")
 
 
-def _bitmap(data: str) -> np.ndarray:
-    unpacked = zlib.decompressobj().decompress(base64.b64decode(data), _MAX_BITMAP)
+def _bitmap(packed: bytes, largest: tuple[int, int]) -> np.ndarray:
+    unpacked = zlib.decompressobj().decompress(packed, _PIXEL_BYTES * largest[0] * largest[1] + _HEADER_BYTES)
     with open_image(unpacked, "a bitmap of Supervisely") as image:
+        check_within((image.height, image.width), largest)
         return np.asarray(image.getchannel("A") if "A" in image.getbands() else image.convert("L"))

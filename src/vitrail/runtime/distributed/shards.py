@@ -16,28 +16,11 @@ import torch
 from torch import Tensor
 from torch import distributed as dist
 from torch.distributed import checkpoint as dcp
-from torch.distributed.checkpoint.metadata import Metadata, TensorStorageMetadata
+from torch.distributed.checkpoint.metadata import Metadata
 from torch.distributed.tensor import DTensor
 
 from vitrail.errors import CheckpointError
-
-_METADATA = ".metadata"
-_DESCRIPTIONS = {
-    "Metadata",
-    "MetadataIndex",
-    "TensorStorageMetadata",
-    "TensorProperties",
-    "ChunkStorageMetadata",
-    "StorageMeta",
-    "_MEM_FORMAT_ENCODING",
-}
-_ALLOWED = {
-    *(("torch.distributed.checkpoint.metadata", name) for name in _DESCRIPTIONS),
-    ("torch.distributed.checkpoint.filesystem", "_StorageInfo"),
-    ("torch.serialization", "_get_layout"),
-    ("torch", "Size"),
-    *((module, name) for module in ("pathlib", "pathlib._local") for name in ("PosixPath", "WindowsPath")),
-}
+from vitrail.runtime.distributed.shard_table import read_table
 
 
 def write_shards(tensors: Mapping[str, Tensor], folder: Path, group: dist.ProcessGroup) -> Future[Any]:
@@ -88,22 +71,24 @@ def read_shards(folder: Path, layout_of: Callable[[str], Tensor | None]) -> dict
         description = _SafeReader(folder).read_metadata()
         tensors = {name: _empty(name, entry, layout_of) for name, entry in description.state_dict_metadata.items()}
         with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", message="torch.distributed is disabled, unavailable or uninitialized")
+            warnings.filterwarnings(
+                "ignore", message=r"torch\.distributed is (disabled, )?unavailable or uninitialized"
+            )
             dcp.load(tensors, storage_reader=_SafeReader(folder))
     except (dcp.CheckpointException, *_DAMAGE) as error:
-        raise CheckpointError(f"{folder} cannot be read: {str(error)[:300]}") from error
+        failures = list(error.failures.values()) if isinstance(error, dcp.CheckpointException) else []
+        reason = failures[0][0] if failures else error
+        raise CheckpointError(f"{folder} cannot be read: {type(reason).__name__}: {str(reason)[:300]}") from error
     return tensors
 
 
 _DAMAGE = (
     *(OSError, EOFError, ArithmeticError, AssertionError, AttributeError, LookupError, RuntimeError, TypeError),
-    *(ValueError, pickle.UnpicklingError),
+    *(ValueError, MemoryError, pickle.UnpicklingError),
 )
 
 
 def _empty(name: str, entry: Any, layout_of: Callable[[str], Tensor | None]) -> Tensor:
-    if not isinstance(entry, TensorStorageMetadata):
-        raise ValueError(f"{name} is no tensor")
     layout, dtype = layout_of(name), entry.properties.dtype
     if isinstance(layout, DTensor) and layout.shape == entry.size:
         return torch.empty_like(layout, dtype=dtype, requires_grad=False)
@@ -114,20 +99,4 @@ class _SafeReader(dcp.FileSystemReader):
     """PyTorch's reader, with a table of contents that can name nothing but descriptions of tensors."""
 
     def read_metadata(self, *args: Any, **kwargs: Any) -> Metadata:
-        with (Path(self.path) / _METADATA).open("rb") as file:
-            metadata = _Unpickler(file).load()
-        if not isinstance(metadata, Metadata):
-            raise ValueError(f"{_METADATA} holds a {type(metadata).__name__}")
-        places = metadata.storage_data
-        for place in places.values() if isinstance(places, Mapping) else ():
-            if Path(place.relative_path).name != place.relative_path:
-                raise ValueError(f"{_METADATA} names a file outside of the folder: {place.relative_path}")
-        return metadata
-
-
-class _Unpickler(pickle.Unpickler):
-    def find_class(self, module: str, name: str) -> Any:
-        is_dtype = module == "torch" and isinstance(getattr(torch, name, None), torch.dtype)
-        if not is_dtype and (module, name) not in _ALLOWED:
-            raise pickle.UnpicklingError(f"{_METADATA} names {module}.{name}, which is no description of a tensor")
-        return super().find_class(module, name)
+        return read_table(Path(self.path))

@@ -12,6 +12,7 @@ from vitrail.checkpoints.sources.mmseg.datasets import DATASETS
 from vitrail.checkpoints.sources.mmseg.heads import one_output_threshold, translate_model
 from vitrail.errors import CheckpointError
 
+_MOST_CHARACTERS = 1 << 20  # of a config, which has tens of thousands; parsing takes 500 bytes for each
 _TEST_KEYS = ("test_pipeline", "val_pipeline")
 
 
@@ -24,8 +25,12 @@ def read_config(text: str, source: str) -> dict[str, Any]:
     Raises
     ------
     CheckpointError
-        When the text is not Python.
+        When the text is not Python, or longer than any config.
     """
+    if len(text) > _MOST_CHARACTERS:
+        raise CheckpointError(
+            f"{source}: the config in the checkpoint has {len(text):,} characters, more than any: the file is refused"
+        )
     try:
         module = ast.parse(text)
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:

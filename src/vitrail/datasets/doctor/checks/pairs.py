@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
+from vitrail.datasets.doctor.facts import Facts
 from vitrail.datasets.doctor.finding import Finding
 from vitrail.datasets.doctor.survey import SplitSurvey
+from vitrail.datasets.files import OTHER_SIZE
 from vitrail.datasets.mask_files import LOSSY, NO_CLASS
+from vitrail.datasets.repairs import other_values, repairable
 
 _SHOWN_ERRORS = 10
+_FIX = "vitrail dataset check folder --root ROOT --fix OUT"
 _REPAIR = (
-    "\nIf masks were resized with a smooth filter or compressed with loss, vitrail dataset check folder --root ROOT "
-    "--fix OUT writes them with the nearest classes."
+    f"If masks were resized with a smooth filter or compressed with loss, {_FIX} writes them with the nearest classes."
+)
+_RESIZE = (
+    f"{_FIX} gives masks of the shape of their image its size, by the nearest pixel, and turns those that are of the "
+    "size that it has before EXIF data turn it."
 )
 
 
@@ -23,16 +30,30 @@ def unusable_pairs(survey: SplitSurvey) -> Iterator[Finding]:
         return
     more = f"\n… and {len(bad) - _SHOWN_ERRORS} more" if len(bad) > _SHOWN_ERRORS else ""
     listed = "\n".join(facts.error for facts in bad[:_SHOWN_ERRORS])
-    changed = any(mark in facts.error for facts in bad for mark in (NO_CLASS, LOSSY))
-    repair = _REPAIR if changed and survey.benchmark.name == "folder" else ""
     noun = "image" if len(bad) == 1 else "images"
     yield Finding(
         "stop",
         "unusable files",
         f"{len(bad)} {noun} of the split {survey.split!r} cannot be used",
         effect="training would end when it comes to them",
-        fix=f"Correct or remove them:\n{listed}{more}{repair}",
+        fix="\n".join([f"Correct or remove them:\n{listed}{more}", *_advice(survey, bad)]),
     )
+
+
+def _advice(survey: SplitSurvey, bad: Sequence[Facts]) -> Iterator[str]:
+    """Yield what mends many pairs at once, of a folder of one's own masks."""
+    if survey.benchmark.name != "folder":
+        return
+    files, reader = survey.source.files, getattr(survey.source, "read_mask", None)
+    masks = [pair.mask for pair in survey.source.pairs]
+    unknown = any(NO_CLASS in facts.error for facts in bad)
+    values = other_values(files, masks, reader) if unknown else ""
+    if values:
+        yield f"{values}."
+    elif (unknown or any(LOSSY in facts.error for facts in bad)) and repairable(files, masks, reader):
+        yield _REPAIR
+    if any(OTHER_SIZE in facts.error for facts in bad):
+        yield _RESIZE
 
 
 def repeated_masks(survey: SplitSurvey) -> Iterator[Finding]:

@@ -15,8 +15,10 @@ def turned_images(survey: SplitSurvey) -> Iterator[Finding]:
         yield Finding(
             "warning",
             "EXIF orientation",
-            f"the EXIF data turn {len(turned)} images of the split {survey.split!r}, but not their masks",
+            f"the EXIF data turn {len(turned)} of {len(survey.usable)} images of the split {survey.split!r}, but not "
+            "their masks",
             tuple(facts.image for facts in turned),
             "if the masks were drawn on the pixels as they are stored, image and mask show different places",
-            "Look at them with --report DIR; --fix OUT writes upright images without EXIF data.",
+            "Look at them with --report DIR. --fix OUT writes upright images without EXIF data; with --turn-masks, it "
+            "also turns their masks.",
         )
