@@ -81,11 +81,12 @@ class TimmBackbone(Backbone):
 
     def _prune(self, model: Any) -> None:
         """Remove what no returned map depends on: later blocks, the last norm, the classifier."""
-        if not hasattr(model, "prune_intermediate_layers"):  # timm prunes all of its encoders since 1.0.31
+        try:
+            model.prune_intermediate_layers(list(self.indices), prune_norm=True, prune_head=True)
+        except (AttributeError, AssertionError) as error:  # timm prunes all of its encoders since 1.0.31
             raise ModelError(
                 f"timm {timm.__version__} cannot give the maps of {type(model).__name__} alone: {_UPGRADE}"
-            )
-        model.prune_intermediate_layers(list(self.indices), prune_norm=True, prune_head=True)
+            ) from error
 
     def forward(self, images: Tensor) -> list[Tensor]:
         """Encode images [B, 3, H, W] into one map per entry of `channels`, finest first."""
