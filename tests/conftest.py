@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Generator
 from pathlib import Path
 
 import pytest
 import torch
-
-from vitrail.errors import ModelError
 
 pytest_plugins = ["helpers.small_file"]
 
@@ -43,14 +40,3 @@ def camvid_root(shared: Path) -> Path:
 @pytest.fixture(autouse=True)
 def _seeded() -> None:
     torch.manual_seed(0)
-
-
-@pytest.hookimpl(wrapper=True)
-def pytest_runtest_call() -> Generator[None, None, None]:
-    """Skip the tests of what the installed timm lacks and a later one has, as the error says."""
-    try:
-        yield
-    except ModelError as error:
-        if "pip install --upgrade 'timm" in str(error):
-            pytest.skip(str(error))
-        raise

@@ -171,19 +171,6 @@ def test_checkpointing_changes_memory_not_gradients(name: str) -> None:
         torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-5 * float(b.abs().max()) + 1e-9)
 
 
-def test_checkpointing_that_an_older_timm_ignores(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(timm, "__version__", "1.0.30")
-    with pytest.raises(ModelError, match=r"timm 1.0.30 ignores.*pip install --upgrade 'timm>=1.0.31'"):
-        build("resnet10t").set_grad_checkpointing()
-    build("convnext_atto").set_grad_checkpointing()
-
-
-def test_an_encoder_that_an_older_timm_does_not_prune(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delattr(timm.models.DenseNet, "prune_intermediate_layers", raising=False)
-    with pytest.raises(ModelError, match=r"the maps of DenseNet alone: pip install --upgrade 'timm>=1.0.31'"):
-        build("densenet121")
-
-
 def test_checkpointing_that_timm_lacks() -> None:
     with pytest.raises(ModelError, match="no gradient checkpointing"):
         build("cs3darknet_focus_s").set_grad_checkpointing()

@@ -34,9 +34,6 @@ class HRNet(TimmBackbone):
             self.channels = (sum(self.channels),) * 4
             self.strides = (self.strides[0],) * 4
 
-    def _prune(self, model: Any) -> None:
-        """Keep all: built with `head=""`, the model ends at its branches (timm prunes HRNets since 1.0.31 only)."""
-
     def forward(self, images: Tensor) -> list[Tensor]:
         """Encode images [B, 3, H, W] into the branches' maps at strides 4, 8, 16 and 32."""
         net = self.encoder

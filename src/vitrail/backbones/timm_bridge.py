@@ -15,7 +15,7 @@ from typing import Any
 import timm
 import torch
 from timm.layers import LayerNorm2d
-from timm.models import ResNet, group_parameters
+from timm.models import group_parameters
 from torch import Tensor, nn
 
 from vitrail.backbones.backbone import Backbone
@@ -38,15 +38,6 @@ def register_family(module: str) -> Callable[[Callable[..., Backbone]], Callable
         return builder
 
     return decorator
-
-
-# Until then, the feature maps of a ResNet were computed without the checkpoints that its classification had.
-_RESNETS_CHECKPOINT_SINCE = (1, 0, 31)
-_UPGRADE = "pip install --upgrade 'timm>=1.0.31'"
-
-
-def _timm_version() -> tuple[int, ...]:
-    return tuple(int(part) for part in timm.__version__.split(".")[:3] if part.isdigit())
 
 
 class TimmBackbone(Backbone):
@@ -73,20 +64,11 @@ class TimmBackbone(Backbone):
         self.channels = tuple(levels[i][0] for i in indices)
         self.strides = tuple(levels[i][1] for i in indices)
         self.indices = tuple(indices)
-        self._prune(model)
+        model.prune_intermediate_layers(list(indices), prune_norm=True, prune_head=True)
         self.encoder = model
         self.norms = nn.ModuleList(
             nn.Identity() if norm_eps is None else LayerNorm2d(channels, eps=norm_eps) for channels in self.channels
         )
-
-    def _prune(self, model: Any) -> None:
-        """Remove what no returned map depends on: later blocks, the last norm, the classifier."""
-        try:
-            model.prune_intermediate_layers(list(self.indices), prune_norm=True, prune_head=True)
-        except (AttributeError, AssertionError) as error:  # timm prunes all of its encoders since 1.0.31
-            raise ModelError(
-                f"timm {timm.__version__} cannot give the maps of {type(model).__name__} alone: {_UPGRADE}"
-            ) from error
 
     def forward(self, images: Tensor) -> list[Tensor]:
         """Encode images [B, 3, H, W] into one map per entry of `channels`, finest first."""
@@ -103,10 +85,8 @@ class TimmBackbone(Backbone):
         Raises
         ------
         ModelError
-            When the encoder does not support it, or ignores it in the installed version of timm.
+            When the encoder does not support it.
         """
-        if enable and isinstance(self.encoder, ResNet) and _timm_version() < _RESNETS_CHECKPOINT_SINCE:
-            raise ModelError(f"timm {timm.__version__} ignores activation checkpointing in its ResNets: {_UPGRADE}")
         try:
             self.encoder.set_grad_checkpointing(enable)
         except AssertionError as error:  # raised by encoders of timm that do not support it
