@@ -14,8 +14,10 @@ from parity.comparison import compare_logits
 from parity.efficientvit import EFFICIENTVIT
 from parity.golden import path_of, read, tensors_of
 from vitrail.checkpoints import loading
+from vitrail.checkpoints.best import best_weights
+from vitrail.checkpoints.checkpoint import Checkpoint
 from vitrail.checkpoints.index.hubs import hub_models
-from vitrail.checkpoints.sources.efficientvit_authors import MODELS
+from vitrail.checkpoints.sources.efficientvit_authors import MODELS, EfficientViTAuthors, published_recipe
 from vitrail.errors import CheckpointError
 
 NAME = "efficientvit_seg_b0_cityscapes"
@@ -72,6 +74,22 @@ def test_every_model_is_listed_with_the_published_figure() -> None:
     entries = {name: entry for name, entry in hub_models().items() if entry.method == "efficientvit"}
     assert set(entries) == {f"efficientvit/{name}" for name in MODELS}
     assert entries["efficientvit/efficientvit_seg_l2_cityscapes"].miou == pytest.approx(0.83228)
+
+
+@pytest.mark.parametrize("case", EFFICIENTVIT, ids=str)
+def test_what_is_known_of_a_published_model_is_what_its_file_says(case: Case) -> None:
+    expected = read(path_of(case))
+    shapes = {name: torch.empty(shape, device="meta") for name, shape in expected.tensors.items()}
+    shapes |= {name: torch.empty(shape, device="meta") for name, shape in expected.integers.items()}
+    card, _ = EfficientViTAuthors().translate(Checkpoint(shapes, {}, Path("model.pt")), None)
+    size, dataset = case.name.rsplit("_", 2)[1:]
+    assert card.recipe == published_recipe(f"efficientvit_seg_{size}_{dataset}")
+
+
+def test_they_are_among_the_best_for_their_size() -> None:
+    best = [choice.entry.name for choice in best_weights("cityscapes", method="efficientvit")]
+    assert best[0] == "efficientvit/efficientvit_seg_l2_cityscapes"
+    assert best[-1] == "efficientvit/efficientvit_seg_b0_cityscapes"
 
 
 def test_what_cannot_be_read_is_said(tensors: dict[str, Tensor], tmp_path: Path) -> None:

@@ -1,7 +1,7 @@
 """Published models on hubs: torchvision's, EfficientViT's, and those on the Hugging Face hub that vitrail can build.
 
 The table `hubs.csv` holds names, figures and licences; how a model is built is said in its own folder, which is fetched
-by name. A licence that its page alone tells is left empty.
+by name, but for EfficientViT's. A licence that its page alone tells is left empty.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from vitrail.checkpoints.index import Entry
+from vitrail.checkpoints.sources.efficientvit_authors import EFFICIENTVIT, published_recipe
 
 HUBS = {
     "efficientvit": "EfficientViT's authors",
@@ -43,5 +44,6 @@ def _entry(row: Mapping[str, str]) -> Entry:
         row["dataset"],
         page,
         miou=float(row["miou"]) if row["miou"] else None,
+        recipe=published_recipe(name.removeprefix(EFFICIENTVIT)) if name.startswith(EFFICIENTVIT) else {},
         license=row["license"],
     )

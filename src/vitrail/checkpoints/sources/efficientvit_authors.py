@@ -20,10 +20,13 @@ from vitrail.segmentors import ModelCard
 
 TITLE = "EfficientViT's authors"
 EFFICIENTVIT = "efficientvit/"
-MODELS = tuple(
-    [f"efficientvit_seg_{size}_cityscapes" for size in ("b0", "b1", "b2", "b3", "l1", "l2")]
-    + [f"efficientvit_seg_{size}_ade20k" for size in ("b1", "b2", "b3", "l1", "l2")]
-)
+_WIDTHS = {"b0": 32, "b1": 64, "b2": 96, "b3": 128, "l1": 256, "l2": 256}  # of the heads for Cityscapes
+MODELS = {
+    f"efficientvit_seg_{size}_{dataset}": (size, dataset)
+    for dataset in ("cityscapes", "ade20k")
+    for size in _WIDTHS
+    if (size, dataset) != ("b0", "ade20k")
+}
 _PAGE = "https://huggingface.co/han-cai/efficientvit-seg"
 _PROJECTION = "head.input_ops.2.conv.weight"
 _WIDEN = "head.output_ops.0.op_list.0.norm.weight"
@@ -70,7 +73,8 @@ class EfficientViTAuthors:
                 f"{where} is a checkpoint of {TITLE} for {layout.num_classes} classes; those for {known} can be read, "
                 "since nothing in such a file says which classes they are"
             )
-        return _card(layout), renaming(layout.encoder, layout.options).to_ours(checkpoint.tensors, where)
+        card = card_from_recipe(_recipe(layout), source=_PAGE, license="Apache-2.0")
+        return card, renaming(layout.encoder, layout.options).to_ours(checkpoint.tensors, where)
 
 
 def efficientvit_url(name: str) -> str:
@@ -92,6 +96,27 @@ def efficientvit_url(name: str) -> str:
             f"there is no published model {name!r}.{nearest(name, names)} There are {', '.join(names)}"
         )
     return f"{_PAGE}/resolve/main/{name.removeprefix(EFFICIENTVIT)}.pt"
+
+
+def published_recipe(name: str) -> dict[str, Any]:
+    """Return the recipe of a published model, as its file would say it.
+
+    Parameters
+    ----------
+    name : str
+        A name of `MODELS`.
+    """
+    size, dataset = MODELS[name]
+    city = dataset == "cityscapes"
+    blocks = {"b0": 1, "l2": 5 if city else 3}.get(size, 3)
+    if size.startswith("b"):
+        options = _options(_WIDTHS[size], blocks, 4.0, 4 if city else None, large=False)
+    elif city:
+        options = _options(_WIDTHS[size], blocks, 1.0, None, large=True)
+    else:
+        options = _options(128, blocks, 4.0, 8, large=True)
+    classes = next(count for count, each in _DATASETS.items() if each == dataset)
+    return _recipe(_Layout(f"efficientvit_{size}", classes, options))
 
 
 def renaming(encoder: str, options: Mapping[str, Any]) -> Renaming:
@@ -142,16 +167,22 @@ def _layout(weights: Mapping[str, Any], where: str) -> _Layout:
     fused = "head.middle.op_list.0.main.spatial_conv.conv.weight" in weights
     inside = _width(weights, f"head.middle.op_list.0.main.{'spatial' if fused else 'inverted'}_conv.conv.weight")
     widened = _WIDEN in weights
-    options = {
+    ratio = _width(weights, _WIDEN) // max(channels, 1) if widened else None
+    options = _options(channels, _count(weights, r"head\.middle"), inside / max(channels, 1), ratio, large=fused)
+    return _Layout(_ENCODERS[found], _width(weights, f"head.output_ops.0.op_list.{int(widened)}.conv.weight"), options)
+
+
+def _options(channels: int, blocks: int, expand: float, ratio: int | None, *, large: bool) -> dict[str, Any]:
+    """Return the options of the method; the large encoders' heads differ in blocks, activations and norms."""
+    return {
         "channels": channels,
-        "num_blocks": _count(weights, r"head\.middle"),
-        "expand_ratio": inside / max(channels, 1),
-        "fused": fused,
-        "classifier_ratio": _width(weights, _WIDEN) // max(channels, 1) if widened else None,
+        "num_blocks": blocks,
+        "expand_ratio": expand,
+        "fused": large,
+        "classifier_ratio": ratio,
         "gelu": large,
         "norm_eps": 1e-7 if large else 1e-5,
     }
-    return _Layout(_ENCODERS[found], _width(weights, f"head.output_ops.0.op_list.{int(widened)}.conv.weight"), options)
 
 
 def _count(weights: Mapping[str, Any], place: str) -> int:
@@ -165,7 +196,7 @@ def _width(weights: Mapping[str, Any], name: str) -> int:
     return len(value) if isinstance(value, Tensor) and value.ndim else 0
 
 
-def _card(layout: _Layout) -> ModelCard:
+def _recipe(layout: _Layout) -> dict[str, Any]:
     dataset = _DATASETS[layout.num_classes]
     data: dict[str, Any] = {
         "dataset": dataset,
@@ -174,7 +205,7 @@ def _card(layout: _Layout) -> ModelCard:
     }
     if dataset == "ade20k":
         data["eval_resize"] = {"size": [512, _LARGEST], "multiple_of": 32}
-    recipe = {
+    return {
         "name": f"{layout.encoder}_{dataset}",
         "model": {
             "segmentor": "efficientvit",
@@ -186,4 +217,3 @@ def _card(layout: _Layout) -> ModelCard:
         "train": {"iterations": "auto"},
         "evaluation": {"mode": "whole", "average": "logits"},
     }
-    return card_from_recipe(recipe, source=_PAGE, license="Apache-2.0")
