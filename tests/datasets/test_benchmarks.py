@@ -417,7 +417,7 @@ def test_broken_archives_are_named(tmp_path):
     (tmp_path / "cut.zip").write_bytes(good[: len(good) // 2])
     assert "cut.zip" in message(lambda: create_dataset("ade20k", tmp_path / "cut.zip", "train"))
     (tmp_path / "x.tar.gz").write_bytes(b"x")
-    assert "neither a folder nor" in message(lambda: create_dataset("ade20k", tmp_path / "x.tar.gz", "train"))
+    assert "unpack it, or pack it as" in message(lambda: create_dataset("ade20k", tmp_path / "x.tar.gz", "train"))
     (tmp_path / "x.tar").write_bytes(b"x" * 2000)
     assert "uncompressed .tar" in message(lambda: create_dataset("ade20k", tmp_path / "x.tar", "train"))
     (tmp_path / "empty.zip").write_bytes(b"PK\x05\x06" + b"\x00" * 18)
