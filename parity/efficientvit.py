@@ -22,7 +22,7 @@ from parity.case import Case
 from parity.missing import MissingToolboxError
 from parity.reference import Losses, Reference
 from vitrail.checkpoints.checkpoint import Checkpoint
-from vitrail.checkpoints.sources.efficientvit_authors import EfficientViTAuthors
+from vitrail.checkpoints.sources.efficientvit import EfficientViT as Source
 from vitrail.recipes import model_config_from_dict
 from vitrail.segmentors import Segmentor, build_model
 
@@ -74,7 +74,7 @@ class EfficientViT(Reference):
 
     size: str
     dataset: str
-    toolbox: ClassVar[str] = "efficientvit_authors"
+    toolbox: ClassVar[str] = "efficientvit"
     package: ClassVar[str] = "efficientvit"
 
     def build(self) -> nn.Module:
@@ -106,7 +106,7 @@ class EfficientViT(Reference):
 
 def import_efficientvit(tensors: Mapping[str, Tensor]) -> Segmentor:
     """Return the model that the importer makes of a file with these tensors."""
-    card, state = EfficientViTAuthors().translate(Checkpoint(tensors, {}, Path("reference.pt")), None)
+    card, state = Source().translate(Checkpoint(tensors, {}, Path("reference.pt")), None)
     model = build_model(model_config_from_dict(card.recipe["model"]), len(card.classes))
     model.load_state_dict(state, strict=True)
     return model

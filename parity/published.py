@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from parity.case import images_of
+from parity.efficientvit import EfficientViT
 from parity.reference import Reference
 from parity.toolboxes import Mmseg, Ssseg, SssegPoints, SssegUpsampled
 from parity.weights import randomise
@@ -60,6 +61,8 @@ def reference_of(entry: Entry) -> Reference:
     project, _, name = entry.name.partition("/")
     if project == "mmseg":
         return Mmseg(name)
+    if project == "efficientvit":
+        return EfficientViT(*name.rsplit("_", 2)[1:])
     kinds = {"pointrend": SssegPoints, "fastfcn": SssegUpsampled}
     return kinds.get(name.partition("_")[0], Ssseg)(name)
 
@@ -74,7 +77,9 @@ def build_reference(entry: Entry) -> nn.Module:
 def save_as_published(model: nn.Module, entry: Entry, folder: Path) -> Path:
     """Write a checkpoint as the project's training writes it, under the name of the published file."""
     path = folder / entry.file
-    if entry.project == "ssseg":
+    if entry.project == "efficientvit":
+        torch.save({"state_dict": model.state_dict()}, path)
+    elif entry.project == "ssseg":
         torch.save({"cur_epoch": 1, "cur_iter": 1, "optimizer": {}, "model": model.state_dict()}, path)
     else:
         meta = {"epoch": 1, "iter": 1, "experiment_name": "x", "time": "now", "hook_msgs": {}}

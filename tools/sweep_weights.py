@@ -37,7 +37,7 @@ Others load from a file or a folder: what users have trained with MMSegmentation
 architectures of transformers and of segmentation_models_pytorch that vitrail has, and the files that the authors of
 CGNet published. [Checkpoints](checkpoints.md) says how.
 
-## How far MMSegmentation's and SSSegmentation's agree
+## How far the architectures agree
 
 An architecture is built by the project that published it, with random weights and running statistics, saved as that
 project saves checkpoints, and loaded by `vitrail.load`; checkpoints that differ in the number of classes alone are one

@@ -34,7 +34,6 @@ ENTRIES = [
 @pytest.fixture(autouse=True)
 def _index(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(listing, "index", lambda: {each.name: each for each in ENTRIES})
-    monkeypatch.setattr(listing, "hub_models", dict)
 
 
 def test_every_choice_is_smaller_than_all_that_are_more_accurate() -> None:

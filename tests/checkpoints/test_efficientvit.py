@@ -13,11 +13,9 @@ from parity.case import Case
 from parity.comparison import compare_logits
 from parity.efficientvit import EFFICIENTVIT
 from parity.golden import path_of, read, tensors_of
-from vitrail.checkpoints import loading
+from vitrail.checkpoints import export_checkpoint, loading
 from vitrail.checkpoints.best import best_weights
-from vitrail.checkpoints.checkpoint import Checkpoint
-from vitrail.checkpoints.index.hubs import hub_models
-from vitrail.checkpoints.sources.efficientvit_authors import MODELS, EfficientViTAuthors, published_recipe
+from vitrail.checkpoints.index import index
 from vitrail.errors import CheckpointError
 
 NAME = "efficientvit_seg_b0_cityscapes"
@@ -38,7 +36,7 @@ def test_a_published_model_is_loaded_by_name(
 ) -> None:
     asked = []
 
-    def fetched(url: str) -> Path:
+    def fetched(url: str, *, sha256: str | None) -> Path:
         asked.append(url)
         torch.save({"state_dict": tensors}, tmp_path / "model.pt")
         return tmp_path / "model.pt"
@@ -46,64 +44,64 @@ def test_a_published_model_is_loaded_by_name(
     monkeypatch.setattr(loading, "download", fetched)
     model = vitrail.load(f"efficientvit/{NAME}")
     assert asked == [f"https://huggingface.co/han-cai/efficientvit-seg/resolve/main/{NAME}.pt"]
-    assert model.card is not None and model.card.name == "efficientvit_b0_cityscapes"
+    assert model.card is not None and model.card.name == NAME and model.card.license == "Apache-2.0"
     assert model.card.classes[:2] == ("road", "sidewalk")
     assert model.card.mean == (123.675, 116.28, 103.53)
+    assert model.card.metrics["miou"] == pytest.approx(0.75653)
     compare_logits(case, model, read(path_of(case)))
 
 
-def test_images_of_ade20k_are_resized_as_published(tmp_path: Path) -> None:
-    case = next(case for case in EFFICIENTVIT if case.reference.settings() == '{"size": "b1", "dataset": "ade20k"}')
-    torch.save(tensors_of(case, read(path_of(case))), tmp_path / "mine.pt")
-    model = vitrail.load(tmp_path / "mine.pt")
-    assert model.card is not None
-    resize = model.card.recipe["data"]["eval_resize"]
+@pytest.mark.parametrize("case", EFFICIENTVIT, ids=str)
+def test_a_file_is_known_by_its_tensors(case: Case) -> None:
+    size, dataset = case.name.rsplit("_", 2)[1:]
+    entry = index()[f"efficientvit/efficientvit_seg_{size}_{dataset}"]
+    expected = read(path_of(case))
+    shapes = {name: torch.empty(shape, device="meta") for name, shape in expected.tensors.items()}
+    assert vitrail.checkpoints.index.fingerprint(shapes) == entry.fingerprint
+    assert (entry.backbone, entry.dataset) == (f"efficientvit_{size}", dataset)
+
+
+def test_images_of_ade20k_are_resized_as_published() -> None:
+    resize = index()["efficientvit/efficientvit_seg_b1_ade20k"].card().recipe["data"]["eval_resize"]
     assert resize["size"][0] == 512 and resize["multiple_of"] == 32
-    assert len(model.card.classes) == 150
+
+
+def test_a_model_of_ones_own_is_loaded_with_its_classes_and_written_again(
+    tensors: dict[str, Tensor], tmp_path: Path
+) -> None:
+    path = tmp_path / "mine.pt"
+    for name in ("weight", "bias"):
+        key = f"head.output_ops.0.op_list.1.conv.{name}"
+        tensors[key] = tensors[key][:3]
+    torch.save(tensors, path)
+    with pytest.raises(CheckpointError, match=r"EfficientViT that does not say how.*like=…"):
+        vitrail.load(path)
+    model = vitrail.load(path, like=f"efficientvit/{NAME}", classes=["a", "b", "c"])
+    line = export_checkpoint(model, tmp_path / "written.pt", "efficientvit")
+    assert line == f"goes with EfficientViT's config {NAME}, with num_classes=3 in every head"
+    written = torch.load(tmp_path / "written.pt", weights_only=True)["state_dict"]
+    assert written.keys() == tensors.keys()
+    assert all(torch.equal(written[name], tensors[name]) for name in tensors)
+    assert vitrail.load(tmp_path / "written.pt").card == model.card
 
 
 def test_a_damaged_download_is_fetched_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "model.pt").write_bytes(b"<html>")
-    monkeypatch.setattr(loading, "download", lambda url: tmp_path / "model.pt")
+    monkeypatch.setattr(loading, "download", lambda url, sha256: tmp_path / "model.pt")
     with pytest.raises(CheckpointError, match="deleted, so that the next try fetches it again"):
         vitrail.load(f"efficientvit/{NAME}")
     assert not (tmp_path / "model.pt").exists()
 
 
-def test_every_model_is_listed_with_the_published_figure() -> None:
-    entries = {name: entry for name, entry in hub_models().items() if entry.method == "efficientvit"}
-    assert set(entries) == {f"efficientvit/{name}" for name in MODELS}
-    assert entries["efficientvit/efficientvit_seg_l2_cityscapes"].miou == pytest.approx(0.83228)
-
-
-@pytest.mark.parametrize("case", EFFICIENTVIT, ids=str)
-def test_what_is_known_of_a_published_model_is_what_its_file_says(case: Case) -> None:
-    expected = read(path_of(case))
-    shapes = {name: torch.empty(shape, device="meta") for name, shape in expected.tensors.items()}
-    shapes |= {name: torch.empty(shape, device="meta") for name, shape in expected.integers.items()}
-    card, _ = EfficientViTAuthors().translate(Checkpoint(shapes, {}, Path("model.pt")), None)
-    size, dataset = case.name.rsplit("_", 2)[1:]
-    assert card.recipe == published_recipe(f"efficientvit_seg_{size}_{dataset}")
-
-
 def test_they_are_among_the_best_for_their_size() -> None:
     best = [choice.entry.name for choice in best_weights("cityscapes", method="efficientvit")]
     assert best[0] == "efficientvit/efficientvit_seg_l2_cityscapes"
-    assert best[-1] == "efficientvit/efficientvit_seg_b0_cityscapes"
+    assert best[-1] == f"efficientvit/{NAME}"
 
 
 def test_what_cannot_be_read_is_said(tensors: dict[str, Tensor], tmp_path: Path) -> None:
-    with pytest.raises(CheckpointError, match="Did you mean 'efficientvit/efficientvit_seg_b0_cityscapes'"):
+    with pytest.raises(CheckpointError, match=f"Did you mean 'efficientvit/{NAME}'"):
         vitrail.load("efficientvit/efficientvit_b0_cityscapes")
-    path = tmp_path / "mine.pt"
-    torch.save(tensors, path)
-    with pytest.raises(CheckpointError, match="leave out like"):
-        vitrail.load(path, like="mmseg/fcn_r50-d8_4xb2-40k_cityscapes-512x1024")
-    classifier = "head.output_ops.0.op_list.1.conv.weight"
-    torch.save({**tensors, classifier: tensors[classifier][:7]}, path)
-    with pytest.raises(CheckpointError, match="for 7 classes; those for cityscapes's 19 and ade20k's 150"):
-        vitrail.load(path)
-    stem = "backbone.input_stem.op_list.0.conv.weight"
-    torch.save({**tensors, stem: tensors[stem][:7]}, path)
-    with pytest.raises(CheckpointError, match="of another encoder than efficientvit_b0"):
-        vitrail.load(path)
+    torch.save(tensors, tmp_path / "mine.pt")
+    with pytest.raises(CheckpointError, match="EfficientViT has no model like fcn on resnet50c"):
+        vitrail.load(tmp_path / "mine.pt", like="mmseg/fcn_r50-d8_4xb2-40k_cityscapes-512x1024")

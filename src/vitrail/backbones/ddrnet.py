@@ -101,7 +101,7 @@ def ddrnet_23_slim(*, pretrained: bool | str | Path = False, in_channels: int = 
 
 @register_backbone("ddrnet_23")
 def ddrnet_23(*, pretrained: bool | str | Path = False, in_channels: int = 3) -> Backbone:
-    """DDRNet-23: 128 and 256 channels, both at stride 8; the arguments are those of `ddrnet_23_slim`."""
+    """DDRNet-23 (arXiv:2101.06085): 128 and 256 channels at stride 8; the arguments are those of `ddrnet_23_slim`."""
     backbone = DDRNet(in_channels, 64, 128)
     load_local(backbone, "ddrnet_23", pretrained)
     return backbone

@@ -157,7 +157,7 @@ def pidnet_s(*, pretrained: bool | str | Path = False, in_channels: int = 3) -> 
 
 @register_backbone("pidnet_m")
 def pidnet_m(*, pretrained: bool | str | Path = False, in_channels: int = 3) -> Backbone:
-    """PIDNet-M: 128, 128 and 256 channels at stride 8; the arguments are those of `pidnet_s`."""
+    """PIDNet-M (arXiv:2206.02066): 128, 128 and 256 channels at stride 8; the arguments are those of `pidnet_s`."""
     backbone = PIDNet(in_channels, 64, 96, large=False)
     load_local(backbone, "pidnet_m", pretrained)
     return backbone
@@ -165,7 +165,7 @@ def pidnet_m(*, pretrained: bool | str | Path = False, in_channels: int = 3) -> 
 
 @register_backbone("pidnet_l")
 def pidnet_l(*, pretrained: bool | str | Path = False, in_channels: int = 3) -> Backbone:
-    """PIDNet-L: 128, 128 and 256 channels at stride 8; the arguments are those of `pidnet_s`."""
+    """PIDNet-L (arXiv:2206.02066): 128, 128 and 256 channels at stride 8; the arguments are those of `pidnet_s`."""
     backbone = PIDNet(in_channels, 64, 112, large=True)
     load_local(backbone, "pidnet_l", pretrained)
     return backbone

@@ -64,7 +64,7 @@ def best_weights(
     Parameters
     ----------
     dataset, method, backbone, project, commercial
-        As `list_weights` takes them; those whose recipes are in their own folders on hubs are left out.
+        As `list_weights` takes them; those on hubs, whose sizes are not known, are left out.
     speed : bool
         Measure how long each of them takes for an image of 512 × 512: the median of three forward passes of the
         architecture with random weights.

@@ -16,7 +16,6 @@ from vitrail.checkpoints.imports import imports_of
 from vitrail.checkpoints.index import PROJECTS, Entry, find_by_name, index
 from vitrail.checkpoints.limits import check_described_model, no_more_than
 from vitrail.checkpoints.sources import SOURCES, Source, Writer
-from vitrail.checkpoints.sources.efficientvit_authors import EFFICIENTVIT, efficientvit_url
 from vitrail.checkpoints.sources.torchvision import TORCHVISION, torchvision_url
 from vitrail.checkpoints.state import few, load_state
 from vitrail.errors import CheckpointError, RecipeError, nearest
@@ -220,8 +219,9 @@ def export_checkpoint(model: Segmentor, path: str | Path, to: str = "vitrail") -
     path : path
         The file or folder, replaced when it exists; written whole or not at all.
     to : str
-        A checkpoint source that can write: "vitrail", "mmseg", "ssseg", or "transformers", which makes a folder. What
-        it writes loads strictly in the project's own model of the same architecture and gives the same logits.
+        A checkpoint source that can write: "vitrail", "mmseg", "ssseg", "efficientvit", or "transformers", which makes
+        a folder. What it writes loads strictly in the project's own model of the same architecture and gives the same
+        logits.
 
     Raises
     ------
@@ -246,7 +246,7 @@ def _writer(to: str, path: str | Path) -> Writer:
 
 def _is_unverified(name: str, path: Path, entry: Entry | None) -> bool:
     """Return whether a file was downloaded, and nothing has said what hash it should have."""
-    downloaded = name.startswith(("http://", "https://", EFFICIENTVIT)) or entry is not None
+    downloaded = name.startswith(("http://", "https://")) or entry is not None
     return downloaded and not (entry and entry.sha256) and hash_in_name(path.name) is None
 
 
@@ -291,8 +291,6 @@ def _locate(name: str) -> tuple[Path, Entry | None]:
     if name.startswith(TORCHVISION):
         url = torchvision_url(name)
         return download(url, sha256=hash_in_name(url.rpartition("/")[2])), None
-    if name.startswith(EFFICIENTVIT):
-        return download(efficientvit_url(name)), None
     if name.startswith((HUB, SMP_HUB)):
         return fetch_from_hub(name), None
     if path.is_dir():

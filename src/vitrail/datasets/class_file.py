@@ -132,7 +132,7 @@ class ClassFile(BaseModel):
 
 def has_class_file(root: Place) -> bool:
     """Return whether a folder has a description of classes that `find_class_file` reads."""
-    return any((root / name).is_file() for name in ("classes.yaml", "classes.yml", "classes.txt", "labelmap.txt"))
+    return _class_file(root) is not None
 
 
 def find_class_file(root: Place) -> ClassFile | None:
@@ -143,14 +143,16 @@ def find_class_file(root: Place) -> ClassFile | None:
     DatasetError
         When the file cannot be read or is not a valid description.
     """
-    for name in ("classes.yaml", "classes.yml"):
-        if (root / name).is_file():
-            return _read_yaml(root / name)
-    if (root / "classes.txt").is_file():
-        return _read_names(root / "classes.txt")
-    if (root / "labelmap.txt").is_file():
-        return read_label_map(root / "labelmap.txt")
-    return None
+    path = _class_file(root)
+    if path is None:
+        return None
+    read = {"classes.txt": _read_names, "labelmap.txt": read_label_map}.get(path.name, _read_yaml)
+    return read(path)
+
+
+def _class_file(root: Place) -> Place | None:
+    paths = (root / name for name in ("classes.yaml", "classes.yml", "classes.txt", "labelmap.txt"))
+    return next((path for path in paths if path.is_file()), None)
 
 
 def _read_yaml(path: Place) -> ClassFile:

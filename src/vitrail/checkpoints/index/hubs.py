@@ -1,7 +1,7 @@
-"""Published models on hubs: torchvision's, EfficientViT's, and those on the Hugging Face hub that vitrail can build.
+"""Published models on hubs: torchvision's, and those of the Hugging Face hub whose architecture vitrail has.
 
 The table `hubs.csv` holds names, figures and licences; how a model is built is said in its own folder, which is fetched
-by name, but for EfficientViT's. A licence that its page alone tells is left empty.
+by name. A licence that its page alone tells is left empty.
 """
 
 from __future__ import annotations
@@ -12,19 +12,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from vitrail.checkpoints.index import Entry
-from vitrail.checkpoints.sources.efficientvit_authors import EFFICIENTVIT, published_recipe
 
-HUBS = {
-    "efficientvit": "EfficientViT's authors",
-    "hf": "Hugging Face hub",
-    "smp-hub": "segmentation_models_pytorch",
-    "torchvision": "torchvision",
-}
-# Pages of models whose names do not lead to one.
-_PAGES = {
-    "efficientvit": "https://huggingface.co/han-cai/efficientvit-seg",
-    "torchvision": "https://docs.pytorch.org/vision/stable/models.html",
-}
+HUBS = {"hf": "Hugging Face hub", "smp-hub": "segmentation_models_pytorch", "torchvision": "torchvision"}
 
 
 @functools.cache
@@ -36,14 +25,14 @@ def hub_models() -> Mapping[str, Entry]:
 
 def _entry(row: Mapping[str, str]) -> Entry:
     name = row["name"]
-    page = _PAGES.get(name.partition("/")[0], f"https://huggingface.co/{name.removeprefix('hf/')}")
+    page = name.removeprefix("hf/")
+    url = "https://docs.pytorch.org/vision/stable/models.html" if name.startswith("torchvision/") else ""
     return Entry(
         name,
         row["method"],
         row["backbone"],
         row["dataset"],
-        page,
+        url or f"https://huggingface.co/{page}",
         miou=float(row["miou"]) if row["miou"] else None,
-        recipe=published_recipe(name.removeprefix(EFFICIENTVIT)) if name.startswith(EFFICIENTVIT) else {},
         license=row["license"],
     )
