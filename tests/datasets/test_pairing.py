@@ -109,7 +109,7 @@ def test_masks_without_images_are_told(tmp_path, caplog):
     make_folder(tmp_path)
     (tmp_path / "images/a.jpg").unlink()
     assert len(create_dataset("folder", tmp_path, "all")) == 4
-    assert "1 masks have no image of the same name" in caplog.text
+    assert "1 mask has no image of the same name" in caplog.text
     assert "masks/a.png" in caplog.text
 
 

@@ -222,9 +222,6 @@ def test_numbers_are_read_from_text_within_limits(monkeypatch: pytest.MonkeyPatc
     for name, read in readers.items():
         for value in ("abc", "-1", "1e9", "9" * 5000):
             monkeypatch.setenv(name, value)
-            read = {"RANK": Shard.of_process, "VITRAIL_MAX_PIXELS": max_pixels, "VITRAIL_CACHE_BYTES": cache_limit}[
-                name
-            ]
             with pytest.raises(VitrailError, match=rf"the environment variable {name} is .*: set it to a number"):
                 read()
         monkeypatch.delenv(name)

@@ -74,7 +74,8 @@ class Pairing:
         unused = [name for stem, name in mask_of.items() if stem not in used]
         if unused and image_of:
             warn_once(
-                f"{len(unused)} masks have no image of the same name in {self.files.locate(images)} and are not used: "
+                f"{len(unused)} {'mask has' if len(unused) == 1 else 'masks have'} no image of the same name in "
+                f"{self.files.locate(images)}, not used: "
                 f"{self._listed(unused)}"
             )
         return [Pair(stem, image, mask_of[partner[stem]]) for stem, image in image_of.items()]
