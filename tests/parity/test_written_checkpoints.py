@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from parity.case import images_of
-from parity.published import image_size, reference_of
+from parity.published import image_size, load_as_published, reference_of
 from parity.weights import randomise
 from vitrail.checkpoints import export_checkpoint, load
 from vitrail.checkpoints.index import Entry, index
@@ -50,9 +50,8 @@ def test_the_projects_own_model_takes_what_is_written(name: str, tmp_path: Path)
     line = export_checkpoint(ours, path, entry.project)
     assert f"'s config {entry.name.partition('/')[2]}" in line and "num_classes" not in line
 
-    content = torch.load(path, weights_only=True)
     theirs = reference_of(entry).build().eval()
-    theirs.load_state_dict(content["state_dict" if entry.project == "mmseg" else "model"], strict=True)
+    load_as_published(theirs, entry, path)
     images = images_of(image_size(entry)).float()
     expected = reference_of(entry).logits(theirs, images, at_image_size=True)
     difference = (ours(images) - expected).abs().max().item() / expected.abs().max().item()
