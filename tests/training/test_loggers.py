@@ -6,6 +6,7 @@ import importlib
 import json
 import struct
 import sys
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -85,15 +86,27 @@ def leveldb_records(data: bytes, start: int) -> Iterator[bytes]:
             record = b""
 
 
+def wandb_file_records(file: Path) -> list[Any]:
+    """The records of a run's file, once its end is there: wandb writes it after `finish` has returned."""
+    protocol = importlib.import_module("wandb.proto.wandb_internal_pb2")
+    end = time.monotonic() + 60
+    while True:
+        records = []
+        for data in leveldb_records(file.read_bytes(), start=7):
+            records.append(protocol.Record())
+            records[-1].ParseFromString(data)
+        if any(record.WhichOneof("record_type") == "exit" for record in records):
+            return records
+        assert time.monotonic() < end, f"{file} has no end: {len(records)} records"
+        time.sleep(0.05)
+
+
 def wandb_records(folder: Path) -> list[dict[str, Any]]:
     """The history of an offline run, in the order of its files."""
     pytest.importorskip("wandb", reason="wandb is not installed ([logging])")
-    protocol = importlib.import_module("wandb.proto.wandb_internal_pb2")
     rows: list[dict[str, Any]] = []
     for file in sorted(folder.glob("wandb/offline-run-*/*.wandb")):
-        for data in leveldb_records(file.read_bytes(), start=7):
-            record = protocol.Record()
-            record.ParseFromString(data)
+        for record in wandb_file_records(file):
             if record.WhichOneof("record_type") == "run":
                 rows.append({"id": record.run.run_id, "project": record.run.project})
             if record.WhichOneof("record_type") == "history":
