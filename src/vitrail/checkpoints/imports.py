@@ -34,15 +34,19 @@ def required_imports(recipe: Mapping[str, Any]) -> tuple[str, ...]:
         first do not cover them: the entry point of an installed plugin, or else the registering module.
     """
     modules = list(recipe.get("imports") or ())
-    installed = {top_level(point.module): point.module for point in installed_plugins()}
     for kind, name in _names(recipe["model"]):
         registry = find_registry(kind)
         if name not in registry:  # one of timm's backbones
             continue
         package = registry.origin(name)
         if package not in _OWN and package not in {top_level(module) for module in modules}:
-            modules.append(installed.get(package, registry.module(name)))
+            modules.append(_plugin_of(package) or registry.module(name))
     return tuple(dict.fromkeys(modules))
+
+
+def _plugin_of(package: str) -> str | None:
+    """Return the module that a package names as its plugin; None for one that is not an installed plugin."""
+    return next((point.module for point in installed_plugins() if top_level(point.module) == package), None)
 
 
 def _names(model: Mapping[str, Any]) -> Iterator[tuple[str, str]]:

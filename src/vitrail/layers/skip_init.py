@@ -12,8 +12,8 @@ from torch.overrides import TorchFunctionMode
 
 # Those of `nn.init` which PyTorch hands over whole, and what all others draw with.
 _DRAW = (nn.init.uniform_, nn.init.normal_, nn.init.kaiming_uniform_, Tensor.normal_, Tensor.uniform_)
-# `trunc_normal_` may draw numbers that this function turns into normal ones: of zeros it makes zeros, slowly.
-_TRANSFORM = (Tensor.erfinv_,)
+# `trunc_normal_` may draw numbers that these turn into normal ones within limits: of zeros they make zeros, slowly.
+_TRANSFORM = (Tensor.erfinv_, Tensor.clamp_)
 
 
 class SkipRandomInit(TorchFunctionMode):
