@@ -25,7 +25,7 @@ $(VENV)/.installed-docs: $(VENV)/.installed
 # The oldest supported versions of everything that pyproject.toml names, in an environment of their own.
 $(VENV)-oldest/.installed: pyproject.toml | $(VENV)/.installed
 	$(RUN)pip install --quiet --disable-pip-version-check uv
-	$(RUN)uv venv --quiet --clear --python $(RUN)python $(VENV)-oldest
+	$(RUN)uv venv --quiet --clear --seed --python $(RUN)python $(VENV)-oldest
 	$(RUN)uv pip install --quiet --python $(VENV)-oldest --resolution lowest-direct -e '.[dev]'
 	touch $@
 

@@ -43,6 +43,13 @@ def _seeded() -> None:
     torch.manual_seed(0)
 
 
+def pytest_make_parametrize_id(val: object) -> str | None:
+    """Keep whole files and long strings out of the names of tests."""
+    if isinstance(val, (bytes, str)) and len(val) > 100:
+        return f"{type(val).__name__} of {len(val)}"
+    return None
+
+
 def pytest_collection_finish() -> None:
     """Let the garbage collector pass over modules and collected tests, which live until the end anyway."""
     gc.collect()

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from helpers.processes import execute, in_own_process
+from helpers.versions import needs_export
 from PIL import Image
 
 import vitrail
@@ -99,6 +100,7 @@ for command in (
 """
 
 
+@needs_export
 def test_its_model_is_evaluated_predicts_with_its_frame_source_and_is_exported(
     trained: Path, site: Path, tmp_path: Path
 ) -> None:

@@ -9,12 +9,20 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors import safe_open
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save, save_file
 
 from vitrail.checkpoints import load, load_model, native, save_model
 from vitrail.errors import CheckpointError
 from vitrail.files.atomic import atomic_path
 from vitrail.segmentors import Segmentor
+
+
+def writes_complex_numbers() -> bool:
+    try:
+        save({"number": torch.zeros(1, dtype=torch.complex64)})
+    except KeyError:
+        return False
+    return True
 
 
 def rewrite(path: Path, *, tensors=None, change=None) -> None:
@@ -24,7 +32,8 @@ def rewrite(path: Path, *, tensors=None, change=None) -> None:
     described.pop("checksum", None)
     if change:
         change(described)
-    save_file(tensors if tensors is not None else load_file(path), path, metadata={"vitrail": json.dumps(described)})
+    with atomic_path(path) as new:  # older versions of safetensors read tensors from the file when they are used
+        save_file(tensors if tensors is not None else load_file(path), new, metadata={"vitrail": json.dumps(described)})
 
 
 def test_a_model_comes_back_with_its_weights_and_card(model: Segmentor, model_file: Path) -> None:
@@ -205,7 +214,10 @@ def with_value(tensor: torch.Tensor, value: float) -> torch.Tensor:
         (".running_mean", lambda tensor: with_value(tensor, float("-inf")), "NaN or infinite values in "),
         (".running_var", lambda tensor: with_value(tensor, -1e-3), "negative variances in "),
         (".weight", lambda tensor: tensor.to(torch.int8), "int8 instead of floating-point numbers in "),
-        (".weight", lambda tensor: tensor.to(torch.complex64), "complex64 instead of floating-point numbers in "),
+        pytest.param(
+            *(".weight", lambda tensor: tensor.to(torch.complex64), "complex64 instead of floating-point numbers in "),
+            marks=pytest.mark.skipif(not writes_complex_numbers(), reason="this safetensors writes none"),
+        ),
     ],
 )
 def test_weights_that_no_model_can_use_are_refused(model_file: Path, ending: str, change, message: str) -> None:

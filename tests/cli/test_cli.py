@@ -143,7 +143,7 @@ def test_without_a_model_a_shipped_one_predicts(
         assert "missing.png" in refused(capsys, monkeypatch, "predict", *given, "-o", tmp_path / "out")
         return
     result = run("predict", *given, "-o", tmp_path / "out", "--kind", "index", "--device", "cpu")
-    assert result.exit_code == 0 and f"taking {DEFAULT_MODEL}" in result.stderr
+    assert result.exit_code == 0 and f"taking {DEFAULT_MODEL}" in result.output
     written = np.asarray(Image.open(tmp_path / "out" / f"{first.stem}_index.png"))
     assert np.array_equal(written, vitrail.predict(DEFAULT_MODEL, first, device="cpu").mask)
 

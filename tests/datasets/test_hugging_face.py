@@ -9,9 +9,11 @@ import json
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import parse_qs
 
 import numpy as np
 import pytest
+from helpers.hub import talk_to
 from helpers.image_makers import mask, picture
 
 from vitrail.datasets import create_dataset
@@ -80,6 +82,12 @@ class Hub(http.server.BaseHTTPRequestHandler):
         else:
             self.answer(None, {"X-Error-Code": "RepoNotFound"})
 
+    def do_POST(self) -> None:
+        """Answer what is at some paths, which older versions ask."""
+        asked = parse_qs(self.rfile.read(int(self.headers["Content-Length"])).decode())
+        found = [self.folder / path for path in asked["paths"] if (self.folder / path).exists()]
+        self.answer(json.dumps([self.entry(each) for each in found]).encode())
+
     def entry(self, path: Path) -> dict:
         name = path.relative_to(self.folder).as_posix()
         size = path.stat().st_size
@@ -92,22 +100,18 @@ class Hub(http.server.BaseHTTPRequestHandler):
                 self.send_header(key, value)
         self.send_header("Content-Length", str(len(content or b"")))
         self.end_headers()
-        if self.command == "GET":
+        if self.command != "HEAD":
             self.wfile.write(content or b"")
 
 
 @pytest.fixture
 def hub(splits, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    from huggingface_hub import constants
-
     folder = tmp_path / "repository"
     for name, part in splits.items():
         part.to_parquet(folder / f"data/{name}-00000-of-00001.parquet")
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Hub, folder=folder))
     endpoint = f"http://127.0.0.1:{server.server_port}"
-    monkeypatch.setattr(constants, "ENDPOINT", endpoint)
-    monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", endpoint + "/{repo_id}/resolve/{revision}/{filename}")
-    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+    talk_to(endpoint, tmp_path / "hub", monkeypatch)
     monkeypatch.setattr(datasets.config, "HF_ENDPOINT", endpoint)
     monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "datasets")
     monkeypatch.setattr(datasets.config, "HF_HUB_OFFLINE", False)

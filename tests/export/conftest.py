@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import pytest
-import torch
+from helpers.versions import CAN_EXPORT, needs_export
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Skip the tests of exporting where torch cannot."""
-    if callable(torch.export.Dim.DYNAMIC):
+    if CAN_EXPORT:
         return
-    skip = pytest.mark.skip(reason="exporting needs torch 2.8")
     for item in items:
         if "/tests/export/" in item.path.as_posix():
-            item.add_marker(skip)
+            item.add_marker(needs_export)

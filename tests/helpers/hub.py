@@ -111,17 +111,24 @@ class Hub(http.server.SimpleHTTPRequestHandler):
         pass
 
 
+def talk_to(endpoint: str, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let huggingface_hub ask the hub at an address, and keep what it gets in a folder."""
+    from huggingface_hub import constants, file_download, hf_api
+
+    monkeypatch.setattr(constants, "ENDPOINT", endpoint)
+    monkeypatch.setattr(hf_api.api, "endpoint", endpoint)
+    for module in (constants, file_download):  # older versions import it by name
+        template = endpoint + "/{repo_id}/resolve/{revision}/{filename}"
+        monkeypatch.setattr(module, "HUGGINGFACE_CO_URL_TEMPLATE", template, raising=False)
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(cache))
+
+
 @contextlib.contextmanager
 def running_hub(root: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[type[Hub]]:
     """Context in which huggingface_hub talks to a hub of the repositories below `root`, with a token."""
-    from huggingface_hub import constants, hf_api
-
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Hub, directory=str(root)))
     endpoint = f"http://127.0.0.1:{server.server_port}"
-    monkeypatch.setattr(constants, "ENDPOINT", endpoint)
-    monkeypatch.setattr(hf_api.api, "endpoint", endpoint)
-    monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", endpoint + "/{repo_id}/resolve/{revision}/{filename}")
-    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(cache))
+    talk_to(endpoint, cache, monkeypatch)
     monkeypatch.setenv("HF_TOKEN", "hf_secret")
     Hub.asked = []
     thread = threading.Thread(target=server.serve_forever)

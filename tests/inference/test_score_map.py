@@ -6,6 +6,7 @@ import itertools
 
 import pytest
 import torch
+from helpers.versions import CAN_EXPORT
 from torch.nn import functional as F
 
 from vitrail.inference.score_map import (
@@ -20,6 +21,8 @@ from vitrail.inference.score_map import (
     resized,
 )
 
+# PyTorch 2.6 rounds the positions of pixels in another order than its newer versions and these maps.
+TOLERANCE = 2e-6 if CAN_EXPORT else 1e-3
 SIZES = [(7, 9), (1, 1), (13, 1), (33, 20), (56, 72), (4, 5), (3, 17), (100, 101)]
 
 
@@ -31,7 +34,7 @@ def test_resized_bands_are_those_of_interpolate(source, target, align_corners):
     scores = resized(DenseMap(logits), target, align_corners=align_corners)
     for rows in (1, 3, 200):
         bands = [scores.rows(a, min(a + rows, target[0])) for a in range(0, target[0], rows)]
-        torch.testing.assert_close(torch.cat(bands, dim=1), expected, rtol=0, atol=2e-6)
+        torch.testing.assert_close(torch.cat(bands, dim=1), expected, rtol=0, atol=TOLERANCE)
 
 
 @pytest.mark.parametrize("align_corners", [False, True])
@@ -52,7 +55,7 @@ def test_rows_far_from_the_origin_have_the_weights_of_interpolate():
         ResizedMap(DenseMap(logits), (9001, 1), align_corners=False).rows(8900, 9001),
         expected[:, 8900:],
         rtol=0,
-        atol=2e-6,
+        atol=TOLERANCE,
     )
 
 

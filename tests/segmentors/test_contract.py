@@ -9,6 +9,7 @@ from typing import TypeAlias
 import pytest
 import torch
 from helpers.small import BUILDERS, CLASSES, small, small_head, small_settings
+from helpers.versions import needs_export
 from PIL import Image
 from torch import Tensor, nn
 from torchvision.transforms import v2
@@ -170,6 +171,7 @@ EXPORTED = {
 }
 
 
+@needs_export
 @pytest.mark.parametrize(
     "name", [pytest.param(name, marks=[] if name in EXPORTED else [pytest.mark.nightly]) for name in list_segmentors()]
 )

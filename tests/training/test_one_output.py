@@ -9,6 +9,7 @@ import pytest
 import torch
 from helpers import tiny_training as tiny
 from helpers.small import small_settings
+from helpers.versions import needs_export
 from torch import Tensor
 from torch.nn import functional as F
 from torchvision import tv_tensors
@@ -155,6 +156,7 @@ def test_threshold_and_probabilities_of_flips_scales_and_windows(trained: Path, 
         assert torch.allclose(torch.from_numpy(found.scores), torch.where(expected, second, 1 - second), atol=1e-6)
 
 
+@needs_export
 def test_an_exported_file_has_the_threshold_inside(trained: Path, tmp_path: Path) -> None:
     model = checkpoints.load_model(trained / "best.safetensors")
     assert model.card is not None

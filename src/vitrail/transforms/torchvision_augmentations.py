@@ -29,6 +29,7 @@ _LEFT_OUT = {
     "RandomHorizontalFlip",
 }
 _IMAGE_ONLY = {"RandomErasing"}  # warns when it is given a mask
+_OF_FLOATS = {"GaussianNoise"}  # takes images in uint8 since torchvision 0.24 only
 
 
 class TorchvisionAugmentation:
@@ -66,11 +67,19 @@ def _builder(name: str, kind: type[v2.Transform]) -> AugmentationBuilder:
     def build(**options: Any) -> TorchvisionAugmentation:
         options = {key: tuple(value) if isinstance(value, list) else value for key, value in options.items()}
         narrow, wide = (kind(**_filling(options, label)) for label in (IGNORE, WIDE_IGNORE))
+        if name in _OF_FLOATS:
+            narrow, wide = _on_floats(narrow), _on_floats(wide)
         return TorchvisionAugmentation(narrow, wide, image_only=name in _IMAGE_ONLY)
 
     build.__doc__ = f"`torchvision.transforms.v2.{name}`; what it fills in a mask is ignored."
     copy_options(build, kind, leave_out=("inplace",))
     return build
+
+
+def _on_floats(transform: v2.Transform) -> v2.Transform:
+    """Return a transform that is given images of floating-point numbers from 0 to 1."""
+    to_float, to_bytes = ({tv_tensors.Image: dtype, "others": None} for dtype in (torch.float32, torch.uint8))
+    return v2.Compose([v2.ToDtype(to_float, scale=True), transform, v2.ToDtype(to_bytes, scale=True)])
 
 
 def _filling(options: dict[str, Any], label: int) -> dict[str, Any]:
