@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import multiprocessing
 import os
 import signal
+import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from types import TracebackType
@@ -101,7 +103,7 @@ def explain_dead_workers(*, reading: bool = False) -> Iterator[None]:
 
 
 def loaded(loader: DataLoader[Any]) -> Iterator[Any]:
-    """Yield the batches of a loader made with `timeout=loader_timeout(workers)`.
+    """Yield the batches of a loader made with `process_options`.
 
     Raises
     ------
@@ -159,9 +161,25 @@ def _answer(signals: Sequence[signal.Signals], parent: int) -> None:
         signal.alarm(LAST_SECONDS)
 
 
-def loader_timeout(workers: int) -> int:
-    """Return the `timeout` of a loader, in seconds, with which `loaded` notices that nothing comes any more."""
-    return CHECK_SECONDS if workers else 0
+def process_options(workers: int) -> dict[str, Any]:
+    """Return the arguments of a `DataLoader` that start its processes, and let `loaded` notice when nothing comes.
+
+    On Linux the processes are forks, unless the program has chosen a start method (`multiprocessing.set_start_method`):
+    that of Python 3.14 imports everything again in each.
+
+    Parameters
+    ----------
+    workers : int
+        Number of processes; 0 loads in this one.
+    """
+    if not workers:
+        return {"num_workers": 0}
+    fork = sys.platform == "linux" and multiprocessing.get_start_method(allow_none=True) is None
+    return {
+        "num_workers": workers,
+        "timeout": CHECK_SECONDS,
+        "multiprocessing_context": "fork" if fork else None,
+    }
 
 
 class StoppedWorkers(threading.Thread):

@@ -12,7 +12,7 @@ from torch.utils.data import DataLoader
 
 from vitrail.datasets import EvalSampler, SegmentationDataset, collate_eval
 from vitrail.datasets.recipe import open_split
-from vitrail.datasets.worker_errors import ErrorsAsValues, collate_or_error, loaded, loader_timeout
+from vitrail.datasets.worker_errors import ErrorsAsValues, collate_or_error, loaded, process_options
 from vitrail.errors import VitrailError
 from vitrail.recipes import DataConfig
 from vitrail.runtime.distributed import rank, world_size
@@ -52,8 +52,7 @@ def evaluation_samples(
         batch_size=1,
         sampler=EvalSampler(len(dataset), rank=rank(), world_size=world_size()),
         collate_fn=functools.partial(collate_or_error, collate_eval),
-        num_workers=workers,
-        timeout=loader_timeout(workers),
+        **process_options(workers),
         prefetch_factor=max(2, -(-2 * batch_size // workers)) if workers else None,
         pin_memory=device.type == "cuda",
         generator=torch.Generator(),  # the default draws the workers' seeds from the global one

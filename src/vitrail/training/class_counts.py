@@ -14,7 +14,7 @@ from torch.utils.data import DataLoader
 from tqdm import tqdm
 
 from vitrail.datasets import ClassSampling, SegmentationDataset
-from vitrail.datasets.worker_errors import ErrorsAsValues, loaded, loader_timeout
+from vitrail.datasets.worker_errors import ErrorsAsValues, loaded, process_options
 from vitrail.errors import TrainingError, VitrailError
 from vitrail.files.atomic import atomic_path
 from vitrail.recipes import DataConfig
@@ -60,8 +60,7 @@ def count_classes(dataset: SegmentationDataset, workers: int = 0) -> ClassCounts
         ErrorsAsValues(bare),
         batch_size=None,
         sampler=range(len(bare)),
-        num_workers=workers,
-        timeout=loader_timeout(workers),
+        **process_options(workers),
         collate_fn=_as_it_is,
         generator=torch.Generator(),  # the default draws from the global one, and weights would depend on the cache
     )

@@ -13,7 +13,7 @@ from torch.utils.data import DataLoader
 
 from vitrail.datasets import ClassSampling, SegmentationDataset, TrainSampler, collate_train
 from vitrail.datasets.recipe import open_split
-from vitrail.datasets.worker_errors import ErrorsAsValues, collate_or_error, loaded, loader_timeout, outlive_signals
+from vitrail.datasets.worker_errors import ErrorsAsValues, collate_or_error, loaded, outlive_signals, process_options
 from vitrail.errors import VitrailError
 from vitrail.recipes import DataConfig, Recipe
 from vitrail.runtime.distributed import rank, world_size
@@ -75,8 +75,7 @@ def training_loader(
     return DataLoader(
         ErrorsAsValues(dataset),
         batch_sampler=sampler,
-        num_workers=recipe.data.workers,
-        timeout=loader_timeout(recipe.data.workers),
+        **process_options(recipe.data.workers),
         worker_init_fn=outlive_signals,
         collate_fn=functools.partial(collate_or_error, collate_train),
         pin_memory=device.type == "cuda",
