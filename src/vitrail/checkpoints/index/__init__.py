@@ -1,7 +1,7 @@
 """The index of published checkpoints: what they are, where they lie, and how their models are built.
 
 The index is data, made by `python tools/build_index.py` from the tables of the projects that publish the checkpoints,
-but for the few of EfficientViT's authors.
+but for the few of single methods' authors.
 """
 
 from __future__ import annotations
@@ -24,7 +24,12 @@ from vitrail.segmentors import ModelCard
 
 __all__ = ["PROJECTS", "Entry", "find_by_file", "find_by_fingerprint", "find_by_name", "fingerprint", "index"]
 
-PROJECTS = {"mmseg": "MMSegmentation", "ssseg": "SSSegmentation", "efficientvit": "EfficientViT"}
+PROJECTS = {
+    "mmseg": "MMSegmentation",
+    "ssseg": "SSSegmentation",
+    "efficientvit": "EfficientViT",
+    "regseg": "RegSeg",
+}
 
 
 @dataclass(frozen=True)
