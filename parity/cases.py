@@ -14,6 +14,7 @@ from parity.case import CLASSES, FULL_SIZE, SQUARE_WIDE_ODD, Case
 from parity.efficientvit import EFFICIENTVIT
 from parity.huggingface import HUGGING_FACE
 from parity.regseg import REGSEG
+from parity.sctnet import SCTNETS
 from parity.smp import SMP
 from parity.toolboxes import (
     Mmseg,
@@ -1259,4 +1260,5 @@ CASES: list[Case] = [
     *SMP,
     *EFFICIENTVIT,
     *REGSEG,
+    *SCTNETS,
 ]

@@ -13,6 +13,7 @@ from parity.case import images_of
 from parity.efficientvit import EfficientViT
 from parity.reference import Reference
 from parity.regseg import RegSeg
+from parity.sctnet import SCTNet
 from parity.toolboxes import Mmseg, Ssseg, SssegPoints, SssegUpsampled
 from parity.weights import randomise
 from vitrail import load
@@ -66,6 +67,8 @@ def reference_of(entry: Entry) -> Reference:
         return EfficientViT(*name.rsplit("_", 2)[1:])
     if project == "regseg":
         return RegSeg("_".join(name.split("_")[1:3]))
+    if project == "sctnet":
+        return SCTNet(entry.backbone.removeprefix("sctnet_"), entry.dataset, early=False)
     kinds = {"pointrend": SssegPoints, "fastfcn": SssegUpsampled}
     return kinds.get(name.partition("_")[0], Ssseg)(name)
 
@@ -78,8 +81,8 @@ def build_reference(entry: Entry) -> nn.Module:
 
 
 def save_as_published(model: nn.Module, entry: Entry, folder: Path) -> Path:
-    """Write a checkpoint as the project's training writes it, under the name of the published file."""
-    path = folder / entry.file
+    """Write a checkpoint as the project's training writes it, under the name of the published file, if it is known."""
+    path = folder / (entry.file or "published.pth")
     if entry.project == "efficientvit":
         torch.save({"state_dict": model.state_dict()}, path)
     elif entry.project == "regseg":
@@ -115,7 +118,8 @@ def compare(entry: Entry) -> Agreement:
     images = images_of(image_size(entry)).float()
     expected = reference_of(entry).logits(reference, images, at_image_size=True)
     with tempfile.TemporaryDirectory() as folder:
-        model = load(save_as_published(reference, entry, Path(folder)))
+        like = None if entry.file else entry.name
+        model = load(save_as_published(reference, entry, Path(folder)), like=like)
         actual = model(images)
         export_checkpoint(model, Path(folder) / "written.pth", entry.project)
         load_as_published(reference, entry, Path(folder) / "written.pth")

@@ -29,6 +29,7 @@ PROJECTS = {
     "ssseg": "SSSegmentation",
     "efficientvit": "EfficientViT",
     "regseg": "RegSeg",
+    "sctnet": "SCTNet",
 }
 
 
@@ -95,8 +96,9 @@ class Entry:
 
     @property
     def file(self) -> str:
-        """The name of the file."""
-        return Path(urlparse(self.url).path).name
+        """The name of the file; empty where the address does not tell it, as on Google Drive."""
+        address = urlparse(self.url)
+        return "" if address.query else Path(address.path).name
 
     def to_dict(self) -> dict[str, Any]:
         """Return the entry as JSON-ready data."""

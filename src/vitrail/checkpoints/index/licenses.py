@@ -9,6 +9,7 @@ PROJECT_LICENSES = {
     "ssseg": "Apache-2.0",
     "efficientvit": "Apache-2.0",
     "regseg": "MIT",
+    "sctnet": "MIT",
 }
 # With which weights may be used for any purpose.
 PERMISSIVE = ("Apache-2.0", "BSD-3-Clause", "MIT")

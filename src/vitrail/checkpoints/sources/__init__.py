@@ -1,6 +1,6 @@
 """Checkpoint sources: how each project saves its models, translated into ours and back."""
 
-from vitrail.checkpoints.sources import cgnet_authors, efficientvit, regseg, torchvision, vitrail_file
+from vitrail.checkpoints.sources import cgnet_authors, efficientvit, regseg, sctnet, torchvision, vitrail_file
 from vitrail.checkpoints.sources.mmseg import source as mmseg_source
 from vitrail.checkpoints.sources.smp import source as smp_source
 from vitrail.checkpoints.sources.source import SOURCES, Source, Writer, register_source
@@ -16,6 +16,7 @@ __all__ = [
     "mmseg_source",
     "register_source",
     "regseg",
+    "sctnet",
     "smp_source",
     "ssseg_source",
     "torchvision",
