@@ -11,7 +11,7 @@ import importlib
 import json
 import os
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
@@ -223,6 +223,31 @@ class SCTNet(Reference):
         early = model.auxiliary_head[0].forward_train(maps, None, None, None, labels, None)
         terms = {"loss_ce": found["loss_ce"], "early": early["loss_ce"]}
         return Losses(torch.stack(list(terms.values())).sum(), {name: term.item() for name, term in terms.items()})
+
+
+def build_alignment(size: str, classes: int) -> nn.Module:
+    """Return the module in which their models meet the SegFormer that they follow, which it holds."""
+    channels = _CHANNELS[size]
+    settings = {
+        "type": "VitGuidanceHead",
+        "init_cfg": SimpleNamespace(type=""),
+        "in_channels": 4 * channels,
+        "channels": 4 * channels,
+        "base_channels": channels,
+        "in_index": 2,
+        "num_classes": classes,
+        "loss_decode": {"type": "AlignmentLoss", "loss_weight": [3, 15, 15, 15]},
+    }
+    with _their_packages():
+        return _plain_norms(parts().build(settings))
+
+
+def alignment_loss(model: nn.Module, images: Tensor, features: Sequence[Tensor]) -> Tensor:
+    """Return the loss of that module for images and the encoder's maps of stride 16, 32 and 8."""
+    middle, coarse, decoded = features
+    losses = model.forward_train([None, None, [images, [decoded, coarse, middle]]], None, None)  # type: ignore[operator]
+    loss: Tensor = losses["loss_guidance"]
+    return loss
 
 
 def import_sctnet(size: str, dataset: str, tensors: Mapping[str, Tensor]) -> Segmentor:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from vitrail.checkpoints.checkpoint import Checkpoint
 from vitrail.checkpoints.complete import complete_section, section_of
@@ -27,6 +28,7 @@ NAME = "sctnet"
 MARK = "backbone.layer3_2.attn_l."  # a module that no other project's models have
 _EARLY = "auxiliary_head.0."
 _TEACHER = "auxiliary_head.1."  # the transformer that the model was trained to follow, and what aligns the two
+_ALIGNMENT = "head.alignment."  # of ours
 _ENCODERS = ("sctnet_s", "sctnet_b")
 _BLOCK: Names = {
     **{f"conv{i}": f"conv{i}.conv" for i in (1, 2)},
@@ -85,11 +87,17 @@ class SCTNet:
         where = str(checkpoint.origin)
         card = card or written_card(checkpoint.metadata, where) or _indexed_card(checkpoint)
         state = renaming(section_of(card, where)).to_ours(checkpoint.tensors, where)
-        return _with_early(card, any(name.startswith(_EARLY) for name in checkpoint.tensors)), state
+        weight = card.recipe["model"].get("options", {}).get("early_weight", EARLY_WEIGHT)
+        if bool(weight) != any(name.startswith(_EARLY) for name in checkpoint.tensors):  # not needed for predictions
+            card = _with_options(card, early_weight=0.0 if weight else EARLY_WEIGHT)
+        return card, state
 
     def write(self, model: Segmentor, path: Path) -> str:
-        """Write `model`, without what the authors train with beside the early logits; see `Writer`."""
+        """Write `model`, without the layers that align it with a teacher; see `Writer`."""
         card, section, state = model_to_write(model)
+        if section.options.get("alignment") is not None:
+            card = _with_options(card, alignment=None)
+            state = {name: value for name, value in state.items() if not name.startswith(_ALIGNMENT)}
         weights = renaming(section).to_theirs(state, f"the model for {path}")
         write_torch_file({"state_dict": OrderedDict(weights), CARD_KEY: card.to_dict()}, path)
         return config_of(card, section, NAME, self.title)
@@ -131,11 +139,8 @@ def _indexed_card(checkpoint: Checkpoint) -> ModelCard:
     return card_from_index(replace(checkpoint, tensors=needed), NAME, SCTNet.title)
 
 
-def _with_early(card: ModelCard, has_early: bool) -> ModelCard:
-    """Return the card of a model that has the layers of the early logits, which predictions do not need, or has not."""
+def _with_options(card: ModelCard, **options: Any) -> ModelCard:
+    """Return the card of a model that is built with other options of the method."""
     model = card.recipe["model"]
-    options = model.get("options", {})
-    if bool(options.get("early_weight", EARLY_WEIGHT)) == has_early:
-        return card
-    options = {**options, "early_weight": EARLY_WEIGHT if has_early else 0.0}
-    return replace(card, recipe={**card.recipe, "model": {**model, "options": options}})
+    model = {**model, "options": {**model.get("options", {}), **options}}
+    return replace(card, recipe={**card.recipe, "model": model})
