@@ -81,8 +81,8 @@ def build_reference(entry: Entry) -> nn.Module:
 
 
 def save_as_published(model: nn.Module, entry: Entry, folder: Path) -> Path:
-    """Write a checkpoint as the project's training writes it, under the name of the published file, if it is known."""
-    path = folder / (entry.file or "published.pth")
+    """Write a checkpoint as the project's training writes it, under the name of the published file."""
+    path = folder / entry.file
     if entry.project == "efficientvit":
         torch.save({"state_dict": model.state_dict()}, path)
     elif entry.project == "regseg":
@@ -118,8 +118,7 @@ def compare(entry: Entry) -> Agreement:
     images = images_of(image_size(entry)).float()
     expected = reference_of(entry).logits(reference, images, at_image_size=True)
     with tempfile.TemporaryDirectory() as folder:
-        like = None if entry.file else entry.name
-        model = load(save_as_published(reference, entry, Path(folder)), like=like)
+        model = load(save_as_published(reference, entry, Path(folder)))
         actual = model(images)
         export_checkpoint(model, Path(folder) / "written.pth", entry.project)
         load_as_published(reference, entry, Path(folder) / "written.pth")

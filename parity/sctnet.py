@@ -24,6 +24,7 @@ from torch.nn import functional as F
 from parity.case import Case
 from parity.missing import MissingToolboxError, require
 from parity.reference import Losses, Reference
+from parity.references import require_mmseg
 from vitrail.checkpoints.checkpoint import Checkpoint
 from vitrail.checkpoints.index import index
 from vitrail.checkpoints.sources.sctnet import SCTNet as Source
@@ -68,7 +69,10 @@ def _same(*_: Any, **__: Any) -> Callable[[Any], Any]:
 @functools.cache
 def _stand_ins() -> dict[str, ModuleType]:
     """Return the modules of old packages that their code imports, by name, as those of today provide them."""
+    require_mmseg()  # whose preparations have to come before the first import of mmcv
     cnn = require("mmcv.cnn", "mmcv")
+    for name in ("drop", "transformer"):  # among stand-ins they would be imported in part
+        require(f"mmcv.cnn.bricks.{name}", "mmcv")
     model = require("mmengine.model", "mmengine")
     bases = {name: getattr(model, name) for name in ("BaseModule", "ModuleList", "Sequential")}
     initialisers = ("constant_init", "kaiming_init", "trunc_normal_init", "normal_init")

@@ -69,6 +69,8 @@ def test_the_size_of_the_images_has_to_be_known(tensors: dict[str, Tensor], tmp_
         vitrail.load(tmp_path / "mine.pth")
     model = vitrail.load(tmp_path / "mine.pth", like=f"sctnet/{NAME}")
     assert model.card is not None and model.card.recipe["data"]["eval_resize"] == {"size": [768, 1536]}
+    named = (tmp_path / "mine.pth").rename(tmp_path / f"{NAME}.pth")
+    assert vitrail.load(named).card == model.card
     assert find_by_file("download") is None  # what the addresses end with
 
 

@@ -96,9 +96,9 @@ class Entry:
 
     @property
     def file(self) -> str:
-        """The name of the file; empty where the address does not tell it, as on Google Drive."""
+        """The name of the file; where the address does not tell it, as on Google Drive, that of the model."""
         address = urlparse(self.url)
-        return "" if address.query else Path(address.path).name
+        return f"{self.name.partition('/')[2]}.pth" if address.query else Path(address.path).name
 
     def to_dict(self) -> dict[str, Any]:
         """Return the entry as JSON-ready data."""

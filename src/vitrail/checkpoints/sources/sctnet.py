@@ -12,7 +12,7 @@ from typing import Any
 
 from vitrail.checkpoints.checkpoint import Checkpoint
 from vitrail.checkpoints.complete import complete_section, section_of
-from vitrail.checkpoints.index import find_by_fingerprint
+from vitrail.checkpoints.index import find_by_file, find_by_fingerprint
 from vitrail.checkpoints.index.identify import card_from_index, config_of
 from vitrail.checkpoints.sources.layouts import PartsLeftOut
 from vitrail.checkpoints.sources.renaming import Names, Renaming, State
@@ -118,9 +118,7 @@ def renaming(model: ModelConfig) -> Renaming:
 
 
 def _indexed_card(checkpoint: Checkpoint) -> ModelCard:
-    """Return the card of the published model with these tensors.
-
-    The index knows the tensors that predictions need.
+    """Return the card of the published model with these tensors, of which the index knows those for predictions.
 
     Raises
     ------
@@ -129,7 +127,7 @@ def _indexed_card(checkpoint: Checkpoint) -> ModelCard:
     """
     needed = {name: value for name, value in checkpoint.tensors.items() if not name.startswith((_EARLY, _TEACHER))}
     alike = find_by_fingerprint(needed, NAME)
-    if len(alike) > 1:
+    if len(alike) > 1 and find_by_file(checkpoint.origin.name) not in alike:
         names = ", ".join(entry.name for entry in alike)
         raise CheckpointError(
             f"{checkpoint.origin} is a checkpoint of {SCTNet.title} that does not say in which size it sees images; "
