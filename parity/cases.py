@@ -13,6 +13,8 @@ import torch
 from parity.case import CLASSES, FULL_SIZE, SQUARE_WIDE_ODD, Case
 from parity.efficientvit import EFFICIENTVIT
 from parity.huggingface import HUGGING_FACE
+from parity.regseg import REGSEG
+from parity.sctnet import SCTNETS
 from parity.smp import SMP
 from parity.toolboxes import (
     Mmseg,
@@ -1260,4 +1262,6 @@ CASES: list[Case] = [
     *HUGGING_FACE,
     *SMP,
     *EFFICIENTVIT,
+    *REGSEG,
+    *SCTNETS,
 ]

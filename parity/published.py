@@ -12,6 +12,8 @@ from torch import nn
 from parity.case import images_of
 from parity.efficientvit import EfficientViT
 from parity.reference import Reference
+from parity.regseg import RegSeg
+from parity.sctnet import SCTNet
 from parity.toolboxes import Mmseg, Ssseg, SssegPoints, SssegUpsampled
 from parity.weights import randomise
 from vitrail import load
@@ -63,6 +65,10 @@ def reference_of(entry: Entry) -> Reference:
         return Mmseg(name)
     if project == "efficientvit":
         return EfficientViT(*name.rsplit("_", 2)[1:])
+    if project == "regseg":
+        return RegSeg("_".join(name.split("_")[1:3]))
+    if project == "sctnet":
+        return SCTNet(entry.backbone.removeprefix("sctnet_"), entry.dataset, early=False)
     kinds = {"pointrend": SssegPoints, "fastfcn": SssegUpsampled}
     return kinds.get(name.partition("_")[0], Ssseg)(name)
 
@@ -79,6 +85,8 @@ def save_as_published(model: nn.Module, entry: Entry, folder: Path) -> Path:
     path = folder / entry.file
     if entry.project == "efficientvit":
         torch.save({"state_dict": model.state_dict()}, path)
+    elif entry.project == "regseg":
+        torch.save({"model": model.state_dict(), "epoch": 1, "best_mIU": 1.0, "run": 1}, path)
     elif entry.project == "ssseg":
         torch.save({"cur_epoch": 1, "cur_iter": 1, "optimizer": {}, "model": model.state_dict()}, path)
     else:
@@ -92,7 +100,7 @@ def load_as_published(model: nn.Module, entry: Entry, path: Path) -> None:
     for tensor in model.state_dict().values():
         tensor.zero_()  # the values of before must not be mistaken for those of the file
     content = torch.load(path, weights_only=True)
-    model.load_state_dict(content["model" if entry.project == "ssseg" else "state_dict"], strict=True)
+    model.load_state_dict(content["model" if entry.project in ("ssseg", "regseg") else "state_dict"], strict=True)
 
 
 def image_size(entry: Entry) -> tuple[int, int]:

@@ -18,7 +18,7 @@ from vitrail.backbones.timm_families import timm_names
 # The same code as their smaller sisters, only larger.
 LARGE = {
     *("mit_b1", "mit_b2", "mit_b3", "mit_b4", "mit_b5", "bisenetv1_resnet50", "bisenetv1_resnet101", "resnet34c"),
-    *("mscan_s", "mscan_b", "mscan_l", "pidnet_m", "pidnet_l", "ddrnet_23", "stdc2"),
+    *("mscan_s", "mscan_b", "mscan_l", "pidnet_m", "pidnet_l", "ddrnet_23", "stdc2", "regseg_large", "sctnet_b"),
     *("tf_mobilenetv2_050", "tf_mobilenetv2_100", "tf_mobilenetv2_140"),
 }
 OWN = [name for name in BACKBONES if name not in LARGE]
@@ -352,7 +352,7 @@ class TestMistakes:
         with pytest.raises(ModelError, match=r"no route to host.*pretrained=PATH"):
             create_backbone("resnet10t", pretrained=True)
 
-    @pytest.mark.parametrize("name", ["mit_b0", "ddrnet_23_slim", "pidnet_s", "stdc1", "mscan_t"])
+    @pytest.mark.parametrize("name", ["mit_b0", "ddrnet_23_slim", "pidnet_s", "stdc1", "mscan_t", "regseg", "sctnet_s"])
     def test_weights_that_are_in_files_alone(self, name: str, tmp_path: Path) -> None:
         with pytest.raises(ModelError, match="pretrained=PATH"):
             create_backbone(name, pretrained=True)

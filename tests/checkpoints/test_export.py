@@ -16,7 +16,7 @@ from vitrail.checkpoints import export_checkpoint, load
 from vitrail.checkpoints.complete import complete_section, section_of
 from vitrail.checkpoints.index import Entry, fingerprint, index
 from vitrail.checkpoints.index.identify import config_of
-from vitrail.checkpoints.sources import efficientvit
+from vitrail.checkpoints.sources import efficientvit, regseg, sctnet
 from vitrail.checkpoints.sources.mmseg import source as mmseg
 from vitrail.checkpoints.sources.ssseg import source as ssseg
 from vitrail.checkpoints.state import model_state
@@ -26,7 +26,13 @@ from vitrail.layers.skip_init import shapes_only
 from vitrail.recipes import ModelConfig, model_config_from_dict
 from vitrail.segmentors import ModelCard, Segmentor, build_model
 
-RENAMINGS = {"efficientvit": efficientvit.renaming, "mmseg": mmseg.renaming, "ssseg": ssseg.renaming}
+RENAMINGS = {
+    "efficientvit": efficientvit.renaming,
+    "mmseg": mmseg.renaming,
+    "regseg": regseg.renaming,
+    "sctnet": sctnet.renaming,
+    "ssseg": ssseg.renaming,
+}
 
 
 def sample() -> list[Any]:

@@ -27,7 +27,7 @@ def registered() -> Iterator[None]:
 
 
 def test_every_built_in_source_is_registered_by_its_name() -> None:
-    writers = {"efficientvit", "mmseg", "ssseg", "transformers", "vitrail"}
+    writers = {"efficientvit", "mmseg", "regseg", "sctnet", "ssseg", "transformers", "vitrail"}
     assert set(SOURCES) == {"cgnet_authors", "smp", "torchvision", *writers}
     assert {name for name, source in SOURCES.items() if isinstance(source, Writer)} == writers
     assert all(SOURCES.origin(name) == "vitrail" for name in SOURCES)
@@ -100,7 +100,9 @@ def test_a_file_that_describes_itself_is_not_described_by_the_caller(model_file:
 def test_what_cannot_be_written_is_said_before_anything_is_read(model: Segmentor, tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match=r"unknown checkpoint source 'mmsegg'.*'mmseg'"):
         convert_file("missing.pth", tmp_path / "x.pth", to="mmsegg")
-    with pytest.raises(CheckpointError, match=r"cannot write .* CGNet's authors.*mmseg, ssseg, transformers, vitrail"):
+    with pytest.raises(
+        CheckpointError, match=r"cannot write .* CGNet's authors.*regseg, sctnet, ssseg, transformers, vitrail"
+    ):
         convert_file("missing.pth", tmp_path / "x.pth", to="cgnet_authors")
     with pytest.raises(CheckpointError, match=r"of MMSegmentation is a \.pth file, not"):
         convert_file("missing.pth", tmp_path / "x.safetensors", to="mmseg")

@@ -58,6 +58,7 @@ SMALL: dict[str, dict[str, object]] = {
     },
     "psanet": {"channels": 32, "mask_size": (15, 15)},
     "lraspp": {"channels": 32, "branch_channels": (8, 16)},
+    "sctnet": {"channels": 32, "early_channels": 16},
     "stdc": {"channels": 32, "early_channels": 16},
     "segnext": {"channels": 32, "inner_channels": 32, "rank": 4},
     "knet": {"channels": 32, "gate_channels": 16, "num_heads": 2, "feedforward_channels": 32},

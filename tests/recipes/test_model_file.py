@@ -21,9 +21,16 @@ def carried(**changes: Any) -> dict[str, Any]:
 
 
 def test_a_file_does_not_say_where_data_are_nor_how_many_processes_load_them() -> None:
-    given = carried(data__root="/etc", data__workers=64, train__start_from="/x.pth", model__pretrained="/x.pth")
+    given = carried(
+        data__root="/etc",
+        data__workers=64,
+        train__start_from="/x.pth",
+        train__teacher="/x.pth",
+        model__pretrained="/x.pth",
+    )
     recipe = model_file_recipe(given, "the file")
-    assert (recipe.data.root, recipe.train.start_from, recipe.model.pretrained) == (None, None, False)
+    assert (recipe.data.root, recipe.train.start_from, recipe.train.teacher) == (None, None, None)
+    assert recipe.model.pretrained is False
     assert recipe.data.workers == 2
     assert model_file_recipe(given, "the file", ["data.workers=5"]).data.workers == 5
 

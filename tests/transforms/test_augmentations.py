@@ -47,6 +47,7 @@ FILLING = {
     "RandomPerspective",
     "RandomRotation",
     "RandomZoomOut",
+    "rand_augment",
 }
 
 
@@ -173,3 +174,18 @@ def test_a_recipe_lists_names_or_options() -> None:
         ("RandomGrayscale", 1.0, {}),
         ("GaussianBlur", 0.3, {"kernel_size": 5}),
     ]
+
+
+def test_rand_augment_rotates_masks_and_colours_images_alone() -> None:
+    before = sample()
+    for name, options, changed in (("none", {"count": 0}, False), ("all", {"count": 7, "magnitude": 0.5}, True)):
+        torch.manual_seed(0)
+        after = pipeline(AugmentationConfig(name="rand_augment", options=options))(before)
+        assert torch.equal(after["mask"], before["mask"]) != changed, name
+        assert torch.equal(after["image"].as_subclass(Tensor), before["image"]) != changed, name
+    torch.manual_seed(0)
+    changes = [pipeline(AugmentationConfig(name="rand_augment", options={"count": 1}))(before) for _ in range(60)]
+    rotated = sum(255 in after["mask"] for after in changes)
+    assert 0 < rotated < 20  # one of seven
+    with pytest.raises(RecipeError, match="count should be 0 to 7 and magnitude 0 to 1, not 8 and 2"):
+        pipeline(AugmentationConfig(name="rand_augment", options={"count": 8, "magnitude": 2.0}))

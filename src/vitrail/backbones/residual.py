@@ -1,4 +1,4 @@
-"""Residual blocks of the encoders with branches of several resolutions, DDRNet and PIDNet."""
+"""Residual blocks of the encoders for real-time segmentation: DDRNet, PIDNet and SCTNet."""
 
 from __future__ import annotations
 
@@ -7,13 +7,15 @@ from torch import Tensor, nn
 
 
 class BasicBlock(nn.Module):
-    """Two 3×3 convolutions and a shortcut; without a ReLU at the end where `act` is False."""
+    """Two 3×3 convolutions, with biases if wanted, and a shortcut; no ReLU at the end where `act` is False."""
 
-    def __init__(self, in_channels: int, channels: int, *, stride: int = 1, act: bool = True) -> None:
+    def __init__(
+        self, in_channels: int, channels: int, *, stride: int = 1, act: bool = True, bias: bool = False
+    ) -> None:
         super().__init__()
-        self.conv1 = ConvNormAct(in_channels, channels, 3, stride=stride)
-        self.conv2 = ConvNormAct(channels, channels, 3, apply_act=False)
-        self.shortcut = _shortcut(in_channels, channels, stride)
+        self.conv1 = ConvNormAct(in_channels, channels, 3, stride=stride, bias=bias)
+        self.conv2 = ConvNormAct(channels, channels, 3, bias=bias, apply_act=False)
+        self.shortcut = _shortcut(in_channels, channels, stride, bias=bias)
         self.act = nn.ReLU() if act else nn.Identity()
 
     def forward(self, x: Tensor) -> Tensor:
@@ -36,16 +38,16 @@ class Bottleneck(nn.Module):
         return self.conv3(self.conv2(self.conv1(x))) + self.shortcut(x)
 
 
-def _shortcut(in_channels: int, out_channels: int, stride: int) -> nn.Module:
+def _shortcut(in_channels: int, out_channels: int, stride: int, *, bias: bool = False) -> nn.Module:
     if stride == 1 and in_channels == out_channels:
         return nn.Identity()
-    return ConvNormAct(in_channels, out_channels, 1, stride=stride, apply_act=False)
+    return ConvNormAct(in_channels, out_channels, 1, stride=stride, bias=bias, apply_act=False)
 
 
-def basic_stage(in_channels: int, channels: int, count: int, *, stride: int = 1) -> nn.Sequential:
+def basic_stage(in_channels: int, channels: int, count: int, *, stride: int = 1, bias: bool = False) -> nn.Sequential:
     """Return `count` basic blocks, the first with the stride; the last of several has no ReLU at its end."""
-    first = BasicBlock(in_channels, channels, stride=stride)
-    rest = [BasicBlock(channels, channels, act=index < count - 1) for index in range(1, count)]
+    first = BasicBlock(in_channels, channels, stride=stride, bias=bias)
+    rest = [BasicBlock(channels, channels, act=index < count - 1, bias=bias) for index in range(1, count)]
     return nn.Sequential(first, *rest)
 
 

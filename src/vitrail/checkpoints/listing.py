@@ -18,7 +18,8 @@ TASKS: dict[str, tuple[str, ...]] = {
     "objects": ("voc",),
     "people": ("atr", "cihp", "lip"),
     "scenes": (
-        *("ade20k", "coco_stuff", "coco_stuff_10k", "NYUDataset", "pascal_context", "pascal_context_59", "vspw"),
+        *("ade20k", "coco_stuff", "coco_stuff_10k", "coco_stuff_10k_171", "NYUDataset"),
+        *("pascal_context", "pascal_context_59", "vspw"),
     ),
 }
 

@@ -53,9 +53,9 @@ def load(
         .safetensors or another project's checkpoint, recognised by its content; a folder as transformers or
         segmentation_models_pytorch saves models; "hf/ORG/NAME" or "hf/ORG/NAME@REVISION", a model on the Hugging Face
         hub; "smp-hub/NAME", one of segmentation_models_pytorch's there; "torchvision/fcn_resnet50", or
-        "torchvision/deeplabv3_resnet101"; "efficientvit/efficientvit_seg_l1_cityscapes", or others of its authors; a
-        file that `vitrail.export_model` wrote, such as an .onnx file, recognised by its suffix; or the http(s) address
-        of such a file.
+        "torchvision/deeplabv3_resnet101"; "efficientvit/efficientvit_seg_l1_cityscapes", or others of its authors, and
+        those of RegSeg's and SCTNet's; a file that `vitrail.export_model` wrote, such as an .onnx file, recognised by
+        its suffix; or the http(s) address of such a file.
     device : str or torch.device
         Where to put it.
     like : str, optional
@@ -219,9 +219,9 @@ def export_checkpoint(model: Segmentor, path: str | Path, to: str = "vitrail") -
     path : path
         The file or folder, replaced when it exists; written whole or not at all.
     to : str
-        A checkpoint source that can write: "vitrail", "mmseg", "ssseg", "efficientvit", or "transformers", which makes
-        a folder. What it writes loads strictly in the project's own model of the same architecture and gives the same
-        logits.
+        A checkpoint source that can write: "vitrail", "mmseg", "ssseg", "efficientvit", "regseg", "sctnet", or
+        "transformers", which makes a folder. What it writes loads strictly in the project's own model of the same
+        architecture and gives the same logits.
 
     Raises
     ------

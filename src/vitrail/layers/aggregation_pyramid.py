@@ -1,6 +1,8 @@
-"""Pyramid pooling of a small map by average pooling of several sizes: DAPPM (DDRNet) and PAPPM (PIDNet)."""
+"""Pyramid pooling of a small map by average pooling of several sizes: DAPPM (DDRNet, SCTNet) and PAPPM (PIDNet)."""
 
 from __future__ import annotations
+
+import functools
 
 import torch
 from torch import Tensor, nn
@@ -11,13 +13,15 @@ _POOLS = ((5, 2), (9, 4), (17, 8))  # kernel and stride of the average poolings 
 
 
 class NormActConv(nn.Module):
-    """Batch norm, ReLU, and a convolution without bias that keeps the size."""
+    """Batch norm, ReLU, and a convolution, with a bias if wanted, that keeps the size."""
 
-    def __init__(self, in_channels: int, out_channels: int, kernel_size: int, *, groups: int = 1) -> None:
+    def __init__(
+        self, in_channels: int, out_channels: int, kernel_size: int, *, groups: int = 1, bias: bool = False
+    ) -> None:
         super().__init__()
         self.bn = nn.BatchNorm2d(in_channels)
         self.conv = nn.Conv2d(
-            in_channels, out_channels, kernel_size, padding=kernel_size // 2, groups=groups, bias=False
+            in_channels, out_channels, kernel_size, padding=kernel_size // 2, groups=groups, bias=bias
         )
 
     def forward(self, x: Tensor) -> Tensor:
@@ -35,6 +39,8 @@ class AggregationPyramid(nn.Module):
     parallel : bool
         Whether the levels are added to the finest one, and convolved together in groups (PAPPM), or one after the
         other, each to the one before (DAPPM).
+    bias : bool
+        Whether convolutions have biases.
 
     References
     ----------
@@ -42,20 +48,23 @@ class AggregationPyramid(nn.Module):
     arXiv:2101.06085, section 3.3; Xu, Xiong and Bhattacharyya, "PIDNet", CVPR 2023, arXiv:2206.02066, section 4.2.
     """
 
-    def __init__(self, in_channels: int, channels: int, out_channels: int, *, parallel: bool) -> None:
+    def __init__(
+        self, in_channels: int, channels: int, out_channels: int, *, parallel: bool, bias: bool = False
+    ) -> None:
         super().__init__()
         pools: list[nn.Module] = [nn.AvgPool2d(size, stride, padding=size // 2) for size, stride in _POOLS]
         pools.append(nn.AdaptiveAvgPool2d(1))
-        self.finest = NormActConv(in_channels, channels, 1)
-        self.coarser = nn.ModuleList(nn.Sequential(pool, NormActConv(in_channels, channels, 1)) for pool in pools)
+        conv = functools.partial(NormActConv, bias=bias)
+        self.finest = conv(in_channels, channels, 1)
+        self.coarser = nn.ModuleList(nn.Sequential(pool, conv(in_channels, channels, 1)) for pool in pools)
         levels = len(pools)
         self.process = (
-            nn.ModuleList([NormActConv(levels * channels, levels * channels, 3, groups=levels)])
+            nn.ModuleList([conv(levels * channels, levels * channels, 3, groups=levels)])
             if parallel
-            else nn.ModuleList(NormActConv(channels, channels, 3) for _ in pools)
+            else nn.ModuleList(conv(channels, channels, 3) for _ in pools)
         )
-        self.compress = NormActConv((levels + 1) * channels, out_channels, 1)
-        self.shortcut = NormActConv(in_channels, out_channels, 1)
+        self.compress = conv((levels + 1) * channels, out_channels, 1)
+        self.shortcut = conv(in_channels, out_channels, 1)
         self.parallel = parallel
 
     def forward(self, x: Tensor) -> Tensor:

@@ -12,7 +12,7 @@ from vitrail.errors import RecipeError
 _OF_THE_MACHINE = (
     ("data", ("root", "workers", "cache")),
     ("model", ("pretrained",)),
-    ("train", ("start_from", "loggers", "strategy")),
+    ("train", ("start_from", "teacher", "loggers", "strategy")),
 )
 _LARGEST_OPTION = 1 << 16  # of a number among the dataset's options, such as a number of images
 _LARGEST = {"batch_size": 1024, "scales": 8.0, "window": 1 << 13, "stride": 1 << 13}

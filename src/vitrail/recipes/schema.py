@@ -161,6 +161,11 @@ class TrainConfig(Section):
         min_length=1,
         description="A trained model whose weights are taken where they fit: whatever `vitrail.load` takes.",
     )
+    teacher: str | None = Field(
+        None,
+        min_length=1,
+        description="A trained model that a method learns from, such as sctnet: whatever `vitrail.load` takes.",
+    )
     max_minutes: Annotated[float, Field(gt=0, le=1e6)] | None = Field(
         None, description="Evaluate, save and stop after so long; a resumed run has the time again."
     )

@@ -21,11 +21,15 @@ class PreNormDecoder(nn.Module):
         Channels of the map, of the convolution, and of the logits.
     dropout : float
         Probability of dropping a channel before the classifier.
+    bias : bool
+        Whether the 3×3 convolution has a bias.
     """
 
-    def __init__(self, in_channels: int, channels: int, num_classes: int, *, dropout: float = 0.0) -> None:
+    def __init__(
+        self, in_channels: int, channels: int, num_classes: int, *, dropout: float = 0.0, bias: bool = False
+    ) -> None:
         super().__init__()
-        self.conv = NormActConv(in_channels, channels, 3)
+        self.conv = NormActConv(in_channels, channels, 3, bias=bias)
         self.norm = nn.BatchNorm2d(channels)
         self.dropout = nn.Dropout2d(dropout)
         self.classifier = nn.Conv2d(channels, num_classes, 1)

@@ -62,6 +62,15 @@ class SegFormerHead(Head):
         self.dropout = nn.Dropout2d(dropout)
         self.classifier = nn.Conv2d(channels, num_classes, 1)
 
+    def joined(self, features: Sequence[Tensor]) -> Tensor:
+        """Return what `fuse` reads: the projections of N maps at the size of the finest, side by side [B, N C, h, w].
+
+        `forward` computes the same without ever holding it.
+        """
+        size = features[0].shape[-2:]
+        maps = [project(feature) for feature, project in zip(features, self.projections, strict=True)]
+        return torch.cat([resize(x, size, align_corners=self.align_maps) for x in maps], dim=1)
+
     def forward(self, features: Sequence[Tensor]) -> Tensor:
         """Decode the backbone's maps into logits [B, K, h, w] at the size of the finest map."""
         size = features[0].shape[-2:]

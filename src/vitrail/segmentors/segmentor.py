@@ -136,6 +136,28 @@ class Head(nn.Module):
         """
         return {"seg": resized_loss(criterion, self(features), targets, align_corners=self.align_corners)}
 
+    def teacher_losses(self, images: Tensor, features: Sequence[Tensor]) -> dict[str, Tensor]:
+        """Return the training losses that come from a teacher's view of the images, by name; none unless overridden.
+
+        Parameters
+        ----------
+        images : Tensor [B, C, H, W]
+            What the model is given.
+        features : sequence of Tensor
+            The backbone's maps of them.
+        """
+        return {}
+
+    def set_teacher(self, teacher: Segmentor) -> None:
+        """Receive the trained model that the head learns from in training; it does not become a part of the head.
+
+        Raises
+        ------
+        ModelError
+            Unless a method overrides it.
+        """
+        raise ModelError(f"{type(self).__name__} does not learn from a teacher: leave train.teacher out")
+
     def set_progress(self, progress: Progress) -> None:
         """Receive the progress of the training run; does nothing unless a method overrides it."""
 
@@ -227,7 +249,7 @@ class Segmentor(nn.Module):
         features = self.backbone(images)
         if targets is None:
             return self._of_all_classes(self.head.predict(features, images.shape[-2:]))
-        losses = self.head.losses(features, targets, self.criterion)
+        losses = self.head.losses(features, targets, self.criterion) | self.head.teacher_losses(images, features)
         criterion = self.criterion if self.auxiliary_criterion is None else self.auxiliary_criterion
         for index, (head, weight) in enumerate(zip(self._auxiliary_heads(), self.auxiliary_weights, strict=True)):
             terms = head.losses(features, targets, criterion)

@@ -41,7 +41,8 @@ from vitrail.training.sharded_state import SHARDS, PendingSave, layouts, put_ten
 from vitrail.training.state import RunState
 
 # What may differ when a run is resumed: nothing here changes what a step does to the weights, except that the length of
-# the run gives the learning-rate schedule that length (`vitrail.training.notes.stretch` says so in the log).
+# the run gives the learning-rate schedule that length (`vitrail.training.notes.stretch` says so in the log), and that a
+# teacher, whose file may have moved, may be another one.
 MAY_CHANGE = (
     "name",
     "description",
@@ -53,6 +54,7 @@ MAY_CHANGE = (
     "data.eval_split",
     "data.eval_resize",
     "train.start_from",
+    "train.teacher",
     "train.max_minutes",
     "train.early_stopping",
     "train.epochs",

@@ -68,6 +68,7 @@ from vitrail.training.setup import (
 from vitrail.training.start import create_start_model, start_of, with_origin, with_threshold
 from vitrail.training.state import RunState
 from vitrail.training.stopping import Clock, TerminationSignals, no_improvement
+from vitrail.training.teacher import give_teacher
 from vitrail.transforms import Normalize
 
 _LOGGER = logging.getLogger(__name__)
@@ -459,8 +460,9 @@ class TrainingRun:
         model, benchmark = self._given_model, self.train_dataset.benchmark
         if model is None:
             model, self.started_from = create_start_model(self.recipe, benchmark, resume=self.resume)
-            return model
-        check_model(model, self.recipe, benchmark)
+        else:
+            check_model(model, self.recipe, benchmark)
+        give_teacher(model, self.recipe, benchmark)
         return model
 
     def create_optimizer(self) -> tuple[Optimizer, LRScheduler]:

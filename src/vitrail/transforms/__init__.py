@@ -10,6 +10,7 @@ from vitrail.transforms.augmentations import (
 from vitrail.transforms.mixing import CopyPaste, CutMix, Mosaic
 from vitrail.transforms.normalize import Normalize
 from vitrail.transforms.pipeline import EvalTransform, TrainTransform
+from vitrail.transforms.rand_augment import RandAugment
 
 torchvision_augmentations.register()
 
@@ -21,6 +22,7 @@ __all__ = [
     "MixingAugmentation",
     "Mosaic",
     "Normalize",
+    "RandAugment",
     "TrainTransform",
     "list_augmentations",
     "register_augmentation",

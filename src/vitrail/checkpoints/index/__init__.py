@@ -1,7 +1,7 @@
 """The index of published checkpoints: what they are, where they lie, and how their models are built.
 
 The index is data, made by `python tools/build_index.py` from the tables of the projects that publish the checkpoints,
-but for the few of EfficientViT's authors.
+but for the few of single methods' authors.
 """
 
 from __future__ import annotations
@@ -24,7 +24,13 @@ from vitrail.segmentors import ModelCard
 
 __all__ = ["PROJECTS", "Entry", "find_by_file", "find_by_fingerprint", "find_by_name", "fingerprint", "index"]
 
-PROJECTS = {"mmseg": "MMSegmentation", "ssseg": "SSSegmentation", "efficientvit": "EfficientViT"}
+PROJECTS = {
+    "mmseg": "MMSegmentation",
+    "ssseg": "SSSegmentation",
+    "efficientvit": "EfficientViT",
+    "regseg": "RegSeg",
+    "sctnet": "SCTNet",
+}
 
 
 @dataclass(frozen=True)
@@ -90,8 +96,9 @@ class Entry:
 
     @property
     def file(self) -> str:
-        """The name of the file."""
-        return Path(urlparse(self.url).path).name
+        """The name of the file; where the address does not tell it, as on Google Drive, that of the model."""
+        address = urlparse(self.url)
+        return f"{self.name.partition('/')[2]}.pth" if address.query else Path(address.path).name
 
     def to_dict(self) -> dict[str, Any]:
         """Return the entry as JSON-ready data."""

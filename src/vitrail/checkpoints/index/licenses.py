@@ -4,7 +4,13 @@ from __future__ import annotations
 
 import re
 
-PROJECT_LICENSES = {"mmseg": "Apache-2.0", "ssseg": "Apache-2.0", "efficientvit": "Apache-2.0"}
+PROJECT_LICENSES = {
+    "mmseg": "Apache-2.0",
+    "ssseg": "Apache-2.0",
+    "efficientvit": "Apache-2.0",
+    "regseg": "MIT",
+    "sctnet": "MIT",
+}
 # With which weights may be used for any purpose.
 PERMISSIVE = ("Apache-2.0", "BSD-3-Clause", "MIT")
 NVIDIA = "NVIDIA Source Code License (non-commercial)"

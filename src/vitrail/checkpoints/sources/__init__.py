@@ -1,6 +1,6 @@
 """Checkpoint sources: how each project saves its models, translated into ours and back."""
 
-from vitrail.checkpoints.sources import cgnet_authors, efficientvit, torchvision, vitrail_file
+from vitrail.checkpoints.sources import cgnet_authors, efficientvit, regseg, sctnet, torchvision, vitrail_file
 from vitrail.checkpoints.sources.mmseg import source as mmseg_source
 from vitrail.checkpoints.sources.smp import source as smp_source
 from vitrail.checkpoints.sources.source import SOURCES, Source, Writer, register_source
@@ -15,6 +15,8 @@ __all__ = [
     "efficientvit",
     "mmseg_source",
     "register_source",
+    "regseg",
+    "sctnet",
     "smp_source",
     "ssseg_source",
     "torchvision",

@@ -1,0 +1,144 @@
+"""Checkpoints of SCTNet's authors (github.com/xzz777/SCTNet), whose code is built on MMSegmentation's first generation.
+
+A file holds `state_dict`. Its tensors tell how the model is built, but not which size it sees images in.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from vitrail.checkpoints.checkpoint import Checkpoint
+from vitrail.checkpoints.complete import complete_section, section_of
+from vitrail.checkpoints.index import find_by_file, find_by_fingerprint
+from vitrail.checkpoints.index.identify import card_from_index, config_of
+from vitrail.checkpoints.sources.layouts import PartsLeftOut
+from vitrail.checkpoints.sources.renaming import Names, Renaming, State
+from vitrail.checkpoints.sources.settings import UnsupportedError
+from vitrail.checkpoints.sources.source import register_source
+from vitrail.checkpoints.sources.writing import CARD_KEY, model_to_write, write_torch_file, written_card
+from vitrail.errors import CheckpointError
+from vitrail.recipes import ModelConfig
+from vitrail.segmentors import ModelCard, Segmentor
+from vitrail.segmentors.sctnet import EARLY_WEIGHT
+
+NAME = "sctnet"
+MARK = "backbone.layer3_2.attn_l."  # a module that no other project's models have
+_EARLY = "auxiliary_head.0."
+_TEACHER = "auxiliary_head.1."  # the transformer that the model was trained to follow, and what aligns the two
+_ALIGNMENT = "head.alignment."  # of ours
+_ENCODERS = ("sctnet_s", "sctnet_b")
+_BLOCK: Names = {
+    **{f"conv{i}": f"conv{i}.conv" for i in (1, 2)},
+    **{f"bn{i}": f"conv{i}.bn" for i in (1, 2)},
+    "downsample.0": "shortcut.conv",
+    "downsample.1": "shortcut.bn",
+}
+_FORMER: Names = {
+    "attn_l.norm": "attention.norm",
+    "attn_l.kv": "attention.down",
+    "attn_l.kv3": "attention.across",
+    **{f"mlp_l.{name}": name for name in ("norm", "conv1", "conv2")},
+}
+_NORM_ACT_CONV: Names = {"0": "bn", "2": "conv"}
+_PYRAMID: Names = {
+    "scale0": ("finest", _NORM_ACT_CONV),
+    **{f"scale{i + 1}": (f"coarser.{i}.1", {"1": "bn", "3": "conv"}) for i in range(4)},
+    **{f"process{i + 1}": (f"process.{i}", _NORM_ACT_CONV) for i in range(4)},
+    "compression": ("compress", _NORM_ACT_CONV),
+    "shortcut": ("shortcut", _NORM_ACT_CONV),
+}
+_DECODER: Names = {"bn1": "conv.bn", "conv1": "conv.conv", "bn2": "norm", "conv_seg": "classifier"}
+_RENAMING = Renaming(
+    {
+        "backbone": (
+            "backbone",
+            {
+                "conv1": ("stem", {"0": "0.conv", "1": "0.bn", "3": "1.conv", "4": "1.bn"}),
+                **{f"layer{i}.*": (f"stage{i}.*", _BLOCK) for i in (1, 2, 3)},
+                "layer3_2": ("former3", _FORMER),
+                "convdown4": ("down", {"0": "conv", "1": "bn"}),
+                **{f"layer{i}": (f"former{i}", _FORMER) for i in (4, 5)},
+                "spp": ("pyramid", _PYRAMID),
+            },
+        ),
+        "decode_head": ("head.decoder", _DECODER),
+        _EARLY.rstrip("."): ("head.early", _DECODER),
+    },
+    before=(PartsLeftOut((_TEACHER,)),),
+)
+
+
+@register_source(NAME)
+class SCTNet:
+    """Checkpoints that SCTNet's authors published, and that their models load."""
+
+    title = "SCTNet"
+    suffixes = (".pth",)
+
+    def recognise(self, checkpoint: Checkpoint) -> bool:
+        """Return whether there is a conv-former block under the authors' name."""
+        return any(name.startswith(MARK) for name in checkpoint.tensors)
+
+    def translate(self, checkpoint: Checkpoint, card: ModelCard | None) -> tuple[ModelCard, State]:
+        """Return the card and the weights; see `Source`."""
+        where = str(checkpoint.origin)
+        card = card or written_card(checkpoint.metadata, where) or _indexed_card(checkpoint)
+        state = renaming(section_of(card, where)).to_ours(checkpoint.tensors, where)
+        weight = card.recipe["model"].get("options", {}).get("early_weight", EARLY_WEIGHT)
+        if bool(weight) != any(name.startswith(_EARLY) for name in checkpoint.tensors):  # not needed for predictions
+            card = _with_options(card, early_weight=0.0 if weight else EARLY_WEIGHT)
+        return card, state
+
+    def write(self, model: Segmentor, path: Path) -> str:
+        """Write `model`, without the layers that align it with a teacher; see `Writer`."""
+        card, section, state = model_to_write(model)
+        if section.options.get("alignment") is not None:
+            card = _with_options(card, alignment=None)
+            state = {name: value for name, value in state.items() if not name.startswith(_ALIGNMENT)}
+        weights = renaming(section).to_theirs(state, f"the model for {path}")
+        write_torch_file({"state_dict": OrderedDict(weights), CARD_KEY: card.to_dict()}, path)
+        return config_of(card, section, NAME, self.title)
+
+
+def renaming(model: ModelConfig) -> Renaming:
+    """Return the renaming of the model that a recipe's model section describes.
+
+    Raises
+    ------
+    UnsupportedError
+        When the authors have no such model.
+    """
+    model = complete_section(model)
+    if model.segmentor != "sctnet" or model.backbone not in _ENCODERS:
+        raise UnsupportedError(f"{SCTNet.title} has no model like {model.segmentor} on {model.backbone}")
+    return _RENAMING
+
+
+def _indexed_card(checkpoint: Checkpoint) -> ModelCard:
+    """Return the card of the published model with these tensors, of which the index knows those for predictions.
+
+    Raises
+    ------
+    CheckpointError
+        When there is none, or several that see images in different sizes.
+    """
+    needed = {name: value for name, value in checkpoint.tensors.items() if not name.startswith((_EARLY, _TEACHER))}
+    alike = find_by_fingerprint(needed, NAME)
+    if len(alike) > 1 and find_by_file(checkpoint.origin.name) not in alike:
+        names = ", ".join(entry.name for entry in alike)
+        raise CheckpointError(
+            f"{checkpoint.origin} is a checkpoint of {SCTNet.title} that does not say in which size it sees images; "
+            f"published models with these tensors are {names}: say which it is built like (like=…, --like on the "
+            "command line)"
+        )
+    return card_from_index(replace(checkpoint, tensors=needed), NAME, SCTNet.title)
+
+
+def _with_options(card: ModelCard, **options: Any) -> ModelCard:
+    """Return the card of a model that is built with other options of the method."""
+    model = card.recipe["model"]
+    model = {**model, "options": {**model.get("options", {}), **options}}
+    return replace(card, recipe={**card.recipe, "model": model})
