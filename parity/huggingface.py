@@ -20,6 +20,7 @@ from parity.renaming import Rules, State, join_projections, rename
 from vitrail import Auxiliary, create_model
 from vitrail.checkpoints.sources.transformers.source import translate_config
 from vitrail.segmentors import Segmentor
+from vitrail.segmentors.oneformer import TASK_LENGTH, TASK_TOKENS
 
 LEVELS = ["stage1", "stage2", "stage3", "stage4"]
 
@@ -463,6 +464,67 @@ def import_eomt(tensors: Mapping[str, Tensor], *, dinov3: bool = False) -> Segme
     return ours
 
 
+@dataclass(frozen=True)
+class OneFormer(Transformers):
+    """OneFormer on a ResNet-18, told that the task is semantic segmentation."""
+
+    encoder = "model"
+
+    def configuration(self) -> Any:
+        """See `Transformers`."""
+        given = dict(self.given)
+        return transformers().OneFormerConfig(
+            backbone_config=transformers().ResNetConfig(**given.pop("backbone_config")), num_labels=CLASSES, **given
+        )
+
+    @property
+    def given(self) -> dict[str, Any]:
+        """What the configuration does not leave to its defaults."""
+        backbone = {"depths": [2, 2, 2, 2], "hidden_sizes": [64, 128, 256, 512], "layer_type": "basic"}
+        return {
+            "backbone_config": {"model_type": "resnet", "embedding_size": 64, "out_features": LEVELS, **backbone},
+            **{"conv_dim": 64, "mask_dim": 64, "hidden_dim": 64, "encoder_feedforward_dim": 96, "encoder_layers": 2},
+            **{"query_dec_layers": 2, "decoder_layers": 3, "dim_feedforward": 64, "num_queries": 20},
+            "train_num_points": 128,
+        }
+
+    def create(self, configuration: Any) -> nn.Module:
+        """See `Transformers`."""
+        return transformers().OneFormerForUniversalSegmentation(configuration)
+
+    def logits(self, model: nn.Module, images: Tensor, *, at_image_size: bool) -> Tensor:
+        """Return scores [B, K, h, w], as its image processor makes them, without the resize that it does last."""
+        return _mean_of_queries(model(images, task_inputs(len(images))))
+
+    def losses(self, model: nn.Module, images: Tensor, targets: Tensor) -> Losses:
+        """Return the losses of the masks of each image's classes."""
+        labels, masks = _labelled_masks(targets, images.dtype)
+        terms: dict[str, float] = {}
+        own: Any = model.get_loss_dict
+
+        def noting(**given: Any) -> dict[str, Tensor]:
+            found: dict[str, Tensor] = own(**given)
+            terms.update({name: value.item() for name, value in found.items()})
+            return found
+
+        model.get_loss_dict = noting
+        total = model(images, task_inputs(len(images)), mask_labels=masks, class_labels=labels).loss
+        return Losses(total, terms)
+
+
+def task_inputs(count: int) -> Tensor:
+    """Return the tokens of "the task is semantic", for each of `count` images, as the processor gives them."""
+    return torch.tensor([[*TASK_TOKENS, *[0] * (TASK_LENGTH - len(TASK_TOKENS))]] * count)
+
+
+def import_oneformer(tensors: Mapping[str, Tensor]) -> Segmentor:
+    """Return OneFormer, by the importer of folders; it needs no transformers, as a golden file is read without."""
+    model = translate_config({"model_type": "oneformer", **OneFormer().given}, "config.json")
+    ours = create_model("oneformer", model.encoder.name, CLASSES, **model.options)
+    ours.load_state_dict(model.renaming.to_ours(tensors, "the reference"), strict=True)
+    return ours
+
+
 _QUERIES = {"class": "loss_cross_entropy", "mask": "loss_mask", "dice": "loss_dice"}
 _CONVNEXT_SHAPE = ("convnext_tiny", {"dims": [24, 48, 64, 96], "depths": [1, 1, 2, 1]})
 _SWIN_SHAPE = (
@@ -514,6 +576,17 @@ HUGGING_FACE = [
         keep=("criterion.",),
         same_points=True,
         imports=import_mask2former,
+    ),
+    Case(
+        "transformers/oneformer_resnet18",
+        OneFormer(),
+        {
+            **_QUERIES,
+            **{f"layer{i}_{ours}": f"{theirs}_{i}" for i in range(2) for ours, theirs in _QUERIES.items()},
+        },
+        keep=("criterion.",),
+        same_points=True,
+        imports=import_oneformer,
     ),
     *(
         Case(

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 import vitrail
-from parity.huggingface import transformers
+from parity.huggingface import task_inputs, transformers
 from parity.weights import randomise
 from vitrail.checkpoints import export_checkpoint
 from vitrail.recipes import model_config_from_dict
@@ -19,6 +19,7 @@ pytestmark = pytest.mark.parity
 
 CLASSES = ("road", "sky", "tree", "car")
 QUERIES = {"channels": 32, "mask_channels": 32, "query_channels": 32, "num_queries": 20, "num_layers": 2}
+ONEFORMER = {"channels": 32, "num_queries": 20, "num_layers": 2}
 UPERNET = {"options": {"channels": 32}, "auxiliary": {"weight": 0.4, "channels": [16]}}
 MODELS: dict[str, tuple[dict[str, Any], tuple[int, int]]] = {
     "segformer": ({"backbone": "mit_b0", "options": {"channels": 32, "linear_projection": True}}, (64, 96)),
@@ -34,6 +35,8 @@ MODELS: dict[str, tuple[dict[str, Any], tuple[int, int]]] = {
     ),
     "eomt-dinov3": ({"backbone": "vit_small_patch16_dinov3_qkvb", "backbone_options": {"img_size": 64}}, (64, 64)),
     "mask2former-swin": ({"backbone": "swin_tiny_patch4_window7_224", "options": QUERIES}, (224, 224)),
+    "oneformer": ({"backbone": "resnet18", "options": ONEFORMER}, (64, 96)),
+    "oneformer-swin": ({"backbone": "swin_tiny_patch4_window7_224", "options": ONEFORMER}, (224, 224)),
 }
 
 
@@ -67,7 +70,7 @@ def test_transformers_loads_what_is_written(name: str, tmp_path: Path) -> None:
     mean, std = (torch.tensor(values)[:, None, None] for values in (ours.card.mean, ours.card.std))
     images = processor(image, return_tensors="pt")["pixel_values"]
     torch.testing.assert_close(images[0], (image - mean) / std, rtol=0, atol=1e-5)
-    out = theirs.eval()(images)
+    out = theirs.eval()(images, *([task_inputs(1)] if name.startswith("oneformer") else []))
     if hasattr(out, "logits"):
         expected, logits = out.logits, ours(images) if name.startswith("upernet") else ours.unresized(images)
     else:
