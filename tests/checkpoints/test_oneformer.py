@@ -64,6 +64,12 @@ def test_the_published_configuration_is_read() -> None:
     assert model.segmentor == "oneformer"
     assert (model.encoder.name, model.encoder.options) == ("swin_tiny_patch4_window7_224", {"drop_path_rate": 0.3})
     assert (model.options["channels"], model.options["num_queries"], model.options["num_layers"]) == (256, 150, 9)
+    assert "contrastive_weight" not in model.options  # the published files hold no text encoder
+
+
+def test_with_the_text_encoder_that_trains_it() -> None:
+    options = translate_config({**CONFIG, "is_training": True}, "config.json").options
+    assert (options["contrastive_weight"], options["num_contexts"], options["causal_text"]) == (0.5, 16, False)
 
 
 @pytest.mark.parametrize(
@@ -72,7 +78,12 @@ def test_the_published_configuration_is_read() -> None:
         ({"backbone_config": {"model_type": "dinat", "embed_dim": 192}}, "no encoder like transformers' dinat"),
         ({"hidden_dim": 128}, "hidden_dim is not conv_dim"),
         ({"use_task_norm": False}, "use_task_norm is False"),
-        ({"is_training": True}, "is_training is True"),
+        ({"is_training": True, "text_encoder_width": 128}, "text_encoder_width is not conv_dim"),
+        ({"is_training": True, "contrastive_weight": 0.0}, "is_training without contrastive_weight"),
+        (
+            {"is_training": True, **dict.fromkeys(("conv_dim", "hidden_dim", "mask_dim", "text_encoder_width"), 32)},
+            "less than an attention head",
+        ),
     ],
 )
 def test_what_vitrail_does_not_compute_is_refused_by_name(changes: dict[str, Any], message: str) -> None:

@@ -136,6 +136,9 @@ class Head(nn.Module):
         """
         return {"seg": resized_loss(criterion, self(features), targets, align_corners=self.align_corners)}
 
+    def name_classes(self, names: Sequence[str]) -> None:
+        """Receive the names of the K classes before training; does nothing unless a method overrides it."""
+
     def set_progress(self, progress: Progress) -> None:
         """Receive the progress of the training run; does nothing unless a method overrides it."""
 

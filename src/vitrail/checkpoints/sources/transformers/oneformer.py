@@ -23,7 +23,6 @@ from vitrail.recipes import ModelConfig
 from vitrail.segmentors.oneformer import TASK_LENGTH
 
 _DECODER = f"{TRANSFORMER}.decoder"
-_TEMPERATURE = 0.07
 _SELF = projections("self_attn.self_attn", "self_attn")
 _LAYER: Names = {
     **_SELF[0],
@@ -49,16 +48,40 @@ _NAMES: Names = {
     f"{_DECODER}.class_embed": "head.classifier",
     **{f"{_DECODER}.mask_embed.layers.{i}.0": f"head.query_decoder.mask_mlp.{i}" for i in range(3)},
 }
-_TEXT = [
-    f"text_encoder_{name}" for name in ("width", "context_length", "num_layers", "vocab_size", "proj_layers", "n_ctx")
-]
-# The logarithm of the inverse temperature of the loss that compares queries with texts.
-_SCALE = OnlyTheirs(
-    "criterion.logit_scale", "head.classifier.bias", lambda bias: bias.new_tensor(-math.log(_TEMPERATURE))
+_LENGTH = {"text_encoder_context_length": TASK_LENGTH, "text_encoder_proj_layers": 2}
+_TEXTS: Arguments = {
+    "contrastive_weight": ("contrastive_weight", 0.5),
+    "contrastive_temperature": ("initial_temperature", 0.07),
+    "text_encoder_vocab_size": ("vocabulary_size", 49408),
+    "text_encoder_num_layers": ("text_layers", 6),
+    "text_encoder_n_ctx": ("num_contexts", 16),
+}
+_TEXT_HEAD = 64  # channels
+_MAPPER = "model.text_mapper"
+_TEXT_LAYER: Names = {
+    "self_attn": "attn",
+    "layer_norm1": "norm1",
+    "layer_norm2": "norm2",
+    "mlp.fc1": "fc1",
+    "mlp.fc2": "fc2",
+}
+_WITH_TEXTS = Renaming(
+    {
+        "criterion.logit_scale": "head.contrast.log_scale",
+        f"{_MAPPER}.prompt_ctx": "head.texts.contexts",
+        f"{_MAPPER}.text_encoder.token_embedding": "head.texts.encoder.tokens",
+        f"{_MAPPER}.text_encoder.positional_embedding": "head.texts.encoder.positions",
+        f"{_MAPPER}.text_encoder.transformer.layers.*": ("head.texts.encoder.layers.*", _TEXT_LAYER),
+        f"{_MAPPER}.text_encoder.ln_final": "head.texts.encoder.norm",
+        **{f"{_MAPPER}.text_projector.layers.{i}.0": f"head.texts.project.{i}" for i in range(2)},
+    }
 )
+# Of the loss that compares queries with texts, which their models have without a text encoder, too.
+_SCALE = OnlyTheirs("criterion.logit_scale", "head.classifier.bias", lambda bias: bias.new_tensor(-math.log(0.07)))
+_WITHOUT_TEXTS = Renaming({}, (_SCALE,))
 # The decoder that makes the queries has these projections as one tensor there, too.
 _MASKED_LAYERS = under(f"{_DECODER}.layers", "head.query_decoder.layers", Renaming({"*": ("*", _LAYER)}, _SELF[1]))
-_WHOLE = combine(Renaming(_NAMES, (EMPTY_WEIGHT, _SCALE)), _MASKED_LAYERS)
+_WHOLE = combine(Renaming(_NAMES, (EMPTY_WEIGHT,)), _MASKED_LAYERS)
 _HEAD: Arguments = {
     "conv_dim": ("channels", 256),
     "encoder_layers": ("encoder_layers", 6),
@@ -87,20 +110,40 @@ def _oneformer(settings: Settings) -> Translation:
     settings.must_be("task_seq_len", TASK_LENGTH)
     settings.must_be("layer_norm_eps", 1e-5)
     settings.must_be("ignore_value", 255)
-    settings.must_be("is_training", False)
     settings.pass_over("output_auxiliary_logits", "hidden_size", "num_hidden_layers", "num_classes", "max_seq_len")
-    settings.pass_over("contrastive_weight", "contrastive_temperature", *_TEXT)
+    texts = _texts(settings, options)
     encoder_names = under("model.pixel_level_module.encoder", "backbone", ENCODERS[kind].renaming)
-    return Translation("oneformer", encoder, combine(_WHOLE, encoder_names), options)
+    return Translation("oneformer", encoder, combine(_WHOLE, texts, encoder_names), options)
+
+
+def _texts(settings: Settings, options: dict[str, Any]) -> Renaming:
+    """Take what is said of the text encoder, and return its renaming; without one if it is not for training."""
+    for key, value in _LENGTH.items():
+        settings.must_be(key, value)
+    found, width = taken(settings, _TEXTS), settings.take("text_encoder_width", 256)
+    if not settings.take("is_training", False):
+        return _WITHOUT_TEXTS
+    if width != options["channels"]:
+        raise UnsupportedError(f"{settings.where}: text_encoder_width is not conv_dim, as in every published OneFormer")
+    if width < _TEXT_HEAD:
+        raise UnsupportedError(
+            f"{settings.where}: conv_dim is {width}, less than an attention head of the text encoder"
+        )
+    if not found["contrastive_weight"] > 0 or not found["num_contexts"]:
+        raise UnsupportedError(f"{settings.where}: is_training without contrastive_weight or text_encoder_n_ctx")
+    options |= {**found, "causal_text": False}
+    return _WITH_TEXTS
 
 
 def _describe_oneformer(model: ModelConfig) -> dict[str, Any]:
+    texts = {"is_training": True, "text_encoder_width": model.options["channels"], **given(model.options, _TEXTS)}
     return {
         "backbone_config": described_backbone(model),
         **given(model.options, _HEAD),
         "mask_dim": model.options["channels"],
         "hidden_dim": model.options["channels"],
         "decoder_layers": model.options["num_layers"] + 1,
+        **(texts if model.options["contrastive_weight"] else {}),
     }
 
 
