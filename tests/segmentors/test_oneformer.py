@@ -93,3 +93,5 @@ def test_what_texts_need_is_said(merges: Path) -> None:
         small("oneformer", **{**TEXTS, "num_contexts": 20})
     with pytest.raises(ModelError, match="contrastive_weight is at least 0"):
         small("oneformer", contrastive_weight=-1.0)
+    with pytest.raises(ModelError, match="vocabulary is for texts, and contrastive_weight is 0"):
+        small("oneformer", vocabulary=str(merges))

@@ -187,7 +187,7 @@ class OneFormerHead(MaskClassificationHead):
     Raises
     ------
     ModelError
-        For a negative `contrastive_weight`, and where no text queries are left.
+        For a negative `contrastive_weight`, where no text queries are left, and for a `vocabulary` without use.
     """
 
     task_tokens: Tensor
@@ -271,6 +271,8 @@ class OneFormerHead(MaskClassificationHead):
         self.vocabulary_size = vocabulary_size
         self.texts: TextQueries | None = None
         self.register_buffer("sentences", None, persistent=False)
+        if vocabulary is not None and not contrastive_weight:
+            raise ModelError("vocabulary is for texts, and contrastive_weight is 0: set it to 0.5, or leave this out")
         if contrastive_weight:
             if contrastive_weight < 0 or not 0 <= num_contexts < num_queries:
                 raise ModelError(
