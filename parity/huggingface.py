@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from types import ModuleType
@@ -20,6 +20,7 @@ from parity.renaming import Rules, State, join_projections, rename
 from vitrail import Auxiliary, create_model
 from vitrail.checkpoints.sources.transformers.source import translate_config
 from vitrail.segmentors import Segmentor
+from vitrail.segmentors.oneformer import TASK_LENGTH, TASK_TOKENS
 
 LEVELS = ["stage1", "stage2", "stage3", "stage4"]
 
@@ -463,6 +464,96 @@ def import_eomt(tensors: Mapping[str, Tensor], *, dinov3: bool = False) -> Segme
     return ours
 
 
+@dataclass(frozen=True)
+class OneFormer(Transformers):
+    """OneFormer on a ResNet-18, asked for semantic segmentation; with texts about the classes, or without."""
+
+    texts: bool = False
+    encoder = "model"
+
+    def configuration(self) -> Any:
+        """See `Transformers`."""
+        given = dict(self.given)
+        return transformers().OneFormerConfig(
+            backbone_config=transformers().ResNetConfig(**given.pop("backbone_config")), num_labels=CLASSES, **given
+        )
+
+    @property
+    def given(self) -> dict[str, Any]:
+        """What the configuration does not leave to its defaults."""
+        backbone = {"depths": [2, 2, 2, 2], "hidden_sizes": [64, 128, 256, 512], "layer_type": "basic"}
+        return {
+            "backbone_config": {"model_type": "resnet", "embedding_size": 64, "out_features": LEVELS, **backbone},
+            **{"conv_dim": 64, "mask_dim": 64, "hidden_dim": 64, "encoder_feedforward_dim": 96, "encoder_layers": 2},
+            **{"query_dec_layers": 2, "decoder_layers": 3, "dim_feedforward": 64, "num_queries": 20},
+            "train_num_points": 128,
+            **({"is_training": True, "text_encoder_width": 64, "text_encoder_num_layers": 2} if self.texts else {}),
+            # dropout of the pixel decoder follows is_training, in evaluation too
+            **({"text_encoder_vocab_size": _VOCABULARY, "text_encoder_n_ctx": 4, "dropout": 0.0} if self.texts else {}),
+        }
+
+    def create(self, configuration: Any) -> nn.Module:
+        """See `Transformers`."""
+        return transformers().OneFormerForUniversalSegmentation(configuration)
+
+    def logits(self, model: nn.Module, images: Tensor, *, at_image_size: bool) -> Tensor:
+        """Return scores [B, K, h, w], as its image processor makes them, without the resize that it does last."""
+        return _mean_of_queries(model(images, task_inputs(len(images)), **self.logits_inputs(len(images))))
+
+    def losses(self, model: nn.Module, images: Tensor, targets: Tensor) -> Losses:
+        """Return the losses of the masks of each image's classes."""
+        labels, masks = _labelled_masks(targets, images.dtype)
+        terms: dict[str, float] = {}
+        own: Any = model.get_loss_dict
+
+        def noting(**given: Any) -> dict[str, Tensor]:
+            found: dict[str, Tensor] = own(**given)
+            terms.update({name: value.item() for name, value in found.items()})
+            return found
+
+        model.get_loss_dict = noting
+        texts = {"text_inputs": _texts(labels, self.given["num_queries"] - 4)} if self.texts else {}
+        total = model(images, task_inputs(len(images)), mask_labels=masks, class_labels=labels, **texts).loss
+        return Losses(total, terms)
+
+    def logits_inputs(self, count: int) -> dict[str, Tensor]:
+        """Return the texts that a model in training wants, whatever it is asked for."""
+        return {"text_inputs": _texts([torch.arange(0)] * count, self.given["num_queries"] - 4)} if self.texts else {}
+
+
+_VOCABULARY = 40
+
+
+def _sentences() -> Tensor:
+    """Return tokens [K + 1, L] of sentences of several lengths; the last token of the vocabulary ends them."""
+    rows = torch.zeros(CLASSES + 1, TASK_LENGTH, dtype=torch.long)
+    for index, row in enumerate(rows):
+        row[: index + 4] = torch.tensor([_VOCABULARY - 2, *(range(index, 2 * index + 2)), _VOCABULARY - 1])
+    return rows
+
+
+def _texts(labels: Sequence[Tensor], count: int) -> Tensor:
+    """Return the tokens [B, count, L] of the sentences about each image's classes, and those that fill up."""
+    table = _sentences()
+    rows = [[*own.tolist(), *[CLASSES] * (count - len(own))] for own in labels]
+    return table[torch.tensor(rows)]
+
+
+def task_inputs(count: int) -> Tensor:
+    """Return the tokens of "the task is semantic", for each of `count` images, as the processor gives them."""
+    return torch.tensor([[*TASK_TOKENS, *[0] * (TASK_LENGTH - len(TASK_TOKENS))]] * count)
+
+
+def import_oneformer(tensors: Mapping[str, Tensor], *, texts: bool = False) -> Segmentor:
+    """Return OneFormer, by the importer of folders; it needs no transformers, as a golden file is read without."""
+    model = translate_config({"model_type": "oneformer", **OneFormer(texts).given}, "config.json")
+    ours = create_model("oneformer", model.encoder.name, CLASSES, **model.options)
+    ours.load_state_dict(model.renaming.to_ours(tensors, "the reference"), strict=True)
+    if texts:
+        ours.head.sentences = _sentences()
+    return ours
+
+
 _QUERIES = {"class": "loss_cross_entropy", "mask": "loss_mask", "dice": "loss_dice"}
 _CONVNEXT_SHAPE = ("convnext_tiny", {"dims": [24, 48, 64, 96], "depths": [1, 1, 2, 1]})
 _SWIN_SHAPE = (
@@ -514,6 +605,23 @@ HUGGING_FACE = [
         keep=("criterion.",),
         same_points=True,
         imports=import_mask2former,
+    ),
+    *(
+        Case(
+            f"transformers/oneformer_{name}",
+            OneFormer(texts),
+            {
+                **_QUERIES,
+                **{f"layer{i}_{ours}": f"{theirs}_{i}" for i in range(2) for ours, theirs in _QUERIES.items()},
+                **({"contrastive": "loss_contrastive"} if texts else {}),
+            },
+            # transformers compares queries with texts in single precision
+            dtype=torch.float32 if texts else torch.float64,
+            keep=("criterion.empty_weight",),
+            same_points=True,
+            imports=partial(import_oneformer, texts=texts),
+        )
+        for name, texts in (("resnet18", False), ("texts", True))
     ),
     *(
         Case(

@@ -102,12 +102,15 @@ def test_classes_of_a_known_dataset_are_recognised() -> None:
 
     assert dataset_of(tuple(f"{name.upper()} " for name in label_set("cityscapes").classes)) == "cityscapes"
     assert dataset_of(CLASSES) == "folder"
+    ade20k = label_set("ade20k").classes
+    words = {"windowpane": "window ", "ashcan": "trash can", "road": "road, route", "television receiver": "tv"}
+    assert dataset_of(tuple(words.get(name, name) for name in ade20k)) == "ade20k"  # as OneFormer's authors write them
 
 
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"model_type": "oneformer"}, "vitrail has no model like transformers' oneformer"),
+        ({"model_type": "detr"}, "vitrail has no model like transformers' detr"),
         ({"architectures": ["SegformerForImageClassification"]}, "not a model of semantic segmentation"),
         ({"depths": [2, 2, 2, 3]}, "no encoder of this shape"),
         ({"sr_ratios": [4, 4, 2, 1]}, "sr_ratios is"),

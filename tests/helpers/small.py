@@ -46,6 +46,10 @@ SMALL: dict[str, dict[str, object]] = {
         **{"encoder_layers": 1, "encoder_feedforward_channels": 32, "feedforward_channels": 32, "num_points": 256},
     },
     "eomt": {"num_queries": 20, "num_blocks": 2, "num_points": 256},
+    "oneformer": {
+        **{"channels": 32, "num_queries": 20, "query_layers": 1, "num_layers": 2, "num_points": 256},
+        **{"encoder_layers": 1, "encoder_feedforward_channels": 32, "feedforward_channels": 32},
+    },
     "ce2p": {"channels": 32, "shortcut_channels": 16, "edge_channels": 16},
     "icnet": {"channels": 32, "branch_channels": (16, 32, 32), "pool_channels": 32},
     "mcibi": {"channels": 32, "inner_channels": 16, "memory_weight": 1.0},

@@ -14,7 +14,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 import vitrail
-from parity.huggingface import LEVELS, transformers
+from parity.huggingface import LEVELS, task_inputs, transformers
 from parity.weights import randomise
 
 pytestmark = pytest.mark.parity
@@ -76,6 +76,15 @@ def mask2former(backbone: Callable[[], Any]) -> nn.Module:
         backbone_config=backbone(), num_queries=20, num_labels=CLASSES, **widths, **depths
     )
     return transformers().Mask2FormerForUniversalSegmentation(config)
+
+
+def oneformer(backbone: Callable[[], Any], **settings: Any) -> nn.Module:
+    widths = {"conv_dim": 32, "mask_dim": 32, "hidden_dim": 32, "encoder_feedforward_dim": 32, "dim_feedforward": 32}
+    depths = {"encoder_layers": 1, "query_dec_layers": 1, "decoder_layers": 3}
+    config = transformers().OneFormerConfig(
+        backbone_config=backbone(), num_queries=20, num_labels=CLASSES, **widths, **depths, **settings
+    )
+    return transformers().OneFormerForUniversalSegmentation(config)
 
 
 def eomt(dinov3: bool, masked: float = 0.0) -> nn.Module:
@@ -156,6 +165,8 @@ MODELS: dict[str, tuple[Callable[[], nn.Module], str, dict[str, Any], float]] = 
     "eomt-dinov2-masked": (lambda: eomt(False, 1.0), "EomtImageProcessor", SPLIT, 0.001),
     "eomt-dinov3": (lambda: eomt(True), "EomtImageProcessor", SPLIT, 0.001),
     "mask2former-swin": (lambda: mask2former(swin), "Mask2FormerImageProcessor", WINDOWS, 0.05),
+    "oneformer-swin": (lambda: oneformer(swin), "OneFormerImageProcessor", WINDOWS, 0.05),
+    "oneformer-resnet": (lambda: oneformer(resnet), "OneFormerImageProcessor", EDGES, 0.05),
 }
 
 
@@ -175,7 +186,8 @@ def test_the_logits_and_the_map_are_those_of_transformers(name: str, tmp_path: P
     image = picture(at)
     given = processor(image, return_tensors="pt")
     inputs = given["pixel_values"]
-    out = theirs(inputs, **{key: given[key] for key in ("patch_offsets",) if key in given})
+    more = {"task_inputs": task_inputs(1)} if name.startswith("oneformer") else {}
+    out = theirs(inputs, **more, **{key: given[key] for key in ("patch_offsets",) if key in given})
     expected = scores_of(out)
     # the logits of UPerNet and DPT there have the size of the images
     found = ours(inputs) if name.startswith(("upernet", "dpt")) else ours.head(ours.backbone(inputs))

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 import vitrail
-from parity.huggingface import transformers
+from parity.huggingface import task_inputs, transformers
 from parity.weights import randomise
 from vitrail.checkpoints import export_checkpoint
 from vitrail.recipes import model_config_from_dict
@@ -19,6 +19,8 @@ pytestmark = pytest.mark.parity
 
 CLASSES = ("road", "sky", "tree", "car")
 QUERIES = {"channels": 32, "mask_channels": 32, "query_channels": 32, "num_queries": 20, "num_layers": 2}
+ONEFORMER = {"channels": 32, "num_queries": 20, "num_layers": 2}
+TEXTS = {"contrastive_weight": 0.5, "num_contexts": 4, "vocabulary_size": 60, "text_layers": 1, "vocabulary": "x"}
 UPERNET = {"options": {"channels": 32}, "auxiliary": {"weight": 0.4, "channels": [16]}}
 MODELS: dict[str, tuple[dict[str, Any], tuple[int, int]]] = {
     "segformer": ({"backbone": "mit_b0", "options": {"channels": 32, "linear_projection": True}}, (64, 96)),
@@ -34,6 +36,9 @@ MODELS: dict[str, tuple[dict[str, Any], tuple[int, int]]] = {
     ),
     "eomt-dinov3": ({"backbone": "vit_small_patch16_dinov3_qkvb", "backbone_options": {"img_size": 64}}, (64, 64)),
     "mask2former-swin": ({"backbone": "swin_tiny_patch4_window7_224", "options": QUERIES}, (224, 224)),
+    "oneformer": ({"backbone": "resnet18", "options": ONEFORMER}, (64, 96)),
+    "oneformer-texts": ({"backbone": "resnet18", "options": {**ONEFORMER, **TEXTS, "channels": 64}}, (64, 96)),
+    "oneformer-swin": ({"backbone": "swin_tiny_patch4_window7_224", "options": ONEFORMER}, (224, 224)),
 }
 
 
@@ -60,6 +65,8 @@ def test_transformers_loads_what_is_written(name: str, tmp_path: Path) -> None:
     architecture = line.partition(".")[0]
     theirs, found = getattr(transformers(), architecture).from_pretrained(tmp_path / "folder", output_loading_info=True)
     assert not any(found[key] for key in ("missing_keys", "unexpected_keys", "mismatched_keys", "error_msgs")), found
+    if name == "oneformer-texts":  # without what trains it
+        theirs = getattr(transformers(), architecture).from_pretrained(tmp_path / "folder", is_training=False)
     assert theirs.config.id2label == dict(enumerate(CLASSES))
     processor = transformers().AutoImageProcessor.from_pretrained(tmp_path / "folder")
     image = torch.randint(0, 256, (3, *size), dtype=torch.uint8)
@@ -67,7 +74,7 @@ def test_transformers_loads_what_is_written(name: str, tmp_path: Path) -> None:
     mean, std = (torch.tensor(values)[:, None, None] for values in (ours.card.mean, ours.card.std))
     images = processor(image, return_tensors="pt")["pixel_values"]
     torch.testing.assert_close(images[0], (image - mean) / std, rtol=0, atol=1e-5)
-    out = theirs.eval()(images)
+    out = theirs.eval()(images, *([task_inputs(1)] if name.startswith("oneformer") else []))
     if hasattr(out, "logits"):
         expected, logits = out.logits, ours(images) if name.startswith("upernet") else ours.unresized(images)
     else:

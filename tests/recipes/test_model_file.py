@@ -35,6 +35,13 @@ def test_a_file_does_not_say_where_data_are_nor_how_many_processes_load_them() -
     assert model_file_recipe(given, "the file", ["data.workers=5"]).data.workers == 5
 
 
+def test_a_file_does_not_say_which_vocabulary_is_read() -> None:
+    given = load_recipe("oneformer_resnet18os32_camvid").model_dump(mode="json")
+    given["model"]["options"]["vocabulary"] = "/etc/passwd"
+    options = model_file_recipe(given, "the file").model.options
+    assert "vocabulary" not in options and options["channels"] == 96
+
+
 @pytest.mark.parametrize("name", ["../..", "/etc", "C:\\x", "..\\x", "http://127.0.0.1/x", "~/x", "a/../../b"])
 def test_options_of_the_dataset_stay_in_its_folder(name: str) -> None:
     with pytest.raises(RecipeError, match="leads out of the dataset's folder"):

@@ -1,4 +1,4 @@
-"""Training tells the heads how far it is, before every step."""
+"""Training tells the heads the names of the classes, and before every step how far it is."""
 
 from __future__ import annotations
 
@@ -34,3 +34,13 @@ def test_the_average_of_the_weights_is_told_before_it_is_evaluated(
     assert [progress.done for head, progress in told if head is average.head] == [
         progress.done for head, progress in told if head is not average.head
     ][1::2]
+
+
+def test_the_names_of_the_classes_are_told_before_the_first_step(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tiny.register(monkeypatch.setitem)
+    told: list[tuple[str, ...]] = []
+    monkeypatch.setattr(Head, "name_classes", lambda self, names: told.append(tuple(names)))
+    train(tiny.recipe(train__iterations=1), output_dir=tmp_path, device="cpu")
+    assert told == [tiny.BENCHMARK.classes]

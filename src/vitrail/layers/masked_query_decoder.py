@@ -53,6 +53,8 @@ class MaskedQueryDecoder(nn.Module):
         Number of feature maps.
     num_layers, num_heads, feedforward_channels, dropout
         See `DecoderLayer`.
+    learned_queries : bool
+        Whether the queries start as learned vectors, or as those that `forward` is given.
 
     References
     ----------
@@ -72,12 +74,14 @@ class MaskedQueryDecoder(nn.Module):
         num_heads: int = 8,
         feedforward_channels: int = 2048,
         dropout: float = 0.0,
+        learned_queries: bool = True,
     ) -> None:
         super().__init__()
         self.project = nn.ModuleList(
             nn.Conv2d(in_channels, channels, 1) if in_channels != channels else nn.Identity() for _ in range(num_levels)
         )
-        self.queries = nn.Embedding(num_queries, channels)
+        if learned_queries:
+            self.queries = nn.Embedding(num_queries, channels)
         self.query_position = nn.Embedding(num_queries, channels)
         self.level_embedding = nn.Embedding(num_levels, channels)
         self.layers = nn.ModuleList(
@@ -89,7 +93,9 @@ class MaskedQueryDecoder(nn.Module):
             if parameter.dim() > 1:
                 nn.init.xavier_uniform_(parameter)
 
-    def forward(self, maps: Sequence[Tensor], pixels: Tensor) -> list[tuple[Tensor, Tensor]]:
+    def forward(
+        self, maps: Sequence[Tensor], pixels: Tensor, queries: Tensor | None = None
+    ) -> list[tuple[Tensor, Tensor]]:
         """Return the queries [B, Q, C] and their mask embeddings [B, Q, D], before the first layer and after each.
 
         Parameters
@@ -98,12 +104,15 @@ class MaskedQueryDecoder(nn.Module):
             The feature maps [B, in_channels, h, w], in the order in which the layers attend to them.
         pixels : Tensor
             The pixel embeddings [B, D, H, W], whose products with the mask embeddings are the masks.
+        queries : Tensor, optional
+            What the queries [B, Q, C] start from, unless they are learned.
         """
         memories, keys = self._memories(maps)
         # A product of resized pixel embeddings is the resized product, at a fraction of its cost.
         small = [resize(pixels.detach(), x.shape[-2:]).flatten(2) for x in maps]
-        query_position = self.query_position.weight.expand(len(pixels), -1, -1)
-        queries = self.queries.weight.expand(len(pixels), -1, -1)
+        query_position = self.query_position.weight.expand(pixels.shape[0], -1, -1)
+        if queries is None:
+            queries = self.queries.weight.expand(pixels.shape[0], -1, -1)
         states = [self._state(queries)]
         for index, layer in enumerate(self.layers):
             level = index % len(maps)

@@ -12,6 +12,11 @@ def world_size() -> int:
     return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
 
 
+def process_rank() -> int:
+    """Return the number of this process, counted from 0."""
+    return dist.get_rank() if world_size() > 1 else 0
+
+
 def sum_over_processes(x: Tensor) -> Tensor:
     """Return the sum of `x` over all processes, without gradient; `x` itself, detached, when there is one process."""
     if world_size() == 1:
@@ -35,6 +40,15 @@ def gather_over_processes(x: Tensor) -> Tensor:
     return torch.cat(parts)
 
 
+def gather_with_gradient(x: Tensor) -> Tensor:
+    """Return what `gather_over_processes` does; the gradients that all processes have for a part are added up."""
+    if world_size() == 1:
+        return x
+    from torch.distributed.nn.functional import all_gather
+
+    return torch.cat(all_gather(x.contiguous()))
+
+
 def held_part(x: Tensor) -> Tensor:
     """Return the part of a tensor that this process holds: all of it, unless it is sharded over the processes."""
     part: Tensor = x.to_local() if hasattr(x, "to_local") else x
@@ -43,7 +57,7 @@ def held_part(x: Tensor) -> Tensor:
 
 def own_share(x: Tensor) -> Tensor:
     """Return this process's part of what `gather_over_processes` returned."""
-    return x.chunk(world_size())[dist.get_rank() if world_size() > 1 else 0]
+    return x.chunk(world_size())[process_rank()]
 
 
 def alike_on_processes(x: Tensor) -> Tensor:

@@ -14,6 +14,7 @@ _OF_THE_MACHINE = (
     ("model", ("pretrained",)),
     ("train", ("start_from", "teacher", "loggers", "strategy")),
 )
+_PATHS_OF_METHODS = ("vocabulary",)  # among model.options
 _LARGEST_OPTION = 1 << 16  # of a number among the dataset's options, such as a number of images
 _LARGEST = {"batch_size": 1024, "scales": 8.0, "window": 1 << 13, "stride": 1 << 13}
 _SMALLEST_STRIDE = 16  # pixels
@@ -28,6 +29,10 @@ def drop_machine_settings(recipe: Mapping[str, Any]) -> dict[str, Any]:
         values = kept.get(section)
         if isinstance(values, Mapping):
             kept[section] = {key: value for key, value in values.items() if key not in keys}
+    model = kept.get("model")
+    if isinstance(model, Mapping) and isinstance(model.get("options"), Mapping):
+        options = {key: value for key, value in model["options"].items() if key not in _PATHS_OF_METHODS}
+        kept["model"] = {**model, "options": options}
     return kept
 
 

@@ -52,7 +52,10 @@ class MaskClassificationHead(Head):
 
     def losses(self, features: Sequence[Tensor], targets: Tensor, criterion: Criterion) -> dict[str, Tensor]:
         """Return the losses of the last layer, and those of the ones before under `layer0_…`, `layer1_…`."""
-        predictions = self.queries(features)
+        return self.losses_of(self.queries(features), targets)
+
+    def losses_of(self, predictions: Sequence[QueryPrediction], targets: Tensor) -> dict[str, Tensor]:
+        """Return the losses of the predictions of the queries, by name."""
         *early, last = self.loss(predictions if self.deep_supervision else predictions[-1:], targets)
         named = {f"layer{index}_{name}": value for index, terms in enumerate(early) for name, value in terms.items()}
         return {**last, **named}

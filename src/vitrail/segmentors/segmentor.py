@@ -158,6 +158,9 @@ class Head(nn.Module):
         """
         raise ModelError(f"{type(self).__name__} does not learn from a teacher: leave train.teacher out")
 
+    def name_classes(self, names: Sequence[str]) -> None:
+        """Receive the names of the K classes before training; does nothing unless a method overrides it."""
+
     def set_progress(self, progress: Progress) -> None:
         """Receive the progress of the training run; does nothing unless a method overrides it."""
 

@@ -134,10 +134,12 @@ def prepare_model(
     Raises
     ------
     VitrailError
-        When the model has no such parts to freeze; see `save_memory` and `vitrail.training.freeze`.
+        When the model has no such parts to freeze; see `save_memory` and `vitrail.training.freeze`. Where its method
+        cannot use the names of the classes; see `Head.name_classes`.
     """
     train = recipe.train
     model.card = make_card(recipe, benchmark)
+    model.head.name_classes(benchmark.classes)
     model = model.to(device)
     if train.sync_norms:
         model = strategy.synchronise_norms(model)

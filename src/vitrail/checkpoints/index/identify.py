@@ -16,13 +16,8 @@ from vitrail.segmentors.build import has_one_output
 # What decides about the tensors of a model and the function that it computes.
 _BUILT_BY = ("segmentor", "backbone", "output_stride", "in_channels", "backbone_options", "options", "auxiliary")
 _TRAINING_ONLY = (
-    "dropout",
-    "drop_path_rate",
-    "momentum",
-    "early_weight",
-    "coarse_weight",
-    "deep_supervision",
-    "alignment",
+    *("dropout", "drop_path_rate", "momentum", "early_weight", "coarse_weight", "deep_supervision", "alignment"),
+    *("initial_temperature", "vocabulary", "causal_text"),
 )
 _SHOWN = 6
 

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from vitrail.checkpoints.plain import as_tuples
 from vitrail.checkpoints.sources.encoder import Encoder
-from vitrail.checkpoints.sources.layouts import Change, Join, as_convolution, as_matrix
+from vitrail.checkpoints.sources.layouts import Change, as_convolution, as_matrix
 from vitrail.checkpoints.sources.renaming import Names, Renaming, combine, under
 from vitrail.checkpoints.sources.settings import Settings, UnsupportedError
 from vitrail.checkpoints.sources.transformers.beit import plain_upernet
@@ -28,6 +28,8 @@ from vitrail.checkpoints.sources.transformers.encoders import (
 )
 from vitrail.checkpoints.sources.transformers.eomt import EOMT, EOMT_DINOV3
 from vitrail.checkpoints.sources.transformers.mobile import MOBILENET_V2, MOBILEVIT, MOBILEVIT_V2
+from vitrail.checkpoints.sources.transformers.oneformer import ONEFORMER
+from vitrail.checkpoints.sources.transformers.queries import DEFORMABLE_PIXELS, PIXELS, TRANSFORMER, projections
 from vitrail.checkpoints.sources.transformers.records import (
     EMPTY_WEIGHT,
     POINT_LOSSES,
@@ -127,20 +129,7 @@ def _describe_segformer(model: ModelConfig) -> dict[str, Any]:
 
 
 # --- MaskFormer and Mask2Former -------------------------------------------------------------------------------------
-_PIXELS, _TRANSFORMER = "model.pixel_level_module.decoder", "model.transformer_module"
-
-
-def _projections(theirs: str, ours: str) -> tuple[Names, tuple[Join, ...]]:
-    """Return the names of an attention's three projections, and the layouts that join them as PyTorch has them."""
-    names: Names = {theirs: ours, **{f"{theirs}.{letter}_proj": f"{ours}.{letter}" for letter in "qkv"}}
-    layouts = tuple(
-        Join([(f"{ours}.{letter}.{kind}", 1) for letter in "qkv"], f"{ours}.in_proj_{kind}")
-        for kind in ("weight", "bias")
-    )
-    return names, layouts
-
-
-_SELF, _CROSS = _projections("self_attn", "self_attn"), _projections("encoder_attn", "cross_attn")
+_SELF, _CROSS = projections("self_attn", "self_attn"), projections("encoder_attn", "cross_attn")
 _MASKFORMER_LAYER: Names = {
     **_SELF[0],
     **_CROSS[0],
@@ -150,27 +139,19 @@ _MASKFORMER_LAYER: Names = {
 }
 MASKFORMER = Renaming(
     {
-        f"{_PIXELS}.fpn.stem": "head.pixel_decoder.deepest",
-        f"{_PIXELS}.fpn.layers.*.proj": "head.pixel_decoder.laterals.*",
-        f"{_PIXELS}.fpn.layers.*.block": "head.pixel_decoder.smooth.*",
-        f"{_PIXELS}.mask_projection": "head.pixel_decoder.project",
-        f"{_TRANSFORMER}.queries_embedder": "head.query_decoder.queries",
-        f"{_TRANSFORMER}.input_projection": "head.query_decoder.project",
-        f"{_TRANSFORMER}.decoder.layers.*": ("head.query_decoder.layers.*", _MASKFORMER_LAYER),
-        f"{_TRANSFORMER}.decoder.layernorm": "head.query_decoder.norm",
+        f"{PIXELS}.fpn.stem": "head.pixel_decoder.deepest",
+        f"{PIXELS}.fpn.layers.*.proj": "head.pixel_decoder.laterals.*",
+        f"{PIXELS}.fpn.layers.*.block": "head.pixel_decoder.smooth.*",
+        f"{PIXELS}.mask_projection": "head.pixel_decoder.project",
+        f"{TRANSFORMER}.queries_embedder": "head.query_decoder.queries",
+        f"{TRANSFORMER}.input_projection": "head.query_decoder.project",
+        f"{TRANSFORMER}.decoder.layers.*": ("head.query_decoder.layers.*", _MASKFORMER_LAYER),
+        f"{TRANSFORMER}.decoder.layernorm": "head.query_decoder.norm",
         "class_predictor": "head.classifier",
         **{f"mask_embedder.{i}.0": f"head.mask_mlp.{i}" for i in range(3)},
     },
     (*_SELF[1], *_CROSS[1], EMPTY_WEIGHT),
 )
-_DEFORMABLE_LAYER: Names = {
-    "self_attn.sampling_offsets": "attn.offsets",
-    "self_attn.attention_weights": "attn.weights",
-    "self_attn.value_proj": "attn.value",
-    "self_attn.output_proj": "attn.project",
-    "self_attn_layer_norm": "norm1",
-    "final_layer_norm": "norm2",
-}
 _MASKED_LAYER: Names = {
     **_SELF[0],
     "cross_attn_layer_norm": "norm1",
@@ -179,21 +160,16 @@ _MASKED_LAYER: Names = {
 }
 MASK2FORMER = Renaming(
     {
-        f"{_PIXELS}.input_projections": "head.pixel_decoder.inputs",
-        f"{_PIXELS}.level_embed": "head.pixel_decoder.encoder.level_embedding",
-        f"{_PIXELS}.encoder.layers.*": ("head.pixel_decoder.encoder.layers.*", _DEFORMABLE_LAYER),
-        f"{_PIXELS}.adapter_1": "head.pixel_decoder.fine.laterals.0",
-        f"{_PIXELS}.layer_1": "head.pixel_decoder.fine.smooth.0",
-        f"{_PIXELS}.mask_projection": "head.pixel_decoder.fine.project",
-        f"{_TRANSFORMER}.queries_features": "head.query_decoder.queries",
-        f"{_TRANSFORMER}.queries_embedder": "head.query_decoder.query_position",
-        f"{_TRANSFORMER}.level_embed": "head.query_decoder.level_embedding",
-        f"{_TRANSFORMER}.input_projections": "head.query_decoder.project",
-        f"{_TRANSFORMER}.decoder.layers.*": ("head.query_decoder.layers.*", _MASKED_LAYER),
-        f"{_TRANSFORMER}.decoder.layernorm": "head.query_decoder.norm",
+        **DEFORMABLE_PIXELS,
+        f"{TRANSFORMER}.queries_features": "head.query_decoder.queries",
+        f"{TRANSFORMER}.queries_embedder": "head.query_decoder.query_position",
+        f"{TRANSFORMER}.level_embed": "head.query_decoder.level_embedding",
+        f"{TRANSFORMER}.input_projections": "head.query_decoder.project",
+        f"{TRANSFORMER}.decoder.layers.*": ("head.query_decoder.layers.*", _MASKED_LAYER),
+        f"{TRANSFORMER}.decoder.layernorm": "head.query_decoder.norm",
         "class_predictor": "head.classifier",
         **{
-            f"{_TRANSFORMER}.decoder.mask_predictor.mask_embedder.{i}.0": f"head.query_decoder.mask_mlp.{i}"
+            f"{TRANSFORMER}.decoder.mask_predictor.mask_embedder.{i}.0": f"head.query_decoder.mask_mlp.{i}"
             for i in range(3)
         },
     },
@@ -294,6 +270,7 @@ MODELS: dict[str, ModelRecord] = {
         _describe_mask2former,
         "Mask2FormerImageProcessor",
     ),
+    "oneformer": ONEFORMER,
     "beit": ModelRecord("BeitForSemanticSegmentation", plain_upernet("beit", upernet_heads({}))),
     "data2vec-vision": ModelRecord(
         "Data2VecVisionForSemanticSegmentation",

@@ -34,6 +34,19 @@ from vitrail.segmentors import ModelCard, Segmentor
 
 NAME = "transformers"
 _PROCESSOR = "preprocessor_config.json"
+# Of OneFormer's authors, by those of ADE20K's benchmark.
+_OTHER_WORDS = {
+    "window": "windowpane",
+    "tub": "bathtub",
+    "rail": "railing",
+    "street lamp": "streetlight",
+    "tv": "television receiver",
+    "plane": "airplane",
+    "clothes": "apparel",
+    "pool": "swimming pool",
+    "falls": "waterfall",
+    "trash can": "ashcan",
+}
 _STEM = "backbone.encoder.stem.conv.weight"  # of MobileViT, the only one that gets images with blue first
 
 
@@ -195,10 +208,14 @@ def class_names(config: Mapping[str, Any], where: str) -> tuple[str, ...]:
 
 
 def dataset_of(classes: tuple[str, ...]) -> str:
-    """Return the dataset that has these classes in this order, "folder" where none has."""
+    """Return the dataset that has these classes in this order, "folder" where none has.
+
+    Of a name, what stands before the first comma counts: the rest are further names of the same class.
+    """
 
     def plain(names: tuple[str, ...]) -> list[str]:
-        return [name.strip().lower() for name in names]
+        first = [name.partition(",")[0].strip().lower() for name in names]
+        return [_OTHER_WORDS.get(name, name) for name in first]
 
     return next((name for name in list_label_sets() if plain(label_set(name).classes) == plain(classes)), "folder")
 
