@@ -27,10 +27,10 @@ from vitrail.recipes import ModelConfig, model_config_from_dict
 from vitrail.segmentors import ModelCard, Segmentor, build_model
 
 RENAMINGS = {
-    "efficientvit": efficientvit.renaming,
+    "efficientvit": efficientvit.EfficientViT().renaming,
     "mmseg": mmseg.renaming,
-    "regseg": regseg.renaming,
-    "sctnet": sctnet.renaming,
+    "regseg": regseg.RegSeg().renaming,
+    "sctnet": sctnet.SCTNet().renaming,
     "ssseg": ssseg.renaming,
 }
 

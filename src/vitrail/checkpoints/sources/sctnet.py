@@ -5,26 +5,22 @@ A file holds `state_dict`. Its tensors tell how the model is built, but not whic
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 from vitrail.checkpoints.checkpoint import Checkpoint
-from vitrail.checkpoints.complete import complete_section, section_of
+from vitrail.checkpoints.complete import complete_section
 from vitrail.checkpoints.index import find_by_file, find_by_fingerprint
-from vitrail.checkpoints.index.identify import card_from_index, config_of
+from vitrail.checkpoints.sources.indexed import IndexedSource
 from vitrail.checkpoints.sources.layouts import PartsLeftOut
 from vitrail.checkpoints.sources.renaming import Names, Renaming, State
 from vitrail.checkpoints.sources.settings import UnsupportedError
 from vitrail.checkpoints.sources.source import register_source
-from vitrail.checkpoints.sources.writing import CARD_KEY, model_to_write, write_torch_file, written_card
 from vitrail.errors import CheckpointError
 from vitrail.recipes import ModelConfig
 from vitrail.segmentors import ModelCard, Segmentor
 from vitrail.segmentors.sctnet import EARLY_WEIGHT
 
-NAME = "sctnet"
 MARK = "backbone.layer3_2.attn_l."  # a module that no other project's models have
 _EARLY = "auxiliary_head.0."
 _TEACHER = "auxiliary_head.1."  # the transformer that the model was trained to follow, and what aligns the two
@@ -71,70 +67,56 @@ _RENAMING = Renaming(
 )
 
 
-@register_source(NAME)
-class SCTNet:
+@register_source("sctnet")
+class SCTNet(IndexedSource):
     """Checkpoints that SCTNet's authors published, and that their models load."""
 
+    name = "sctnet"
     title = "SCTNet"
     suffixes = (".pth",)
+    known_by = frozenset({f"{MARK}norm.weight"})
 
-    def recognise(self, checkpoint: Checkpoint) -> bool:
-        """Return whether there is a conv-former block under the authors' name."""
-        return any(name.startswith(MARK) for name in checkpoint.tensors)
+    def renaming(self, model: ModelConfig) -> Renaming:
+        """Return the names of the tensors; see `IndexedSource`."""
+        model = complete_section(model)
+        if model.segmentor != "sctnet" or model.backbone not in _ENCODERS:
+            raise UnsupportedError(f"{self.title} has no model like {model.segmentor} on {model.backbone}")
+        return _RENAMING
+
+    def indexed_card(self, checkpoint: Checkpoint) -> ModelCard:
+        """Return the card of the published model with these tensors, of which the index knows those for predictions.
+
+        Raises
+        ------
+        CheckpointError
+            When there is none, or several that see images in different sizes.
+        """
+        ours = {name: value for name, value in checkpoint.tensors.items() if not name.startswith((_EARLY, _TEACHER))}
+        alike = find_by_fingerprint(ours, self.name)
+        if len(alike) > 1 and find_by_file(checkpoint.origin.name) not in alike:
+            names = ", ".join(entry.name for entry in alike)
+            raise CheckpointError(
+                f"{checkpoint.origin} is a checkpoint of {self.title} that does not say in which size it sees images; "
+                f"published models with these tensors are {names}: say which it is built like (like=…, --like on the "
+                "command line)"
+            )
+        return super().indexed_card(replace(checkpoint, tensors=ours))
 
     def translate(self, checkpoint: Checkpoint, card: ModelCard | None) -> tuple[ModelCard, State]:
-        """Return the card and the weights; see `Source`."""
-        where = str(checkpoint.origin)
-        card = card or written_card(checkpoint.metadata, where) or _indexed_card(checkpoint)
-        state = renaming(section_of(card, where)).to_ours(checkpoint.tensors, where)
+        """Return the card and the weights, with an early classifier where the file has one; see `Source`."""
+        card, state = super().translate(checkpoint, card)
         weight = card.recipe["model"].get("options", {}).get("early_weight", EARLY_WEIGHT)
         if bool(weight) != any(name.startswith(_EARLY) for name in checkpoint.tensors):  # not needed for predictions
             card = _with_options(card, early_weight=0.0 if weight else EARLY_WEIGHT)
         return card, state
 
-    def write(self, model: Segmentor, path: Path) -> str:
-        """Write `model`, without the layers that align it with a teacher; see `Writer`."""
-        card, section, state = model_to_write(model)
+    def to_write(self, model: Segmentor) -> tuple[ModelCard, ModelConfig, State]:
+        """Return what is written: all but the layers that align the model with a teacher."""
+        card, section, state = super().to_write(model)
         if section.options.get("alignment") is not None:
             card = _with_options(card, alignment=None)
             state = {name: value for name, value in state.items() if not name.startswith(_ALIGNMENT)}
-        weights = renaming(section).to_theirs(state, f"the model for {path}")
-        write_torch_file({"state_dict": OrderedDict(weights), CARD_KEY: card.to_dict()}, path)
-        return config_of(card, section, NAME, self.title)
-
-
-def renaming(model: ModelConfig) -> Renaming:
-    """Return the renaming of the model that a recipe's model section describes.
-
-    Raises
-    ------
-    UnsupportedError
-        When the authors have no such model.
-    """
-    model = complete_section(model)
-    if model.segmentor != "sctnet" or model.backbone not in _ENCODERS:
-        raise UnsupportedError(f"{SCTNet.title} has no model like {model.segmentor} on {model.backbone}")
-    return _RENAMING
-
-
-def _indexed_card(checkpoint: Checkpoint) -> ModelCard:
-    """Return the card of the published model with these tensors, of which the index knows those for predictions.
-
-    Raises
-    ------
-    CheckpointError
-        When there is none, or several that see images in different sizes.
-    """
-    needed = {name: value for name, value in checkpoint.tensors.items() if not name.startswith((_EARLY, _TEACHER))}
-    alike = find_by_fingerprint(needed, NAME)
-    if len(alike) > 1 and find_by_file(checkpoint.origin.name) not in alike:
-        names = ", ".join(entry.name for entry in alike)
-        raise CheckpointError(
-            f"{checkpoint.origin} is a checkpoint of {SCTNet.title} that does not say in which size it sees images; "
-            f"published models with these tensors are {names}: say which it is built like (like=…, --like on the "
-            "command line)"
-        )
-    return card_from_index(replace(checkpoint, tensors=needed), NAME, SCTNet.title)
+        return card, section, state
 
 
 def _with_options(card: ModelCard, **options: Any) -> ModelCard:
