@@ -102,8 +102,8 @@ class MaskedQueryDecoder(nn.Module):
         memories, keys = self._memories(maps)
         # A product of resized pixel embeddings is the resized product, at a fraction of its cost.
         small = [resize(pixels.detach(), x.shape[-2:]).flatten(2) for x in maps]
-        query_position = self.query_position.weight.expand(len(pixels), -1, -1)
-        queries = self.queries.weight.expand(len(pixels), -1, -1)
+        query_position = self.query_position.weight.expand(pixels.shape[0], -1, -1)
+        queries = self.queries.weight.expand(pixels.shape[0], -1, -1)
         states = [self._state(queries)]
         for index, layer in enumerate(self.layers):
             level = index % len(maps)

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from vitrail.layers import resize
+from vitrail.layers.resize import is_variable
 from vitrail.segmentors.method import register_segmentor
 from vitrail.segmentors.segmentor import FeatureMaps, Head
 
@@ -118,5 +119,12 @@ class LRASPPHead(Head):
         """Return a weight of every channel for each window over a map [B, C, h, w]."""
         if self.pool_size is None:
             return self.gate(F.adaptive_avg_pool2d(x, 1)).sigmoid()
-        window = [min(self.pool_size, side) for side in x.shape[-2:]]
-        return self.gate(F.avg_pool2d(x, window, self.pool_strides)).sigmoid()
+        sides = x.shape[-2:]
+        if not is_variable(sides):
+            window = [min(self.pool_size, side) for side in sides]
+            return self.gate(F.avg_pool2d(x, window, self.pool_strides)).sigmoid()
+        # Windows cannot be variable: they are whole, over a map that has at least their size, and divided by less.
+        rows, columns = (torch.sym_max(self.pool_size - side, 0) for side in sides)
+        means = F.avg_pool2d(F.pad(x, (0, columns, 0, rows)), self.pool_size, self.pool_strides)
+        area = torch.sym_min(self.pool_size, sides[0]) * torch.sym_min(self.pool_size, sides[1])
+        return self.gate(means * (self.pool_size**2 / area)).sigmoid()
