@@ -93,13 +93,14 @@ def trace_program(graph: nn.Module, example: Tensor, *, any_size: bool) -> Expor
         with torch.no_grad():
             program = torch.export.export(graph, (example,), dynamic_shapes=shapes, strict=False)
             if any_size and _sides(program) != _ANY_SIDES:
-                with fx_config.patch(backed_size_oblivious=True):  # torch.onnx sets it too
+                # torch.onnx sets it too; a module that replaces itself has no type
+                with fx_config.patch(backed_size_oblivious=True):  # type: ignore[attr-defined]
                     program = torch.export.export(graph, (example,), dynamic_shapes=shapes, strict=False)
     except Exception as error:  # torch raises many kinds
         problem = "torch.export cannot express this model" + (" for any size" if any_size else "")
         raise ExportError(f"{problem}:\n{first_lines(error)}") from error
-    if any_size and (sides := _sides(program)) != _ANY_SIDES:
-        height, width = (f"{low} to {high}" for low, high in sides)
+    if any_size and (found := _sides(program)) != _ANY_SIDES:
+        height, width = (f"{low} to {high}" for low, high in found)
         raise ExportError(
             f"torch.export ties this model to images whose height is {height} and whose width is {width}, "
             f"instead of {MIN_SIDE} to {MAX_SIDE}"

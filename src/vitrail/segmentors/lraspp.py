@@ -125,6 +125,7 @@ class LRASPPHead(Head):
             return self.gate(F.avg_pool2d(x, window, self.pool_strides)).sigmoid()
         # Windows cannot be variable: they are whole, over a map that has at least their size, and divided by less.
         rows, columns = (torch.sym_max(self.pool_size - side, 0) for side in sides)
-        means = F.avg_pool2d(F.pad(x, (0, columns, 0, rows)), self.pool_size, self.pool_strides)
+        padded = F.pad(x, (0, columns, 0, rows))  # type: ignore[arg-type] # SymInt stands for int
+        means = F.avg_pool2d(padded, self.pool_size, self.pool_strides)
         area = torch.sym_min(self.pool_size, sides[0]) * torch.sym_min(self.pool_size, sides[1])
         return self.gate(means * (self.pool_size**2 / area)).sigmoid()
