@@ -28,6 +28,7 @@ from vitrail.backbones.timm_model import build_model, chosen_levels
 from vitrail.backbones.vit import PlainTransformer, interpolate_positions, make_neck, set_norm_eps
 from vitrail.errors import ModelError
 from vitrail.layers.attention import biased_attention
+from vitrail.layers.resize import is_variable
 
 # Blocks whose outputs the authors' segmentation models use, by depth.
 _TAPS = {12: (3, 5, 7, 11), 24: (7, 11, 15, 23)}
@@ -83,7 +84,7 @@ def _attention(attention: Any, x: Tensor, index: Tensor, grid: tuple[int, int]) 
 
 def _resized(table: Tensor, laid_out: tuple[int, int], grid: tuple[int, int]) -> Tensor:
     """Interpolate a bias table [distances + 3, heads] from one patch grid to another."""
-    if laid_out == grid:
+    if not is_variable(grid) and laid_out == grid:
         return table
     distances = table[:-_PREFIXED].T.unflatten(1, (2 * laid_out[0] - 1, 2 * laid_out[1] - 1))[None]
     size = (2 * grid[0] - 1, 2 * grid[1] - 1)

@@ -25,6 +25,7 @@ from vitrail.backbones.pyramid import MultiLevelNeck, PatchPyramid
 from vitrail.backbones.timm_bridge import TimmBackbone, register_family
 from vitrail.backbones.timm_model import build_model, chosen_levels
 from vitrail.errors import ModelError
+from vitrail.layers.resize import is_variable
 
 _NORM_EPS = 1e-6
 _ANTIALIAS = "_antialias"
@@ -140,7 +141,7 @@ def interpolate_positions(
     table: Tensor, laid_out: tuple[int, ...], grid: tuple[int, int], *, mode: str = "bicubic"
 ) -> Tensor:
     """Interpolate position embeddings [1, n, C] from their grid to another."""
-    if laid_out == grid:
+    if not is_variable(grid) and laid_out == grid:
         return table
     as_map = table.transpose(1, 2).unflatten(2, laid_out)
     antialias = mode.endswith(_ANTIALIAS)

@@ -11,6 +11,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 from torch.export import ExportedProgram
+from torch.fx.experimental import _config as fx_config
 
 from vitrail.errors import ExportError
 from vitrail.export.exporter import ReducedPrecision, Runner, register_exporter
@@ -19,6 +20,7 @@ from vitrail.export.graph import ExportGraph
 MIN_SIDE = 64  # of images; smaller feature maps have sides of one pixel, for which programs are specialised
 MAX_SIDE = 16384
 METADATA_NAME = "vitrail.json"
+_ANY_SIDES = [(MIN_SIDE, MAX_SIDE)] * 2
 _MAX_METADATA = 16 << 20  # bytes
 
 
@@ -89,10 +91,34 @@ def trace_program(graph: nn.Module, example: Tensor, *, any_size: bool) -> Expor
     shapes = ({0: variable(min=1), **sides},)
     try:
         with torch.no_grad():
-            return torch.export.export(graph, (example,), dynamic_shapes=shapes, strict=False)
+            program = torch.export.export(graph, (example,), dynamic_shapes=shapes, strict=False)
+            if any_size and _sides(program) != _ANY_SIDES:
+                # torch.onnx sets it too; a module that replaces itself has no type
+                with fx_config.patch(backed_size_oblivious=True):  # type: ignore[attr-defined]
+                    program = torch.export.export(graph, (example,), dynamic_shapes=shapes, strict=False)
     except Exception as error:  # torch raises many kinds
         problem = "torch.export cannot express this model" + (" for any size" if any_size else "")
         raise ExportError(f"{problem}:\n{first_lines(error)}") from error
+    if any_size and (found := _sides(program)) != _ANY_SIDES:
+        height, width = (f"{low} to {high}" for low, high in found)
+        raise ExportError(
+            f"torch.export ties this model to images whose height is {height} and whose width is {width}, "
+            f"instead of {MIN_SIDE} to {MAX_SIDE}"
+        )
+    return program
+
+
+def _sides(program: ExportedProgram) -> list[tuple[int, int]]:
+    """Return the smallest and the largest height, and width, of the images that a program takes."""
+    (images,) = (node for node in program.graph.nodes if node.name in program.graph_signature.user_inputs)
+    ranges = []
+    for side in images.meta["val"].shape[2:]:
+        if isinstance(side, int):
+            ranges.append((side, side))
+        else:
+            interval = program.range_constraints[side.node.expr]
+            ranges.append((int(interval.lower), int(interval.upper)))
+    return ranges
 
 
 def first_lines(error: Exception) -> str:

@@ -115,7 +115,7 @@ class ClassRelations(nn.Module):
 
 
 def _mix(relations: Tensor, vectors: Tensor, present: Tensor) -> Tensor:
-    scores = relations.expand(len(present), -1, -1)
+    scores = relations.expand(present.shape[0], -1, -1)
     scores = scores.masked_fill(~present[:, None], torch.finfo(scores.dtype).min)
     return (scores.softmax(dim=2).to(vectors.dtype) @ vectors) * present[:, :, None]
 

@@ -55,8 +55,8 @@ class NonNegativeFactorization(nn.Module):
 
     def _drawn(self, pixels: Tensor) -> Tensor:
         if self.training:
-            return torch.rand(len(pixels), *self.bases.shape, dtype=pixels.dtype, device=pixels.device)
-        return self.bases.to(pixels.dtype).expand(len(pixels), -1, -1)
+            return torch.rand(pixels.shape[0], *self.bases.shape, dtype=pixels.dtype, device=pixels.device)
+        return self.bases.to(pixels.dtype).expand(pixels.shape[0], -1, -1)
 
 
 def _updated(factor: Tensor, product: Tensor, other: Tensor) -> Tensor:

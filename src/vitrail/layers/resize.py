@@ -20,6 +20,11 @@ def is_exporting() -> bool:
     return bool(exporting and exporting())
 
 
+def is_variable(sizes: Sequence[int]) -> bool:
+    """Return whether one of the sizes is variable in a program that is being exported: what compares it fixes it."""
+    return any(isinstance(size, torch.SymInt) for size in sizes)
+
+
 # The arithmetic of a matrix product grows with the side of the map, that of `interpolate` does not; larger maps than
 # this are of large images in prediction, where no gradient is needed.
 _MAX_SIDE = 512

@@ -184,7 +184,7 @@ class IDRHead(Head):
         if self.has_pyramid and coarse is not None:
             coarse = merge_top_down(features[:-1], coarse, self.laterals, self.smooth, align_corners=self.align_corners)
         classes, members = predicted_classes(early)
-        known = self.class_features.clone().to(x.dtype).expand(len(x), -1, -1)  # a copy: training changes them
+        known = self.class_features.clone().to(x.dtype).expand(x.shape[0], -1, -1)  # a copy: training changes them
         return _Parts(
             pixels=x,
             coarse=coarse,

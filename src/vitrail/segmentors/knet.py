@@ -105,7 +105,7 @@ class KNetHead(Head):
         """Return the logits [B, K, h, w] of the decoder and of every update."""
         pixels = self.decoder.pre_logits(features)
         stages = [self.decoder.classifier(self.decoder.dropout(pixels))]
-        kernels = self.decoder.classifier.weight.flatten(1).expand(len(pixels), -1, -1)  # [B, K, C]
+        kernels = self.decoder.classifier.weight.flatten(1).expand(pixels.shape[0], -1, -1)  # [B, K, C]
         for update in self.updates:
             kernels, logits = update(pixels, kernels, stages[-1])
             stages.append(logits)

@@ -40,7 +40,7 @@ class PositionAttention(nn.Module):
         query, value = (conv(x).flatten(2).transpose(1, 2) for conv in (self.query, self.value))  # [B, h w, ·]
         scores = query @ self.key(x).flatten(2)  # [B, h w, h w]
         weights = scores.flatten(1).softmax(dim=1).view_as(scores)
-        return self.project(x + (weights @ value).reshape(x.shape))
+        return self.project(x + (weights @ value).flatten(1).unflatten(1, x.shape[1:]))
 
 
 class MultiscaleFusion(nn.Module):

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from vitrail.errors import ModelError
 from vitrail.layers import resize
+from vitrail.layers.resize import is_variable
 from vitrail.segmentors.auxiliary import Auxiliary
 from vitrail.segmentors.method import register_segmentor
 from vitrail.segmentors.segmentor import FeatureMaps, Head
@@ -38,7 +39,7 @@ def relative_attention(scores: Tensor, mask_size: tuple[int, int]) -> Tensor:
     columns, along = _offsets(width, mask_size[1], scores.device)
     places = rows[:, None, :, None] * mask_size[1] + columns[None, :, None, :]  # [h, w, h, w]: other, own
     inside = (down[:, None, :, None] & along[None, :, None, :]).flatten(0, 1).flatten(1)
-    index = places.flatten(0, 1).flatten(1).expand(len(scores), -1, -1)
+    index = places.flatten(0, 1).flatten(1).expand(scores.shape[0], -1, -1)
     return scores.flatten(2).gather(1, index).masked_fill(~inside, 0.0)
 
 
@@ -211,6 +212,11 @@ class PSAHead(Head):
         """Return the size for the attention, and how maps are resized to it: by their corners where both are odd."""
         if self.shrink == 1:
             return (height, width), self.align_corners
+        if is_variable((height, width)):
+            raise ModelError(
+                f"with shrink={self.shrink}, PSANet resizes maps by their corners or not, as their sides are odd or "
+                "even: one program cannot do both"
+            )
         if height % self.shrink and width % self.shrink:
             return ((height - 1) // self.shrink + 1, (width - 1) // self.shrink + 1), True
         return (max(1, height // self.shrink), max(1, width // self.shrink)), False

@@ -91,7 +91,7 @@ class SegmenterHead(Head):
         """Decode the last map into logits [B, K, h, w]."""
         size = features[-1].shape[-2:]
         pixels = self.project(features[-1].flatten(2).transpose(1, 2))  # [B, h w, C]
-        tokens = torch.cat([pixels, self.class_tokens.expand(len(pixels), -1, -1)], dim=1)
+        tokens = torch.cat([pixels, self.class_tokens.expand(pixels.shape[0], -1, -1)], dim=1)
         pixels, classes = self.norm(self.blocks(tokens)).split([pixels.shape[1], self.num_classes], dim=1)
         pixels = F.normalize(self.pixel_projection(pixels), dim=2)
         classes = F.normalize(self.class_projection(classes), dim=2)
