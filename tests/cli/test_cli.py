@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import re
@@ -333,13 +334,23 @@ def test_what_is_wrong_with_a_dataset_is_listed(scenes: Path, tmp_path: Path, mo
     assert broken.name in output.err
 
 
-def test_bugs_keep_their_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_path_that_cannot_be_asked_for_is_said(monkeypatch: pytest.MonkeyPatch, capsys) -> None:
+    def closed(*_: object) -> None:  # as `Path.is_file` does in a folder that is not to be read
+        raise PermissionError(errno.EACCES, "Permission denied", "closed/model.safetensors")
+
+    monkeypatch.setattr("vitrail.recipes.list_recipes", closed)
+    message = refused(capsys, monkeypatch, "recipes")
+    assert message == "vitrail: cannot use closed/model.safetensors: Permission denied\n"
+
+
+@pytest.mark.parametrize("problem", [ZeroDivisionError(), OSError(errno.ENOSPC, "No space left on device", "x")])
+def test_bugs_keep_their_traceback(problem: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(*_: object) -> None:
-        raise ZeroDivisionError
+        raise problem
 
     monkeypatch.setattr("vitrail.recipes.list_recipes", broken)
     monkeypatch.setattr(sys, "argv", ["vitrail", "recipes"])
-    with pytest.raises(ZeroDivisionError):
+    with pytest.raises(type(problem)):
         cli.main()
 
 

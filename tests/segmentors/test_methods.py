@@ -130,3 +130,16 @@ def test_an_edge_at_stride_four_alone_does_not_count() -> None:
     targets = torch.zeros(1, 16, 16, dtype=torch.long)
     targets[:, 4, 4] = 1  # what stride 4 finds is spread over 4 × 4 pixels, what stride 2 finds over 2 × 2
     assert detail_targets(targets, 0.1)[0].nonzero().tolist() == [[4, 4], [4, 5], [5, 4], [5, 5]]
+
+
+@pytest.mark.filterwarnings("ignore:Initializing zero-element tensors")
+def test_options_that_no_layer_can_have_are_refused() -> None:
+    for method, options in (
+        ("fcn", {"channels": -1}),
+        ("sctnet", {"alignment": [1.0] * 4, "teacher_channels": (160, -1, 64)}),
+        ("oneformer", {"contrastive_weight": 0.5, "initial_temperature": 0.0, "vocabulary_size": 8, "num_layers": 1}),
+    ):
+        with pytest.raises(ModelError, match=rf"cannot be built on this backbone, .*options \(.*{list(options)[-1]}="):
+            create_model(method, "test_resnet" if method != "sctnet" else None, 3, **options)
+    with pytest.raises(ModelError, match=r"conv_middle\.conv of the head has no channels: .*\(channels=1\)"):
+        create_model("regseg", "test_resnet", 3, channels=1)

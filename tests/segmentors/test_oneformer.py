@@ -39,13 +39,21 @@ def test_tokens_are_merged_in_the_order_of_the_list(merges: Path) -> None:
     assert tokens(["photo " * 20], 6).tolist() == [[start, *[first + 5] * 4, end]]
     packed = merges.with_name("list.gz")
     packed.write_bytes(gzip.compress(merges.read_bytes()))
-    for path in (packed, merges.parent):
+    windows = merges.with_name("windows.txt")
+    windows.write_bytes(merges.read_bytes().replace(b"\n", b"\r\n"))
+    for path in (packed, windows, merges.parent):
         assert torch.equal(TextTokens(path)(["sand"], 8), tokens(["sand"], 8))
+    assert tokens(["\ud800"], 8).count_nonzero() == 5  # no letter, but a name of a class may have it
 
 
 def test_the_vocabulary_has_to_be_one(merges: Path) -> None:
     with pytest.raises(ModelError, match=r"cannot read the vocabulary .*nowhere"):
         TextTokens("nowhere")
+    with pytest.raises(ModelError, match=r"cannot read the vocabulary n+:"):
+        TextTokens("n" * 5000)
+    merges.write_text("#version: 0.2\nĠ t\nĠ a\nh e\n")
+    with pytest.raises(ModelError, match=r"merges.txt is the list of another tokenizer"):
+        TextTokens(merges)
     for content in (b"", b"no version\na n", b"#version\nthree parts here", b"\x1f\x8b broken", b"\xff\xfe"):
         merges.write_bytes(content)
         with pytest.raises(ModelError, match=r"merges.txt"):

@@ -18,11 +18,12 @@ import torch
 from helpers import tiny_training as tiny
 from helpers.image_makers import make_folder
 from helpers.processes import in_own_process
+from helpers.small import small_settings
 from PIL import Image
 
 from vitrail import checkpoints
 from vitrail.datasets import create_dataset
-from vitrail.errors import CheckpointError, TrainingError, VitrailError
+from vitrail.errors import CheckpointError, ModelError, TrainingError, VitrailError
 from vitrail.training import TrainingResult, TrainingRun, train
 from vitrail.training.folder import PREVIOUS, STATE, locked
 
@@ -265,6 +266,20 @@ def test_images_and_masks_that_have_changed_are_refused_and_the_advice_works(tmp
         run(folder, resume=True, **longer)
     start = tiny.recipe(**longer)
     train(start, output_dir=tmp_path / "again", start_from=folder / "last.safetensors", device="cpu")
+
+
+def test_a_vocabulary_may_have_moved(tmp_path: Path) -> None:
+    (tmp_path / "merges.txt").write_text("#version\na b</w>\n")
+    texts = {"contrastive_weight": 0.5, "text_layers": 1, "num_contexts": 2, "vocabulary_size": 2 * 256 + 3}
+    model = small_settings("oneformer", vocabulary=str(tmp_path / "merges.txt"), **texts)
+    settings = {"train__iterations": 1, "model": model}
+    run(tmp_path / "run", **settings)
+    (tmp_path / "merges.txt").rename(tmp_path / "moved.txt")
+    with pytest.raises(ModelError, match=r"cannot read the vocabulary .*merges\.txt"):
+        run(tmp_path / "run", resume=True, **settings)
+    model["options"]["vocabulary"] = str(tmp_path / "moved.txt")
+    run(tmp_path / "run", resume=True, **{**settings, "train__iterations": 2})
+    assert state_of(tmp_path / "run")["iteration"] == 2
 
 
 def test_a_folder_belongs_to_one_run_at_a_time(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -96,6 +97,8 @@ def test_the_loss_is_the_equation() -> None:
     loss.backward()
     assert all(parameter.grad is None for parameter in other.parameters())
     assert not any(other is each for each in model.modules())
+    average = copy.deepcopy(model)  # has no teacher of its own
+    assert average.head._teacher.model is other
 
 
 def test_what_is_wrong_with_a_teacher_is_said(tmp_path: Path) -> None:
@@ -123,7 +126,9 @@ def test_what_is_wrong_with_a_teacher_is_said(tmp_path: Path) -> None:
 
 
 def test_a_wrong_number_of_weights_is_said() -> None:
-    with pytest.raises(ModelError, match=r"alignment of sctnet takes 4 weights, not 1: \[3\.0\]"):
+    with pytest.raises(ModelError, match=r"alignment of sctnet takes 4 weights of 0 or more, not \[3\.0\]"):
         create_model("sctnet", "sctnet_s", 3, alignment=[3.0])
+    with pytest.raises(ModelError, match=r"4 weights of 0 or more, not \[3\.0, 15\.0, 15\.0, -1\.0\]"):
+        create_model("sctnet", "sctnet_s", 3, alignment=[3.0, 15.0, 15.0, -1.0])
     with pytest.raises(ModelError, match="alignment: there is no feature map -3"):
         create_model("sctnet", tiny.TinyBackbone(), 3, alignment=[1.0] * 4)

@@ -5,6 +5,7 @@ Heavy imports (torch and all that needs it) belong inside the verbs, so that `vi
 
 from __future__ import annotations
 
+import errno
 import logging
 import sys
 
@@ -62,6 +63,10 @@ def cli() -> None:
     """
 
 
+# A path that is too long, or in a folder that is not to be read: even asking whether there is a file raises these.
+_OF_A_PATH = (errno.ENAMETOOLONG, errno.EACCES)
+
+
 def main() -> None:
     """Run the command line: a user's mistake ends in one message and the status of its error, 2 for most.
 
@@ -75,3 +80,8 @@ def main() -> None:
     except VitrailError as error:
         echo(f"vitrail: {error}", err=True)
         sys.exit(error.exit_status)
+    except OSError as error:
+        if error.errno not in _OF_A_PATH or error.filename is None:
+            raise
+        echo(f"vitrail: cannot use {error.filename}: {error.strerror}", err=True)
+        sys.exit(VitrailError.exit_status)

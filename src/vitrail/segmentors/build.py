@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import nn
 
 from vitrail.backbones import Backbone, create_backbone
@@ -176,10 +177,24 @@ def _parts(
     """Return the backbone as the method reads it, the head, and the auxiliary heads with their weights."""
     backbone = method.head.wrap_backbone(backbone, **_taken(method.head.wrap_backbone, options))
     maps = FeatureMaps(tuple(backbone.channels), tuple(backbone.strides))
-    build_head: Callable[..., Head] = method.head
-    head = build_head(maps, num_classes, **_taken(method.head, options))
+    head = _head(method.head, maps, num_classes, _taken(method.head, options))
     head.take_layers(backbone)
     return backbone, head, _auxiliary_heads(auxiliary, maps, head, options)
+
+
+def _head(build: Callable[..., Head], maps: FeatureMaps, num_classes: int, options: Mapping[str, Any]) -> Head:
+    """Build a head, refusing options that have the right types but that its layers cannot have."""
+    given = ", ".join(f"{name}={value}" for name, value in options.items())
+    try:
+        head = build(maps, num_classes, **options)
+    except (RuntimeError, ValueError, ArithmeticError, AssertionError) as error:  # how PyTorch's layers refuse a number
+        if torch.get_default_device().type == "meta":  # where layers have reasons that a real device has not
+            raise
+        raise ModelError(f"the head cannot be built on this backbone, {error}: change its options ({given})") from error
+    for name, module in head.named_modules():
+        if isinstance(module, nn.Conv2d | nn.Linear) and not module.weight.numel():
+            raise ModelError(f"{name} of the head has no channels: change its options ({given})")
+    return head
 
 
 def _taken(builder: Callable[..., Any], options: Mapping[str, Any]) -> dict[str, Any]:

@@ -22,6 +22,16 @@ _TEMPERATURE = 4.0  # of the softmax over positions
 _EPS = 1e-6  # added to the standard deviation of a channel
 
 
+class _Teacher:
+    """Holds a teacher, so that it is no part of a head, nor of its files, and copies of the head share it."""
+
+    def __init__(self, model: Segmentor) -> None:
+        self.model = model
+
+    def __deepcopy__(self, memo: dict[int, object]) -> _Teacher:
+        return self
+
+
 class Alignment(nn.Module):
     """Semantic information alignment (arXiv:2312.17071): four maps are compared with a SegFormer's.
 
@@ -42,14 +52,14 @@ class Alignment(nn.Module):
     Raises
     ------
     ModelError
-        For another number of weights than four, and for fewer than three maps.
+        For another number of weights than four, for negative ones, and for fewer than three maps.
     """
 
     def __init__(self, maps: FeatureMaps, widths: tuple[int, int, int], weights: Sequence[float]) -> None:
         super().__init__()
         maps.check_index(-3, "alignment")
-        if len(weights) != _TERMS:
-            raise ModelError(f"alignment of sctnet takes {_TERMS} weights, not {len(weights)}: {list(weights)}")
+        if len(weights) != _TERMS or min(weights) < 0:
+            raise ModelError(f"alignment of sctnet takes {_TERMS} weights of 0 or more, not {list(weights)}")
         self.widths = tuple(widths)
         self.weights = tuple(weights)
         self.projections = nn.ModuleList(
@@ -127,7 +137,7 @@ class SCTNetHead(Head):
     Raises
     ------
     ModelError
-        For another number of weights than four, and for fewer than three maps to align.
+        For another number of weights than four, for negative ones, and for fewer than three maps to align.
     """
 
     def __init__(
@@ -146,7 +156,7 @@ class SCTNetHead(Head):
         self.early = PreNormDecoder(maps.channels[0], early_channels, num_classes, bias=True) if early_weight else None
         self.early_weight = early_weight
         self.alignment = None if alignment is None else Alignment(maps, teacher_channels, alignment)
-        self._teacher: tuple[Segmentor, ...] = ()  # in a tuple it is no part of the head, nor of its files
+        self._teacher: _Teacher | None = None
 
     def forward(self, features: Sequence[Tensor]) -> Tensor:
         """Decode the last map into logits [B, K, h, w]."""
@@ -170,12 +180,12 @@ class SCTNetHead(Head):
         """
         if self.alignment is None:
             return {}
-        if not self._teacher:
+        if self._teacher is None:
             raise ModelError(
                 "sctnet with model.options.alignment needs a teacher to align with: give a SegFormer that was trained "
                 "on the same classes as train.teacher=…, or set model.options.alignment=null to train without"
             )
-        (teacher,) = self._teacher
+        teacher = self._teacher.model
         if next(teacher.parameters()).device != images.device:
             teacher.to(images.device)
         return {"alignment": self.alignment(images, features, teacher)}
@@ -204,4 +214,4 @@ class SCTNetHead(Head):
                 f"channels (model.options.teacher_channels); this teacher is a {kind} of {teacher.num_classes} classes"
                 + (f" that has {list(widths)}" if widths else "")
             )
-        self._teacher = (teacher.requires_grad_(False).eval(),)
+        self._teacher = _Teacher(teacher.requires_grad_(False).eval())

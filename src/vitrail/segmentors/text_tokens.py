@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import io
 import itertools
@@ -70,7 +71,7 @@ class TextTokens:
 
     def _tokens(self, text: str) -> Iterator[int]:
         for word in _words(" ".join(unicodedata.normalize("NFC", text).lower().split())):
-            letters = [self._letters[byte] for byte in word.encode()]
+            letters = [self._letters[byte] for byte in word.encode(errors="surrogatepass")]
             letters[-1] += _END_OF_WORD
             yield from (self._numbers[part] for part in self._merged(letters))
 
@@ -111,12 +112,13 @@ def _letters_of_bytes() -> dict[int, str]:
 
 
 def _read_merges(path: Path) -> list[tuple[str, str]]:
-    path = path / _FILE if path.is_dir() else path
+    with contextlib.suppress(OSError):  # a name that is too long, which `read_regular` says
+        path = path / _FILE if path.is_dir() else path
     content = read_regular(path, ModelError, what="the vocabulary ", limit=_LIMIT)
     try:
         if content.startswith(b"\x1f\x8b"):
             content = gzip.GzipFile(fileobj=io.BytesIO(content)).read(_LIMIT)
-        lines = content.decode().rstrip("\n").split("\n")
+        lines = content.decode().replace("\r\n", "\n").rstrip("\n").split("\n")
     except (OSError, EOFError, zlib.error, UnicodeDecodeError) as error:
         raise ModelError(f"cannot read the vocabulary {path}: {error}") from error
     pairs = [tuple(line.split(" ")) for line in lines[1 : _MERGES + 1]]
@@ -125,4 +127,10 @@ def _read_merges(path: Path) -> list[tuple[str, str]]:
             f"{path} is no list of CLIP's merges: it should begin with #version and have two parts on every line, as "
             f"{_FILE} of a CLIP tokenizer"
         )
-    return [(pair[0], pair[1]) for pair in pairs]
+    merges = [(pair[0], pair[1]) for pair in pairs]
+    # Other tokenizers, such as GPT-2's, have lists that look the same, and as many merges.
+    if merges and not any(second.endswith(_END_OF_WORD) for _, second in merges):
+        raise ModelError(
+            f"{path} is the list of another tokenizer: no merge ends a word with {_END_OF_WORD}, as CLIP's do"
+        )
+    return merges

@@ -42,12 +42,13 @@ from vitrail.training.state import RunState
 
 # What may differ when a run is resumed: nothing here changes what a step does to the weights, except that the length of
 # the run gives the learning-rate schedule that length (`vitrail.training.notes.stretch` says so in the log), and that a
-# teacher, whose file may have moved, may be another one.
+# teacher and a vocabulary, whose files may have moved, may be other ones.
 MAY_CHANGE = (
     "name",
     "description",
     "reference",
     "model.pretrained",
+    "model.options.vocabulary",
     "data.root",
     "data.workers",
     "data.cache",
