@@ -156,6 +156,8 @@ def recognise(checkpoint: Checkpoint) -> tuple[str, Source]:
         When no source recognises it, or several do.
     """
     found = [(name, source) for name, source in SOURCES.items() if source.recognise(checkpoint)]
+    preceded = {name for _, source in found for name in getattr(source, "precedes", ())}
+    found = [(name, source) for name, source in found if name not in preceded]
     if len(found) == 1:
         return found[0]
     if found:

@@ -28,6 +28,8 @@ class IndexedSource(ABC):
         Where the state dict is in a file.
     known_by : frozenset of str
         Names of tensors that its models have, and no other project's.
+    precedes : tuple of str
+        See `Source.recognise`.
     """
 
     name: str
@@ -35,6 +37,7 @@ class IndexedSource(ABC):
     suffixes: tuple[str, ...] = (".pt", ".pth")
     key: str = "state_dict"
     known_by: frozenset[str]
+    precedes: tuple[str, ...] = ()
 
     @abstractmethod
     def renaming(self, model: ModelConfig) -> Renaming:

@@ -21,7 +21,6 @@ from vitrail.recipes import ModelConfig
 from vitrail.segmentors import ModelCard, Segmentor
 from vitrail.segmentors.sctnet import EARLY_WEIGHT
 
-MARK = "backbone.layer3_2.attn_l."  # a module that no other project's models have
 _EARLY = "auxiliary_head.0."
 _TEACHER = "auxiliary_head.1."  # the transformer that the model was trained to follow, and what aligns the two
 _ALIGNMENT = "head.alignment."  # of ours
@@ -74,7 +73,8 @@ class SCTNet(IndexedSource):
     name = "sctnet"
     title = "SCTNet"
     suffixes = (".pth",)
-    known_by = frozenset({f"{MARK}norm.weight"})
+    known_by = frozenset({"backbone.layer3_2.attn_l.norm.weight"})
+    precedes = ("mmseg",)  # whose decode heads have the same names
 
     def renaming(self, model: ModelConfig) -> Renaming:
         """Return the names of the tensors; see `IndexedSource`."""

@@ -25,7 +25,11 @@ class Source(Protocol):
     title: str
 
     def recognise(self, checkpoint: Checkpoint) -> bool:
-        """Return whether the project wrote this checkpoint; no other source should claim it."""
+        """Return whether the project wrote this checkpoint.
+
+        No other source should claim it, but for those that an attribute `precedes`, if the source has one, names: of
+        projects that this one's code is built on.
+        """
         ...
 
     def translate(self, checkpoint: Checkpoint, card: ModelCard | None) -> tuple[ModelCard, State]:

@@ -20,7 +20,6 @@ from vitrail.checkpoints.sources.mmseg.encoders import BACKBONES
 from vitrail.checkpoints.sources.mmseg.heads import METHODS
 from vitrail.checkpoints.sources.records import model_renaming
 from vitrail.checkpoints.sources.renaming import Renaming, State
-from vitrail.checkpoints.sources.sctnet import MARK as SCTNET
 from vitrail.checkpoints.sources.source import register_source
 from vitrail.checkpoints.sources.writing import CARD_KEY, model_to_write, write_torch_file, written_card
 from vitrail.errors import CheckpointError
@@ -41,14 +40,10 @@ class MMSegmentation:
     def recognise(self, checkpoint: Checkpoint) -> bool:
         """Return whether there is a decode head: every model of the project has one.
 
-        Those of transformers call their last layer "classifier", which no head of the project does. SCTNet's, whose
-        code is built on the project's, have an encoder of their own.
+        Those of transformers call their last layer "classifier", which no head of the project does.
         """
-        names = checkpoint.tensors
-        others = ("decode_head.classifier.", SCTNET)
-        return any(name.startswith("decode_head.") for name in names) and not any(
-            name.startswith(others) for name in names
-        )
+        heads = [name for name in checkpoint.tensors if name.startswith("decode_head.")]
+        return bool(heads) and not any(name.startswith("decode_head.classifier.") for name in heads)
 
     def translate(self, checkpoint: Checkpoint, card: ModelCard | None) -> tuple[ModelCard, State]:
         """Return the card and the weights; see `Source`."""
