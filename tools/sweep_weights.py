@@ -2,15 +2,15 @@
 
 Each model is built by its own project with random weights and running statistics, saved as that project saves
 checkpoints, loaded by `vitrail.load`, and asked for the logits of the same image; then it is written for its project
-and loaded there. Writes docs/weights.md. Results are kept in the file given by --results as they come, so that an
-interrupted sweep goes on. Needs the [parity] extra.
+and loaded there. Writes docs/weights.md after each of them; the rows that the page has are not compared again unless
+`--again` is given, so that the whole, which takes hours, can be made in pieces. Needs the [parity] extra.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import math
+import re
 import sys
 from collections import Counter
 from dataclasses import asdict
@@ -26,7 +26,8 @@ from vitrail.checkpoints import list_weights, shipped_models
 from vitrail.checkpoints.index import PROJECTS, Entry
 from vitrail.checkpoints.index.hubs import HUBS
 
-DOCS = Path(__file__).resolve().parents[1] / "docs"
+PAGE_FILE = Path(__file__).resolve().parents[1] / "docs" / "weights.md"
+NOT_COMPARED = "not compared"
 PAGE = """# Published weights
 
 `vitrail weights` lists {count} published checkpoints; {supported} of them load by name:
@@ -60,36 +61,47 @@ been compared. Made by `python tools/sweep_weights.py`; `make parity` compares s
 """
 
 
-def sweep(results: Path, wanted: str) -> None:
-    """Compare the architectures whose name begins as wanted and that have no result yet."""
-    done = read(results)
-    small_first = sorted(architectures().items(), key=lambda group: math.prod(image_size(group[1][0])))
-    for name, entries in tqdm(small_first, disable=None):
-        if name in done or not name.startswith(wanted):
-            continue
-        try:
-            agreement = compare(entries[0])
-            outcome = {"name": name, **asdict(agreement)}
-        except Exception as error:  # whatever keeps a reference from running is a row of the table
-            outcome = {"name": name, "why": f"{type(error).__name__}: {error}".splitlines()[0][:200]}
-        with results.open("a") as file:
-            file.write(json.dumps(outcome) + "\n")
+def sweep(wanted: str, again: bool) -> None:
+    """Compare the architectures whose name begins as wanted: those that lack a figure, or all of them."""
+    results = recorded()
+    groups = architectures()
+    missing_first = sorted(groups, key=lambda name: (name in results, math.prod(image_size(groups[name][0]))))
+    for name in tqdm(missing_first, disable=None):
+        if name.startswith(wanted) and (again or results.get(name, {}).get("written") is None):
+            try:
+                results[name] = asdict(compare(groups[name][0]))
+            except Exception as error:  # whatever keeps a reference from running is a row of the table
+                results[name] = {"why": f"{type(error).__name__}: {error}".splitlines()[0][:200]}
+            write(results)
 
 
-def read(results: Path) -> dict[str, dict]:
-    """Return the results so far by name."""
-    lines = results.read_text().splitlines() if results.is_file() else []
-    return {row["name"]: row for row in map(json.loads, lines)}
+def recorded() -> dict[str, dict]:
+    """Return the results that the page has, by name."""
+    row = r"^\| `([^`]+)` \| \d+ \| [^|]* \| [^|]* \| ([\d.e+-]+) \| ([^|]*) \| ([\d.]+) \|$"
+    found = re.findall(row, PAGE_FILE.read_text(encoding="utf-8"), re.MULTILINE)
+    return {
+        name: {
+            "error": float(error),
+            "written": None if written == NOT_COMPARED else float(written),
+            "spread": float(spread),
+        }
+        for name, error, written, spread in found
+    }
+
+
+def write(results: dict[str, dict]) -> None:
+    """Write the page of these results."""
+    PAGE_FILE.write_text(page(results), encoding="utf-8")
 
 
 def page(results: dict[str, dict]) -> str:
     """Return the page of the table."""
     groups = architectures()
     rows = [row(name, groups[name], results.get(name)) for name in groups]
-    compared = [r for name, r in results.items() if "error" in r and name in groups]
-    agreeing = [r for r in compared if max(r["error"], r["written"] or 0) < 1e-4]
-    written = sum(r["written"] is not None for r in compared)
-    covered = sum(len(groups[r["name"]]) for r in agreeing)
+    compared = {name: r for name, r in results.items() if "error" in r and name in groups}
+    agreeing = [name for name, r in compared.items() if max(r["error"], r["written"] or 0) < 1e-4]
+    written = sum(r["written"] is not None for r in compared.values())
+    covered = sum(len(groups[name]) for name in agreeing)
     entries = list_weights()
     lacking = Counter(
         f"{PROJECTS[e.project]}: {e.unsupported.partition(': ')[2] or e.unsupported}" for e in entries if e.unsupported
@@ -118,21 +130,22 @@ def row(name: str, entries: list[Entry], result: dict | None) -> str:
     """Return an architecture's line of the table."""
     entry = entries[0]
     if result is None:
-        outcome = "not compared | | "
+        outcome = f"{NOT_COMPARED} | | "
     elif "why" in result:
         outcome = f"{result['why']} | | ".replace("\n", " ")
     else:
-        written = "not compared" if result["written"] is None else f"{result['written']:.0e}"
+        written = NOT_COMPARED if result["written"] is None else f"{result['written']:.0e}"
         outcome = f"{result['error']:.0e} | {written} | {result['spread']:.2f}"
     return f"| `{name}` | {len(entries)} | {entry.method} | {entry.backbone} | {outcome} |"
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--results", type=Path, default=Path("sweep.jsonl"))
     parser.add_argument("--only", default="", help="names that begin so, such as mmseg/; none makes the page alone")
+    parser.add_argument("--again", action="store_true", help="compare those that have a result, too")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
-    if arguments.only != "none":
-        sweep(arguments.results, arguments.only)
-    (DOCS / "weights.md").write_text(page(read(arguments.results)), encoding="utf-8")
+    if arguments.only == "none":
+        write(recorded())
+    else:
+        sweep(arguments.only, arguments.again)
