@@ -44,7 +44,7 @@ class TextEncoder(nn.Module):
     vocabulary_size : int
         Number of tokens that there are. That of the end of a text is the last one.
     length : int
-        L, the number of tokens of every text.
+        L, the largest number of tokens of a text.
     num_layers : int
         Number of layers.
     causal : bool
@@ -74,12 +74,12 @@ class TextEncoder(nn.Module):
             nn.init.normal_(module.fc2.weight, std=deep)
 
     def forward(self, texts: Tensor) -> Tensor:
-        """Encode texts, int64 [N, L], into vectors [N, C]."""
+        """Encode texts, int64 [N, L] or with fewer tokens, into vectors [N, C]."""
         length = texts.shape[1]
         blocked = None
         if self.causal:
             blocked = torch.ones(length, length, dtype=torch.bool, device=texts.device).triu(1)
-        x = self.tokens(texts) + self.positions
+        x = self.tokens(texts) + self.positions[:length]
         for layer in self.layers:
             x = layer(x, blocked)
         ends = texts.argmax(dim=1)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, ClassVar, Literal, cast
 
 from torch import Tensor, nn
@@ -84,6 +85,8 @@ class Head(nn.Module):
     one_output : bool
         Whether the method can tell two classes apart by one output: where its training losses are those of the
         criterion and of nothing else. A head that overrides `losses` has to say so.
+    open_vocabulary : bool
+        Whether `class_tensors` makes a model for other classes from their names alone.
 
     Raises
     ------
@@ -94,6 +97,7 @@ class Head(nn.Module):
     output: ClassVar[Literal["logits", "probabilities", "scores"]] = "logits"
     resizes_late: ClassVar[bool] = True
     one_output: ClassVar[bool] = True
+    open_vocabulary: ClassVar[bool] = False
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -160,6 +164,31 @@ class Head(nn.Module):
 
     def name_classes(self, names: Sequence[str]) -> None:
         """Receive the names of the K classes before training; does nothing unless a method overrides it."""
+
+    @classmethod
+    def class_tensors(
+        cls, state: Mapping[str, Tensor], names: Sequence[str], options: Mapping[str, Any], vocabulary: str | Path | None
+    ) -> dict[str, Tensor]:
+        """Return the tensors of a head's state that follow from the names of its classes, by name; none unless
+        overridden, in methods of an open vocabulary.
+
+        Parameters
+        ----------
+        state : mapping from str to Tensor
+            The other tensors of the head.
+        names : sequence of str
+            The names of the classes.
+        options : mapping
+            The options of the method that are not its defaults.
+        vocabulary : str or Path, optional
+            A file of the user's that the method needs for names of unknown words.
+
+        Raises
+        ------
+        ModelError
+            When they cannot be made.
+        """
+        return {}
 
     def set_progress(self, progress: Progress) -> None:
         """Receive the progress of the training run; does nothing unless a method overrides it."""

@@ -1,21 +1,24 @@
-"""CLIP's tokens of texts: byte pair encoding with a list of merges, which is a file of the user's."""
+"""CLIP's tokens of texts: byte pair encoding with a list of merges, which is a file of the user's, or of known words."""
 
 from __future__ import annotations
 
 import contextlib
+import functools
 import gzip
 import io
 import itertools
 import re
 import unicodedata
 import zlib
-from collections.abc import Iterator, Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from vitrail.errors import ModelError
+from vitrail.files.json_text import parse_json
 from vitrail.files.regular import read_regular
 
 _FILE = "merges.txt"  # in the folder of a tokenizer of transformers
@@ -26,8 +29,68 @@ _END_OF_WORD = "</w>"
 _WORDS = re.compile(r"'(?:s|t|re|ve|m|ll|d)|[a-zL]+|N|[^\sa-zLN]+")
 
 
-class TextTokens:
-    """Turns texts into tokens as CLIP does.
+WORDS_FILE = Path(__file__).with_name("clip_words.json")  # `tools/build_clip_words.py` makes it
+
+
+class Tokenizer(ABC):
+    """Turns texts into tokens as CLIP does, word by word.
+
+    Attributes
+    ----------
+    size : int
+        Number of tokens that there are; the last two are the start and the end of a text.
+    """
+
+    size: int
+
+    @abstractmethod
+    def of_word(self, word: str) -> Sequence[int]:
+        """Return the tokens of one of the `words` of a text."""
+
+    def __call__(self, texts: Sequence[str], length: int) -> Tensor:
+        """Return int64 [N, length]: start, tokens and end of each text, and zeros; the end is the largest token.
+
+        Longer texts are cut off.
+        """
+        rows = torch.zeros(len(texts), length, dtype=torch.long)
+        for row, text in zip(rows, texts, strict=True):
+            tokens = itertools.chain.from_iterable(map(self.of_word, words(text)))
+            row_tokens = [self.size - 2, *itertools.islice(tokens, length - 2), self.size - 1]
+            row[: len(row_tokens)] = torch.tensor(row_tokens)
+        return rows
+
+
+class KnownWords(Tokenizer):
+    """Knows the tokens of the words that occur in prompts and in the class names of the datasets that vitrail has.
+
+    Raises
+    ------
+    ModelError
+        When a text has another word.
+    """
+
+    def __init__(self) -> None:
+        self.size, self._tokens = _known_words()
+
+    def of_word(self, word: str) -> Sequence[int]:
+        """See `Tokenizer`."""
+        if word not in self._tokens:
+            raise ModelError(
+                f"the tokens of {word!r} are not among those that come with vitrail, which knows the words of its "
+                "datasets' classes: give the path of merges.txt of a CLIP tokenizer, such as that of "
+                "openai/clip-vit-base-patch32 on the Hugging Face hub (vocabulary=…, --vocabulary on the command line, "
+                "model.options.vocabulary in a recipe)"
+            )
+        return self._tokens[word]
+
+
+def create_tokenizer(vocabulary: str | Path | None) -> Tokenizer:
+    """Return the tokenizer with the list of merges at this path, or the one of known words for None."""
+    return KnownWords() if vocabulary is None else TextTokens(vocabulary)
+
+
+class TextTokens(Tokenizer):
+    """Turns texts into tokens as CLIP does, with its list of merges.
 
     The vocabulary is the 256 bytes, the same at the end of a word, what each merge makes, and the start and the end of
     a text.
@@ -48,32 +111,20 @@ class TextTokens:
         merges = _read_merges(Path(path))
         self._letters = _letters_of_bytes()
         letters = self._letters.values()
-        words = [
+        parts = [
             *letters,
             *(letter + _END_OF_WORD for letter in letters),
             *(first + second for first, second in merges),
         ]
         self._ranks = {pair: rank for rank, pair in enumerate(merges)}
-        self._numbers = {word: number for number, word in enumerate(words)}
-        self._start = len(words)
-        self.size = len(words) + 2
+        self._numbers = {word: number for number, word in enumerate(parts)}
+        self.size = len(parts) + 2
 
-    def __call__(self, texts: Sequence[str], length: int) -> Tensor:
-        """Return int64 [N, length]: start, tokens and end of each text, and zeros; the end is the largest token.
-
-        Longer texts are cut off.
-        """
-        rows = torch.zeros(len(texts), length, dtype=torch.long)
-        for row, text in zip(rows, texts, strict=True):
-            tokens = [self._start, *itertools.islice(self._tokens(text), length - 2), self._start + 1]
-            row[: len(tokens)] = torch.tensor(tokens)
-        return rows
-
-    def _tokens(self, text: str) -> Iterator[int]:
-        for word in _words(" ".join(unicodedata.normalize("NFC", text).lower().split())):
-            letters = [self._letters[byte] for byte in word.encode(errors="surrogatepass")]
-            letters[-1] += _END_OF_WORD
-            yield from (self._numbers[part] for part in self._merged(letters))
+    def of_word(self, word: str) -> Sequence[int]:
+        """See `Tokenizer`."""
+        letters = [self._letters[byte] for byte in word.encode(errors="surrogatepass")]
+        letters[-1] += _END_OF_WORD
+        return [self._numbers[part] for part in self._merged(letters)]
 
     def _merged(self, parts: list[str]) -> list[str]:
         """Return the parts of a word after every merge, each time of the pair that is first in the list."""
@@ -92,8 +143,10 @@ class TextTokens:
         return parts
 
 
-def _words(text: str) -> Iterator[str]:
-    """Yield runs of letters, single numerals, runs of signs, and endings such as 's."""
+def words(text: str) -> Iterator[str]:
+    """Yield what CLIP splits a text into, in lower case: runs of letters, single numerals, runs of signs, and endings
+    such as 's."""
+    text = " ".join(unicodedata.normalize("NFC", text).lower().split())
     kinds = "".join(_kind(letter) for letter in text)
     return (text[found.start() : found.end()] for found in _WORDS.finditer(kinds))
 
@@ -102,6 +155,12 @@ def _kind(letter: str) -> str:
     if letter in " '" or "a" <= letter <= "z":
         return letter
     return {"L": "L", "N": "N"}.get(unicodedata.category(letter)[0], ".")
+
+
+@functools.cache
+def _known_words() -> tuple[int, Mapping[str, Sequence[int]]]:
+    content = parse_json(WORDS_FILE.read_text(encoding="utf-8"), str(WORDS_FILE), ModelError)
+    return content["size"], content["words"]
 
 
 def _letters_of_bytes() -> dict[int, str]:

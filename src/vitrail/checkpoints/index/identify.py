@@ -17,7 +17,7 @@ from vitrail.segmentors.build import has_one_output
 _BUILT_BY = ("segmentor", "backbone", "output_stride", "in_channels", "backbone_options", "options", "auxiliary")
 _TRAINING_ONLY = (
     *("dropout", "drop_path_rate", "momentum", "early_weight", "coarse_weight", "deep_supervision", "alignment"),
-    *("initial_temperature", "vocabulary", "causal_text"),
+    *("initial_temperature", "vocabulary", "causal_text", "clip", "frozen", "early_layers"),
 )
 _SHOWN = 6
 
