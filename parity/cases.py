@@ -20,6 +20,7 @@ from parity.toolboxes import (
     Mmseg,
     MmsegMask2Former,
     MmsegMaskFormer,
+    MmsegSAN,
     MmsegSegNeXt,
     MmsegSmallWindows,
     MmsegWithEdges,
@@ -1182,6 +1183,58 @@ SEGMENTERS = [
     ),
 ]
 
+# --- SAN, on a narrow CLIP of four blocks, of which the last recognises --------------------------------------------
+_ADAPTER, _RECOGNISER = "decode_head.san_cfg", "decode_head.maskgen_cfg"
+SANS = [
+    Case(
+        "mmseg/san_vit-b16",
+        MmsegSAN(
+            "san/san-vit-b16_coco-stuff164k-640x640",
+            {
+                **classes_of("decode_head"),
+                "decode_head.loss_decode.0.class_weight": [1.0] * CLASSES + [0.1],
+                "decode_head.train_cfg.num_points": 784,
+                f"{_ADAPTER}.embed_dims": 32,
+                f"{_ADAPTER}.num_queries": 20,
+                f"{_ADAPTER}.cfg_encoder.num_heads": 2,
+                f"{_ADAPTER}.cfg_decoder.embed_channels": 16,
+                f"{_ADAPTER}.cfg_decoder.mlp_channels": 16,
+                f"{_RECOGNISER}.sos_token_num": 20,
+                f"{_RECOGNISER}.out_dims": 32,
+                "text_encoder.dataset_name": None,
+                "text_encoder.vocabulary": [f"class {index}" for index in range(CLASSES)],
+                "text_encoder.embed_dims": 64,
+                "text_encoder.num_layers": 1,
+                "text_encoder.num_heads": 1,
+                "text_encoder.output_dims": 32,
+            },
+            {
+                "image_encoder.embed_dims": WIDTH,
+                "image_encoder.num_layers": 3,
+                "image_encoder.num_heads": 3,
+                "image_encoder.out_indices": (0, 1, 2),
+                "image_encoder.frozen_exclude": ["all"],
+                f"{_ADAPTER}.clip_channels": WIDTH,
+                f"{_ADAPTER}.cfg_decoder.num_heads": 3,
+                f"{_RECOGNISER}.embed_dims": WIDTH,
+                f"{_RECOGNISER}.num_layers": 1,
+                f"{_RECOGNISER}.num_heads": 3,
+                f"{_RECOGNISER}.frozen_exclude": ["all"],
+            },
+        ),
+        {
+            f"{ours}{name}": f"decode.{theirs}loss_{term}"
+            for ours, theirs in (("", ""), ("layer0_", "d7."))
+            for name, term in (("class", "cls_ce"), ("mask", "mask_ce"), ("dice", "mask_dice"))
+        },
+        trained=(96, 128),
+        at_image_size=True,
+        same_points=True,
+        narrow=("vit_base_patch16_clip_quickgelu_224", NARROW_TRANSFORMER),
+        model={"backbone_options": {"out_indices": [0, 1, 2, 3]}, "options": {"clip_heads": 3, "frozen": False}},
+    ),
+]
+
 # --- as published, at full size -------------------------------------------------------------------------------------
 _KEPT = {"keep": ("criterion.",), "at_image_size": True}
 FULL = [
@@ -1257,6 +1310,7 @@ CASES: list[Case] = [
     *PLAIN_TRANSFORMERS,
     *SETRS,
     *SEGMENTERS,
+    *SANS,
     *FULL,
     *TORCHVISION,
     *HUGGING_FACE,

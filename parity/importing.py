@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from vitrail.checkpoints.cards import card_from_recipe
 from vitrail.checkpoints.checkpoint import Checkpoint
+from vitrail.checkpoints.class_names import name_classes
 from vitrail.checkpoints.sources.mmseg.source import renaming as mmseg_renaming
 from vitrail.checkpoints.sources.renaming import Renaming
 from vitrail.checkpoints.sources.source import SOURCES
@@ -74,6 +75,7 @@ def import_with_card(
         recipe = recipe_from_config(json.loads(settings), name)
         card = card_from_recipe(recipe, source=source.title, license="Apache-2.0", classes=classes)
     card, state = source.translate(checkpoint, _changed(card, changes or {}))
+    card, state = name_classes(card, state, name)
     with SkipRandomInit():
         model = build_model(model_config_from_dict(card.recipe["model"]), len(card.classes))
     model.load_state_dict(state, strict=True)

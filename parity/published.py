@@ -14,7 +14,7 @@ from parity.efficientvit import EfficientViT
 from parity.reference import Reference
 from parity.regseg import RegSeg
 from parity.sctnet import SCTNet
-from parity.toolboxes import Mmseg, Ssseg, SssegPoints, SssegUpsampled
+from parity.toolboxes import Mmseg, MmsegSAN, Ssseg, SssegPoints, SssegUpsampled
 from parity.weights import randomise
 from vitrail import load
 from vitrail.checkpoints import export_checkpoint
@@ -62,7 +62,7 @@ def reference_of(entry: Entry) -> Reference:
     """Return the model of a published checkpoint in the project that published it."""
     project, _, name = entry.name.partition("/")
     if project == "mmseg":
-        return Mmseg(name)
+        return (MmsegSAN if entry.method == "san" else Mmseg)(name)
     if project == "efficientvit":
         return EfficientViT(*name.rsplit("_", 2)[1:])
     if project == "regseg":

@@ -117,6 +117,19 @@ class MmsegMask2Former(Mmseg):
         return in_double_precision()
 
 
+class MmsegSAN(MmsegMask2Former):
+    """SAN, whose preprocessor pads the images of a prediction with zeros."""
+
+    encoder = "image_encoder"
+
+    def logits(self, model: nn.Module, images: Tensor, *, at_image_size: bool) -> Tensor:
+        """See `Reference`."""
+        height, width = images.shape[-2:]
+        divisor = model.data_preprocessor.test_cfg["size_divisor"]
+        padded = F.pad(images, (0, -width % divisor, 0, -height % divisor))
+        return super().logits(model, padded, at_image_size=at_image_size)[..., :height, :width]
+
+
 class MmsegSegNeXt(Mmseg):
     """SegNeXt, which begins its factorization with other random numbers in every prediction.
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 
 import torch
 
 from vitrail.checkpoints.card_check import check_card, description_of
 from vitrail.checkpoints.checkpoint import Checkpoint, read_checkpoint
+from vitrail.checkpoints.class_names import is_open_vocabulary, name_classes, with_classes
 from vitrail.checkpoints.exported import computing_device, exported_format, load_exported
 from vitrail.checkpoints.hub import HUB, SMP_HUB, fetch_from_hub, weights_in
 from vitrail.checkpoints.imports import imports_of
@@ -24,7 +24,6 @@ from vitrail.files.outputs import check_free
 from vitrail.layers.skip_init import SkipRandomInit
 from vitrail.recipes import model_config_from_dict
 from vitrail.segmentors import ModelCard, Segmentor, build_model
-from vitrail.visualize.palette import distinct_colours
 
 DEFAULT_MODEL = "bisenetv2_camvid_trainval"  # of the shipped ones, for who names none
 
@@ -41,6 +40,7 @@ def load(
     device: str | torch.device = "cpu",
     like: str | None = None,
     classes: Sequence[str] | None = None,
+    vocabulary: str | Path | None = None,
     trust_imports: bool = False,
 ) -> Segmentor:
     """Return a model that is ready to predict.
@@ -61,7 +61,11 @@ def load(
     like : str, optional
         The published model that a checkpoint of another project is built like, where the file does not say.
     classes : sequence of str, optional
-        The names of its classes, where they are not those of `like`.
+        The names of its classes, where they are not those of `like`; or, for a model of an open vocabulary (SAN) with
+        its text encoder, of the classes that it should have instead of its own.
+    vocabulary : str or path, optional
+        CLIP's list of merges, `merges.txt` of a CLIP tokenizer: for names of classes with words that no dataset of
+        vitrail has.
     trust_imports : bool
         Let the file import the modules that it names, which runs their code. Otherwise a model of a plugin's needs the
         plugin to be installed or imported already. Also load exported files of formats that can hold code, such as
@@ -85,21 +89,24 @@ def load(
     --------
     >>> model = load("runs/fastscnn_camvid/best.safetensors")
     """
-    card = None if like is None else _with_classes(find_by_name(like).card(), classes)
-    if card is None and classes is not None:
-        raise CheckpointError("classes go with like=…, the published model that the checkpoint is built like")
+    card = None if like is None else find_by_name(like).card()
+    if card is not None and classes is not None and not is_open_vocabulary(card):
+        card, classes = with_classes(card, classes), None
     path, entry = _locate(str(name))
     format = exported_format(path)
     if format is not None:
         if card is not None:
             raise CheckpointError(f"like=… is for checkpoints of other projects: {path} says itself what it is")
+        if classes is not None or vocabulary is not None:
+            raise CheckpointError(f"the classes of an exported model are fixed: export the model of {path} again")
         exported = load_exported(path, format, trust=trust_imports)
         computing_device(exported, torch.device(device), explicit=True)
         return exported
     if card is None and entry is not None:
         card = entry.card()
     checkpoint = _read_download(path) if _is_unverified(str(name), path, entry) else read_checkpoint(path)
-    return _model_in(checkpoint, card, trust_imports=trust_imports).to(device)
+    model = _model_in(checkpoint, card, trust_imports=trust_imports, classes=classes, vocabulary=vocabulary)
+    return model.to(device)
 
 
 def load_model(path: str | Path, card: ModelCard | None = None, *, trust_imports: bool = False) -> Segmentor:
@@ -126,13 +133,21 @@ def load_model(path: str | Path, card: ModelCard | None = None, *, trust_imports
     return _model_in(read_checkpoint(Path(path)), card, trust_imports=trust_imports)
 
 
-def _model_in(checkpoint: Checkpoint, card: ModelCard | None, *, trust_imports: bool) -> Segmentor:
+def _model_in(
+    checkpoint: Checkpoint,
+    card: ModelCard | None,
+    *,
+    trust_imports: bool,
+    classes: Sequence[str] | None = None,
+    vocabulary: str | Path | None = None,
+) -> Segmentor:
     """Return the model in a checkpoint; see `load_model`."""
     path = checkpoint.origin
     name, source = recognise(checkpoint)
     where = str(path) if name == "vitrail" else f"{path} (from {source.title}, renamed)"
     with description_of(str(path)):
         card, state = source.translate(checkpoint, card)
+        card, state = name_classes(card, state, str(path), classes=classes, vocabulary=vocabulary)
         settings = {**card.recipe["model"], "pretrained": False}
     try:
         with imports_of(card, str(path), trust=trust_imports):
@@ -179,6 +194,7 @@ def convert_file(
     to: str = "vitrail",
     like: str | None = None,
     classes: Sequence[str] | None = None,
+    vocabulary: str | Path | None = None,
     overwrite: bool = False,
     trust_imports: bool = False,
 ) -> str:
@@ -194,7 +210,7 @@ def convert_file(
         See `export_checkpoint`.
     overwrite : bool
         Replace `target` where it exists.
-    like, classes, trust_imports
+    like, classes, vocabulary, trust_imports
         As `load` takes them.
 
     Raises
@@ -204,7 +220,7 @@ def convert_file(
     """
     _writer(to, target)  # before a model is downloaded
     check_free([target], overwrite=overwrite, error=CheckpointError)
-    model = load(source, like=like, classes=classes, trust_imports=trust_imports)
+    model = load(source, like=like, classes=classes, vocabulary=vocabulary, trust_imports=trust_imports)
     written = export_checkpoint(model, target, to)
     name = model.card.name if model.card and model.card.name else Path(source).stem
     parameters = sum(parameter.numel() for parameter in model.parameters())
@@ -259,21 +275,6 @@ def _read_download(path: Path) -> Checkpoint:
     except CheckpointError as error:
         discard(path)
         raise CheckpointError(f"{error}. The download was deleted, so that the next try fetches it again") from error
-
-
-def _with_classes(card: ModelCard, classes: Sequence[str] | None) -> ModelCard:
-    if classes is None:
-        return card
-    one_output = card.recipe["model"].get("num_classes") == 1 and len(classes) == 2
-    model = {**card.recipe["model"], "num_classes": 1 if one_output else len(classes)}
-    data = {**card.recipe["data"], "dataset": "folder"}
-    return replace(
-        card,
-        classes=tuple(classes),
-        palette=distinct_colours(len(classes)),
-        recipe={**card.recipe, "model": model, "data": data},
-        metrics={},
-    )
 
 
 def _locate(name: str) -> tuple[Path, Entry | None]:

@@ -80,7 +80,14 @@ def weights(
 @click.option(
     "--like", help="The published model with the same architecture, when IN does not describe it (`vitrail weights`)."
 )
-@click.option("--class", "classes", multiple=True, help="With --like: the name of a class; once for each, in order.")
+@click.option(
+    "--class",
+    "classes",
+    multiple=True,
+    help="With --like, or for an open vocabulary: the name of a class; once for each, in order.",
+)
+@click.option("--classes", "class_list", type=PATH, metavar="FILE", help="The names in a file instead, one a line.")
+@click.option("--vocabulary", type=PATH, metavar="FILE", help="CLIP's merges.txt, for names with unknown words.")
 @click.option(
     "--to",
     default="vitrail",
@@ -94,6 +101,8 @@ def convert(
     target: Path,
     like: str | None,
     classes: Sequence[str],
+    class_list: Path | None,
+    vocabulary: Path | None,
     to: str,
     overwrite: bool,
     trust_imports: bool,
@@ -102,11 +111,24 @@ def convert(
 
     IN is whatever `vitrail.load` reads: a checkpoint of a supported project, a name, an address. OUT is a .safetensors;
     with --to mmseg or ssseg it is a .pth that loads in that project's model, whose config is named where there is one;
-    with --to transformers it is a folder that from_pretrained of transformers loads.
+    with --to transformers it is a folder that from_pretrained of transformers loads. SAN, of an open vocabulary,
+    is converted for the classes that are named.
     """
     from vitrail.checkpoints import convert_file
+    from vitrail.datasets.class_file import read_names
 
+    if class_list is not None:
+        if classes:
+            raise VitrailError("--class and --classes both name the classes: give one of them")
+        classes = read_names(class_list).classes
     described = convert_file(
-        source, target, to=to, like=like, classes=classes or None, overwrite=overwrite, trust_imports=trust_imports
+        source,
+        target,
+        to=to,
+        like=like,
+        classes=classes or None,
+        vocabulary=vocabulary,
+        overwrite=overwrite,
+        trust_imports=trust_imports,
     )
     echo(f"{described} -> {target}")

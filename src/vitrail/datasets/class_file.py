@@ -146,7 +146,7 @@ def find_class_file(root: Place) -> ClassFile | None:
     path = _class_file(root)
     if path is None:
         return None
-    read = {"classes.txt": _read_names, "labelmap.txt": read_label_map}.get(path.name, _read_yaml)
+    read = {"classes.txt": read_names, "labelmap.txt": read_label_map}.get(path.name, _read_yaml)
     return read(path)
 
 
@@ -200,7 +200,8 @@ def _first(error: ValidationError) -> str:
     return f"{place}: {message}" if place else message
 
 
-def _read_names(path: Place) -> ClassFile:
+def read_names(path: Place) -> ClassFile:
+    """Read a list of names, one a line; raises a DatasetError when there is none, or one twice."""
     names: Sequence[str] = [line.strip() for line in read_text(path).splitlines()]
     names = [name for name in names if name]
     if not names:

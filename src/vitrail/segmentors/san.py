@@ -38,6 +38,7 @@ _LENGTH = 77  # the most tokens of a text, of CLIP
 _HEAD_CHANNELS = 64  # of CLIP's attention heads
 _FIRST_LOGIT_SCALE = math.log(1 / 0.07)  # where CLIP's training begins; trained ones end at log(100)
 _TEXTS_AT_ONCE = 256
+_EMBEDDINGS = "class_embeddings"
 # OpenAI's names of the modules in a layer of the text encoder, by ours.
 _LAYER = {"norm1": "ln_1", "attn.out_proj": "attn.out_proj", "norm2": "ln_2", "fc1": "mlp.c_fc", "fc2": "mlp.c_proj"}
 
@@ -387,7 +388,7 @@ class SANHead(MaskClassificationHead):
         self.project = nn.Linear(width, embedding_channels, bias=False)
         self.logit_scale = nn.Parameter(torch.tensor([_FIRST_LOGIT_SCALE]))
         self.no_object = nn.Parameter(torch.randn(1, embedding_channels) * embedding_channels**-0.5)
-        self.register_buffer("class_embeddings", F.normalize(torch.randn(num_classes, embedding_channels), dim=-1))
+        self.register_buffer(_EMBEDDINGS, F.normalize(torch.randn(num_classes, embedding_channels), dim=-1))
         self.texts = (
             ClassTexts(text_channels, embedding_channels, vocabulary_size=vocabulary_size, num_layers=text_layers)
             if text_layers
@@ -443,6 +444,11 @@ class SANHead(MaskClassificationHead):
             self.class_embeddings.copy_(self.texts(names, self.prompts, tokenizer))
 
     @classmethod
+    def lacks_class_tensors(cls, state: Mapping[str, Tensor]) -> bool:
+        """See `Head`."""
+        return _EMBEDDINGS not in state
+
+    @classmethod
     def class_tensors(
         cls,
         state: Mapping[str, Tensor],
@@ -466,7 +472,7 @@ class SANHead(MaskClassificationHead):
         except (KeyError, IndexError, RuntimeError) as error:
             raise ModelError(f"its text encoder is not one of CLIP ({type(error).__name__}: {error})") from error
         tokenizer = _fitting_tokenizer(vocabulary, tokens.shape[0])
-        return {"class_embeddings": texts(names, prompts_of(options.get("prompts", "vild")), tokenizer)}
+        return {_EMBEDDINGS: texts(names, prompts_of(options.get("prompts", "vild")), tokenizer)}
 
     def queries(self, features: Sequence[Tensor]) -> list[QueryPrediction]:
         """Return the predictions after each of `early_layers` (unless training: none of these) and after the last."""

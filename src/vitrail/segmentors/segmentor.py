@@ -166,8 +166,17 @@ class Head(nn.Module):
         """Receive the names of the K classes before training; does nothing unless a method overrides it."""
 
     @classmethod
+    def lacks_class_tensors(cls, state: Mapping[str, Tensor]) -> bool:
+        """Return whether tensors that `class_tensors` makes are missing in a head's state."""
+        return False
+
+    @classmethod
     def class_tensors(
-        cls, state: Mapping[str, Tensor], names: Sequence[str], options: Mapping[str, Any], vocabulary: str | Path | None
+        cls,
+        state: Mapping[str, Tensor],
+        names: Sequence[str],
+        options: Mapping[str, Any],
+        vocabulary: str | Path | None,
     ) -> dict[str, Tensor]:
         """Return the tensors of a head's state that follow from the names of its classes, by name; none unless
         overridden, in methods of an open vocabulary.

@@ -1,4 +1,4 @@
-"""CLIP's tokens of texts: byte pair encoding with a list of merges, which is a file of the user's, or of known words."""
+"""CLIP's tokens of texts: byte pair encoding with a list of merges, a file of the user's, or of known words."""
 
 from __future__ import annotations
 

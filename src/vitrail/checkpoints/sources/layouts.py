@@ -110,6 +110,21 @@ class OnlyTheirs:
 
 
 @dataclass(frozen=True)
+class OnlyOurs:
+    """Tensors of ours, by name, that their model makes of others; whoever reads theirs makes them, too."""
+
+    names: tuple[str, ...]
+
+    def to_ours(self, state: State) -> State:
+        """See `Layout`."""
+        return state
+
+    def to_theirs(self, state: State) -> State:
+        """See `Layout`."""
+        return {name: value for name, value in state.items() if name not in self.names}
+
+
+@dataclass(frozen=True)
 class LeftOut:
     """Tensors that our model does not need, by how their names end; they are not written back."""
 

@@ -109,6 +109,10 @@ def _data(config: Mapping[str, Any], model: Mapping[str, Any]) -> dict[str, Any]
         scale = resize.get("scale", resize.get("img_scale"))
         if isinstance(scale, (list, tuple)) and len(scale) == 2 and resize.get("keep_ratio", True):
             data["eval_resize"] = {"size": sorted(as_lists(scale))}
+    for resize in _test_steps(config, "ResizeShortestEdge"):
+        scale = resize["scale"]
+        shortest = scale if isinstance(scale, int) else as_lists(scale)[0]
+        data["eval_resize"] = {"size": [shortest, resize["max_size"]]}
     if "eval_resize" in data:
         for step in _test_steps(config, "ResizeToMultiple"):
             data["eval_resize"]["multiple_of"] = step.get("size_divisor", 32)

@@ -200,14 +200,15 @@ def translate_model(values: Mapping[str, Any], where: str) -> ModelConfig:
         When vitrail does not compute the same; the message says what it lacks.
     """
     kind = values.get("type")
-    if kind not in ("EncoderDecoder", "CascadeEncoderDecoder"):
+    if kind not in ("EncoderDecoder", "CascadeEncoderDecoder", "MultimodalEncoderDecoder"):
         raise UnsupportedError(f"{where}: vitrail has no method like MMSegmentation's {kind}")
-    for key in ("backbone", "decode_head"):
+    parts = ("image_encoder", "text_encoder") if kind == "MultimodalEncoderDecoder" else ("backbone",)
+    for key in (*parts, "decode_head"):
         if key not in values:
             raise UnsupportedError(f"{where}: the model has no {key}")
     section = ModelSection(values, where)
     heads = "+".join(str(head.get("type")) for head in section.decode_heads)
-    neck, backbone = (values.get("neck") or {}).get("type"), str(values["backbone"].get("type"))
+    neck, backbone = (values.get("neck") or {}).get("type"), str(encoder_section(values).get("type"))
     found = find_method(METHODS, f"{neck}+{heads}", backbone) or find_method(METHODS, heads, backbone)
     if found is None:
         raise UnsupportedError(f"{where}: vitrail has no method with MMSegmentation's {heads}")
@@ -215,6 +216,12 @@ def translate_model(values: Mapping[str, Any], where: str) -> ModelConfig:
     model = record.translate(section)
     losses = [model.losses, *([] if model.own_auxiliary else _auxiliary_losses(section))]
     return model_config(name, model.encoder, model.num_classes, model.options, model.auxiliary, losses, where)
+
+
+def encoder_section(model: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return the section of the encoder of images in a `model` section."""
+    section: Mapping[str, Any] = model["backbone" if "backbone" in model else "image_encoder"]
+    return section
 
 
 def one_output_threshold(model: Mapping[str, Any]) -> float | None:

@@ -10,7 +10,7 @@ from typing import Any
 from vitrail.checkpoints.plain import as_lists
 from vitrail.checkpoints.sources.mmseg.config import recipe_from_config
 from vitrail.checkpoints.sources.mmseg.encoders import BACKBONES
-from vitrail.checkpoints.sources.mmseg.heads import METHODS
+from vitrail.checkpoints.sources.mmseg.heads import METHODS, encoder_section
 from vitrail.checkpoints.sources.records import find_backbone
 
 Values = Mapping[str, Any]
@@ -79,7 +79,7 @@ def training_from_config(config: Values, name: str) -> Training:
 def _read_model(config: Values, made: Training) -> None:
     """Take which weights the encoder starts from, and what of it is frozen; the dataset says how many classes."""
     del made.recipe["model"]["num_classes"]
-    model, backbone = config["model"], config["model"]["backbone"]
+    model, backbone = config["model"], encoder_section(config["model"])
     backbone = backbone.get("backbone_cfg", backbone)
     init = backbone.get("init_cfg") or {}
     init = init[0] if isinstance(init, (list, tuple)) else init
@@ -195,7 +195,7 @@ def _read_parameter_groups(parameters: dict[str, Any], config: Values, made: Tra
     if parameters.get("norm_decay_mult") == 0.0:
         del parameters["norm_decay_mult"]
         optimizer["decay_norms"] = False
-    encoder = find_backbone(BACKBONES, config["model"]["backbone"]["type"])
+    encoder = find_backbone(BACKBONES, encoder_section(config["model"])["type"])
     method = METHODS[made.recipe["model"]["segmentor"]]
     ours = {**_MATCHES, **(encoder.optimizer_keys if encoder else {}), **method.optimizer_keys}
     for key in sorted(keys, key=lambda each: (len(each), each)):
@@ -207,7 +207,7 @@ def _read_parameter_groups(parameters: dict[str, Any], config: Values, made: Tra
         elif key in ("head", "backbone") and decay == 1.0:
             optimizer[f"{key}_lr"] = lr
             rules += [{"match": match, "lr": lr} for match in known or ()]
-        elif known is not None and lr in (1.0, of_backbone):
+        elif known is not None and (not known or lr in (1.0, of_backbone)):
             implied = key.endswith("norm") and decay == 0.0 and not optimizer.get("decay_norms", True)
             rules += [] if implied else [{"match": match, "weight_decay": decay} for match in known]
         else:
