@@ -50,6 +50,11 @@ SMALL: dict[str, dict[str, object]] = {
         **{"channels": 32, "num_queries": 20, "query_layers": 1, "num_layers": 2, "num_points": 256},
         **{"encoder_layers": 1, "encoder_feedforward_channels": 32, "feedforward_channels": 32},
     },
+    "san": {
+        **{"channels": 32, "num_layers": 4, "num_heads": 2, "num_queries": 20, "mask_channels": 16, "img_size": 128},
+        **{"early_layers": (3,), "embedding_channels": 32, "text_channels": 64, "text_layers": 1, "num_points": 256},
+        **{"vocabulary_size": 100, "clip_heads": 2, "frozen": False},
+    },
     "ce2p": {"channels": 32, "shortcut_channels": 16, "edge_channels": 16},
     "icnet": {"channels": 32, "branch_channels": (16, 32, 32), "pool_channels": 32},
     "mcibi": {"channels": 32, "inner_channels": 16, "memory_weight": 1.0},
@@ -104,9 +109,9 @@ def small_head(name: str, **options: object) -> Segmentor:
     """Build a method as `small` does, on an encoder of one convolution for each feature map.
 
     What is left to compute is the head and its losses, several times as fast. ICNet, whose branches are stages of a
-    ResNet, and EoMT, which is a plain transformer, keep their encoder.
+    ResNet, and EoMT and SAN, which take blocks of a plain transformer, keep their encoder.
     """
-    if name in ("icnet", "eomt"):
+    if name in ("icnet", "eomt", "san"):
         return small(name, **options)
     method = SEGMENTORS[name]
     if method.output_stride == 8:

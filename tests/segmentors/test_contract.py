@@ -169,7 +169,7 @@ def test_channels_last_changes_nothing(name: str, images: Tensor) -> None:
 # Of the heads that share what is new to an exporter, one; `tests/export` exports every method to every format at night.
 EXPORTED = {
     *("bisenetv2", "ccnet", "deeplabv3plus", "dmnet", "dnlnet", "eomt", "fastfcn_encnet", "icnet", "knet", "lraspp"),
-    *("mask2former", "maskformer", "mcibiplusplus", "ocrnet", "pointrend", "psanet", "segmenter", "segnext"),
+    *("mask2former", "maskformer", "mcibiplusplus", "ocrnet", "pointrend", "psanet", "san", "segmenter", "segnext"),
 }
 
 

@@ -17,11 +17,11 @@ from torch.nn import functional as F
 from vitrail.backbones import Backbone
 from vitrail.backbones.vit import ViT, interpolate_positions
 from vitrail.backbones.weights import read_state_dict
-from vitrail.backbones.windows import pad_to_multiple
 from vitrail.errors import ModelError
 from vitrail.labels import ignore_index
 from vitrail.layers import resize
 from vitrail.layers.mlp import MLP
+from vitrail.layers.resize import is_exporting
 from vitrail.layers.text_encoder import TextEncoder
 from vitrail.losses.mask_classification import QueryPrediction
 from vitrail.losses.mask_points import PointMaskLoss
@@ -95,7 +95,7 @@ class FirstBlocks(ExtendedBackbone):
 
     def forward(self, images: Tensor) -> list[Tensor]:
         """Encode images [B, 3, H, W]; see the class."""
-        padded = pad_to_multiple(images, (_MULTIPLE, _MULTIPLE), dims=(2, 3))
+        padded = _pad(images)
         small = F.interpolate(padded, scale_factor=self.image_scale, mode="bilinear", align_corners=False)
         patch = self.trunk.encoder.patch_embed.patch_size  # what is no whole patch is left out
         height, width = (max(1, length // side) * side for length, side in zip(small.shape[-2:], patch, strict=True))
@@ -106,6 +106,14 @@ class FirstBlocks(ExtendedBackbone):
             if index in self.fused:
                 maps.append(_as_map(tokens[:, 1:], grid))
         return [*maps, tokens[:, 0, :, None, None]]
+
+
+def _pad(images: Tensor) -> Tensor:
+    """Zero-pad images at the bottom and the right to multiples; exported programs do so whatever the size."""
+    down, right = (-length % _MULTIPLE for length in images.shape[-2:])
+    if not is_exporting() and not down and not right:
+        return images
+    return F.pad(images, (0, right, 0, down))
 
 
 def _is_plain(backbone: ViT) -> bool:
@@ -516,7 +524,8 @@ class SANHead(MaskClassificationHead):
         """
         grid, count = patches.shape[-2:], biases.shape[2]
         bias = F.adaptive_max_pool2d(biases.flatten(1, 2), (grid[0], grid[1])).flatten(2).unflatten(1, (-1, count))
-        apart = torch.full((count, count), -math.inf, device=bias.device, dtype=bias.dtype).fill_diagonal_(0.0)
+        others = ~torch.eye(count, dtype=torch.bool, device=bias.device)
+        apart = bias.new_zeros(count, count).masked_fill(others, -math.inf)
         mask = torch.cat([apart.expand(*bias.shape[:2], -1, -1), bias], dim=3)
         tokens = torch.cat([token.flatten(2), patches.flatten(2)], dim=2).transpose(1, 2)
         queries = token.flatten(2).transpose(1, 2).expand(-1, count, -1)
