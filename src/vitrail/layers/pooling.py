@@ -1,4 +1,4 @@
-"""Adaptive average pooling with a fast and deterministic gradient on CUDA."""
+"""Adaptive pooling: averages with a fast and deterministic gradient on CUDA, and maxima that can be exported."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from vitrail.layers.interpolation import averaging_matrix, separable
 from vitrail.layers.operators import gradient_operator, operator
@@ -72,3 +73,20 @@ def average_by_products(x: Tensor, size: int) -> Tensor:
     """Average the bins of a map [B, C, h, w] to [B, C, size, size] by two matrix products, in its memory format."""
     rows, columns = (_matrix(length, size, x.device, x.dtype) for length in x.shape[-2:])
     return separable(x, rows, columns)
+
+
+def adaptive_max(x: Tensor, size: tuple[int, int], longest: int) -> Tensor:
+    """Return the maxima of the bins of a map [B, C, h, w]: [B, C, *size], as `torch.nn.AdaptiveMaxPool2d`.
+
+    That one ties an exported program to the size; there, rows and columns are gathered instead. No bin may be longer
+    than `longest`.
+    """
+    if not is_exporting():
+        return F.adaptive_max_pool2d(x, size)
+    for dim, count in zip((2, 3), size, strict=True):
+        length = x.shape[dim]
+        number = torch.arange(count, device=x.device)
+        first, last = number * length // count, ((number + 1) * length + count - 1) // count - 1
+        places = [torch.minimum(first + step, last) for step in range(longest)]
+        x = functools.reduce(torch.maximum, [x.index_select(dim, place) for place in places])
+    return x

@@ -21,6 +21,7 @@ from vitrail.errors import ModelError
 from vitrail.labels import ignore_index
 from vitrail.layers import resize
 from vitrail.layers.mlp import MLP
+from vitrail.layers.pooling import adaptive_max
 from vitrail.layers.resize import is_exporting
 from vitrail.layers.text_encoder import TextEncoder
 from vitrail.losses.mask_classification import QueryPrediction
@@ -393,6 +394,8 @@ class SANHead(MaskClassificationHead):
             img_size=img_size,
             bias_heads=self.clip_heads,
         )
+        # of the pixels that are pooled for a patch of CLIP's; where images are small, it has few patches
+        self.longest_bin = 2 * maps.strides[1] // _PATCH + 1
         self.project = nn.Linear(width, embedding_channels, bias=False)
         self.logit_scale = nn.Parameter(torch.tensor([_FIRST_LOGIT_SCALE]))
         self.no_object = nn.Parameter(torch.randn(1, embedding_channels) * embedding_channels**-0.5)
@@ -514,7 +517,12 @@ class SANHead(MaskClassificationHead):
         """Return scores [B, K, H, W] of the image, whose `size` is without what it was padded with."""
         last = self.queries(features)[-1]
         masks = resize(last.masks, features[0].shape[-2:], align_corners=self.align_corners)
-        return semantic_scores(last.classes, masks[..., : size[0], : size[1]])
+        scores = semantic_scores(last.classes, masks)
+        if is_exporting():  # a slice would tie the program to images that are padded as the one it is traced with
+            for dim, length in zip((2, 3), size, strict=True):
+                scores = scores.index_select(dim, torch.arange(length, device=scores.device))
+            return scores
+        return scores[..., : size[0], : size[1]]
 
     def _recognise(self, patches: Tensor, token: Tensor, biases: Tensor) -> Tensor:
         """Return the vectors [B, N, D] of queries with attention biases [B, heads, N, h, w].
@@ -523,7 +531,8 @@ class SANHead(MaskClassificationHead):
         nor a patch attends to queries, so that all of them share these.
         """
         grid, count = patches.shape[-2:], biases.shape[2]
-        bias = F.adaptive_max_pool2d(biases.flatten(1, 2), (grid[0], grid[1])).flatten(2).unflatten(1, (-1, count))
+        pooled = adaptive_max(biases.flatten(1, 2), (grid[0], grid[1]), self.longest_bin)
+        bias = pooled.flatten(2).unflatten(1, (-1, count))
         others = ~torch.eye(count, dtype=torch.bool, device=bias.device)
         apart = bias.new_zeros(count, count).masked_fill(others, -math.inf)
         mask = torch.cat([apart.expand(*bias.shape[:2], -1, -1), bias], dim=3)
