@@ -38,7 +38,7 @@ def test_every_supported_checkpoint_has_the_recipe_of_its_model() -> None:
             continue
         model = RECIPES[entry.name].model.model_dump(mode="json", exclude_unset=True)
         assert {**model, "pretrained": None} == {**_without_classes(entry.recipe["model"]), "pretrained": None}
-    assert len(RECIPES) == 672
+    assert len(RECIPES) == 678
 
 
 def _without_classes(model: dict[str, Any]) -> dict[str, Any]:

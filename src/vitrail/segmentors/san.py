@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from vitrail.backbones import Backbone
-from vitrail.backbones.vit import ViT, interpolate_positions
+from vitrail.backbones.vit import ViT, interpolate_positions, set_norm_eps
 from vitrail.backbones.weights import read_state_dict
 from vitrail.errors import ModelError
 from vitrail.labels import ignore_index
@@ -36,6 +35,7 @@ from vitrail.segmentors.text_tokens import Tokenizer, create_tokenizer
 _MULTIPLE = 32  # images are padded to multiples of this, as those that the published models predict on
 _PATCH = 16  # side of the adapter's patches
 _LENGTH = 77  # the most tokens of a text, of CLIP
+_NORM_EPS = 1e-6  # of the adapter
 _HEAD_CHANNELS = 64  # of CLIP's attention heads
 _FIRST_LOGIT_SCALE = math.log(1 / 0.07)  # where CLIP's training begins; trained ones end at log(100)
 _TEXTS_AT_ONCE = 256
@@ -175,11 +175,10 @@ class SideAdapter(nn.Module):
         self.query_pos_embed = nn.Parameter(torch.zeros(1, num_queries, channels))
         self.query_embed = nn.Parameter(torch.zeros(1, num_queries, channels))
         self.blocks = nn.ModuleList(
-            Block(channels, num_heads, qkv_bias=True, norm_layer=partial(nn.LayerNorm, eps=1e-6))
-            for _ in range(num_layers)
+            Block(channels, num_heads, qkv_bias=True, norm_layer=nn.LayerNorm) for _ in range(num_layers)
         )
         self.fuse = nn.ModuleList(
-            nn.Sequential(LayerNorm2d(width, eps=1e-6), nn.Conv2d(width, channels, 1)) for width in fused_channels
+            nn.Sequential(LayerNorm2d(width, eps=_NORM_EPS), nn.Conv2d(width, channels, 1)) for width in fused_channels
         )
         widths = (channels, mask_channels, mask_channels)
         self.query_mlp = MLP((*widths, mask_channels))
@@ -189,9 +188,12 @@ class SideAdapter(nn.Module):
         trunc_normal_(self.pos_embed, std=0.02)
         nn.init.normal_(self.query_embed, std=0.02)
         nn.init.normal_(self.query_pos_embed, std=0.02)
-        for _, convolution in self.fuse:  # type: ignore[misc]
-            nn.init.kaiming_uniform_(convolution.weight, a=1)
-            nn.init.zeros_(convolution.bias)
+        set_norm_eps(self.blocks, _NORM_EPS)
+        for module in self.fuse.modules():
+            if isinstance(module, nn.Conv2d):
+                nn.init.kaiming_uniform_(module.weight, a=1)
+                if module.bias is not None:
+                    nn.init.zeros_(module.bias)
 
     def forward(self, image: Tensor, maps: Sequence[Tensor], after: Sequence[int]) -> list[tuple[Tensor, Tensor]]:
         """Return masks [B, Q, h, w] and attention biases [B, heads, Q, h, w] after these blocks and after the last.
