@@ -170,8 +170,10 @@ def test_what_is_not_taken_is_said() -> None:
 def test_unknown_and_unsupported_configs() -> None:
     with pytest.raises(RecipeError, match=r"no config 'pspnet_r50-d8'.*mmseg/pspnet_r50-d8.*`vitrail recipes mmseg/`"):
         load_recipe("mmseg/pspnet_r50-d8")
-    with pytest.raises(RecipeError, match=r"no recipe for MMSegmentation's san-vit-b16.*no method like.*Multimodal"):
-        load_recipe("mmseg/san-vit-b16_coco-stuff164k-640x640")
+    with pytest.raises(
+        RecipeError, match=r"no recipe for MMSegmentation's vpd_sd_4xb8.*no method like.*DepthEstimator"
+    ):
+        load_recipe("mmseg/vpd_sd_4xb8-25k_nyu-512x512")
 
 
 def test_the_command_lists_and_prints_them() -> None:
