@@ -1,6 +1,7 @@
 """Every method trained alike for a few epochs: what to expect of each in the first hour, and that each of them learns.
 
     python -m benchmarks.trained_alike --data-root CAMVID                   # five epochs of CamVid, on one GPU
+    python -m benchmarks.trained_alike --data-root CAMVID --device cpu --size 180 240 --crop 128 160 --budget 20000
     python -m benchmarks.trained_alike --dataset scenes                     # the built-in scenes: nothing to download
     python -m benchmarks.trained_alike --dataset scenes --data-root DIR     # written by `vitrail dataset scenes`
     python -m benchmarks.trained_alike --dataset scenes --methods fastscnn segformer --device cpu --epochs 1 --tiny
@@ -59,6 +60,8 @@ class Settings:
         Length of the training, and loader processes of each.
     cache : str
         Folder for decoded images.
+    size, crop : (int, int)
+        Height and width to which images are resized (None: as they are), and of crops.
     """
 
     dataset: str
@@ -67,6 +70,8 @@ class Settings:
     epochs: int
     workers: int
     cache: str
+    size: tuple[int, int] | None
+    crop: tuple[int, int]
 
 
 @dataclass
@@ -116,7 +121,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     with tempfile.TemporaryDirectory(prefix="alike-") as work:
         root = options.data_root or write_scenes(Path(work) / "scenes", tiny=options.tiny)
         cache = str(Path(work) / "cache")
-        settings = Settings(options.dataset, root, options.device, options.epochs, options.workers, cache)
+        size, crop = (None if pair is None else (pair[0], pair[1]) for pair in (options.size, options.crop))
+        settings = Settings(options.dataset, root, options.device, options.epochs, options.workers, cache, size, crop)
         done = train_all(chosen, settings, options.processes, end, folder)
     print(table(done), flush=True)
 
@@ -221,6 +227,7 @@ def recipe_of(method: Trained, settings: Settings) -> Recipe:
     from vitrail.recipes import load_recipe
 
     precision = "bfloat16" if settings.device == "cuda" else "none"
+    resize = "null" if settings.size is None else f"{{size: {list(settings.size)}, keep_ratio: false}}"
     common = load_recipe(
         f"fastscnn_{settings.dataset}",
         [
@@ -230,9 +237,9 @@ def recipe_of(method: Trained, settings: Settings) -> Recipe:
             *(
                 "train.loggers=[jsonl]",
                 "data.check=skip",
-                "data.augment.resize=null",
-                "data.eval_resize=null",
-                "data.augment.crop=[256,320]",
+                f"data.augment.resize={resize}",
+                f"data.eval_resize={resize}",
+                f"data.augment.crop={list(settings.crop)}",
             ),
             f"data.cache={settings.cache}",
             *(["data.dataset=folder", "data.options={}"] if settings.dataset == "scenes" else []),
@@ -333,6 +340,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--budget", type=float, default=600.0, metavar="SECONDS", help="600; when all ends")
     parser.add_argument("--processes", type=int, default=1, metavar="N", help="1; how many methods at once")
     parser.add_argument("--workers", type=int, default=2, metavar="N", help="2 loader processes for each")
+    parser.add_argument("--size", nargs=2, type=int, metavar=("H", "W"), help="resize images, of training and of val")
+    parser.add_argument("--crop", nargs=2, type=int, metavar=("H", "W"), default=(256, 320), help="256 320")
     parser.add_argument("--tiny", action="store_true", help="16 made scenes, for a rehearsal")
     parser.add_argument("--out", metavar="DIR", help="folder of the results")
     return parser
