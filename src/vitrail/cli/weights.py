@@ -82,10 +82,15 @@ def weights(
 )
 @click.option("--class", "classes", multiple=True, help="With --like: the name of a class; once for each, in order.")
 @click.option(
+    "--base",
+    help="The weights from which IN holds the differences: for EoMT's those of DINOv3 in transformers' format.",
+)
+@click.option(
     "--to",
     default="vitrail",
     show_default=True,
-    help="Whose format: vitrail, mmseg, ssseg or transformers, or that of a plugin's checkpoint source.",
+    help="Whose format: vitrail, mmseg, ssseg, transformers, that of a method's authors (see the docs), or that "
+    "of a plugin's checkpoint source.",
 )
 @overwrite_option
 @trust_imports_option
@@ -94,6 +99,7 @@ def convert(
     target: Path,
     like: str | None,
     classes: Sequence[str],
+    base: str | None,
     to: str,
     overwrite: bool,
     trust_imports: bool,
@@ -107,6 +113,13 @@ def convert(
     from vitrail.checkpoints import convert_file
 
     described = convert_file(
-        source, target, to=to, like=like, classes=classes or None, overwrite=overwrite, trust_imports=trust_imports
+        source,
+        target,
+        to=to,
+        like=like,
+        classes=classes or None,
+        base=base,
+        overwrite=overwrite,
+        trust_imports=trust_imports,
     )
     echo(f"{described} -> {target}")
