@@ -13,13 +13,12 @@ from vitrail.errors import PredictionError
 from vitrail.files.output_folder import OutputFolder
 from vitrail.files.outputs import and_more
 from vitrail.inference.prediction import Kind
-from vitrail.inference.shards import Shard
+from vitrail.inference.shards import EVERYTHING, Shard
 from vitrail.inference.sources import Frame, FrameSource
 from vitrail.inference.sources.opening import input_files, is_listed
 
 Existing: TypeAlias = Literal["refuse", "overwrite", "skip"]
 
-EVERYTHING = Shard()
 _LONGEST = 200  # bytes of a name without its ending; file systems take 255
 
 

@@ -21,6 +21,7 @@ import numpy as np
 import torch
 from typing_extensions import Unpack
 
+from vitrail.checkpoints.state import weights_digest
 from vitrail.errors import ModelError, PredictionError
 from vitrail.files.atomic import atomic_path
 from vitrail.files.home import expand_home
@@ -245,12 +246,9 @@ class _Blocks:
             "pixels": [self._predictor.pixel_format.channels, self._predictor.pixel_format.value_range],
             "blocks": self.boxes[:2],
             "amp": self._predictor.amp,
+            "weights": weights_digest(self._predictor.model),
         }
-        digest = hashlib.sha256(json.dumps(described).encode())
-        for name, tensor in sorted(self._predictor.model.state_dict().items()):
-            digest.update(name.encode())
-            digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
-        return digest.hexdigest()[:16]
+        return hashlib.sha256(json.dumps(described).encode()).hexdigest()[:16]
 
 
 def _touching(start: int, end: int, length: int, window: int, stride: int) -> tuple[int, int]:
