@@ -14,13 +14,21 @@ from parity.efficientvit import EfficientViT
 from parity.reference import Reference
 from parity.regseg import RegSeg
 from parity.sctnet import SCTNet
-from parity.toolboxes import Mmseg, Ssseg, SssegPoints, SssegUpsampled
+from parity.toolboxes import Mmseg, MmsegSegNeXt, Ssseg, SssegCascade, SssegPoints, SssegUpsampled
 from parity.weights import randomise
 from vitrail import load
 from vitrail.checkpoints import export_checkpoint
 from vitrail.checkpoints.index import Entry, index
 
 DEFAULT_SIZE = (96, 128)
+LRASPP_SIZE = (416, 480)  # its windows, of 49 pixels of a map of an eighth, do not fit in smaller images
+PROJECT_CLASSES: dict[tuple[str, str], type[Mmseg] | type[Ssseg]] = {
+    ("mmseg", "segnext"): MmsegSegNeXt,
+    ("ssseg", "fastfcn"): SssegUpsampled,
+    ("ssseg", "mcibiplusplus"): SssegCascade,
+    ("ssseg", "pointrend"): SssegPoints,
+}
+"""References of methods that need more than their configuration, by project and first word of the name."""
 
 
 @dataclass(frozen=True)
@@ -61,22 +69,25 @@ def architectures() -> dict[str, list[Entry]]:
 def reference_of(entry: Entry) -> Reference:
     """Return the model of a published checkpoint in the project that published it."""
     project, _, name = entry.name.partition("/")
-    if project == "mmseg":
-        return Mmseg(name)
     if project == "efficientvit":
         return EfficientViT(*name.rsplit("_", 2)[1:])
     if project == "regseg":
         return RegSeg("_".join(name.split("_")[1:3]))
     if project == "sctnet":
         return SCTNet(entry.backbone.removeprefix("sctnet_"), entry.dataset, early=False)
-    kinds = {"pointrend": SssegPoints, "fastfcn": SssegUpsampled}
-    return kinds.get(name.partition("_")[0], Ssseg)(name)
+    kind = PROJECT_CLASSES.get((project, name.partition("_")[0]), Mmseg if project == "mmseg" else Ssseg)
+    return kind(name)
 
 
 def build_reference(entry: Entry) -> nn.Module:
     """Build the model of a published checkpoint with the project that published it, with drawn weights."""
     model = reference_of(entry).build()
     randomise(model)
+    for name, tensor in model.state_dict().items():
+        if name == "memory_module.memory" and entry.method == "mcibiplusplus":
+            tensor[:, 1].abs_()  # the deviations of the classes' features
+        elif "layer_scale" in name and entry.method == "segnext":
+            tensor.mul_(0.1)  # its blocks multiply features, which overflow in the deep encoders otherwise
     return model.eval()
 
 
@@ -105,6 +116,8 @@ def load_as_published(model: nn.Module, entry: Entry, path: Path) -> None:
 
 def image_size(entry: Entry) -> tuple[int, int]:
     """Return a size that the reference can do: its own where position tables fix it, a small one otherwise."""
+    if entry.method == "lraspp":
+        return LRASPP_SIZE
     laid_out = entry.recipe["model"].get("backbone_options", {}).get("img_size")
     if laid_out is None or entry.backbone.startswith("vit_"):
         return DEFAULT_SIZE
