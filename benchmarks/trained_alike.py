@@ -1,6 +1,7 @@
 """Every method trained alike for a few epochs: what to expect of each in the first hour, and that each of them learns.
 
     python -m benchmarks.trained_alike --data-root CAMVID                   # five epochs of CamVid, on one GPU
+    python -m benchmarks.trained_alike --data-root CAMVID --device cpu --size 180 240 --crop 128 160 --budget 20000
     python -m benchmarks.trained_alike --dataset scenes                     # the built-in scenes: nothing to download
     python -m benchmarks.trained_alike --dataset scenes --data-root DIR     # written by `vitrail dataset scenes`
     python -m benchmarks.trained_alike --dataset scenes --methods fastscnn segformer --device cpu --epochs 1 --tiny
@@ -11,7 +12,8 @@ say how fast a method learns from nothing, and not how good it becomes: heads th
 encoders need those. Several processes work through the methods; what the budget has no time for is named.
 
 Results are written after every method: trained_alike_DATASET.json, .md and .png, into --out, the folder named by the
-environment variable OUT, or benchmarks/results.
+environment variable OUT, or benchmarks/results. Methods that were trained there with the same settings are not trained
+again, so that the whole can be made in pieces.
 """
 
 from __future__ import annotations
@@ -59,6 +61,8 @@ class Settings:
         Length of the training, and loader processes of each.
     cache : str
         Folder for decoded images.
+    size, crop : (int, int)
+        Height and width to which images are resized (None: as they are), and of crops.
     """
 
     dataset: str
@@ -67,6 +71,8 @@ class Settings:
     epochs: int
     workers: int
     cache: str
+    size: tuple[int, int] | None
+    crop: tuple[int, int]
 
 
 @dataclass
@@ -112,13 +118,34 @@ def main(arguments: Sequence[str] | None = None) -> None:
     recipes = recipe_names()
     if unknown := set(options.methods) - set(recipes):
         sys.exit(f"there is no method {', '.join(sorted(unknown))}; there are {', '.join(recipes)}")
-    chosen = [Trained(method, recipes[method]) for method in options.methods or recipes]
     with tempfile.TemporaryDirectory(prefix="alike-") as work:
         root = options.data_root or write_scenes(Path(work) / "scenes", tiny=options.tiny)
         cache = str(Path(work) / "cache")
-        settings = Settings(options.dataset, root, options.device, options.epochs, options.workers, cache)
-        done = train_all(chosen, settings, options.processes, end, folder)
+        size, crop = (None if pair is None else (pair[0], pair[1]) for pair in (options.size, options.crop))
+        settings = Settings(options.dataset, root, options.device, options.epochs, options.workers, cache, size, crop)
+        done = earlier(folder, settings)
+        left = sorted(set(options.methods or recipes) - {trained.method for trained in done})
+        train_all([Trained(method, recipes[method]) for method in left], settings, options.processes, end, folder, done)
     print(table(done), flush=True)
+
+
+def earlier(folder: Path, settings: Settings) -> list[Trained]:
+    """Return the methods that an earlier run has trained whole with the same settings."""
+    file = folder / f"trained_alike_{settings.dataset}.json"
+    content = json.loads(file.read_text()) if file.is_file() else {}
+    if content.get("settings") != _settings(settings):
+        return []
+    return [Trained(**row) for row in content["methods"] if not row["problem"]]
+
+
+def _settings(settings: Settings) -> dict[str, Any]:
+    """Return what figures depend on."""
+    return {
+        "epochs": settings.epochs,
+        "device": _device(settings.device),
+        "size": list(settings.size or ()),
+        "crop": list(settings.crop),
+    }
 
 
 def write_scenes(folder: Path, *, tiny: bool) -> str:
@@ -149,10 +176,9 @@ def recipe_names() -> dict[str, str]:
 
 
 def train_all(
-    methods: Sequence[Trained], settings: Settings, processes: int, end: float, folder: Path
-) -> list[Trained]:
-    """Train methods in several processes until the time is up, and write the results after each."""
-    done: list[Trained] = []
+    methods: Sequence[Trained], settings: Settings, processes: int, end: float, folder: Path, done: list[Trained]
+) -> None:
+    """Train methods in several processes until the time is up, add them to those done, and write all after each."""
     pool = ProcessPoolExecutor(processes, mp_context=get_context("spawn"), initializer=_own_group)
     futures = {pool.submit(train, method, settings): method for method in methods}
     workers = list(pool._processes.values())
@@ -163,18 +189,17 @@ def train_all(
             write(done, settings, folder)
     except TimeoutError:
         finished = {trained.method for trained in done}
-        done += [
+        done.extend(
             Trained(method.method, method.recipe, problem="no time")
             for method in methods
             if method.method not in finished
-        ]
+        )
         write(done, settings, folder)
     finally:
         pool.shutdown(wait=False, cancel_futures=True)
         for worker in workers:
             if worker.is_alive() and worker.pid:
                 os.killpg(worker.pid, signal.SIGKILL)
-    return done
 
 
 def _own_group() -> None:
@@ -221,6 +246,7 @@ def recipe_of(method: Trained, settings: Settings) -> Recipe:
     from vitrail.recipes import load_recipe
 
     precision = "bfloat16" if settings.device == "cuda" else "none"
+    resize = "null" if settings.size is None else f"{{size: {list(settings.size)}, keep_ratio: false}}"
     common = load_recipe(
         f"fastscnn_{settings.dataset}",
         [
@@ -230,9 +256,9 @@ def recipe_of(method: Trained, settings: Settings) -> Recipe:
             *(
                 "train.loggers=[jsonl]",
                 "data.check=skip",
-                "data.augment.resize=null",
-                "data.eval_resize=null",
-                "data.augment.crop=[256,320]",
+                f"data.augment.resize={resize}",
+                f"data.eval_resize={resize}",
+                f"data.augment.crop={list(settings.crop)}",
             ),
             f"data.cache={settings.cache}",
             *(["data.dataset=folder", "data.options={}"] if settings.dataset == "scenes" else []),
@@ -267,8 +293,7 @@ def write(done: Sequence[Trained], settings: Settings, folder: Path) -> None:
     """Write the results as data, as a table, and as curves."""
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"trained_alike_{settings.dataset}"
-    content: dict[str, Any] = {"epochs": settings.epochs, "device": _device(settings.device)}
-    content["methods"] = [asdict(trained) for trained in done]
+    content = {"settings": _settings(settings), "methods": [asdict(trained) for trained in done]}
     path.with_suffix(".json").write_text(json.dumps(content, indent=1))
     path.with_suffix(".md").write_text(table(done))
     draw([trained for trained in done if trained.miou], path.with_suffix(".png"))
@@ -333,6 +358,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--budget", type=float, default=600.0, metavar="SECONDS", help="600; when all ends")
     parser.add_argument("--processes", type=int, default=1, metavar="N", help="1; how many methods at once")
     parser.add_argument("--workers", type=int, default=2, metavar="N", help="2 loader processes for each")
+    parser.add_argument("--size", nargs=2, type=int, metavar=("H", "W"), help="resize images, of training and of val")
+    parser.add_argument("--crop", nargs=2, type=int, metavar=("H", "W"), default=(256, 320), help="256 320")
     parser.add_argument("--tiny", action="store_true", help="16 made scenes, for a rehearsal")
     parser.add_argument("--out", metavar="DIR", help="folder of the results")
     return parser

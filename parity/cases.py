@@ -12,6 +12,7 @@ import torch
 
 from parity.case import CLASSES, FULL_SIZE, SQUARE_WIDE_ODD, Case
 from parity.efficientvit import EFFICIENTVIT
+from parity.eomt import EOMT_AUTHORS
 from parity.huggingface import HUGGING_FACE
 from parity.regseg import REGSEG
 from parity.sctnet import SCTNETS
@@ -1318,4 +1319,5 @@ CASES: list[Case] = [
     *EFFICIENTVIT,
     *REGSEG,
     *SCTNETS,
+    *EOMT_AUTHORS,
 ]

@@ -11,16 +11,26 @@ from torch import nn
 
 from parity.case import images_of
 from parity.efficientvit import EfficientViT
+from parity.eomt import EoMT
 from parity.reference import Reference
 from parity.regseg import RegSeg
 from parity.sctnet import SCTNet
-from parity.toolboxes import Mmseg, MmsegSAN, Ssseg, SssegPoints, SssegUpsampled
+from parity.toolboxes import Mmseg, MmsegSAN, MmsegSegNeXt, Ssseg, SssegCascade, SssegPoints, SssegUpsampled
 from parity.weights import randomise
 from vitrail import load
 from vitrail.checkpoints import export_checkpoint
 from vitrail.checkpoints.index import Entry, index
 
 DEFAULT_SIZE = (96, 128)
+LRASPP_SIZE = (416, 480)  # its windows, of 49 pixels of a map of an eighth, do not fit in smaller images
+PROJECT_CLASSES: dict[tuple[str, str], type[Mmseg] | type[Ssseg]] = {
+    ("mmseg", "segnext"): MmsegSegNeXt,
+    ("ssseg", "fastfcn"): SssegUpsampled,
+    ("ssseg", "mcibiplusplus"): SssegCascade,
+    ("ssseg", "pointrend"): SssegPoints,
+    **{("mmseg", f"san-vit-{size}"): MmsegSAN for size in ("b16", "l14")},
+}
+"""References of methods that need more than their configuration, by project and first word of the name."""
 
 
 @dataclass(frozen=True)
@@ -61,22 +71,32 @@ def architectures() -> dict[str, list[Entry]]:
 def reference_of(entry: Entry) -> Reference:
     """Return the model of a published checkpoint in the project that published it."""
     project, _, name = entry.name.partition("/")
-    if project == "mmseg":
-        return (MmsegSAN if entry.method == "san" else Mmseg)(name)
     if project == "efficientvit":
         return EfficientViT(*name.rsplit("_", 2)[1:])
     if project == "regseg":
         return RegSeg("_".join(name.split("_")[1:3]))
+    if project == "eomt":
+        model = entry.recipe["model"]
+        return EoMT(
+            "dinov3" in entry.backbone, "large", model["backbone_options"]["img_size"], model["num_classes"], 100, 4
+        )
     if project == "sctnet":
         return SCTNet(entry.backbone.removeprefix("sctnet_"), entry.dataset, early=False)
-    kinds = {"pointrend": SssegPoints, "fastfcn": SssegUpsampled}
-    return kinds.get(name.partition("_")[0], Ssseg)(name)
+    kind = PROJECT_CLASSES.get((project, name.partition("_")[0]), Mmseg if project == "mmseg" else Ssseg)
+    return kind(name)
 
 
 def build_reference(entry: Entry) -> nn.Module:
     """Build the model of a published checkpoint with the project that published it, with drawn weights."""
     model = reference_of(entry).build()
-    randomise(model)
+    randomise(model, ("network.encoder.pixel_",))  # of EoMT: what images are normalised with
+    for name, tensor in model.state_dict().items():
+        if name == "network.attn_mask_probs":
+            tensor.zero_()  # of a trained EoMT, whose queries attend to the whole image
+        elif name == "memory_module.memory" and entry.method == "mcibiplusplus":
+            tensor[:, 1].abs_()  # the deviations of the classes' features
+        elif "layer_scale" in name and entry.method == "segnext":
+            tensor.mul_(0.1)  # its blocks multiply features, which overflow in the deep encoders otherwise
     return model.eval()
 
 
@@ -100,13 +120,18 @@ def load_as_published(model: nn.Module, entry: Entry, path: Path) -> None:
     for tensor in model.state_dict().values():
         tensor.zero_()  # the values of before must not be mistaken for those of the file
     content = torch.load(path, weights_only=True)
-    model.load_state_dict(content["model" if entry.project in ("ssseg", "regseg") else "state_dict"], strict=True)
+    weights = content["model" if entry.project in ("ssseg", "regseg") else "state_dict"]
+    if entry.project == "eomt":
+        del weights["criterion.empty_weight"]  # as their code does
+    model.load_state_dict(weights, strict=True)
 
 
 def image_size(entry: Entry) -> tuple[int, int]:
     """Return a size that the reference can do: its own where position tables fix it, a small one otherwise."""
+    if entry.method == "lraspp":
+        return LRASPP_SIZE
     laid_out = entry.recipe["model"].get("backbone_options", {}).get("img_size")
-    if laid_out is None or entry.backbone.startswith("vit_"):
+    if laid_out is None or (entry.backbone.startswith("vit_") and entry.method != "eomt"):
         return DEFAULT_SIZE
     return (laid_out, laid_out) if isinstance(laid_out, int) else (laid_out[0], laid_out[1])
 

@@ -17,6 +17,7 @@ import pytest
 import yaml
 from torch.distributed.run import get_args_parser
 
+from vitrail.cli.evaluate import evaluate
 from vitrail.cli.train import train
 from vitrail.recipes import load_recipe
 
@@ -132,6 +133,26 @@ def test_a_slurm_job_that_gets_its_signal_saves_and_goes_back_to_the_queue(progr
         assert job.wait(timeout=30) == 143
     lines = (tmp_path / "log").read_text().splitlines()
     assert lines == ["scancel --signal=TERM 41.0", "saved", "scontrol requeue 41"]
+
+
+def test_a_slurm_array_evaluates_parts(programs: Path, tmp_path: Path) -> None:
+    program(
+        programs, "vitrail", f"printf '%q ' \"$@\" >> {tmp_path}/called; echo >> {tmp_path}/called\n[[ $2 != --merge ]]"
+    )
+    job = ["bash", str(EXAMPLES / "evaluate.sbatch"), "counts", "fastscnn_camvid", "--data-root", "my data"]
+    task = {"SLURM_ARRAY_TASK_ID": "3", "SLURM_ARRAY_TASK_COUNT": "64"}
+    done = subprocess.run(
+        job, env=environment(programs, **task), timeout=60, check=True, capture_output=True, text=True
+    )
+    assert done.stdout == "other parts are not done yet\n"
+    part, merged = (shlex.split(line) for line in (tmp_path / "called").read_text().splitlines())
+    with evaluate.make_context("evaluate", part[1:]) as context:
+        assert (context.params["model"], str(context.params["data_root"])) == ("fastscnn_camvid", "my data")
+        assert (context.params["shard"], str(context.params["parts"])) == ("3/64", "counts")
+    with evaluate.make_context("evaluate", merged[1:]) as context:
+        assert str(context.params["merge"]) == "counts" and context.params["model"] is None
+    again = subprocess.run(job, env=environment(programs, **task, PARTS="128"), timeout=60, check=True)
+    assert again.returncode == 0 and "--shard 3/128" in (tmp_path / "called").read_text()
 
 
 class Metadata(http.server.BaseHTTPRequestHandler):

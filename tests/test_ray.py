@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import io
+import itertools
 import threading
 import time
 from pathlib import Path
 
 import numpy as np
 import pytest
+from helpers.s3_server import s3_server
 from PIL import Image
 
 import vitrail
@@ -79,3 +82,34 @@ def test_every_mask_is_written_once_though_a_machine_is_lost(tmp_path: Path, mon
         with Image.open(out / f"{index:04d}_index.png") as written:
             prediction = vitrail.predict("fastscnn_camvid", tmp_path / "photos" / f"{index:04d}.png", device="cpu")
             assert np.array_equal(np.asarray(written), prediction.mask)
+
+
+@pytest.mark.nightly
+@pytest.mark.filterwarnings("ignore")  # of Ray, moto and botocore
+def test_images_and_masks_are_in_object_storage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
+    ray = pytest.importorskip("ray")
+    write_images(tmp_path / "photos", 8)
+    with s3_server(itertools.repeat(None), tmp_path / "home", monkeypatch):
+        import s3fs
+
+        s3 = s3fs.S3FileSystem()
+        s3.put(str(tmp_path / "photos"), "bucket/photos", recursive=True)
+        photos, out = ["s3://bucket/photos"], "s3://bucket/out"
+        given = {"kinds": ["index", "rle"], "device": "cpu", "shards": 2}
+        try:
+            result = predict_files_on_ray("local", "fastscnn_camvid", photos, out, **given)
+            assert (result.predicted, result.skipped, result.failures) == (8, 0, ())
+            with pytest.raises(PredictionError, match=r"s3://bucket/out holds something already"):
+                predict_files_on_ray("local", "fastscnn_camvid", photos, out, **given)
+            result = predict_files_on_ray("local", "fastscnn_camvid", photos, out, existing="skip", **given)
+            assert (result.predicted, result.skipped) == (0, 8)
+        finally:
+            ray.shutdown()
+        s3.invalidate_cache()
+        written = sorted(path.removeprefix("bucket/out/") for path in s3.find("bucket/out"))
+        assert [name for name in written if name.endswith(".png")] == [f"{index:04d}_index.png" for index in range(8)]
+        content = s3.cat_file("bucket/out/0003_index.png")
+    with Image.open(io.BytesIO(content)) as picture:
+        prediction = vitrail.predict("fastscnn_camvid", tmp_path / "photos" / "0003.png", device="cpu")
+        assert np.array_equal(np.asarray(picture), prediction.mask)

@@ -117,7 +117,7 @@ def measure(model: Segmentor, column: str, folder: Path) -> dict[str, Any]:
         if check.images is not None:
             result["equal"] = check.images.equal
         images = street_images((1, *(SMALL_SIZE if one_size else TIMED_SIZE)))
-        return {**result, **compare_speed(model, EXPORTERS[name]().open(path), images)}
+        return {**result, "machine": machine(), **compare_speed(model, EXPORTERS[name]().open(path), images)}
     except ExportError as error:
         return {"error": re.sub(r"\s+", " ", str(error))[:300]}
 
@@ -137,11 +137,12 @@ def compare_speed(model: Segmentor, run: Callable[[Tensor], object], images: Ten
     return {"torch_seconds": statistics.median(ours), "seconds": statistics.median(theirs)}
 
 
-def processor() -> str:
-    """Return what the figures depend on: the instructions of the processor that int8 needs."""
+def machine() -> str:
+    """Return what the figures depend on: the instructions of the processor, and the version of PyTorch."""
     flags = set(re.findall(r"\w+", Path("/proc/cpuinfo").read_text(encoding="utf-8").partition("flags")[2][:5000]))
     known = ("avx2", "avx512f", "avx512_vnni", "avx_vnni", "amx_int8")
-    return f"{platform.machine()} with {', '.join(flag for flag in known if flag in flags) or 'no vector instructions'}"
+    vectors = ", ".join(flag for flag in known if flag in flags) or "no vector instructions"
+    return f"{platform.machine()} with {vectors}, PyTorch {torch.__version__.partition('+')[0]}"
 
 
 def installed(column: str) -> bool:
@@ -151,11 +152,9 @@ def installed(column: str) -> bool:
 
 
 def read_results() -> dict[str, Any]:
-    """Return what was measured before."""
-    if RESULTS.exists():
-        results: dict[str, Any] = json.loads(RESULTS.read_text(encoding="utf-8"))
-        return results
-    return {"processor": processor(), "torch": torch.__version__, "methods": {}}
+    """Return what was measured before, by method and column."""
+    results: dict[str, Any] = json.loads(RESULTS.read_text(encoding="utf-8")) if RESULTS.exists() else {}
+    return results
 
 
 def wanted(name: str, columns: Sequence[str], results: dict[str, Any], again: bool) -> list[str]:
@@ -165,16 +164,15 @@ def wanted(name: str, columns: Sequence[str], results: dict[str, Any], again: bo
         for column in columns
         if installed(column)
         and (name in LIGHT or "int8" not in column)
-        and (again or column not in results["methods"].get(name, {}))
+        and (again or column not in results.get(name, {}))
     ]
 
 
 def note(name: str, column: str, cell: dict[str, Any]) -> None:
     """Put one cell into the file; another run may have written since."""
     results = read_results()
-    results["methods"].setdefault(name, {})[column] = cell
-    results["methods"] = dict(sorted(results["methods"].items()))
-    RESULTS.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
+    results.setdefault(name, {})[column] = cell
+    RESULTS.write_text(json.dumps(dict(sorted(results.items())), indent=1) + "\n", encoding="utf-8")
 
 
 def main() -> None:

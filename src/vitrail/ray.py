@@ -23,6 +23,8 @@ from typing_extensions import Unpack
 
 from vitrail.datasets.image_files import decode_image
 from vitrail.errors import PredictionError, VitrailError
+from vitrail.files.output_folder import open_output_folder
+from vitrail.files.remote import remote_address
 from vitrail.inference.files import OutputKind, UnreadableImagesError, predict_files
 from vitrail.inference.output_files import Existing
 from vitrail.inference.predictor import Predictor as ImagePredictor
@@ -126,7 +128,8 @@ def predict_files_on_ray(
     """Segment images on a Ray cluster: each task is a shard of `predict_files`, on a GPU where there are any.
 
     A task whose machine is lost is run again elsewhere, where it goes on with the images that have no results yet. All
-    machines see the images and `output_dir` at the same paths, or images at addresses in object storage.
+    machines see the images, `output_dir` and the folder of `failures` at the same paths, or at addresses in object
+    storage, for which they have credentials of their own.
 
     Parameters
     ----------
@@ -135,7 +138,7 @@ def predict_files_on_ray(
     model, images, output_dir, kinds, alpha, failures, readers
         As in `predict_files`; names and paths only.
     existing : {"refuse", "skip"}
-        "refuse" wants a folder that is empty or not there.
+        "refuse" wants a folder without files, or one that is not there.
     shards : int, optional
         Number of tasks; None is four for each GPU, or for each CPU without GPUs.
     **options
@@ -147,11 +150,13 @@ def predict_files_on_ray(
         Without Ray, when the folder holds something, and what `predict_files` raises.
     """
     ray = _import_ray()
-    folder = Path(output_dir).resolve()
+    folder = open_output_folder(output_dir)
     if existing == "overwrite":
         raise PredictionError("on a cluster results are kept or refused: give --skip-existing, or empty the folder")
-    if existing == "refuse" and folder.is_dir() and any(folder.iterdir()):
-        raise PredictionError(f"{folder} holds something already: --skip-existing (existing='skip') goes on with it")
+    if existing == "refuse" and folder.names():
+        raise PredictionError(
+            f"{folder.locate()} holds something already: --skip-existing (existing='skip') goes on with it"
+        )
     started = not ray.is_initialized()
     if started:
         ray.init(address=address, log_to_driver=False)
@@ -160,7 +165,16 @@ def predict_files_on_ray(
         gpus = int(resources.get("GPU", 0))
         count = shards or SHARDS_PER_SLOT * max(gpus or int(resources.get("CPU", 1)), 1)
         task = ray.remote(num_cpus=1, num_gpus=1 if gpus else 0, max_retries=-1)(_predict_shard)
-        given = (model, list(images), folder, tuple(kinds), alpha, failures, readers, options)
+        given = (
+            model,
+            list(images),
+            _everywhere(output_dir),
+            tuple(kinds),
+            alpha,
+            failures and _everywhere(failures),
+            readers,
+            options,
+        )
         results = ray.get([task.remote(Shard(index, count), *given) for index in range(count)])
     except VitrailError as error:  # Ray's own subclass, with the traceback of the other machine in its message
         raise getattr(error, "cause", error) from None
@@ -178,7 +192,7 @@ def _predict_shard(
     shard: Shard,
     model: str | Path,
     images: Sequence[str],
-    folder: Path,
+    folder: str,
     kinds: Sequence[OutputKind],
     alpha: float,
     failures: str | Path | None,
@@ -209,6 +223,12 @@ def _predict_shard(
     except UnreadableImagesError as error:
         messages = (str(error),)
     return RayResult(counts[False], counts[True], messages)
+
+
+def _everywhere(path: str | Path) -> str:
+    """Return an address as it is, and a path so that it does not depend on the folder in which a task runs."""
+    located = open_output_folder(path).locate()
+    return remote_address(located) or str(Path(located).resolve())
 
 
 def _import_ray() -> Any:

@@ -16,7 +16,7 @@ from vitrail.checkpoints import export_checkpoint, load
 from vitrail.checkpoints.complete import complete_section, section_of
 from vitrail.checkpoints.index import Entry, fingerprint, index
 from vitrail.checkpoints.index.identify import config_of
-from vitrail.checkpoints.sources import efficientvit, regseg, sctnet
+from vitrail.checkpoints.sources import efficientvit, eomt_authors, regseg, sctnet
 from vitrail.checkpoints.sources.mmseg import source as mmseg
 from vitrail.checkpoints.sources.ssseg import source as ssseg
 from vitrail.checkpoints.state import model_state
@@ -28,6 +28,7 @@ from vitrail.segmentors import ModelCard, Segmentor, build_model
 
 RENAMINGS = {
     "efficientvit": efficientvit.EfficientViT().renaming,
+    "eomt": eomt_authors.EoMTAuthors().renaming,
     "mmseg": mmseg.renaming,
     "regseg": regseg.RegSeg().renaming,
     "sctnet": sctnet.SCTNet().renaming,

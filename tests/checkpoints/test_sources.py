@@ -27,7 +27,7 @@ def registered() -> Iterator[None]:
 
 
 def test_every_built_in_source_is_registered_by_its_name() -> None:
-    writers = {"efficientvit", "mmseg", "regseg", "sctnet", "ssseg", "transformers", "vitrail"}
+    writers = {"efficientvit", "eomt", "mmseg", "regseg", "sctnet", "ssseg", "transformers", "vitrail"}
     assert set(SOURCES) == {"cgnet_authors", "smp", "torchvision", *writers}
     assert {name for name, source in SOURCES.items() if isinstance(source, Writer)} == writers
     assert all(SOURCES.origin(name) == "vitrail" for name in SOURCES)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import fsspec
 import numpy as np
 import pytest
 import rasterio
@@ -40,6 +41,21 @@ def test_shards_print_json_lists_of_their_images(photos: Path, tmp_path: Path) -
     assert all(record["skipped"] for record in again) and (tmp_path / "failures.jsonl").read_text() == ""
     (tmp_path / "list.txt").write_text("photos/0.png\n")
     assert run(tmp_path / "list.txt", "-o", tmp_path / "one").startswith("photos/0: ")
+
+
+def test_results_are_named_by_their_address(photos: Path, tmp_path: Path) -> None:
+    memory = fsspec.filesystem("memory")
+    try:
+        output = run(photos, "-o", "memory://bucket/out", "--kind", "index", "--shard", "0/1")
+        assert output.endswith("4 images: results are in memory://bucket/out\n")
+        output = run(photos, "-o", "memory://bucket/out", "--kind", "index", "--skip-existing")
+        assert output == "4 images left out: their results were in memory://bucket/out already\n"
+        assert len(memory.find("/bucket/out")) == 4 and not (tmp_path / "memory:").exists()
+        with pytest.raises(VitrailError, match="a video is written to a disk"):
+            run(photos, "-o", "memory://bucket/out.mp4")
+    finally:
+        memory.store.clear()
+        memory.pseudo_dirs[:] = [""]
 
 
 def test_large_images_are_read_by_window(tmp_path: Path) -> None:

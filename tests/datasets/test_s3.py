@@ -1,80 +1,26 @@
-"""Data in S3: against a server of our own (moto), whose faults are injected by a proxy in front of it."""
+"""Data in S3: against a server of our own, with faults; predictions that are written there."""
 
 from __future__ import annotations
 
-import http.client
 import itertools
 import shutil
-import threading
-import time
-from collections.abc import Callable, Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from helpers.s3_server import late, s3_server, truncated, unavailable
 from PIL import Image
 from torch.utils.data import DataLoader
 
 from vitrail.datasets import create_dataset
-from vitrail.errors import DatasetError
-from vitrail.files import remote
+from vitrail.errors import DatasetError, PredictionError
+from vitrail.files.remote import RemoteStore
+from vitrail.inference import Shard, predict_files
+from vitrail.inference.files import OutputKind
 
 pytestmark = pytest.mark.nightly
-
-Fault = Callable[[BaseHTTPRequestHandler, bytes], bytes | None]
-
-
-def unavailable(request: BaseHTTPRequestHandler, body: bytes) -> None:
-    request.send_error(503, "Slow Down")
-
-
-def late(request: BaseHTTPRequestHandler, body: bytes) -> bytes:
-    time.sleep(0.3)
-    return body
-
-
-def truncated(request: BaseHTTPRequestHandler, body: bytes) -> bytes:
-    return body[: len(body) // 2]
-
-
-def proxy(port: int, faults: Iterator[Fault | None]) -> ThreadingHTTPServer:
-    """Return a server that passes requests on, and what happens to the answers of those that ask for content."""
-
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
-
-        def do_GET(self) -> None:
-            length = int(self.headers.get("Content-Length") or 0)
-            connection = http.client.HTTPConnection("127.0.0.1", port)
-            connection.request(self.command, self.path, self.rfile.read(length), dict(self.headers))
-            answer = connection.getresponse()
-            body = answer.read()
-            wants_content = self.command == "GET" and "list-type" not in self.path
-            fault = next(faults) if wants_content else None
-            sent = body if fault is None else fault(self, body)
-            if sent is None:
-                return
-            self.send_response(answer.status)
-            for name, value in answer.getheaders():
-                if name.lower() not in ("connection", "transfer-encoding", "content-length"):
-                    self.send_header(name, value)
-            size = answer.getheader("Content-Length") if self.command == "HEAD" else len(body)
-            self.send_header("Content-Length", str(size))
-            self.end_headers()
-            self.wfile.write(sent)
-            if len(sent) < len(body):
-                self.close_connection = True
-
-        do_HEAD = do_PUT = do_POST = do_GET
-
-        def log_message(self, *arguments: object) -> None:
-            """Print nothing."""
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    return server
 
 
 @pytest.fixture
@@ -91,34 +37,16 @@ def images(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def bucket(images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
-    """A bucket with the images as files, as a .zip and as a .tar, behind a proxy with faults in two of five answers."""
-    server = pytest.importorskip("moto.server").ThreadedMotoServer(port=0)
-    server.start()
-    port = server.get_host_and_port()[1]
+    """A bucket with the images as files, as a .zip and as a .tar, with faults in two of five answers."""
     faults = itertools.cycle([unavailable, None, truncated, None, late])
-    front = proxy(port, faults)
-    for name, value in {
-        "AWS_ENDPOINT_URL": f"http://127.0.0.1:{front.server_port}",
-        "AWS_ACCESS_KEY_ID": "test",
-        "AWS_SECRET_ACCESS_KEY": "test",
-        "AWS_DEFAULT_REGION": "us-east-1",
-        "VITRAIL_HOME": str(tmp_path / "home"),
-    }.items():
-        monkeypatch.setenv(name, value)
-    monkeypatch.setattr(remote, "PAUSE", 0.01)
-    import s3fs
+    with s3_server(faults, tmp_path / "home", monkeypatch):
+        import s3fs
 
-    s3fs.S3FileSystem.clear_instance_cache()
-    s3 = s3fs.S3FileSystem()
-    s3.mkdir("bucket")
-    s3.put(str(images), "bucket/data", recursive=True)
-    for kind in ("zip", "tar"):
-        s3.put(shutil.make_archive(str(tmp_path / "packed"), kind, tmp_path, "data"), f"bucket/data.{kind}")
-    yield ["s3://bucket/data", "s3://bucket/data.zip", "s3://bucket/data.tar"]
-    s3fs.S3FileSystem.clear_instance_cache()
-    front.shutdown()
-    front.server_close()
-    server.stop()
+        s3 = s3fs.S3FileSystem()
+        s3.put(str(images), "bucket/data", recursive=True)
+        for kind in ("zip", "tar"):
+            s3.put(shutil.make_archive(str(tmp_path / "packed"), kind, tmp_path, "data"), f"bucket/data.{kind}")
+        yield ["s3://bucket/data", "s3://bucket/data.zip", "s3://bucket/data.tar"]
 
 
 @pytest.mark.filterwarnings("ignore")  # of moto and botocore
@@ -132,3 +60,29 @@ def test_samples_in_s3_are_those_of_the_disk_through_all_faults(bucket: list[str
             assert torch.equal(one["image"], other["image"]) and torch.equal(one["mask"], other["mask"])
     with pytest.raises(DatasetError, match="s3://none"):
         create_dataset("folder", "s3://none/data", "all")
+
+
+@pytest.mark.filterwarnings("ignore")  # of moto and botocore
+def test_predictions_in_s3_are_those_of_the_disk_through_all_faults(
+    bucket: list[str], images: Path, tmp_path: Path
+) -> None:
+    import s3fs
+
+    kinds: list[OutputKind] = ["index", "rle"]
+    out, failures = "s3://bucket/out", "s3://bucket/lists/failures.jsonl"
+    predict_files("fastscnn_camvid", images / "images", tmp_path / "out", kinds=kinds, device="cpu")
+    options = {"kinds": kinds, "failures": failures, "device": "cpu"}
+    for index in range(2):
+        predict_files("fastscnn_camvid", f"{bucket[0]}/images", out, shard=Shard(index, 2), **options)
+    here = {path.relative_to(tmp_path / "out").as_posix(): path for path in (tmp_path / "out").glob("*.png")}
+    s3 = s3fs.S3FileSystem()
+    s3.invalidate_cache()
+    there = {path.removeprefix("bucket/out/"): path for path in s3.find("bucket/out")}
+    assert sorted(there) == [*sorted(here), *(f"rle/0000{index}-of-00002-000000.parquet" for index in range(2))]
+    remote_store = RemoteStore(out)
+    assert all(remote_store.read(name) == path.read_bytes() for name, path in here.items())
+    assert len(s3.ls("bucket/lists")) == 2
+    again = predict_files("fastscnn_camvid", f"{bucket[0]}/images", out, existing="skip", kinds=kinds, device="cpu")
+    assert len(again) == 12 and all(record["skipped"] for record in again)
+    with pytest.raises(PredictionError, match="there is no such bucket"):
+        predict_files("fastscnn_camvid", images / "images", "s3://nobody/out", device="cpu")

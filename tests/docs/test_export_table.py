@@ -13,9 +13,9 @@ from vitrail.segmentors import SEGMENTORS
 
 def test_every_cell_is_of_a_method_and_a_column_and_can_be_shown() -> None:
     results = json.loads(export_matrix.RESULTS.read_text(encoding="utf-8"))
-    assert set(results["methods"]) <= set(SEGMENTORS)
+    assert set(results) <= set(SEGMENTORS)
     assert list(tables.EXPORT_COLUMNS) == list(export_matrix.COLUMNS)
-    for cells in results["methods"].values():
+    for cells in results.values():
         assert set(cells) <= set(export_matrix.COLUMNS)
     page = tables.export_matrix()
     assert all(f"\n| `{name}` |" in page for name in SEGMENTORS)
@@ -36,7 +36,7 @@ def test_a_cell_says_speed_and_agreement_or_why_there_is_no_file(cell: dict | No
 
 
 def test_what_was_measured_is_not_measured_again() -> None:
-    results = {"methods": {"fastscnn": {"pt2": {}}, "pspnet": {}}}
+    results = {"fastscnn": {"pt2": {}}, "pspnet": {}}
     columns = ["pt2", "aoti"]
     assert export_matrix.wanted("fastscnn", columns, results, again=False) == ["aoti"]
     assert export_matrix.wanted("fastscnn", columns, results, again=True) == columns

@@ -41,7 +41,7 @@ def test_the_error_is_that_of_the_definition() -> None:
         confidences.append(scores[3:].ravel())
         rights.append((truth == guess)[3:].ravel())
     confidence, right = np.concatenate(confidences).astype(float), np.concatenate(rights)
-    found = counts.reduce()
+    found = Calibration.of_counts(counts.reduce())
     assert found.ece == pytest.approx(ece(confidence, right), abs=1e-7)
     assert sum(found.pixels) == len(right) and sum(found.right) == right.sum()
     assert math.isnan(Calibration((0,), (0,), (0.0,)).ece)

@@ -32,8 +32,8 @@ STOPPED = {"train__iterations": 12, "train__save_every": 12}
 FULL = {"train__iterations": 6, "train__batch_size": 8, "train__save_every": 4, "data__workers": 1}
 
 
-def torchrun(*jobs: dict[str, Any]) -> subprocess.CompletedProcess[str]:
-    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+def torchrun(*jobs: dict[str, Any], processes: int = 2) -> subprocess.CompletedProcess[str]:
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     command = [*launcher, str(PROGRAM), json.dumps(jobs)]
     return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=600, check=False)
@@ -189,6 +189,42 @@ def test_damaged_shards_are_named_with_the_way_out(
         part.unlink()
     with pytest.raises(CheckpointError, match="cannot be read"):
         train(recipe, output_dir=tmp_path / "run", resume=True)
+
+
+@with_shards
+@pytest.mark.nightly
+def test_groups_of_processes_hold_the_model_in_shards(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Four processes in two groups train as with DDP; their checkpoint goes on in another shape, and the other way."""
+    hybrid = {"train__strategy": {"name": "fsdp2", "options": {"replicate": 2}}}
+    result = torchrun(
+        job(tmp_path / "ddp", "blocks", BLOCKS),
+        job(tmp_path / "sharded", "blocks", SHARDED),
+        job(tmp_path / "hybrid", "blocks", {**BLOCKS, **hybrid}),
+        job(tmp_path / "resumed", "blocks", {**BLOCKS, **hybrid}, copy_of=str(tmp_path / "hybrid"), resume=True),
+        job(tmp_path / "to_hybrid", "blocks", {**BLOCKS, **hybrid}, copy_of=str(tmp_path / "sharded"), resume=True),
+        job(tmp_path / "from_hybrid", "blocks", SHARDED, copy_of=str(tmp_path / "hybrid"), resume=True),
+        processes=4,
+    )
+    assert result.returncode == 0, result.stderr[-3000:]
+    tiny.register(monkeypatch.setitem)
+    theirs = losses(tmp_path / "ddp")
+    assert len(theirs) == 6
+    for name in ("sharded", "hybrid", "to_hybrid", "from_hybrid"):
+        assert losses(tmp_path / name) == pytest.approx(theirs, rel=1e-4), name
+        assert_close(weights(tmp_path / name / "last.safetensors"), weights(tmp_path / "ddp/last.safetensors"))
+    assert losses(tmp_path / "resumed") == losses(tmp_path / "hybrid")
+    for name in ("ddp", "hybrid"):  # whose batch norms see more images in fewer processes
+        tiny.copy_before_last(tmp_path / name, tmp_path / f"{name}_alone")
+        train(tiny.blocks(**BLOCKS), output_dir=tmp_path / f"{name}_alone", resume=True)
+    two = [
+        job(tmp_path / f"{name}_two", "blocks", changes, copy_of=str(tmp_path / name), resume=True)
+        for name, changes in (("ddp", BLOCKS), ("hybrid", SHARDED))
+    ]
+    result = torchrun(*two)
+    assert result.returncode == 0, result.stderr[-3000:]
+    for shape in ("alone", "two"):
+        ours, others = (losses(tmp_path / f"{name}_{shape}") for name in ("hybrid", "ddp"))
+        assert ours == pytest.approx(others, rel=1e-4) and len(ours) == 6, shape
 
 
 def test_shards_need_several_processes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -255,6 +255,7 @@ def extensions() -> str:
 def export_matrix() -> str:
     """Return the page of what every method becomes in every export format."""
     matrix = json.loads(Path(__file__).with_name("export_matrix.json").read_text(encoding="utf-8"))
+    machines = sorted({cell["machine"] for row in matrix.values() for cell in row.values() if "machine" in cell})
     return "\n\n".join(
         [
             "# Methods and export formats",
@@ -262,16 +263,15 @@ def export_matrix() -> str:
             "ResNet-18 for the ResNets, a tiny ViT for the ViTs). A cell gives the speed as a multiple of PyTorch's, "
             "as `vitrail.Predictor` runs the model, and the largest difference of a logit from PyTorch's as a share of "
             "the largest one (for int8, the share of pixels with the same class). "
-            f"Measured for one image of 512 × 512 on one thread of {matrix['processor']}, PyTorch "
-            f"{matrix['torch'].partition('+')[0]}. int8 gains most where the processor multiplies 8-bit numbers "
-            "(AVX-512 VNNI, AMX).",
+            f"Measured for one image of 512 × 512 on one thread of {' or '.join(machines)}. int8 gains most where the "
+            "processor multiplies 8-bit numbers (AVX-512 VNNI, AMX).",
             "ONNX, torch.export, OpenVINO and AOTInductor files take images of any size, ExecuTorch and Core ML files "
             "those of one size; ExecuTorch was timed at 128 × 160, and a Core ML file can be checked on macOS only. An "
             "empty cell was not measured. `python -m tools.export_matrix` makes this table.",
             table(
                 ["method", *EXPORT_COLUMNS.values()],
                 [
-                    (f"`{name}`", *(export_cell(matrix["methods"].get(name, {}).get(each)) for each in EXPORT_COLUMNS))
+                    (f"`{name}`", *(export_cell(matrix.get(name, {}).get(each)) for each in EXPORT_COLUMNS))
                     for name in SEGMENTORS
                 ],
             ),

@@ -15,7 +15,7 @@ from vitrail.checkpoints.hub import HUB, SMP_HUB, fetch_from_hub, weights_in
 from vitrail.checkpoints.imports import imports_of
 from vitrail.checkpoints.index import PROJECTS, Entry, find_by_name, index
 from vitrail.checkpoints.limits import check_described_model, no_more_than
-from vitrail.checkpoints.sources import SOURCES, Source, Writer
+from vitrail.checkpoints.sources import SOURCES, Differences, Source, Writer
 from vitrail.checkpoints.sources.torchvision import TORCHVISION, torchvision_url
 from vitrail.checkpoints.state import few, load_state
 from vitrail.errors import CheckpointError, RecipeError, nearest
@@ -41,6 +41,7 @@ def load(
     like: str | None = None,
     classes: Sequence[str] | None = None,
     vocabulary: str | Path | None = None,
+    base: str | Path | None = None,
     trust_imports: bool = False,
 ) -> Segmentor:
     """Return a model that is ready to predict.
@@ -54,8 +55,8 @@ def load(
         segmentation_models_pytorch saves models; "hf/ORG/NAME" or "hf/ORG/NAME@REVISION", a model on the Hugging Face
         hub; "smp-hub/NAME", one of segmentation_models_pytorch's there; "torchvision/fcn_resnet50", or
         "torchvision/deeplabv3_resnet101"; "efficientvit/efficientvit_seg_l1_cityscapes", or others of its authors, and
-        those of RegSeg's and SCTNet's; a file that `vitrail.export_model` wrote, such as an .onnx file, recognised by
-        its suffix; or the http(s) address of such a file.
+        those of RegSeg's, SCTNet's and EoMT's; a file that `vitrail.export_model` wrote, such as an .onnx file,
+        recognised by its suffix; or the http(s) address of such a file.
     device : str or torch.device
         Where to put it.
     like : str, optional
@@ -66,6 +67,9 @@ def load(
     vocabulary : str or path, optional
         CLIP's list of merges, `merges.txt` of a CLIP tokenizer: for names of classes with words that no dataset of
         vitrail has.
+    base : str or path, optional
+        The weights from which a checkpoint holds the differences, as `name`: EoMT's authors published those from
+        DINOv3's, which are "hf/facebook/dinov3-vitl16-pretrain-lvd1689m", or a folder as transformers saves them.
     trust_imports : bool
         Let the file import the modules that it names, which runs their code. Otherwise a model of a plugin's needs the
         plugin to be installed or imported already. Also load exported files of formats that can hold code, such as
@@ -95,8 +99,9 @@ def load(
     path, entry = _locate(str(name))
     format = exported_format(path)
     if format is not None:
-        if card is not None:
-            raise CheckpointError(f"like=… is for checkpoints of other projects: {path} says itself what it is")
+        if card is not None or base is not None:
+            option = "base" if card is None else "like"
+            raise CheckpointError(f"{option}=… is for checkpoints of other projects: {path} says itself what it is")
         if classes is not None or vocabulary is not None:
             raise CheckpointError(f"the classes of an exported model are fixed: export the model of {path} again")
         exported = load_exported(path, format, trust=trust_imports)
@@ -105,8 +110,19 @@ def load(
     if card is None and entry is not None:
         card = entry.card()
     checkpoint = _read_download(path) if _is_unverified(str(name), path, entry) else read_checkpoint(path)
+    if base is not None:
+        checkpoint = _on_base(checkpoint, base)
     model = _model_in(checkpoint, card, trust_imports=trust_imports, classes=classes, vocabulary=vocabulary)
     return model.to(device)
+
+
+def _on_base(checkpoint: Checkpoint, base: str | Path) -> Checkpoint:
+    """Return the checkpoint of weights that one of differences makes of those in `base`, a name, file or address."""
+    _, source = recognise(checkpoint)
+    if not isinstance(source, Differences) or not source.holds_differences(checkpoint):
+        raise CheckpointError(f"base=… is for checkpoints that hold differences: {checkpoint.origin} holds weights")
+    path, _ = _locate(str(base))
+    return source.on_base(checkpoint, read_checkpoint(path))
 
 
 def load_model(path: str | Path, card: ModelCard | None = None, *, trust_imports: bool = False) -> Segmentor:
@@ -195,6 +211,7 @@ def convert_file(
     like: str | None = None,
     classes: Sequence[str] | None = None,
     vocabulary: str | Path | None = None,
+    base: str | Path | None = None,
     overwrite: bool = False,
     trust_imports: bool = False,
 ) -> str:
@@ -210,7 +227,7 @@ def convert_file(
         See `export_checkpoint`.
     overwrite : bool
         Replace `target` where it exists.
-    like, classes, vocabulary, trust_imports
+    like, classes, vocabulary, base, trust_imports
         As `load` takes them.
 
     Raises
@@ -220,7 +237,7 @@ def convert_file(
     """
     _writer(to, target)  # before a model is downloaded
     check_free([target], overwrite=overwrite, error=CheckpointError)
-    model = load(source, like=like, classes=classes, vocabulary=vocabulary, trust_imports=trust_imports)
+    model = load(source, like=like, classes=classes, vocabulary=vocabulary, base=base, trust_imports=trust_imports)
     written = export_checkpoint(model, target, to)
     name = model.card.name if model.card and model.card.name else Path(source).stem
     parameters = sum(parameter.numel() for parameter in model.parameters())
@@ -237,9 +254,9 @@ def export_checkpoint(model: Segmentor, path: str | Path, to: str = "vitrail") -
     path : path
         The file or folder, replaced when it exists; written whole or not at all.
     to : str
-        A checkpoint source that can write: "vitrail", "mmseg", "ssseg", "efficientvit", "regseg", "sctnet", or
-        "transformers", which makes a folder. What it writes loads strictly in the project's own model of the same
-        architecture and gives the same logits.
+        A checkpoint source that can write: "vitrail", "mmseg", "ssseg", "efficientvit", "regseg", "sctnet",
+        "eomt", or "transformers", which makes a folder. What it writes loads strictly in the project's own model of
+        the same architecture and gives the same logits.
 
     Raises
     ------

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 from collections.abc import Mapping, Sequence
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from vitrail.errors import CheckpointError
 from vitrail.segmentors import Segmentor
@@ -26,6 +27,15 @@ def few(names: Sequence[str]) -> str:
 def model_state(model: Segmentor) -> dict[str, Tensor]:
     """Return the weights by name: the state of the model without that of its criteria, which the recipe rebuilds."""
     return {name: tensor for name, tensor in model.state_dict().items() if not name.startswith(_CRITERIA)}
+
+
+def weights_digest(model: nn.Module) -> str:
+    """Return a hash, of 64 hexadecimal digits, of the names and the values of all parameters and buffers."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(model.state_dict().items()):
+        digest.update(name.encode())
+        digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
 
 
 def load_state(model: Segmentor, state: Mapping[str, Tensor], source: str) -> None:

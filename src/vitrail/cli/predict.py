@@ -36,7 +36,9 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.argument("model_and_images", metavar="[MODEL] IMAGES...", nargs=-1, required=True)
-@click.option("-o", "--output-dir", "--output", "output_dir", type=PATH, help="Folder for pictures, or a .mp4…")
+@click.option(
+    "-o", "--output-dir", "--output", "output_dir", type=PATH, help="Folder or address for pictures, or a .mp4…"
+)
 @click.option(
     "--kind",
     "kinds",
@@ -127,8 +129,10 @@ def predict(
 
     MODEL is a name, a file or an address; without one it is a shipped model, which is named. IMAGES are files,
     folders, patterns, lists of files (.txt, .csv, .parquet), videos, rtsp://… or camera:0. Frames become pictures in a
-    folder, or a video where the output's name ends in .mp4, .mov, .mkv or .webm.
+    folder or in object storage (s3://bucket/masks), or a video where the output's name ends in .mp4, .mov, .mkv or
+    .webm.
     """
+    from vitrail.files.remote import remote_address
     from vitrail.inference.files import predict_files
     from vitrail.inference.rasters import predict_rasters
     from vitrail.inference.shards import Shard
@@ -168,6 +172,8 @@ def predict(
         return
     if writes_video(output_dir):
         _refuse(given, _OF_MANY_PICTURES, "is for pictures: give -o a folder")
+        if remote_address(output_dir):
+            raise VitrailError("a video is written to a disk of this machine: give -o a path there")
         write_video(model, images, output_dir, video, kinds, existing, alpha=alpha, as_json=as_json, options=options)
         return
     if ray is not None:
@@ -232,6 +238,7 @@ def _predict_on_ray(
     options: PredictorOptions,
 ) -> None:
     """Segment images on a cluster and print the counts; images that could not be read are an error at the end."""
+    from vitrail.files.output_folder import shown_path
     from vitrail.inference.files import UnreadableImagesError
     from vitrail.ray import predict_files_on_ray
 
@@ -247,9 +254,9 @@ def _predict_on_ray(
         readers=readers,
         **options,
     )
-    echo(f"{count(result.predicted, 'image')}: results are in {output_dir}")
+    echo(f"{count(result.predicted, 'image')}: results are in {shown_path(output_dir)}")
     if result.skipped:
-        echo(f"{count(result.skipped, 'image')} left out: their results were in {output_dir} already")
+        echo(f"{count(result.skipped, 'image')} left out: their results were in {shown_path(output_dir)} already")
     if result.failures:
         raise UnreadableImagesError("\n".join(result.failures), [])
 
@@ -308,6 +315,7 @@ class _Records:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
+        from vitrail.files.output_folder import shown_path
         from vitrail.inference.files import UnreadableImagesError
 
         if self._as_json:
@@ -318,7 +326,8 @@ class _Records:
             return
         if error is not None and not isinstance(error, UnreadableImagesError):
             return
+        where = shown_path(self._output_dir)
         if self._new:
-            echo(f"{count(self._new, 'image')}: results are in {self._output_dir}")
+            echo(f"{count(self._new, 'image')}: results are in {where}")
         if self._skipped:
-            echo(f"{count(self._skipped, 'image')} left out: their results were in {self._output_dir} already")
+            echo(f"{count(self._skipped, 'image')} left out: their results were in {where} already")

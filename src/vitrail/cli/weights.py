@@ -89,10 +89,15 @@ def weights(
 @click.option("--classes", "class_list", type=PATH, metavar="FILE", help="The names in a file instead, one a line.")
 @click.option("--vocabulary", type=PATH, metavar="FILE", help="CLIP's merges.txt, for names with unknown words.")
 @click.option(
+    "--base",
+    help="The weights from which IN holds the differences: for EoMT's those of DINOv3 in transformers' format.",
+)
+@click.option(
     "--to",
     default="vitrail",
     show_default=True,
-    help="Whose format: vitrail, mmseg, ssseg or transformers, or that of a plugin's checkpoint source.",
+    help="Whose format: vitrail, mmseg, ssseg, transformers, that of a method's authors (see the docs), or that "
+    "of a plugin's checkpoint source.",
 )
 @overwrite_option
 @trust_imports_option
@@ -103,6 +108,7 @@ def convert(
     classes: Sequence[str],
     class_list: Path | None,
     vocabulary: Path | None,
+    base: str | None,
     to: str,
     overwrite: bool,
     trust_imports: bool,
@@ -128,6 +134,7 @@ def convert(
         like=like,
         classes=classes or None,
         vocabulary=vocabulary,
+        base=base,
         overwrite=overwrite,
         trust_imports=trust_imports,
     )

@@ -50,11 +50,10 @@ class CalibrationCounts:
         self.counts[1] += torch.bincount(bins[right], minlength=BINS)
         self.counts[2].index_add_(0, bins, (confidence.double() * _UNIT).round().long())
 
-    def reduce(self) -> Calibration:
-        """Return the calibration over all processes; call it once, at the end."""
+    def reduce(self) -> Tensor:
+        """Sum the counts over all processes and return them; call it once, at the end."""
         self.counts = sum_over_processes(self.counts)
-        pixels, right, confidence = self.counts.cpu().tolist()
-        return Calibration(tuple(pixels), tuple(right), tuple(total / _UNIT for total in confidence))
+        return self.counts
 
 
 @dataclass(frozen=True)
@@ -72,6 +71,12 @@ class Calibration:
     pixels: tuple[int, ...]
     right: tuple[int, ...]
     confidence: tuple[float, ...]
+
+    @classmethod
+    def of_counts(cls, counts: Tensor) -> Calibration:
+        """Return the calibration from the counts of `CalibrationCounts`, [3, BINS]."""
+        pixels, right, confidence = counts.tolist()
+        return cls(tuple(pixels), tuple(right), tuple(total / _UNIT for total in confidence))
 
     @property
     def ece(self) -> float:

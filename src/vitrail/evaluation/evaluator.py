@@ -14,12 +14,14 @@ from torch import Tensor
 from vitrail.checkpoints import load
 from vitrail.checkpoints.exported import computing_device
 from vitrail.checkpoints.imports import imports_of
-from vitrail.datasets import Benchmark, EvalSampler, SegmentationDataset
+from vitrail.datasets import Benchmark, SegmentationDataset
 from vitrail.errors import DatasetError, VitrailError
 from vitrail.evaluation.boundary import BoundaryCounts
 from vitrail.evaluation.calibration import CalibrationCounts
 from vitrail.evaluation.confusion import ConfusionMatrix
-from vitrail.evaluation.loader import evaluation_dataset, evaluation_samples
+from vitrail.evaluation.counts import DatasetCounts
+from vitrail.evaluation.loader import evaluation_dataset, evaluation_samples, own_sampler
+from vitrail.evaluation.parts import PartFile, described
 from vitrail.evaluation.report import SavePredictions, WorstImages, check_not_in_data, check_outputs
 from vitrail.evaluation.result import Evaluation, ImageResult, ImageScore, score_image
 from vitrail.evaluation.submission import WriteSubmission, check_submission
@@ -28,10 +30,11 @@ from vitrail.inference import Predictor
 from vitrail.inference.resolve import resolve_recipe
 from vitrail.inference.score_map import Labels
 from vitrail.inference.segmenter import chosen_threshold
+from vitrail.inference.shards import EVERYTHING, Shard
 from vitrail.precision import Precision
 from vitrail.recipes import EvalConfig, Recipe
 from vitrail.runtime.device import pick_device
-from vitrail.runtime.distributed import gather_objects, main_first, on_main, process_group, rank, world_size
+from vitrail.runtime.distributed import gather_objects, main_first, on_main, process_group
 from vitrail.runtime.progress_bar import ProgressBar
 from vitrail.segmentors import ModelCard, Segmentor
 
@@ -51,6 +54,8 @@ def evaluate(
     report: str | Path | None = None,
     worst: int = 20,
     submission: str | Path | None = None,
+    shard: Shard | None = None,
+    parts: str | Path | None = None,
     overwrite: bool = False,
     trust_imports: bool = False,
 ) -> Evaluation:
@@ -84,14 +89,20 @@ def evaluate(
     submission : path, optional
         A folder for the predictions as the benchmark's server takes them. The masks of the split need not be
         published; every figure is nan then. The finished folder is checked.
+    shard : Shard, optional
+        The part of the images to evaluate, with `parts`: part I of N has the images I, I + N, … of the split. It goes
+        neither with a report and a submission, which are of all images, nor with `evaluation.threshold=auto`.
+    parts : path, optional
+        A folder or an address in object storage for the counts of the shard; `merge_evaluations` adds up those of all.
     overwrite : bool
-        Replace predictions, a report and a submission that are there already.
+        Replace predictions, a report, a submission and counts that are there already.
     trust_imports : bool
         Let a model file import the modules that it names; see `vitrail.load`.
 
     Returns
     -------
     Evaluation
+        Of the images of the shard.
 
     Raises
     ------
@@ -104,6 +115,8 @@ def evaluate(
     >>> evaluation = evaluate("runs/fcn/best.safetensors", data_root="data/camvid", report="report")
     >>> print(evaluation.table())
     """
+    part = _part_file(shard, parts, whole=report is not None or submission is not None, overwrite=overwrite)
+    shard = shard or EVERYTHING
     target = pick_device(device)
     with process_group(target):
         if not isinstance(model, Segmentor):
@@ -117,7 +130,8 @@ def evaluate(
         benchmark = dataset.benchmark
         _check_classes(model, benchmark)
         predictions, page = (None if path is None else Path(path) for path in (save_predictions, report))
-        on_main(lambda: check_outputs(predictions, page, dataset, overwrite=overwrite))
+        own_ids = dataset.ids[shard.index :: shard.count]
+        on_main(lambda: check_outputs(predictions, page, dataset, own_ids, overwrite=overwrite))
         observers: list[Callable[[ImageResult], None]] = []
         if predictions is not None:
             observers.append(SavePredictions(predictions, benchmark.palette))
@@ -127,7 +141,7 @@ def evaluate(
         worst_images = None if page is None else WorstImages(page, benchmark.palette, count=worst)
         if worst_images is not None:
             observers.append(worst_images)
-        evaluation = evaluate_dataset(
+        counts = count_dataset(
             model,
             dataset,
             recipe.evaluation,
@@ -137,12 +151,30 @@ def evaluate(
             mean=recipe.data.mean if model.card is None else None,
             std=recipe.data.std if model.card is None else None,
             observers=observers,
+            shard=shard,
         )
+        evaluation = counts.evaluation()
+        if part is not None:
+            about = described(model, dataset, recipe.evaluation, amp or recipe.evaluation.amp)
+            on_main(lambda: part.write(counts, about))
         if worst_images is not None:
             worst_images.write(evaluation, title=_title(model, recipe, split))
         if handed_in is not None:
             _check_submission(handed_in, benchmark)
     return evaluation
+
+
+def _part_file(shard: Shard | None, parts: str | Path | None, *, whole: bool, overwrite: bool) -> PartFile | None:
+    """Return the file for the counts of a shard, None without one; or raise a VitrailError for what does not fit."""
+    if (shard is None) != (parts is None):
+        raise VitrailError(
+            "--shard (shard=) and --parts (parts=) go together: a part of the images, and a folder for counts"
+        )
+    if shard is None or parts is None:
+        return None
+    if whole:
+        raise VitrailError("a report and a submission are of all images: evaluate them in one run, without --shard")
+    return PartFile(parts, shard, overwrite=overwrite)
 
 
 def _submission(folder: Path, recipe: Recipe, dataset: SegmentationDataset, *, overwrite: bool) -> WriteSubmission:
@@ -174,6 +206,43 @@ def evaluate_dataset(
 ) -> Evaluation:
     """Evaluate a model on a dataset that is open already; training calls this.
 
+    Parameters and errors are those of `count_dataset`.
+
+    Returns
+    -------
+    Evaluation
+        The same in every process.
+    """
+    counts = count_dataset(
+        model,
+        dataset,
+        settings,
+        device=device,
+        workers=workers,
+        amp=amp,
+        mean=mean,
+        std=std,
+        observers=observers,
+        shard=EVERYTHING,
+    )
+    return counts.evaluation()
+
+
+def count_dataset(
+    model: Segmentor,
+    dataset: SegmentationDataset,
+    settings: EvalConfig,
+    *,
+    device: torch.device,
+    workers: int,
+    amp: Precision | None,
+    mean: Sequence[float] | None,
+    std: Sequence[float] | None,
+    observers: Sequence[Callable[[ImageResult], None]],
+    shard: Shard,
+) -> DatasetCounts:
+    """Segment the images of a dataset that is open already, or of one shard of it, and count their pixels.
+
     In a process group each process evaluates its share of the images, every image exactly once, and all return the same
     figures. Afterwards the model is in the mode it was in before; global random state is not touched.
 
@@ -195,10 +264,12 @@ def evaluate_dataset(
         Normalisation of images in 0…255; None takes the model card's.
     observers : sequence of callable
         Each is called with the result of every image, in the process that computed it.
+    shard : Shard
+        The part of the images to evaluate.
 
     Returns
     -------
-    Evaluation
+    DatasetCounts
         The same in every process.
 
     Raises
@@ -220,6 +291,11 @@ def evaluate_dataset(
     )
     start = time.perf_counter()
     if settings.threshold == "auto":
+        if shard.count > 1:
+            raise VitrailError(
+                "evaluation.threshold=auto is found on all images: evaluate in one run, without --shard, or give the "
+                "threshold, as in evaluation.threshold=0.4"
+            )
         settings = settings.model_copy(update={"threshold": _best_threshold(as_given, dataset, settings, workers)})
     classes = len(benchmark.classes)
     predictor = as_given(settings=settings, scores=settings.calibration)
@@ -227,7 +303,7 @@ def evaluate_dataset(
     boundaries = BoundaryCounts(classes, device) if settings.boundary_iou else None
     calibration = CalibrationCounts(classes, device) if settings.calibration else None
     scores: list[ImageScore] = []
-    for sample, labels, mask in _segmented(predictor, dataset, workers, "evaluate"):
+    for sample, labels, mask in _segmented(predictor, dataset, workers, "evaluate", shard):
         counts = _counted(matrix, sample["id"], labels.mask, mask)
         result = ImageResult(
             sample["id"], sample["image"], mask, labels.mask, counts, score_image(sample["id"], counts)
@@ -243,15 +319,14 @@ def evaluate_dataset(
     gathered = gather_objects((scores, time.perf_counter() - start))
     position = {image_id: index for index, image_id in enumerate(dataset.ids)}
     all_scores = sorted((score for own, _ in gathered for score in own), key=lambda score: position[score.id])
-    return Evaluation(
+    return DatasetCounts(
         confusion=matrix.matrix.cpu(),
         classes=tuple(benchmark.classes),
         palette=tuple(benchmark.palette),
-        images=len(all_scores),
-        seconds=max(seconds for _, seconds in gathered),
         scores=tuple(all_scores),
+        seconds=max(seconds for _, seconds in gathered),
         boundary=None if boundaries is None else boundaries.reduce().cpu(),
-        calibration=None if calibration is None else calibration.reduce(),
+        calibration=None if calibration is None else calibration.reduce().cpu(),
         threshold=chosen_threshold(settings, classes),
     )
 
@@ -270,12 +345,12 @@ def _best_threshold(
 
 
 def _segmented(
-    predictor: Predictor, dataset: SegmentationDataset, workers: int, title: str
+    predictor: Predictor, dataset: SegmentationDataset, workers: int, title: str, shard: Shard = EVERYTHING
 ) -> Iterator[tuple[dict[str, Any], Labels, Tensor]]:
     """Yield the samples of this process with their labels, and their masks on the device."""
     batch_size, device = predictor.settings.batch_size, predictor.device
-    samples = evaluation_samples(dataset, workers=workers, batch_size=batch_size, device=device)
-    with ProgressBar(title, total=len(EvalSampler(len(dataset), rank=rank(), world_size=world_size()))) as bar:
+    samples = evaluation_samples(dataset, workers=workers, batch_size=batch_size, device=device, shard=shard)
+    with ProgressBar(title, total=len(own_sampler(dataset, shard))) as bar:
         for group in _groups(samples, batch_size):
             images, sizes = [sample["image"] for sample in group], [tuple(sample["mask"].shape) for sample in group]
             if predictor.with_scores:

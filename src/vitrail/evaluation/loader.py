@@ -14,6 +14,7 @@ from vitrail.datasets import EvalSampler, SegmentationDataset, collate_eval
 from vitrail.datasets.recipe import open_split
 from vitrail.datasets.worker_errors import ErrorsAsValues, collate_or_error, loaded, process_options
 from vitrail.errors import VitrailError
+from vitrail.inference.shards import EVERYTHING, Shard
 from vitrail.recipes import DataConfig
 from vitrail.runtime.distributed import rank, world_size
 from vitrail.transforms import EvalTransform
@@ -31,8 +32,14 @@ def evaluation_dataset(
     return open_split(data, split, root=root, transform=transform, unlabelled=unlabelled)
 
 
+def own_sampler(dataset: SegmentationDataset, shard: Shard) -> EvalSampler:
+    """Return the sampler of this process: shard I of N has the images I, I + N, …; each process takes its share."""
+    place = shard.index + shard.count * rank()
+    return EvalSampler(len(dataset), rank=place, world_size=shard.count * world_size())
+
+
 def evaluation_samples(
-    dataset: SegmentationDataset, *, workers: int, batch_size: int, device: torch.device
+    dataset: SegmentationDataset, *, workers: int, batch_size: int, device: torch.device, shard: Shard = EVERYTHING
 ) -> Iterator[dict[str, Any]]:
     """Yield the samples of this process, each once and in order; an error in a worker process is raised here.
 
@@ -46,11 +53,13 @@ def evaluation_samples(
         Number of samples that are used together; the workers keep twice as many ready.
     device : torch.device
         The device that the samples are for.
+    shard : Shard
+        The part of the dataset that all processes share.
     """
     loader = DataLoader(
         ErrorsAsValues(dataset),
         batch_size=1,
-        sampler=EvalSampler(len(dataset), rank=rank(), world_size=world_size()),
+        sampler=own_sampler(dataset, shard),
         collate_fn=functools.partial(collate_or_error, collate_eval),
         **process_options(workers),
         prefetch_factor=max(2, -(-2 * batch_size // workers)) if workers else None,

@@ -86,7 +86,12 @@ def check_not_in_data(paths: Iterable[Path], dataset: SegmentationDataset) -> No
 
 
 def check_outputs(
-    predictions: Path | None, report: Path | None, dataset: SegmentationDataset, *, overwrite: bool
+    predictions: Path | None,
+    report: Path | None,
+    dataset: SegmentationDataset,
+    ids: Sequence[str],
+    *,
+    overwrite: bool,
 ) -> None:
     """Check, before anything is computed, that the files of an evaluation replace nothing that shall stay.
 
@@ -96,6 +101,8 @@ def check_outputs(
         The folders.
     dataset : SegmentationDataset
         Its images and masks are never replaced.
+    ids : sequence of str
+        The images that are predicted.
     overwrite : bool
         Whether predictions and a report that are there may be replaced.
 
@@ -105,7 +112,7 @@ def check_outputs(
         The message names the file.
     """
     if predictions is not None:
-        masks = [predictions / f"{id}.png" for id in dataset.ids]
+        masks = [predictions / f"{id}.png" for id in ids]
         check_not_in_data(masks, dataset)
         check_free(masks, overwrite=overwrite, error=VitrailError)
     if report is not None:

@@ -1,11 +1,14 @@
 """Files in object storage and on the web, through fsspec: retried, verified, and kept in a cache of bounded size.
 
+What is written to object storage appears whole or not at all: storages give a file its name when all of it is there.
+
 Only addresses that a user gives are opened: none comes from a model file or from data.
 """
 
 from __future__ import annotations
 
 import base64
+import contextlib
 import functools
 import hashlib
 import io
@@ -13,7 +16,7 @@ import os
 import random
 import re
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
@@ -24,7 +27,8 @@ from vitrail.files.environment import env_switch
 from vitrail.files.regular import MAX_BYTES
 from vitrail.files.web import check_redirect
 
-STORAGES = ("s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "adl", "oci", "hdfs", "webhdfs", "memory")
+OBJECT_STORAGES = ("s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "oci", "memory")  # that replace files as a whole
+STORAGES = (*OBJECT_STORAGES, "adl", "hdfs", "webhdfs")
 SCHEMES = (*STORAGES, "https", "http", "hf")
 ATTEMPTS = 6
 PAUSE = 0.5  # seconds before the second attempt, doubled for each further one
@@ -100,7 +104,7 @@ class RemoteStore:
 
     def __init__(self, address: str, *, attempts: int = ATTEMPTS, pause: float = PAUSE) -> None:
         if env_switch("VITRAIL_OFFLINE") and not address.startswith("memory:"):
-            raise DatasetError(f"{address} cannot be read: VITRAIL_OFFLINE forbids to connect")
+            raise DatasetError(f"{address} cannot be reached: VITRAIL_OFFLINE forbids to connect")
         self.address = address
         self._attempts, self._pause = attempts, pause
         self._cache = ByteCache(cache_folder() / "objects", cache_limit())
@@ -120,22 +124,34 @@ class RemoteStore:
         DatasetError
             When the storage cannot be reached or forbids it.
         """
-        fs, root = self._filesystem()
-        try:
-            found = self._retried(
-                lambda: fs.find(f"{root}/{folder}" if folder else root, detail=True), self.locate(folder)
-            )
-        except FileNotFoundError:
-            return []
-        files = {
-            path[len(root) :].lstrip("/"): info
-            for path, info in sorted(found.items())
-            if info.get("type") != "directory" and not path.endswith("/")
-        }
+        files = self._listing(folder)
         for name, info in files.items():
             if info.get("size") is not None:  # the page of a web server may say nothing but names
                 self._found[name] = _described(info)
         return list(files)
+
+    def sizes_below(self, folder: str) -> dict[str, int]:
+        """Return the sizes in bytes of the files that `names_below` names, as they are now; nothing else is kept."""
+        return {name: int(info.get("size") or 0) for name, info in self._listing(folder).items()}
+
+    def _listing(self, folder: str) -> dict[str, Mapping[str, Any]]:
+        fs, root = self._filesystem()
+
+        def ask() -> Mapping[str, Any]:
+            fs.invalidate_cache()
+            found: Mapping[str, Any] = fs.find(f"{root}/{folder}" if folder else root, detail=True)
+            return found
+
+        try:
+            found = self._retried(ask, self.locate(folder))
+        except FileNotFoundError:
+            return {}
+        fs.invalidate_cache()  # which would keep all of it
+        return {
+            path[len(root) :].lstrip("/"): info
+            for path, info in sorted(found.items())
+            if info.get("type") != "directory" and not path.endswith("/")
+        }
 
     def find(self, name: str) -> RemoteFile | None:
         """Return what the storage says of a file, asked once; None when there is none."""
@@ -171,6 +187,36 @@ class RemoteStore:
         if not found.version:  # nothing would tell that it has changed
             return fetch()
         return self._cache.get(f"{self.locate(name)}\n{found}\n{start}-{end}", fetch)
+
+    def write(self, name: str, file: Path) -> None:
+        """Put the content of a file of this machine under a name, whole or not at all; what is there is replaced.
+
+        Raises
+        ------
+        DatasetError
+            When it cannot be written in all attempts, or there is no such bucket.
+        """
+        fs, root = self._filesystem()
+        checked = {"consistency": "md5"} if self.address.startswith(("gs:", "gcs:")) else {}
+        try:
+            self._retried(lambda: fs.put_file(str(file), f"{root}/{name}", **checked), self.locate(name), "write")
+        except FileNotFoundError as error:
+            raise DatasetError(f"cannot write {self.locate(name)}: there is no such bucket") from error
+        self._found.pop(name, None)
+
+    def remove(self, names: Sequence[str]) -> None:
+        """Remove files; those that are gone already are none to remove.
+
+        Raises
+        ------
+        DatasetError
+            When the storage cannot be reached or forbids it.
+        """
+        fs, root = self._filesystem()
+        for name in names:
+            with contextlib.suppress(FileNotFoundError):
+                self._retried(functools.partial(fs.rm_file, f"{root}/{name}"), self.locate(name), "remove")
+            self._found.pop(name, None)
 
     def _fetch(self, name: str, found: RemoteFile, start: int, end: int) -> bytes:
         fs, root = self._filesystem()
@@ -212,7 +258,7 @@ class RemoteStore:
             raise DatasetError(f"cannot read {self.locate(name)}: the server does not state the size of the file")
         return _described(info)
 
-    def _retried(self, action: Callable[[], Result], where: str) -> Result:
+    def _retried(self, action: Callable[[], Result], where: str, verb: str = "read") -> Result:
         """Return what an action returns; what may be a passing failure is tried again.
 
         Every storage has errors of its own, so only what is known to last is not tried again. A file that is missing is
@@ -224,11 +270,11 @@ class RemoteStore:
             except (FileNotFoundError, DatasetError):  # noqa: PERF203
                 raise
             except (*_PERMANENT, TypeError, ImportError) as error:
-                raise DatasetError(f"cannot read {where}: {_reason(error)}{_credentials(error)}") from error
+                raise DatasetError(f"cannot {verb} {where}: {_reason(error)}{_credentials(error)}") from error
             except Exception as error:
                 if attempt == self._attempts - 1:
                     raise DatasetError(
-                        f"cannot read {where} in {self._attempts} attempts: {_reason(error)}{_credentials(error)}"
+                        f"cannot {verb} {where} in {self._attempts} attempts: {_reason(error)}{_credentials(error)}"
                     ) from error
                 time.sleep(self._pause * 2**attempt * random.uniform(0.5, 1))  # not all workers at the same moment
         raise AssertionError

@@ -8,7 +8,7 @@ from typing import Any
 
 from vitrail.errors import PredictionError, VitrailError
 from vitrail.files.atomic import atomic_path
-from vitrail.files.regular import read_regular
+from vitrail.files.output_folder import open_output_folder, shown_path
 
 _MAX_SHOWN = 5
 
@@ -43,16 +43,19 @@ class Failures:
         PredictionError
             When there is something else, which only `overwrite` replaces.
         """
-        if overwrite or not path.exists():
+        folder, name = open_output_folder(path.parent), path.name
+        if overwrite or not folder.taken(name):
             return
-        text = read_regular(path, PredictionError)
+        text = folder.read(name)
         try:
             entries = [json.loads(line) for line in text.splitlines()]
             if all(entry.keys() == {"id", "error", "kind"} for entry in entries):
                 return
         except (AttributeError, ValueError, RecursionError):
             pass
-        raise PredictionError(f"{path} exists and is no list of failures: --overwrite replaces it, or choose another")
+        raise PredictionError(
+            f"{folder.locate(name)} exists and is no list of failures: --overwrite replaces it, or choose another"
+        )
 
     def write(self, path: Path) -> None:
         """Write a line for each image, a JSON object with "id", "error" and "kind" (the class of the error).
@@ -62,26 +65,27 @@ class Failures:
         PredictionError
             When the file cannot be written.
         """
+        folder, name = open_output_folder(path.parent), path.name
         try:
-            with atomic_path(path) as temporary:
+            with folder.writing(name) as file, atomic_path(file) as temporary:
                 temporary.write_text("".join(f"{json.dumps(entry)}\n" for entry in self._entries), encoding="utf-8")
         except OSError as error:
-            raise PredictionError(f"cannot write the list of failures {path}: {error}") from error
+            raise PredictionError(f"cannot write the list of failures {folder.locate(name)}: {error}") from error
 
-    def message(self, written: int, folder: Path, listed: Path | None) -> str:
+    def message(self, written: int, folder: str, listed: Path | None) -> str:
         """Return the message for the end of a prediction: the count, and the first ones.
 
         Parameters
         ----------
         written : int
             Number of other images.
-        folder : Path
+        folder : str
             Where their results are.
         listed : Path or None
             The file of all failures.
         """
         others = f" (the others are in {folder})" if written else ""
-        where = f", all listed in {listed}" if listed else ""
+        where = f", all listed in {shown_path(listed)}" if listed else ""
         more = f"\n… and {self.count - _MAX_SHOWN} more" if self.count > _MAX_SHOWN else ""
         shown = "\n".join(entry["error"] for entry in self._entries[:_MAX_SHOWN])
         return f"{self.count} of {written + self.count} images could not be read{others}{where}:\n{shown}{more}"

@@ -9,8 +9,9 @@ from typing import Any, Literal, TypeAlias, get_args
 from typing_extensions import Unpack
 
 from vitrail.errors import PredictionError
+from vitrail.files.output_folder import open_output_folder
 from vitrail.inference.failures import Failures
-from vitrail.inference.output_files import Existing, OutputFrames, is_written
+from vitrail.inference.output_files import Existing, OutputFrames
 from vitrail.inference.prediction import Kind
 from vitrail.inference.predictor import Predictor, PredictorOptions, as_predictor
 from vitrail.inference.run_length_table import RunLengthTable
@@ -62,8 +63,9 @@ def predict_files(
     model, images
         As in `predict`.
     output_dir : path
-        The folder for the pictures, `<name of the image>_<kind>.png`, .tif for GeoTIFF files. An image whose name is
-        taken by another one of this call gets a number appended; a name that is too long for an ending is shortened.
+        The folder for the pictures, or an address in object storage such as "s3://bucket/masks".
+        They are called `<name of the image>_<kind>.png`, .tif for GeoTIFF files. An image whose name is taken by
+        another one of this call gets a number appended; a name that is too long for an ending is shortened.
     kinds : sequence of {"overlay", "colour", "index", "geotiff", "rle"}
         Which pictures, see `Prediction.save`; "rle" is a row of COCO run lengths in Parquet files in the folder `rle`,
         see `RunLengthTable`.
@@ -81,7 +83,7 @@ def predict_files(
         raised at once.
     failures : path, optional
         A file for the list of images that were left out, see `Failures.write`; replaced when it exists. That of a shard
-        has the shard's number in its name.
+        has the shard's number in its name. An address is possible here too.
     readers : int
         Threads that read and decode images ahead of the model, in whose order results stay; three images for each are
         in memory. 0 reads each batch when its turn comes.
@@ -104,12 +106,12 @@ def predict_files(
     VitrailError
         When model, recipe or images cannot be found, where pictures exist, and where one would replace an image.
     """
-    folder = Path(output_dir)
+    folder = open_output_folder(output_dir)
     shard = Shard.of_process() if shard is None else shard
     if on_error not in get_args(OnError):
         raise PredictionError(f"on_error is one of {', '.join(get_args(OnError))}, not {on_error!r}")
     pictures: list[Kind] = [kind for kind in kinds if kind != "rle"]
-    table = RunLengthTable(folder / RLE_FOLDER, shard, existing) if "rle" in kinds else None
+    table = RunLengthTable(folder.subfolder(RLE_FOLDER), shard, existing) if "rle" in kinds else None
     failed = Failures()
     listed = None if failures is None else shard.own_file(Path(failures))
     if listed:
@@ -124,8 +126,11 @@ def predict_files(
         bar.advance(1)
         keep(record)
 
+    def where(files: Mapping[Kind, str]) -> dict[str, str]:
+        return {kind: folder.locate(file) for kind, file in files.items()}
+
     def note_skipped(name: str) -> None:
-        finish({"id": name, "skipped": True, "files": _as_text(frames.files(name))})
+        finish({"id": name, "skipped": True, "files": where(frames.files(name))})
 
     has_row = table.has if table else lambda name: True
     frames = OutputFrames(open_frames(images), folder, pictures, existing, note_skipped, shard, has_row)
@@ -135,21 +140,18 @@ def predict_files(
         try:
             for prediction in predictor(source, on_error=failed.add if on_error == "skip" else None):
                 files = frames.files(prediction.id)
-                for kind, path in files.items():
-                    if existing != "skip" or not is_written(path):
-                        prediction.save(path, kind, alpha=alpha)
+                for kind, file in files.items():
+                    if existing != "skip" or not folder.is_written(file):
+                        with folder.writing(file) as path:
+                            prediction.save(path, kind, alpha=alpha)
                 if table:
                     table.add(prediction)
-                finish({**prediction.to_dict(), "files": _as_text(files)})
+                finish({**prediction.to_dict(), "files": where(files)})
         finally:
             if table:
                 table.flush()
             if listed:
                 failed.write(listed)
     if failed.count:
-        raise UnreadableImagesError(failed.message(done, folder, listed), records)
+        raise UnreadableImagesError(failed.message(done, folder.locate(), listed), records)
     return records
-
-
-def _as_text(files: Mapping[Kind, Path]) -> dict[str, str]:
-    return {kind: str(path) for kind, path in files.items()}

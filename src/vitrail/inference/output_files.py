@@ -3,23 +3,22 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
 import hashlib
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 from typing import Literal, TypeAlias, get_args
 
 from vitrail.errors import PredictionError
+from vitrail.files.output_folder import OutputFolder
 from vitrail.files.outputs import and_more
 from vitrail.inference.prediction import Kind
-from vitrail.inference.shards import Shard
+from vitrail.inference.shards import EVERYTHING, Shard
 from vitrail.inference.sources import Frame, FrameSource
 from vitrail.inference.sources.opening import input_files, is_listed
 
 Existing: TypeAlias = Literal["refuse", "overwrite", "skip"]
 
-EVERYTHING = Shard()
 _LONGEST = 200  # bytes of a name without its ending; file systems take 255
 
 
@@ -30,7 +29,7 @@ class OutputFrames:
     ----------
     frames : FrameSource
         All frames.
-    folder : Path
+    folder : OutputFolder
         Gets the pictures, `<name of the frame>_<kind>.png`, .tif for GeoTIFF files.
     kinds : sequence of {"overlay", "colour", "index", "geotiff"}
         Which pictures.
@@ -54,7 +53,7 @@ class OutputFrames:
     def __init__(
         self,
         frames: FrameSource,
-        folder: Path,
+        folder: OutputFolder,
         kinds: Sequence[Kind],
         existing: Existing,
         on_skip: Callable[[str], None],
@@ -65,30 +64,33 @@ class OutputFrames:
             raise PredictionError(f"existing is one of {', '.join(get_args(Existing))}, not {existing!r}")
         self._frames, self._folder, self._kinds, self._existing = frames, folder, kinds, existing
         self._on_skip, self._shard, self._is_done = on_skip, shard, is_done
-        self._resolved = functools.lru_cache(maxsize=1024)(Path.resolve)  # of folders: it asks for all of their parts
-        self._inputs = set(self._inputs_inside())
+        self._inputs = folder.identities(input_files(frames))
         self.num_frames = frames.num_frames if shard.count == 1 else None
         if is_listed(frames):
             self.num_frames = 0
-            taken: list[Path] = []
+            taken: list[str] = []
             for _, files in self._named():
                 self.num_frames += 1
                 taken += self._taken(files)
-            _refuse(taken)
+            refuse_taken(self._folder, taken)
 
     def __iter__(self) -> Iterator[Frame]:
         for frame, files in self._named():
-            _refuse(self._taken(files))
-            if self._existing == "skip" and all(map(is_written, files.values())) and self._is_done(frame.id):
+            refuse_taken(self._folder, self._taken(files))
+            if (
+                self._existing == "skip"
+                and all(map(self._folder.is_written, files.values()))
+                and self._is_done(frame.id)
+            ):
                 self._on_skip(frame.id)
             else:
                 yield frame
 
-    def files(self, name: str) -> dict[Kind, Path]:
-        """Return the files of a frame by kind of picture."""
+    def files(self, name: str) -> dict[Kind, str]:
+        """Return the names of the files of a frame in the folder, by kind of picture."""
         return {kind: self._inside(name, kind) for kind in self._kinds}
 
-    def _named(self) -> Iterator[tuple[Frame, Mapping[Kind, Path]]]:
+    def _named(self) -> Iterator[tuple[Frame, Mapping[Kind, str]]]:
         """Yield the frames of the shard, named apart from those of all shards."""
         names: set[str] = set()
         for number, frame in enumerate(self._frames):
@@ -97,54 +99,45 @@ class OutputFrames:
             if not self._shard.holds(own_name):
                 continue
             for kind in get_args(Kind) if self._inputs else ():
-                path = self._folder / _file_name(name, kind)
-                if self._real(path) in self._inputs:
+                picture = _file_name(name, kind)
+                if self._folder.identity(picture) in self._inputs:
                     raise PredictionError(
-                        f"a picture would replace the input {path}, or that is the picture of an earlier prediction: "
-                        "choose another output folder"
+                        f"a picture would replace the input {self._folder.locate(picture)}, or that is the picture of "
+                        "an earlier prediction: choose another output folder"
                     )
             yield dataclasses.replace(frame, id=name), self.files(name)
 
-    def _inputs_inside(self) -> Iterator[Path]:
-        """Yield the image files that are read and lie in the folder of the pictures, which could replace them."""
-        folder = self._resolved(self._folder)
-        inside: dict[str, bool] = {}  # by the folder of the file; strings, as there may be millions
-        for file in input_files(self._frames):
-            head = os.path.dirname(file)  # noqa: PTH120
-            if head not in inside:
-                inside[head] = self._resolved(Path(head)).is_relative_to(folder)
-            if inside[head] or os.path.islink(file):  # noqa: PTH114
-                yield Path(file).resolve()
+    def _inside(self, name: str, kind: Kind) -> str:
+        file = _file_name(name, kind)
+        if not self._folder.contains(file):
+            raise PredictionError(f"the image name {name!r} leads out of the folder {self._folder.locate()}")
+        return file
 
-    def _inside(self, name: str, kind: Kind) -> Path:
-        path = self._folder / _file_name(name, kind)
-        if not self._resolved(path.parent).is_relative_to(self._resolved(self._folder)):
-            raise PredictionError(f"the image name {name!r} leads out of the folder {self._folder}")
-        return path
-
-    def _real(self, path: Path) -> Path:
-        return self._resolved(path.parent) / path.name
-
-    def _taken(self, files: Mapping[Kind, Path]) -> list[Path]:
+    def _taken(self, files: Mapping[Kind, str]) -> list[str]:
         """Return the pictures that exist and may not be replaced."""
-        return [path for path in files.values() if os.path.lexists(path)] if self._existing == "refuse" else []
+        return list(filter(self._folder.taken, files.values())) if self._existing == "refuse" else []
 
 
-def _refuse(taken: Sequence[Path]) -> None:
+def refuse_taken(folder: OutputFolder, taken: Sequence[str]) -> None:
+    """Raise a PredictionError that names the first of some files that exist and may not be replaced, if there are any.
+
+    Parameters
+    ----------
+    folder : OutputFolder
+        Where they are.
+    taken : sequence of str
+        Their names.
+    """
     if taken:
         raise PredictionError(
-            f"{taken[0]} exists{and_more(len(taken))}: --skip-existing (existing='skip') keeps what is there and "
-            "goes on with the rest, --overwrite (existing='overwrite') replaces it; or choose another output folder"
+            f"{folder.locate(taken[0])} exists{and_more(len(taken))}: --skip-existing (existing='skip') keeps what is "
+            "there and goes on with the rest, --overwrite (existing='overwrite') replaces it; or choose another output "
+            "folder"
         )
 
 
 def _file_name(name: str, kind: Kind) -> str:
     return f"{name}_{kind}{'.tif' if kind == 'geotiff' else '.png'}"
-
-
-def is_written(path: Path) -> bool:
-    """Return whether a picture is there; after a power failure there may be an empty file in its place."""
-    return path.is_file() and path.stat().st_size > 0
 
 
 def _free_name(name: str, taken: set[str]) -> str:

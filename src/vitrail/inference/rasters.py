@@ -7,10 +7,11 @@ prediction goes on with the next one.
 
 from __future__ import annotations
 
+import contextlib
+import glob
 import hashlib
 import json
 import os
-import shutil
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path, PurePosixPath
@@ -20,11 +21,14 @@ import numpy as np
 import torch
 from typing_extensions import Unpack
 
+from vitrail.checkpoints.state import weights_digest
 from vitrail.errors import ModelError, PredictionError
 from vitrail.files.atomic import atomic_path
-from vitrail.files.outputs import check_free
+from vitrail.files.home import expand_home
+from vitrail.files.output_folder import OutputFolder, open_output_folder
+from vitrail.files.remote import RemoteStore, remote_address
 from vitrail.inference.large_images import in_windows
-from vitrail.inference.output_files import Existing, is_written
+from vitrail.inference.output_files import Existing, refuse_taken
 from vitrail.inference.predictor import Predictor, PredictorOptions, as_predictor
 from vitrail.inference.raster_files import Box, open_raster, read_window, write_raster, write_regions
 from vitrail.inference.shards import Shard
@@ -60,13 +64,14 @@ def predict_rasters(
         Files, or addresses in object storage, of which single windows are then read. Of a pyramid it is the level of
         full resolution.
     output_dir : path
-        Gets `<name>_index.tif`: class indices as a tiled TIFF with overviews, the image's coordinate reference system
-        and transform, and the classes' colours.
+        A folder, or an address in object storage, to which files are uploaded when they are whole. Gets
+        `<name>_index.tif`: class indices as a tiled TIFF with overviews, the image's coordinate reference system and
+        transform, and the classes' colours.
     regions : bool
         Also write `<name>_regions.geojson`: the regions of all classes as polygons, cut at the borders of blocks.
     existing : {"refuse", "overwrite", "skip"}
         What happens to results that exist; as in `predict_files`. Finished blocks of an interrupted prediction with the
-        same model and settings are always used.
+        same model and settings are always used; they are kept beside the results.
     shard : Shard, optional
         As in `predict_files`.
     block : int
@@ -87,22 +92,21 @@ def predict_rasters(
         When an image cannot be read by windows, has no 8-bit values while the recipe has no `data.value_range`, or when
         settings depend on the whole image: a test-time resize, or several scales.
     """
-    folder = Path(output_dir)
+    folder = open_output_folder(output_dir)
     shard = Shard.of_process() if shard is None else shard
     names = _names(images)
     chosen = [(str(image), name) for image, name in zip(images, names, strict=True) if shard.holds(name)]
-    files = {name: _files(folder, name, regions) for _, name in chosen}
+    files = {name: _files(name, regions) for _, name in chosen}
     if existing == "refuse":
-        every = [path for paths in files.values() for path in paths.values()]
-        check_free(every, overwrite=False, error=PredictionError)
+        refuse_taken(folder, [file for own in files.values() for file in own.values() if folder.taken(file)])
     predictor = as_predictor(model, options)
     records: list[dict[str, Any]] = []
     for where, name in chosen:
-        as_text = {kind: str(path) for kind, path in files[name].items()}
-        if existing == "skip" and all(map(is_written, files[name].values())):
+        as_text = {kind: folder.locate(file) for kind, file in files[name].items()}
+        if existing == "skip" and all(map(folder.is_written, files[name].values())):
             record: dict[str, Any] = {"id": name, "skipped": True, "files": as_text}
         else:
-            record = {**_predict_one(predictor, where, name, files[name], block), "files": as_text}
+            record = {**_predict_one(predictor, where, name, folder, files[name], block), "files": as_text}
         (on_record or records.append)(record)
     return records
 
@@ -115,12 +119,14 @@ def _names(images: Sequence[str | Path]) -> list[str]:
     return names
 
 
-def _files(folder: Path, name: str, regions: bool) -> dict[str, Path]:
-    found = {"index": folder / f"{name}_index.tif"}
-    return {**found, "regions": folder / f"{name}_regions.geojson"} if regions else found
+def _files(name: str, regions: bool) -> dict[str, str]:
+    found = {"index": f"{name}_index.tif"}
+    return {**found, "regions": f"{name}_regions.geojson"} if regions else found
 
 
-def _predict_one(predictor: Predictor, where: str, name: str, files: dict[str, Path], block: int) -> dict[str, Any]:
+def _predict_one(
+    predictor: Predictor, where: str, name: str, folder: OutputFolder, files: dict[str, str], block: int
+) -> dict[str, Any]:
     card = predictor.model.card
     if card is None:
         raise ModelError("the model has no card, so its classes are unknown: set model.card to a vitrail.ModelCard")
@@ -132,8 +138,7 @@ def _predict_one(predictor: Predictor, where: str, name: str, files: dict[str, P
                 "are black and white, as in --set data.value_range=[0,3000]"
             )
         blocks = _Blocks(predictor, settings, raster, where, block)
-        parts = files["index"].with_name(f".{name}-{blocks.identity()}.parts")
-        parts.mkdir(parents=True, exist_ok=True)
+        parts = folder.subfolder(f".{name}-{blocks.identity()}.parts")
         counts = np.zeros(len(card.classes), np.int64)
         with ProgressBar(name, total=len(blocks.boxes)) as bar:
             for box in blocks.boxes:
@@ -143,12 +148,13 @@ def _predict_one(predictor: Predictor, where: str, name: str, files: dict[str, P
         def kept() -> Iterator[tuple[Box, np.ndarray]]:
             return ((box, blocks.finished(box, parts)) for box in blocks.boxes)
 
-        write_raster(files["index"], raster, kept(), card.palette)
+        with folder.writing(files["index"]) as path:
+            write_raster(path, raster, kept(), card.palette)
         if "regions" in files:
-            write_regions(files["regions"], raster, kept(), card.classes, card.palette)
+            with folder.writing(files["regions"]) as path:
+                write_regions(path, raster, kept(), card.classes, card.palette)
         height, width = raster.shape
-    for old in files["index"].parent.glob(f".{name}-*.parts"):
-        shutil.rmtree(old, ignore_errors=True)
+    folder.remove_subfolders(f".{glob.escape(name)}-*.parts")
     areas = [
         {"index": index, "name": card.classes[index], "pixels": int(count), "share": int(count) / (height * width)}
         for index, count in enumerate(counts)
@@ -203,16 +209,16 @@ class _Blocks:
             for left in range(0, width, steps[1])
         ]
 
-    def finished(self, box: Box, folder: Path) -> np.ndarray:
+    def finished(self, box: Box, folder: OutputFolder) -> np.ndarray:
         """Return the class indices of a block [H, W]: as kept in a folder, or else computed, and kept."""
-        path = folder / f"{box.top}-{box.left}.bin"
+        name = f"{box.top}-{box.left}.bin"
         shape = (box.bottom - box.top, box.right - box.left)
         dtype = np.uint8 if self._predictor.model.num_classes <= 255 else np.uint16
-        try:
-            return np.frombuffer(zlib.decompress(path.read_bytes()), dtype).reshape(shape)
-        except (OSError, zlib.error, ValueError):
-            mask = self._computed(box).astype(dtype, copy=False)
-        with atomic_path(path, durable=False) as temporary:
+        if folder.is_written(name):
+            with contextlib.suppress(PredictionError, zlib.error, ValueError):
+                return np.frombuffer(zlib.decompress(folder.read(name)), dtype).reshape(shape)
+        mask = self._computed(box).astype(dtype, copy=False)
+        with folder.writing(name) as path, atomic_path(path, durable=False) as temporary:
             temporary.write_bytes(zlib.compress(mask.tobytes(), 1))
         return mask
 
@@ -228,20 +234,21 @@ class _Blocks:
     def identity(self) -> str:
         """Return a hash of everything that the class indices depend on."""
         raster = self._raster
-        path = Path(self._where)
-        stamp = [path.stat().st_size, path.stat().st_mtime_ns] if path.exists() else []
+        address = remote_address(self._where)
+        if address:
+            stamp: Sequence[object] = RemoteStore(address).find("") or ()
+        else:
+            found = expand_home(self._where).stat()
+            stamp = [found.st_size, found.st_mtime_ns]
         described = {
-            "image": [os.path.abspath(self._where), *stamp, raster.shape, raster.dtypes],  # noqa: PTH100 - an address
+            "image": [address or os.path.abspath(self._where), *stamp, raster.shape, raster.dtypes],  # noqa: PTH100
             "settings": self._settings.model_dump(mode="json"),
             "pixels": [self._predictor.pixel_format.channels, self._predictor.pixel_format.value_range],
             "blocks": self.boxes[:2],
             "amp": self._predictor.amp,
+            "weights": weights_digest(self._predictor.model),
         }
-        digest = hashlib.sha256(json.dumps(described).encode())
-        for name, tensor in sorted(self._predictor.model.state_dict().items()):
-            digest.update(name.encode())
-            digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
-        return digest.hexdigest()[:16]
+        return hashlib.sha256(json.dumps(described).encode()).hexdigest()[:16]
 
 
 def _touching(start: int, end: int, length: int, window: int, stride: int) -> tuple[int, int]:

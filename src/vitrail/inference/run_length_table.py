@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import io
 import json
 import time
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vitrail.datasets.formats.parquet import import_parquet
 from vitrail.errors import DatasetError, PredictionError
 from vitrail.files.atomic import atomic_path
+from vitrail.files.output_folder import OutputFolder
 from vitrail.inference.output_files import Existing
 from vitrail.inference.prediction import Prediction
 from vitrail.inference.shards import Shard
@@ -32,7 +33,7 @@ class RunLengthTable:
 
     Parameters
     ----------
-    folder : Path
+    folder : OutputFolder
         Where the files are: of all shards, "00002-of-00008-000000.parquet" is the first one of the third of eight.
     shard : Shard
         The shard of this process.
@@ -46,26 +47,25 @@ class RunLengthTable:
         Without pyarrow; when there are files that may not be replaced, or that cannot be read.
     """
 
-    def __init__(self, folder: Path, shard: Shard, existing: Existing) -> None:
+    def __init__(self, folder: OutputFolder, shard: Shard, existing: Existing) -> None:
         try:
             import_parquet()
         except DatasetError as error:
             raise PredictionError(str(error)) from error
         self.folder, self._shard = folder, shard
-        files = sorted(folder.glob("*.parquet"))
-        own = [file for file in files if file.name.startswith(f"{shard}-")]
-        foreign = [file for file in files if f"-of-{shard.count:05d}-" not in file.name]
+        files = [name for name in folder.names() if name.endswith(".parquet") and "/" not in name]
+        own = [file for file in files if file.startswith(f"{shard}-")]
+        foreign = [file for file in files if f"-of-{shard.count:05d}-" not in file]
         if existing != "skip" and (foreign or (own and existing == "refuse")):
             replace = "" if foreign else ", --overwrite (existing='overwrite') replaces it"
             raise PredictionError(
-                f"{(foreign or own)[0]} exists: --skip-existing (existing='skip') keeps it and goes on with the rest"
-                f"{replace}; or remove the folder"
+                f"{folder.locate((foreign or own)[0])} exists: --skip-existing (existing='skip') keeps it and goes on "
+                f"with the rest{replace}; or remove the folder"
             )
         if existing == "overwrite":
-            for file in own:
-                file.unlink()
-        self._done = {name for file in files for name in _ids(file)} if existing == "skip" else set()
-        self._next = 1 + max((int(file.stem.rpartition("-")[2]) for file in own), default=-1)
+            folder.remove(own)
+        self._done = {name for file in files for name in _ids(folder, file)} if existing == "skip" else set()
+        self._next = 1 + max((int(file.removesuffix(".parquet").rpartition("-")[2]) for file in own), default=-1)
         self._rows: list[dict[str, Any]] = []
         self._bytes, self._since = 0, time.monotonic()
         self._schema: pa.Schema | None = None
@@ -99,13 +99,13 @@ class RunLengthTable:
             return
         import pyarrow as pa
 
-        path = self.folder / f"{self._shard}-{self._next:06d}.parquet"
+        name = f"{self._shard}-{self._next:06d}.parquet"
         try:
-            with atomic_path(path) as temporary:
+            with self.folder.writing(name) as path, atomic_path(path) as temporary:
                 table = pa.Table.from_pylist(self._rows, schema=self._schema)
                 import_parquet().write_table(table, temporary, compression="zstd")
         except OSError as error:
-            raise PredictionError(f"cannot write {path}: {error}") from error
+            raise PredictionError(f"cannot write {self.folder.locate(name)}: {error}") from error
         self._next += 1
         self._rows, self._bytes = [], 0
 
@@ -151,12 +151,14 @@ def run_length_columns() -> dict[str, Any]:
     return {"id": pa.string(), "height": pa.int32(), "width": pa.int32(), "segments": pa.list_(segment)}
 
 
-def _ids(file: Path) -> list[str]:
+def _ids(folder: OutputFolder, file: str) -> list[str]:
     """Return the names of the images in a file."""
     import pyarrow as pa
 
     try:
-        names: list[str] = import_parquet().read_table(file, columns=["id"]).column("id").to_pylist()
+        read = import_parquet().read_table(io.BytesIO(folder.read(file)), columns=["id"])
+        names: list[str] = read.column("id").to_pylist()
     except (OSError, KeyError, ValueError, pa.ArrowException) as error:
-        raise PredictionError(f"{file} is none of this table: {error}. Remove it, or choose another folder") from error
+        where = folder.locate(file)
+        raise PredictionError(f"{where} is none of this table: {error}. Remove it, or choose another folder") from error
     return names

@@ -79,3 +79,6 @@ class Shard:
 
     def __str__(self) -> str:
         return f"{self.index:05d}-of-{self.count:05d}"
+
+
+EVERYTHING = Shard()

@@ -11,6 +11,7 @@ from torch.nn import functional as F
 
 from vitrail.errors import ModelError
 from vitrail.layers.layout import in_layout_of
+from vitrail.layers.resize import is_exporting
 from vitrail.segmentors.auxiliary import Auxiliary
 from vitrail.segmentors.method import register_segmentor
 from vitrail.segmentors.segmentor import FeatureMaps, Head
@@ -48,15 +49,16 @@ class GroupedAttention(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map [B, C, h, w], of whole windows, to the same shape."""
-        query, key, value = (self._grouped(project(x)) for project in (self.query, self.key, self.value))
-        context = F.scaled_dot_product_attention(_tokens(query), _tokens(key), _tokens(value))
-        context = context.reshape(value.shape).permute(*(self.order.index(place) for place in range(6)))
-        return self.out(in_layout_of(context.flatten(4, 5).flatten(2, 3), x))
-
-    def _grouped(self, x: Tensor) -> Tensor:
-        """Return a copy of a map [B, D, h, w] as [B, groups, groups, members, members, D]."""
         height, width = self.window
-        return x.unflatten(3, (-1, width)).unflatten(2, (-1, height)).permute(*self.order).contiguous()
+        split = x.reshape(*x.shape[:2], x.shape[2] // height, height, x.shape[3] // width, width).permute(*self.order)
+        groups = split.flatten(3, 4).flatten(1, 2)  # a copy [B, groups, members, C]
+        maps = groups.permute(0, 3, 1, 2)  # [B, C, groups, members], channels_last
+        if is_exporting():
+            maps = maps.contiguous()  # PyTorch ties the program to batches of several images otherwise
+        tokens = (project(maps).permute(0, 2, 3, 1) for project in (self.query, self.key, self.value))
+        context = F.scaled_dot_product_attention(*tokens).reshape(split.shape)
+        context = context.permute(*(self.order.index(place) for place in range(6)))
+        return self.out(in_layout_of(context.reshape(x.shape), x))
 
 
 @register_segmentor("isanet", output_stride=8, auxiliary=Auxiliary())
@@ -123,16 +125,14 @@ class ISAHead(Head):
         """Decode the backbone's maps into logits [B, K, h, w]."""
         x = self.reduce(features[-1])
         height, width = x.shape[-2:]
-        more_rows, more_columns = -height % self.window[0], -width % self.window[1]
+        more_rows, more_columns = (
+            (length + window - 1) // window * window - length
+            for length, window in zip((height, width), self.window, strict=True)
+        )
         top, left = more_rows // 2, more_columns // 2
         context = F.pad(x, (left, more_columns - left, top, more_rows - top))
         context = self.near(self.distant(context))[..., top : top + height, left : left + width]
         return self.classifier(self.dropout(self.fuse(torch.cat([context, x], dim=1))))
-
-
-def _tokens(x: Tensor) -> Tensor:
-    """Return groups in rows and columns as [B, groups, members, D]."""
-    return x.flatten(3, 4).flatten(1, 2)
 
 
 def _project(in_channels: int, channels: int) -> nn.Sequential:

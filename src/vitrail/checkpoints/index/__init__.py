@@ -30,6 +30,7 @@ PROJECTS = {
     "efficientvit": "EfficientViT",
     "regseg": "RegSeg",
     "sctnet": "SCTNet",
+    "eomt": "EoMT's authors",
 }
 
 

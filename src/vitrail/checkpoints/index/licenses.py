@@ -10,6 +10,7 @@ PROJECT_LICENSES = {
     "efficientvit": "Apache-2.0",
     "regseg": "MIT",
     "sctnet": "MIT",
+    "eomt": "MIT",
 }
 # With which weights may be used for any purpose.
 PERMISSIVE = ("Apache-2.0", "BSD-3-Clause", "MIT")
@@ -17,6 +18,7 @@ NVIDIA = "NVIDIA Source Code License (non-commercial)"
 # Encoders whose only ImageNet weights, with which models on them start, are not for commercial use.
 _ENCODERS = {
     r"mit_b\d": NVIDIA,  # https://github.com/NVlabs/SegFormer/blob/master/LICENSE
+    r"vit_\w+_dinov3\w*": "DINOv3 License",  # https://ai.meta.com/resources/models-and-libraries/dinov3-license/
     r"mae_vit_\w+": "CC-BY-NC-4.0",  # https://github.com/facebookresearch/mae/blob/main/LICENSE
 }
 

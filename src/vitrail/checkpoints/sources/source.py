@@ -81,6 +81,25 @@ class Writer(Protocol):
         ...
 
 
+@runtime_checkable
+class Differences(Protocol):
+    """A source whose checkpoints may hold the differences from other weights instead of weights."""
+
+    def holds_differences(self, checkpoint: Checkpoint) -> bool:
+        """Return whether a checkpoint of this source does."""
+        ...
+
+    def on_base(self, checkpoint: Checkpoint, base: Checkpoint) -> Checkpoint:
+        """Return the checkpoint of weights that the differences make of those in `base`.
+
+        Raises
+        ------
+        CheckpointError
+            When they are not differences from these.
+        """
+        ...
+
+
 SOURCES: Registry[Source] = Registry("checkpoint source", CheckpointError, "vitrail.checkpoints.sources")
 SourceClass = TypeVar("SourceClass", bound=Callable[[], Source])
 

@@ -117,7 +117,7 @@ def open_frames(images: Pictures) -> FrameSource:
 
 
 def input_files(source: FrameSource) -> Iterator[str | Path]:
-    """Yield the image files of a source as far as they are known in advance."""
+    """Yield the image files of a source, paths and addresses, as far as they are known in advance."""
     if isinstance(source, JoinedFrames):
         for part in source.sources:
             yield from input_files(part)
@@ -126,7 +126,9 @@ def input_files(source: FrameSource) -> Iterator[str | Path]:
     elif isinstance(source, ImageFiles):
         yield from (file for file, _ in source.files)
     elif isinstance(source, Manifest):
-        yield from (file for file in source.files if remote_address(file) is None)
+        yield from source.files
+    elif isinstance(source, RemoteImages):
+        yield from map(source.files.locate, source.paths)
 
 
 def is_listed(source: FrameSource) -> bool:

@@ -24,18 +24,19 @@ from vitrail.recipes import ModelConfig
 
 _SIZES = {"small": (384, 12, 6), "base": (768, 12, 12), "large": (1024, 24, 16)}  # width, blocks, attention heads
 # By whether there are four register tokens.
-_DINOV2 = {
+DINOV2 = {
     (*shape, registers): f"vit_{size}_patch14_{'reg4_' if registers else ''}dinov2"
     for size, shape in _SIZES.items()
     for registers in (True, False)
 }
-_DINOV3 = {shape: f"vit_{size}_patch16_dinov3_qkvb" for size, shape in _SIZES.items()}
+DINOV3 = {shape: f"vit_{size}_patch16_dinov3_qkvb" for size, shape in _SIZES.items()}
 _EPS_DINOV3 = 1e-5  # of its layer norms, which transformers' EoMT may have otherwise
 _HEAD: Arguments = {"num_queries": ("num_queries", 200), "num_blocks": ("num_blocks", 4), **POINT_LOSSES}
 _QKV = qkv("attention", ("q_proj", "k_proj", "v_proj"))
 _BLOCK: Names = {**_QKV[0], "attention.out_proj": "attn.proj", "attention": "attn"}
 _BLOCK_DINOV2: Names = {**_BLOCK, "layer_scale1.lambda1": "ls1.gamma", "layer_scale2.lambda1": "ls2.gamma"}
-_BLOCK_DINOV3: Names = {
+QUERY_KEY_VALUE_DINOV3 = _QKV[1][:1]  # with one bias for all three there is none of keys
+BLOCK_DINOV3: Names = {
     "attention.q_proj.bias": "attn.q_bias",
     "attention.v_proj.bias": "attn.v_bias",
     **{f"attention.{letter}_proj.weight": f"attn.{letter}.weight" for letter in "qkv"},
@@ -89,7 +90,7 @@ def _eomt(settings: Settings) -> Translation:
     settings.must_be("use_swiglu_ffn", False)
     encoder_options = {"img_size": settings.take("image_size"), "patch_size": patch}
     encoder_options["drop_path_rate"] = settings.take("drop_path_rate", 0.0)
-    name = known(_DINOV2, (*shape, registers > 0), settings.where)
+    name = known(DINOV2, (*shape, registers > 0), settings.where)
     encoder = Encoder(name, None, encoder_options, settings.take("num_channels", 3))
     embeddings = {
         "patch_embeddings.projection": "patch_embed.proj",
@@ -119,10 +120,10 @@ def _eomt_dinov3(settings: Settings) -> Translation:
     }
     eps = settings.take("layer_norm_eps", 1e-6)
     encoder_options |= {} if eps == _EPS_DINOV3 else {"layer_norm_eps": eps}
-    encoder = Encoder(known(_DINOV3, shape, settings.where), None, encoder_options, settings.take("num_channels", 3))
+    encoder = Encoder(known(DINOV3, shape, settings.where), None, encoder_options, settings.take("num_channels", 3))
     embeddings = {"patch_embeddings": "patch_embed.proj", "register_tokens": "reg_token"}
     return Translation(
-        "eomt", encoder, _renaming(shape[1], options["num_blocks"], _BLOCK_DINOV3, embeddings, _QKV[1][:1]), options
+        "eomt", encoder, _renaming(shape[1], options["num_blocks"], BLOCK_DINOV3, embeddings, _QKV[1][:1]), options
     )
 
 
@@ -143,12 +144,12 @@ def _described(model: ModelConfig, shape: tuple[int, int, int]) -> dict[str, Any
 
 
 def _describe_eomt(model: ModelConfig) -> dict[str, Any]:
-    width, depth, heads, registers = inverse(_DINOV2, model.backbone or "", "transformers' EoMT")
+    width, depth, heads, registers = inverse(DINOV2, model.backbone or "", "transformers' EoMT")
     return {**_described(model, (width, depth, heads)), "num_register_tokens": 4 if registers else 0}
 
 
 def _describe_eomt_dinov3(model: ModelConfig) -> dict[str, Any]:
-    shape = inverse(_DINOV3, model.backbone or "", "transformers' EoMT on DINOv3")
+    shape = inverse(DINOV3, model.backbone or "", "transformers' EoMT on DINOv3")
     eps = model.backbone_options.get("layer_norm_eps", _EPS_DINOV3)
     return {**_described(model, shape), "intermediate_size": 4 * shape[0], "layer_norm_eps": eps}
 
