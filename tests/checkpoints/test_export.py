@@ -91,8 +91,11 @@ def test_a_model_gets_the_names_and_shapes_of_its_project(entry: Entry) -> None:
     theirs = renaming.to_theirs(ours, "the model")
     assert fingerprint(theirs) == entry.fingerprint
     again = renaming.to_ours(theirs, "the file")
-    assert again.keys() == ours.keys()
-    assert all(torch.equal(again[name], ours[name]) for name in ours)
+    made = (
+        {"head.class_embeddings"} if entry.method == "san" else set()
+    )  # of the names of the classes, when it is loaded
+    assert again.keys() == ours.keys() - made
+    assert all(torch.equal(again[name], ours[name]) for name in again)
 
 
 @pytest.mark.parametrize("project", ["mmseg", "ssseg"])
