@@ -11,6 +11,7 @@ from tqdm import tqdm
 
 from vitrail.datasets.dataset import SegmentationDataset, create_dataset
 from vitrail.errors import DatasetError
+from vitrail.files.outputs import check_local
 from vitrail.files.printable import printable
 from vitrail.files.yaml_file import dump_yaml
 from vitrail.visualize import index_mask
@@ -78,6 +79,7 @@ def _write_split(dataset: SegmentationDataset, split: str, folder: Path, limit: 
 def empty_folder(path: str | Path) -> Path:
     """Return a folder to write a dataset to, or raise a DatasetError when something is there."""
     folder = Path(path)
+    check_local(folder, DatasetError)
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise DatasetError(f"{folder} is not an empty folder: choose another one to write to")
     return folder

@@ -1,4 +1,4 @@
-"""Files that are there already: never replaced unless the caller says so."""
+"""Files to be written: on this machine, and where none is yet unless the caller says so."""
 
 from __future__ import annotations
 
@@ -7,10 +7,26 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from vitrail.errors import VitrailError
+from vitrail.files.remote import remote_address
+
+
+def check_local(path: str | Path, error: type[VitrailError]) -> None:
+    """Check that a path is one of this machine; as one, an address would make a folder named "s3:".
+
+    Raises
+    ------
+    VitrailError
+        Of the type `error`, for an address.
+    """
+    if address := remote_address(path):
+        raise error(
+            f"{address} is an address: this is written to a folder of this machine only. What goes to object storage "
+            "are the results of `vitrail predict` and the parts of `vitrail evaluate --shard`"
+        )
 
 
 def check_free(paths: Iterable[str | Path], *, overwrite: bool, error: type[VitrailError]) -> None:
-    """Check, before anything is computed, that files to be written do not exist yet, or may be replaced.
+    """Check, before anything is computed, that files can be written here: they do not exist yet, or may be replaced.
 
     Parameters
     ----------
@@ -24,8 +40,11 @@ def check_free(paths: Iterable[str | Path], *, overwrite: bool, error: type[Vitr
     Raises
     ------
     VitrailError
-        Of the type `error`; it names the first file and counts the others.
+        Of the type `error`; it names the first file and counts the others. Also for addresses.
     """
+    paths = list(paths)
+    for path in paths:
+        check_local(path, error)
     if overwrite:
         return
     taken = [path for path in paths if os.path.lexists(path)]

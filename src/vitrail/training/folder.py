@@ -12,6 +12,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from vitrail.errors import TrainingError
+from vitrail.files.outputs import check_local
 from vitrail.runtime.distributed import on_main
 
 LAST, BEST, STATE, PREVIOUS = "last.safetensors", "best.safetensors", "last.state.pt", "previous.state.pt"
@@ -30,8 +31,9 @@ def locked(folder: Path) -> Iterator[None]:
     Raises
     ------
     TrainingError
-        When another run holds the lock, or the folder cannot be written to.
+        When another run holds the lock, or the folder cannot be written to, as an address.
     """
+    check_local(folder, TrainingError)
     lock, is_new = FileLock(folder / LOCK), not folder.exists()
     on_main(lambda: _acquire(lock, folder))
     mark = owner(folder)
