@@ -1,4 +1,5 @@
-"""The tokens of texts against transformers' CLIPTokenizer, with a small list of merges."""
+"""The tokens of texts against transformers' CLIPTokenizer, with a small list of merges, and of known words against
+MMSegmentation's, which holds CLIP's list."""
 
 from __future__ import annotations
 
@@ -9,8 +10,10 @@ import pytest
 import torch
 
 from parity.huggingface import transformers
+from parity.references import require_mmseg
 from vitrail.datasets.label_sets import label_set, list_label_sets
-from vitrail.segmentors.text_tokens import TextTokens
+from vitrail.segmentors.prompts import PROMPTS
+from vitrail.segmentors.text_tokens import KnownWords, TextTokens
 
 pytestmark = pytest.mark.parity
 
@@ -33,3 +36,14 @@ def test_every_text_has_the_tokens_of_transformers(tmp_path: Path) -> None:
     texts = [*ODD, *(f"a photo with a {name}" for each in list_label_sets() for name in label_set(each).classes)]
     found = theirs(texts, padding="max_length", max_length=77, truncation=True, return_tensors="pt")
     assert torch.equal(ours(texts, 77), found["input_ids"] * found["attention_mask"])
+
+
+def test_known_words_have_the_tokens_of_mmsegmentation() -> None:
+    require_mmseg()
+    from mmseg.utils import get_predefined_templates, tokenizer
+
+    names = sorted({name for each in list_label_sets() for name in label_set(each).classes})
+    for kind, prompts in PROMPTS.items():
+        assert list(prompts) == get_predefined_templates(kind)
+        texts = [prompt.format(name) for prompt in prompts for name in names]
+        assert torch.equal(KnownWords()(texts, 77), tokenizer.tokenize(texts).long())
