@@ -22,6 +22,7 @@ import argparse
 import json
 import logging
 import os
+import re
 import signal
 import sys
 import tempfile
@@ -110,6 +111,7 @@ class Trained:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Train every method, or those that are named."""
     end = time.monotonic()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # so that the processes end, too
     options = _parser().parse_args(arguments)
     end += options.budget - SECONDS_TO_WRITE
     folder = Path(options.out or os.environ.get("OUT") or Path(__file__).parent / "results")
@@ -269,6 +271,7 @@ def recipe_of(method: Trained, settings: Settings) -> Recipe:
     model = model.model_copy(
         update={
             "segmentor": method.method,
+            "backbone": small_encoder(model.backbone),
             "pretrained": False,
             "num_classes": None,
             "losses": _unweighted(model.losses),
@@ -277,6 +280,11 @@ def recipe_of(method: Trained, settings: Settings) -> Recipe:
         }
     )
     return common.model_copy(update={"model": model, "name": f"{method.method}_{settings.dataset}_alike"})
+
+
+def small_encoder(name: str | None) -> str | None:
+    """Return ResNet-18 for a ResNet, and any other encoder as it is."""
+    return "resnet18" if name is not None and re.fullmatch(r"resnet\d+c?", name) else name
 
 
 def _unweighted(losses: tuple[LossConfig, ...] | None) -> tuple[LossConfig, ...] | None:
