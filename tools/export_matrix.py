@@ -63,7 +63,7 @@ def build(name: str) -> Segmentor:
     backbone = "resnet18" if re.fullmatch(r"resnet\d+c?", published) else published
     if published.startswith("vit_"):
         backbone = "vit_tiny_patch16_224"
-    model = create_model(name, backbone, CLASSES).eval()
+    model = create_model(name, backbone, CLASSES, output_stride=SEGMENTORS[name].output_stride).eval()
     model.card = ModelCard(tuple(f"class {index}" for index in range(CLASSES)), ((0, 0, 0),) * CLASSES)
     return model
 

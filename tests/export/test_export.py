@@ -203,7 +203,7 @@ def test_a_file_that_does_not_agree_is_not_left_behind_unless_forced(
 
 
 def test_a_check_measures_what_differs() -> None:
-    from vitrail.export.check import check_export
+    from vitrail.export.check import FailedRunError, check_export
     from vitrail.export.graph import ExportGraph
     from vitrail.transforms import Normalize
 
@@ -222,6 +222,14 @@ def test_a_check_measures_what_differs() -> None:
     assert agreement.difference == pytest.approx(0.5, rel=1e-4)
     assert 1 - 1 / 8 <= agreement.equal < 1
     assert not ExportCheck((agreement,)).passed
+
+    def smaller(images):
+        return tuple(values[..., 1:] for values in graph(images))
+
+    with pytest.raises(
+        FailedRunError, match=r"images of 64 × 64: it returns classes \[2, 64, 63\] in place of \[2, 64, 64\]"
+    ):
+        check_export(graph, smaller, [(2, 64, 64)])
 
 
 def test_a_missing_library_is_named_with_the_command_that_installs_it(

@@ -230,5 +230,9 @@ def _compare(graph: ExportGraph, run: Runner, shape: Shape) -> Agreement:
     outputs = _run(run, images)
     with torch.no_grad():
         values = graph.model(graph.normalize(images))
-    equal = graph.returned.classes(outputs) == graph.returned.decision(values)[0]
-    return Agreement(shape, float(graph.returned.difference(outputs, values)), float(equal.float().mean()))
+    found, expected = graph.returned.classes(outputs), graph.returned.decision(values)[0]
+    if found.shape != expected.shape:
+        problem = ValueError(f"it returns classes {list(found.shape)} in place of {list(expected.shape)}")
+        raise FailedRunError(shape[1:], problem)
+    equal = (found == expected).float().mean()
+    return Agreement(shape, float(graph.returned.difference(outputs, values)), float(equal))
