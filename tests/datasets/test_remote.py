@@ -170,13 +170,35 @@ def test_faults_that_pass_are_tried_again(storage: Faulty) -> None:
     assert len(storage.asked) == 5
 
 
+def test_a_storage_that_has_answered_is_waited_for_more_than_a_minute(
+    storage: Faulty, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pauses: list[float] = []
+    monkeypatch.setattr(remote.time, "sleep", pauses.append)
+    monkeypatch.setattr(remote.random, "uniform", lambda low, high: low)
+    fsspec.filesystem("memory").pipe("/bucket/a", b"whole content")
+    store = RemoteStore("memory://bucket")
+    storage.faults = [ConnectionError("the network is down")] * 8
+    assert store.read("a") == b"whole content"
+    assert sum(pauses) > 60
+
+    def down(*_: object, **__: object) -> None:
+        raise ConnectionError("the network is down")
+
+    pauses.clear()
+    monkeypatch.setattr(MemoryFileSystem, "info", down)
+    with pytest.raises(DatasetError, match="in 6 attempts"):  # an address that may be wrong is not waited for as long
+        RemoteStore("memory://bucket").find("a")
+    assert sum(pauses) < 10
+
+
 def test_faults_that_last_are_named(storage: Faulty) -> None:
     fsspec.filesystem("memory").pipe("/bucket/a", b"whole content")
     store = RemoteStore("memory://bucket")
-    storage.faults = [OSError("503 Slow Down")] * 6
-    with pytest.raises(DatasetError, match=r"memory://bucket/a in 6 attempts: OSError: 503 Slow Down"):
+    storage.faults = [OSError("503 Slow Down")] * 9
+    with pytest.raises(DatasetError, match=r"memory://bucket/a in 9 attempts: OSError: 503 Slow Down"):
         store.read("a")
-    storage.faults = [lambda answer: b""] * 6
+    storage.faults = [lambda answer: b""] * 9
     with pytest.raises(DatasetError, match=r"0 bytes came in place of 13"):
         store.read("a")
     storage.asked.clear()

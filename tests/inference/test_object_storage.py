@@ -135,7 +135,7 @@ def test_passing_faults_are_tried_again_and_lasting_ones_are_said(
     assert len(predict_files(predictor, photos, "memory://bucket/out", kinds=["index"])) == 5
     assert not storage.faults and len(stored("memory://bucket/out")) == 5
     for fault, count, message in (
-        (OSError("503 Slow Down"), 6, r"cannot write memory://bucket/no/0/0_index\.png in 6 attempts: .*Slow Down"),
+        (OSError("503 Slow Down"), 9, r"cannot write memory://bucket/no/0/0_index\.png in 9 attempts: .*Slow Down"),
         (PermissionError("AccessDenied"), 1, r"cannot write memory://bucket/no/0/0_index\.png: .*credentials"),
         (FileNotFoundError("NoSuchBucket"), 1, "there is no such bucket"),
     ):

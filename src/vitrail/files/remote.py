@@ -31,6 +31,7 @@ OBJECT_STORAGES = ("s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "oci", "memo
 STORAGES = (*OBJECT_STORAGES, "adl", "hdfs", "webhdfs")
 SCHEMES = (*STORAGES, "https", "http", "hf")
 ATTEMPTS = 6
+MORE_ATTEMPTS = 3  # once the storage has answered: together they last more than a minute, so that a run outlives one
 PAUSE = 0.5  # seconds before the second attempt, doubled for each further one
 _ADDRESS = re.compile(rf"({'|'.join(SCHEMES)}):/+(.+)")
 _PERMANENT = (FileNotFoundError, PermissionError, IsADirectoryError, NotADirectoryError, NotImplementedError)
@@ -94,7 +95,8 @@ class RemoteStore:
     address : str
         As `remote_address` returns it.
     attempts, pause : int, float
-        How often a reading that fails is tried, and the seconds before the second attempt, which double each time.
+        How often what fails is tried until the storage has answered once (`MORE_ATTEMPTS` are added afterwards), and
+        the seconds before the second attempt, which double each time.
 
     Raises
     ------
@@ -109,6 +111,7 @@ class RemoteStore:
         self._attempts, self._pause = attempts, pause
         self._cache = ByteCache(cache_folder() / "objects", cache_limit())
         self._found: dict[str, RemoteFile | None] = {}
+        self._answered = False
         self._opened: tuple[int, Any, str] | None = None
         self._filesystem()
 
@@ -264,17 +267,20 @@ class RemoteStore:
         Every storage has errors of its own, so only what is known to last is not tried again. A file that is missing is
         for the caller.
         """
-        for attempt in range(self._attempts):
+        attempts = self._attempts + (MORE_ATTEMPTS if self._answered else 0)
+        for attempt in range(attempts):
             try:
-                return action()
+                answer = action()
+                self._answered = True
+                return answer
             except (FileNotFoundError, DatasetError):  # noqa: PERF203
                 raise
             except (*_PERMANENT, TypeError, ImportError) as error:
                 raise DatasetError(f"cannot {verb} {where}: {_reason(error)}{_credentials(error)}") from error
             except Exception as error:
-                if attempt == self._attempts - 1:
+                if attempt == attempts - 1:
                     raise DatasetError(
-                        f"cannot {verb} {where} in {self._attempts} attempts: {_reason(error)}{_credentials(error)}"
+                        f"cannot {verb} {where} in {attempts} attempts: {_reason(error)}{_credentials(error)}"
                     ) from error
                 time.sleep(self._pause * 2**attempt * random.uniform(0.5, 1))  # not all workers at the same moment
         raise AssertionError
