@@ -126,6 +126,12 @@ def test_a_damaged_part_is_named(root: Path, tmp_path: Path) -> None:
         ("scores", [{}]),
         ("classes", None),
         ("about", []),
+        ("confusion", [[-1] * 4] * 4),
+        ("confusion", [[1.5] * 4] * 4),
+        ("confusion", [[True] * 4] * 4),
+        ("palette", []),
+        ("seconds", -1),
+        ("seconds", math.nan),
     ):
         file.write_text(json.dumps({**content, key: value}))
         with pytest.raises(VitrailError, match=r"part-00000-of-00001\.json is no part of an evaluation, or damaged"):
@@ -133,6 +139,44 @@ def test_a_damaged_part_is_named(root: Path, tmp_path: Path) -> None:
     file.write_text(json.dumps(content)[:-20])
     with pytest.raises(VitrailError, match="or damaged"):
         merge_evaluations(tmp_path)
+
+
+def test_a_part_under_the_name_of_another_is_refused(root: Path, tmp_path: Path) -> None:
+    for index in range(2):
+        run(root, shard=Shard(index, 2), parts=tmp_path)
+    first, second = sorted(tmp_path.iterdir())
+    second.write_bytes(first.read_bytes())
+    with pytest.raises(VitrailError, match=r"part-00001-of-00002\.json .*another part than its name says"):
+        merge_evaluations(tmp_path)
+
+
+def test_parts_with_other_tables_and_sums_that_overflow_are_refused(root: Path, tmp_path: Path) -> None:
+    for index in range(2):
+        run(root, shard=Shard(index, 2), parts=tmp_path)
+    file = min(tmp_path.iterdir())
+    content = json.loads(file.read_text())
+    for change, message in (
+        ({"boundary": None}, "boundary IoU differs"),
+        ({"calibration": None}, "calibration differs"),
+        ({"threshold": 0.3}, "threshold differs"),
+        ({"about": {"images": content["about"]["images"]}}, "model differs"),
+        ({"confusion": [[2**62] * 4] * 4}, "more pixels than int64 holds"),
+    ):
+        file.write_text(json.dumps({**content, **change}))
+        with pytest.raises(VitrailError, match=message):
+            merge_evaluations(tmp_path)
+
+
+def test_a_name_that_says_a_huge_number_of_parts_costs_nothing(tmp_path: Path) -> None:
+    (tmp_path / "part-00000-of-999999999.json").write_text("{}")
+    with pytest.raises(VitrailError, match=r"999999998 of 999999999 parts are missing .* and 999999993 more"):
+        merge_evaluations(tmp_path)
+
+
+@pytest.mark.parametrize("option", [["--device", "cpu"], ["--amp", "none"], ["--worst", "20"], ["--trust-imports"]])
+def test_merging_takes_no_option_of_an_evaluation(option: list[str], tmp_path: Path) -> None:
+    result = CliRunner().invoke(command, ["--merge", str(tmp_path), *option])
+    assert "goes with --json only" in str(result.exception)
 
 
 def test_what_needs_all_images_is_refused(root: Path, tmp_path: Path) -> None:

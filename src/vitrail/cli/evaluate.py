@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
+from click.core import ParameterSource
 
 from vitrail.cli.options import (
     FOLDER,
@@ -86,7 +87,9 @@ def evaluate(
     from vitrail.inference import Shard
 
     if merge is not None:
-        if any((model, recipe, data_root, split, save_predictions, report, submission, shard, parts, overwrite)):
+        context = click.get_current_context()
+        given = {name for name in context.params if context.get_parameter_source(name) is ParameterSource.COMMANDLINE}
+        if given - {"merge", "as_json"}:
             raise VitrailError("--merge adds up what was counted: it goes with --json only")
         merged = merge_evaluations(merge)
         print_once(json.dumps(merged.to_dict(), indent=1) if as_json else merged.table())

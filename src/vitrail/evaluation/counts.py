@@ -54,6 +54,11 @@ def add_up(parts: Sequence[DatasetCounts]) -> DatasetCounts:
     """Return the counts of all N parts of a dataset, of which part I has the images I, I + N, I + 2 N, …
 
     The duration is that of the slowest part.
+
+    Raises
+    ------
+    OverflowError
+        For sums that int64 does not hold.
     """
     first = parts[0]
     scores: list[ImageScore | None] = [None] * sum(len(part.scores) for part in parts)
@@ -70,4 +75,7 @@ def add_up(parts: Sequence[DatasetCounts]) -> DatasetCounts:
 
 
 def _sum(counts: Sequence[Tensor | None]) -> Tensor:
-    return torch.stack([each for each in counts if each is not None]).sum(dim=0)
+    stacked = torch.stack([each for each in counts if each is not None])
+    if stacked.sum(dtype=torch.float64) >= 2**63:
+        raise OverflowError("they count more pixels than int64 holds")
+    return stacked.sum(dim=0)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -48,7 +50,7 @@ class PartFile:
     """
 
     def __init__(self, folder: str | Path, shard: Shard, *, overwrite: bool) -> None:
-        self._folder, self._name = open_output_folder(folder), f"part-{shard}.json"
+        self._folder, self._name, self._shard = open_output_folder(folder), _file_name(shard), shard
         if not overwrite and self._folder.taken(self._name):
             raise VitrailError(f"{self.path} exists: --overwrite (overwrite=True) replaces it")
 
@@ -65,7 +67,7 @@ class PartFile:
         VitrailError
             When the file cannot be written.
         """
-        content = {"about": about, **_to_json(counts)}
+        content = {"part": asdict(self._shard), "about": about, **_to_json(counts)}
         try:
             with self._folder.writing(self._name) as path, atomic_path(path) as temporary:
                 temporary.write_text(json.dumps(content), encoding="utf-8")
@@ -98,7 +100,7 @@ def merge_evaluations(folder: str | Path) -> Evaluation:
         When a part is missing or damaged, and when parts are of different evaluations.
     """
     files = open_output_folder(folder)
-    found = {match[0]: int(match[2]) for match in map(_FILE.fullmatch, files.names()) if match}
+    found = {name: shard.count for name in files.names() if (shard := _shard_of(name))}
     where = files.locate()
     if not found:
         raise VitrailError(f"no part of an evaluation in {where}: vitrail evaluate … --shard I/N --parts {where}")
@@ -106,25 +108,41 @@ def merge_evaluations(folder: str | Path) -> Evaluation:
         numbers = " and ".join(map(str, sorted(set(found.values()))))
         raise VitrailError(f"{where} has parts of {numbers}: remove those of another evaluation")
     count = next(iter(found.values()))
-    shards = [Shard(index, count) for index in range(count)]
-    names = [f"part-{shard}.json" for shard in shards]
-    missing = [f"{shard.index}/{count}" for shard, name in zip(shards, names, strict=True) if name not in found]
+    every = (Shard(index, count) for index in range(count))  # a file's name may say any number of them
+    missing = list(itertools.islice((shard for shard in every if _file_name(shard) not in found), _SHOWN))
     if missing:
-        more = f" and {len(missing) - _SHOWN} more" if len(missing) > _SHOWN else ""
-        raise VitrailError(
-            f"{len(missing)} of {count} parts are missing in {where}: evaluate --shard {', '.join(missing[:_SHOWN])}"
-            f"{more}"
-        )
+        left = count - len(found)
+        more = f" and {left - len(missing)} more" if left > len(missing) else ""
+        shown = ", ".join(f"{shard.index}/{count}" for shard in missing)
+        raise VitrailError(f"{left} of {count} parts are missing in {where}: evaluate --shard {shown}{more}")
+    shards = [Shard(index, count) for index in range(count)]
+    names = list(map(_file_name, shards))
     read = (_part(files.read(name), shard, files.locate(name)) for name, shard in zip(names, shards, strict=True))
     parts, abouts = zip(*read, strict=True)
     for name, about in zip(names, abouts, strict=True):
-        other = next((key for key in abouts[0] if about.get(key) != abouts[0][key]), None)
+        other = next((key for key in {**abouts[0], **about} if about.get(key) != abouts[0].get(key)), None)
         if other is not None:
             raise VitrailError(
                 f"{files.locate(name)} is of another evaluation than {files.locate(names[0])}: {other} differs. "
                 "Evaluate that part again, with --overwrite"
             )
-    return add_up(parts).evaluation()
+    try:
+        return add_up(parts).evaluation()
+    except OverflowError as error:
+        raise VitrailError(f"the parts in {where} are damaged: {error}. Evaluate them again") from error
+
+
+def _file_name(shard: Shard) -> str:
+    return f"part-{shard}.json"
+
+
+def _shard_of(name: str) -> Shard | None:
+    """Return the part whose file has this name; None for other files."""
+    match = _FILE.fullmatch(name)
+    if match is None or int(match[1]) >= int(match[2]):
+        return None
+    shard = Shard(int(match[1]), int(match[2]))
+    return shard if _file_name(shard) == name else None
 
 
 def _to_json(counts: DatasetCounts) -> dict[str, Any]:
@@ -143,6 +161,8 @@ def _part(content: bytes, shard: Shard, where: str) -> tuple[DatasetCounts, dict
     """Return the counts in a file, and what was evaluated; a VitrailError when it is damaged."""
     try:
         data = json.loads(content)
+        if data["part"] != asdict(shard):
+            raise ValueError(f"it holds another part than its name says: {data['part']}")
         classes = tuple(map(str, data["classes"]))
         counts = DatasetCounts(
             confusion=_integers(data["confusion"], (len(classes), len(classes))),
@@ -154,8 +174,19 @@ def _part(content: bytes, shard: Shard, where: str) -> tuple[DatasetCounts, dict
             calibration=None if data["calibration"] is None else _integers(data["calibration"], (3, BINS)),
             threshold=None if data["threshold"] is None else float(data["threshold"]),
         )
-        about = {**data["about"], "classes": classes}
+        about = {
+            **data["about"],
+            "classes": classes,
+            "palette": counts.palette,
+            "boundary IoU": counts.boundary is not None,
+            "calibration": counts.calibration is not None,
+            "threshold": counts.threshold,
+        }
         expected = len(range(shard.index, about["images"][0], shard.count))
+        if len(counts.palette) != len(classes):
+            raise ValueError(f"it has {len(counts.palette)} colours for {len(classes)} classes")
+        if not counts.seconds >= 0 or counts.seconds == math.inf:
+            raise ValueError(f"it took {counts.seconds} seconds")
         if len(counts.scores) != expected:
             raise ValueError(f"it has {len(counts.scores)} images in place of {expected}")
     except (ValueError, TypeError, KeyError, IndexError, OverflowError, RecursionError, RuntimeError) as error:
@@ -164,7 +195,9 @@ def _part(content: bytes, shard: Shard, where: str) -> tuple[DatasetCounts, dict
 
 
 def _integers(values: Any, shape: tuple[int, int]) -> Tensor:
-    tensor = torch.tensor(values, dtype=torch.int64)
+    tensor = torch.tensor(values)
     if tensor.shape != shape:
         raise ValueError(f"a table of {tuple(tensor.shape)} in place of {shape}")
+    if tensor.dtype != torch.int64 or (tensor < 0).any():
+        raise ValueError("a table of something else than counts")
     return tensor
