@@ -109,6 +109,34 @@ def test_differences_make_a_model_of_dinov3s_weights(
         vitrail.load(tmp_path / "pytorch_model.bin", base=tmp_path / "dinov3.pth")
 
 
+@pytest.mark.parametrize("kept_in", [torch.float16, torch.bfloat16])
+def test_sums_of_half_precision_are_in_float32(kept_in: torch.dtype) -> None:
+    tensors = file_of(EOMT_AUTHORS[1].small())
+    base = {name: value.to(kept_in) for name, value in base_of(tensors, "").items()}
+    given = {name: value.to(kept_in) for name, value in differences(tensors, base, "").items()}
+    found = EoMTAuthors().on_base(Checkpoint(given, {}, Path("a.bin")), Checkpoint(base, {}, Path("b.pth"))).tensors
+    name = f"{ENCODER}backbone.norm.weight"
+    assert found[name].dtype == torch.float32
+    assert torch.equal(found[name], given[name].float() + base["norm.weight"].float())
+    assert not torch.equal(found[name], (given[name] + base["norm.weight"]).float())
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        (f"{ENCODER}pixel_mean", torch.zeros(4), r"pixel_mean is \(4,\) in place of \(1, 3, 1, 1\)"),
+        (f"{ENCODER}pixel_std", torch.zeros(0), r"pixel_std is \(0,\) in place of"),
+        (f"{ENCODER}backbone.norm.weight", torch.ones(384, dtype=torch.bool), r"norm\.weight .* \(float32 and bool\)"),
+    ],
+)
+def test_damaged_differences_are_named(name: str, value: Tensor, message: str) -> None:
+    tensors = file_of(EOMT_AUTHORS[1].small())
+    base = base_of(tensors, "")
+    given = Checkpoint({**differences(tensors, base, ""), name: value}, {}, Path("a.bin"))
+    with pytest.raises(CheckpointError, match=message):
+        EoMTAuthors().on_base(given, Checkpoint(base, {}, Path("b.pth")))
+
+
 def test_weights_need_no_base_and_are_written_again(case: Case, tmp_path: Path) -> None:
     tensors = file_of(case)
     torch.save({"state_dict": tensors}, tmp_path / "last.ckpt")

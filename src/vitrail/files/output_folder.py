@@ -75,7 +75,8 @@ def open_output_folder(path: str | Path) -> OutputFolder:
     Raises
     ------
     PredictionError
-        For an address that cannot be written to, and as `RemoteStore` for one without its package.
+        For an address that cannot be written to, and as `remote_address` and `RemoteStore` for one that names no place
+        or needs a package that is missing.
     """
     text = path.as_posix() if isinstance(path, Path) else path
     with _as_prediction_error():

@@ -34,6 +34,7 @@ ATTEMPTS = 6
 MORE_ATTEMPTS = 3  # once the storage has answered: together they last more than a minute, so that a run outlives one
 PAUSE = 0.5  # seconds before the second attempt, doubled for each further one
 _ADDRESS = re.compile(rf"({'|'.join(SCHEMES)}):/+(.+)")
+_WITHOUT_PLACE = frozenset(f"{scheme}:" for scheme in SCHEMES)
 _PERMANENT = (FileNotFoundError, PermissionError, IsADirectoryError, NotADirectoryError, NotImplementedError)
 _VERSIONS = (
     "ETag",
@@ -74,9 +75,12 @@ def remote_address(path: str | Path) -> str | None:
     Raises
     ------
     DatasetError
-        For an address that chains several storages ("::").
+        For an address that chains several storages ("::"), and one that ends after its "s3://".
     """
     text = path.as_posix() if isinstance(path, Path) else path
+    if text.rstrip("/") in _WITHOUT_PLACE and not Path(path).exists():
+        scheme = text.rstrip("/")
+        raise DatasetError(f"{scheme}// names no place: an address goes on, as {scheme}//bucket/folder does")
     match = _ADDRESS.fullmatch(text)
     if match is None or Path(path).exists():
         return None

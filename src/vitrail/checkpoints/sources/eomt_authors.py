@@ -116,7 +116,7 @@ class EoMTAuthors(IndexedSource):
         """Return the checkpoint of weights that one of differences makes of the weights it was started from.
 
         As in the authors' code the differences are from DINOv3's weights in the encoder, from ones in the probabilities
-        of masks, and from zeros elsewhere.
+        of masks, and from zeros elsewhere. The sums are in float32, also where both files are in half precision.
 
         Parameters
         ----------
@@ -128,21 +128,27 @@ class EoMTAuthors(IndexedSource):
         Raises
         ------
         CheckpointError
-            When the base has not the tensors, or not in the same shapes.
+            When the base has not the tensors, or not in the same shapes, and for numbers that are no weights.
         """
         weights, left = dict(checkpoint.tensors), {name: _tensor(base, name) for name in base.tensors}
         left.pop(_UNUSED_OF_BASE, None)
         for name in weights:
             difference = _tensor(checkpoint, name)
             if name.removeprefix(_ENCODER) in _STATISTICS:
-                start = torch.tensor(_STATISTICS[name.removeprefix(_ENCODER)]).view_as(difference)
+                start = torch.tensor(_STATISTICS[name.removeprefix(_ENCODER)]).view(1, 3, 1, 1)
+                if difference.numel() != start.numel():
+                    raise CheckpointError(
+                        f"{checkpoint.origin} is damaged: {name} is {tuple(difference.shape)} in place of "
+                        f"{tuple(start.shape)}"
+                    )
+                start = start.view_as(difference)
             elif name.startswith(_ENCODER):
                 start = _started_from(name, difference, left, checkpoint, base)
             elif name == "network.attn_mask_probs":
                 start = torch.ones_like(difference)
             else:
                 continue
-            weights[name] = start + difference
+            weights[name] = _sum(start, difference, f"{base.origin} or {checkpoint.origin}: {name}")
         if left:
             raise CheckpointError(
                 f"{checkpoint.origin} was not started from {base.origin}, which also has {few([*left])}"
@@ -177,6 +183,15 @@ def _started_from(
             f"{tuple(difference.shape)}; the weights of DINOv3 are needed as transformers has them"
         )
     return left.pop(found)
+
+
+def _sum(start: Tensor, difference: Tensor, where: str) -> Tensor:
+    """Return the sum in float32 or more, whatever the two are kept in; their own sum would be rounded to that."""
+    if not (start.is_floating_point() and difference.is_floating_point()):
+        held = " and ".join(str(each.dtype).removeprefix("torch.") for each in (start, difference))
+        raise CheckpointError(f"{where} is not of floating-point numbers ({held})")
+    precision = torch.promote_types(torch.promote_types(start.dtype, difference.dtype), torch.float32)
+    return start.to(precision) + difference.to(precision)
 
 
 def _tensor(checkpoint: Checkpoint, name: str) -> Tensor:
