@@ -32,6 +32,7 @@ FITTING: dict[str, set[str]] = {
     "dpt": SHAPES.keys() - {"three maps"},
     "eomt": set(),
     "icnet": set(),
+    "san": set(),
     "stdc": SHAPES.keys() - {"three maps"},
 }
 # A small encoder of each family, by the options that make it quick, and by those of timm's builder that make it narrow.
@@ -60,6 +61,7 @@ TAKES = {
     "bisenetv2": {"bisenetv2", "unet_s5"},
     "icnet": {"resnest14d", "resnet10t"},
     "eomt": {"vit_tiny_patch16_224"},
+    "san": {"vit_tiny_patch16_224"},
 }
 NEEDS_FOUR_MAPS = {"dpt", "fpn", "stdc"}
 UNORDERED = {"bisenetv1_resnet18", "bisenetv2", "erfnet", "fastscnn", "unet_s5"}
@@ -68,7 +70,8 @@ REFUSAL = r"needs a ResNet|needs a plain vision transformer|there is no feature 
 
 
 def narrow_options(method: str) -> dict[str, Any]:
-    return {"auxiliary": replace(SEGMENTORS[method].auxiliary, channels=(16,)), **SMALL.get(method, {})}
+    options = {"auxiliary": replace(SEGMENTORS[method].auxiliary, channels=(16,)), **SMALL.get(method, {})}
+    return options | ({"clip_heads": 3} if method == "san" else {})  # as many as the small ViT has
 
 
 def assert_trains_and_predicts(method: str, encoder: Backbone) -> None:

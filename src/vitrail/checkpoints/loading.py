@@ -10,6 +10,7 @@ import torch
 from vitrail.checkpoints.card_check import check_card, description_of
 from vitrail.checkpoints.checkpoint import Checkpoint, read_checkpoint
 from vitrail.checkpoints.class_names import is_open_vocabulary, name_classes, with_classes
+from vitrail.checkpoints.complete import section_of
 from vitrail.checkpoints.exported import computing_device, exported_format, load_exported
 from vitrail.checkpoints.hub import HUB, SMP_HUB, fetch_from_hub, weights_in
 from vitrail.checkpoints.imports import imports_of
@@ -163,11 +164,12 @@ def _model_in(
     where = str(path) if name == "vitrail" else f"{path} (from {source.title}, renamed)"
     with description_of(str(path)):
         card, state = source.translate(checkpoint, card)
-        card, state = name_classes(card, state, str(path), classes=classes, vocabulary=vocabulary)
         settings = {**card.recipe["model"], "pretrained": False}
     try:
         with imports_of(card, str(path), trust=trust_imports):
-            config = model_config_from_dict(settings)
+            model_config_from_dict(settings)
+            card, state = name_classes(card, state, str(path), classes=classes, vocabulary=vocabulary)
+            config = section_of(card, str(path))
             check_card(card, config.in_channels, str(path))
             check_described_model(config, len(card.classes), state, where)
             with no_more_than(state, where), SkipRandomInit():

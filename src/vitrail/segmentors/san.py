@@ -287,6 +287,8 @@ class SANHead(MaskClassificationHead):
         What `FirstBlocks` returns.
     num_classes : int
         K, the number of classes.
+    image_scale : float
+        By what images are resized for CLIP's encoder.
     channels : int
         Channels of the adapter.
     num_layers, num_heads : int
