@@ -81,11 +81,13 @@ def test_a_file_is_loaded_for_other_classes(tmp_path: Path) -> None:
 def test_the_command_line_takes_a_list_of_names(tmp_path: Path) -> None:
     save_model(model_with_texts(), tmp_path / "a.safetensors")
     (tmp_path / "names.txt").write_text("cat\ntree\n")
-    source, target = (str(tmp_path / f"{name}.safetensors") for name in "ab")
-    result = CliRunner().invoke(cli, ["convert", source, target, "--classes", str(tmp_path / "names.txt")])
-    assert result.exit_code == 0, result.output
-    card = load(target).card
-    assert card is not None and card.classes == ("cat", "tree")
+    (tmp_path / "classes.yaml").write_text("classes: [tree, cat]\n")
+    for file, names in (("names.txt", ("cat", "tree")), ("classes.yaml", ("tree", "cat"))):
+        source, target = str(tmp_path / "a.safetensors"), str(tmp_path / f"{file}.safetensors")
+        result = CliRunner().invoke(cli, ["convert", source, target, "--classes", str(tmp_path / file)])
+        assert result.exit_code == 0, result.output
+        card = load(target).card
+        assert card is not None and card.classes == names
 
 
 @pytest.mark.parametrize(
@@ -94,6 +96,9 @@ def test_the_command_line_takes_a_list_of_names(tmp_path: Path) -> None:
         ({"classes": ["wolpertinger"]}, "'wolpertinger'.*vocabulary"),
         ({"classes": ["cat", "cat"]}, "named twice"),
         ({"classes": []}, "one class or more"),
+        ({"classes": "cat"}, "list of the names"),
+        ({"classes": "cat", "like": "mmseg/pspnet_r50-d8_4xb2-40k_cityscapes-512x1024"}, "list of the names"),
+        ({"classes": ["cat", " Cat"]}, r"the same of the classes 'cat' and ' Cat'"),
         ({"vocabulary": "merges.txt"}, "needs no vocabulary"),
     ],
 )

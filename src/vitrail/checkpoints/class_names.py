@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -74,7 +74,7 @@ def name_classes(
             "(--from on the command line)"
         )
     if classes is not None:
-        _check(classes)
+        _check_distinct(classes, where)
         card = with_classes(card, classes)
     own = {name.removeprefix(_HEAD): value for name, value in state.items() if name.startswith(_HEAD)}
     if classes is None and not head.lacks_class_tensors(own):
@@ -88,8 +88,26 @@ def name_classes(
     return card, {**state, **{f"{_HEAD}{name}": value for name, value in made.items()}}
 
 
-def _check(classes: Sequence[str]) -> None:
-    if not classes or not all(isinstance(name, str) and name.strip() for name in classes):
-        raise CheckpointError("classes are the names of one class or more, none of them empty")
-    if len(set(classes)) < len(classes):
+def checked_classes(classes: Iterable[str]) -> tuple[str, ...]:
+    """Return the names of classes that the user gives.
+
+    Raises
+    ------
+    CheckpointError
+        For a single text, no names, empty ones, and one that is given twice.
+    """
+    names = () if isinstance(classes, str) else tuple(classes)
+    if not names or not all(isinstance(name, str) and name.strip() for name in names):
+        raise CheckpointError("classes are a list of the names of one class or more, none of them empty")
+    if len(set(names)) < len(names):
         raise CheckpointError("a class is named twice: each class needs a name of its own")
+    return names
+
+
+def _check_distinct(classes: Sequence[str], where: str) -> None:
+    """Check that no two names are one for the text encoder, which knows neither capitals nor the number of spaces."""
+    seen: dict[str, str] = {}
+    for name in classes:
+        other = seen.setdefault(" ".join(name.lower().split()), name)
+        if other is not name:
+            raise CheckpointError(f"{where} makes the same of the classes {other!r} and {name!r}: take other names")

@@ -9,7 +9,7 @@ import torch
 
 from vitrail.checkpoints.card_check import check_card, description_of
 from vitrail.checkpoints.checkpoint import Checkpoint, read_checkpoint
-from vitrail.checkpoints.class_names import is_open_vocabulary, name_classes, with_classes
+from vitrail.checkpoints.class_names import checked_classes, is_open_vocabulary, name_classes, with_classes
 from vitrail.checkpoints.complete import section_of
 from vitrail.checkpoints.exported import computing_device, exported_format, load_exported
 from vitrail.checkpoints.hub import HUB, SMP_HUB, fetch_from_hub, weights_in
@@ -94,6 +94,8 @@ def load(
     --------
     >>> model = load("runs/fastscnn_camvid/best.safetensors")
     """
+    if classes is not None:
+        classes = checked_classes(classes)
     card = None if like is None else find_by_name(like).card()
     if card is not None and classes is not None and not is_open_vocabulary(card):
         card, classes = with_classes(card, classes), None

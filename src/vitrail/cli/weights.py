@@ -86,7 +86,13 @@ def weights(
     multiple=True,
     help="With --like, or for an open vocabulary: the name of a class; once for each, in order.",
 )
-@click.option("--classes", "class_list", type=PATH, metavar="FILE", help="The names in a file instead, one a line.")
+@click.option(
+    "--classes",
+    "class_list",
+    type=PATH,
+    metavar="FILE",
+    help="The names in a file instead: one a line, or classes.yaml.",
+)
 @click.option("--vocabulary", type=PATH, metavar="FILE", help="CLIP's merges.txt, for names with unknown words.")
 @click.option(
     "--base",
@@ -121,12 +127,13 @@ def convert(
     is converted for the classes that are named.
     """
     from vitrail.checkpoints import convert_file
-    from vitrail.datasets.class_file import read_names
+    from vitrail.datasets.class_file import read_class_yaml, read_names
 
     if class_list is not None:
         if classes:
             raise VitrailError("--class and --classes both name the classes: give one of them")
-        classes = read_names(class_list).classes
+        read = read_class_yaml if class_list.suffix in (".yaml", ".yml") else read_names
+        classes = read(class_list).classes or ()
     described = convert_file(
         source,
         target,

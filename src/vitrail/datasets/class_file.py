@@ -146,7 +146,7 @@ def find_class_file(root: Place) -> ClassFile | None:
     path = _class_file(root)
     if path is None:
         return None
-    read = {"classes.txt": read_names, "labelmap.txt": read_label_map}.get(path.name, _read_yaml)
+    read = {"classes.txt": read_names, "labelmap.txt": read_label_map}.get(path.name, read_class_yaml)
     return read(path)
 
 
@@ -155,7 +155,8 @@ def _class_file(root: Place) -> Place | None:
     return next((path for path in paths if path.is_file()), None)
 
 
-def _read_yaml(path: Place) -> ClassFile:
+def read_class_yaml(path: Place) -> ClassFile:
+    """Return the classes that a YAML file describes, such as `classes.yaml`; a DatasetError names its mistakes."""
     document = decode_yaml(read_place(path, DatasetError, MAX_BYTES), str(path), DatasetError)
     data: Any = document.data
     if isinstance(data, list):

@@ -287,8 +287,6 @@ class SANHead(MaskClassificationHead):
         What `FirstBlocks` returns.
     num_classes : int
         K, the number of classes.
-    image_scale : float
-        By what images are resized for CLIP's encoder.
     channels : int
         Channels of the adapter.
     num_layers, num_heads : int
@@ -422,7 +420,15 @@ class SANHead(MaskClassificationHead):
 
     @classmethod
     def wrap_backbone(cls, backbone: Backbone, *, image_scale: float = 0.5) -> Backbone:
-        """Return the encoder without its last blocks, on images of this scale; see `FirstBlocks`."""
+        """Return the encoder without its last blocks; see `FirstBlocks`.
+
+        Parameters
+        ----------
+        backbone : Backbone
+            CLIP's image encoder.
+        image_scale : float
+            By what the images are resized for it.
+        """
         return FirstBlocks(backbone, image_scale)
 
     def take_layers(self, backbone: Backbone) -> None:
