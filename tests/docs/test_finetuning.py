@@ -13,6 +13,7 @@ import vitrail
 from vitrail.cli import cli
 from vitrail.datasets.write import write_dataset
 from vitrail.recipes import load_recipe
+from vitrail.training import TrainingRun
 
 PAGE = (Path(__file__).parents[2] / "docs/finetuning.md").read_text(encoding="utf-8")
 COMMANDS = re.findall(r"^\$ vitrail (.+)$", PAGE, re.MULTILINE)
@@ -72,7 +73,7 @@ def test_the_recipes_that_are_named_start_from_a_trained_model() -> None:
 
 def test_the_log_on_the_page_is_that_of_a_run(bees: Path, tmp_path: Path) -> None:
     overrides = ["train.iterations=1", *SMALL, "data.options={size: [64, 96], train: 8, val: 2}", "train.epochs=null"]
-    run = vitrail.training.TrainingRun(
+    run = TrainingRun(
         "fastscnn_scenes", output_dir=tmp_path / "run", overrides=overrides, start_from="fastscnn_camvid", device="cpu"
     )
     run.run()
