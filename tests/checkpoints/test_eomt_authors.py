@@ -86,7 +86,7 @@ def test_differences_make_a_model_of_dinov3s_weights(
     torch.save(differences(tensors, base, prefix), tmp_path / "pytorch_model.bin")
     given = card(case)
     monkeypatch.setattr(EoMTAuthors, "indexed_card", lambda *_: given)
-    with pytest.raises(CheckpointError, match=r"differences from the weights of DINOv3.*base=…"):
+    with pytest.raises(CheckpointError, match=r"delta weights, the differences from those of DINOv3.*base=…"):
         vitrail.load(tmp_path / "pytorch_model.bin")
     model = vitrail.load(tmp_path / "pytorch_model.bin", base=tmp_path / "dinov3.pth")
     compare_logits(case, model, read(path_of(case)))

@@ -6,10 +6,9 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
-from PIL import Image
+from helpers.pictures import write_pictures
 from torch.utils.data import DataLoader
 
 from vitrail.datasets import create_dataset
@@ -23,14 +22,7 @@ pytestmark = [pytest.mark.nightly, pytest.mark.filterwarnings("ignore")]  # of t
 
 @pytest.fixture
 def images(tmp_path: Path) -> Path:
-    generator = np.random.default_rng(0)
-    root = tmp_path / "data"
-    for index in range(6):
-        for folder, high, shape in (("images", 255, (64, 80, 3)), ("masks", 3, (64, 80))):
-            (root / folder).mkdir(parents=True, exist_ok=True)
-            Image.fromarray(generator.integers(0, high, shape, np.uint8)).save(root / folder / f"{index:02d}.png")
-    (root / "classes.yaml").write_text("classes: [a, b, c]\n")
-    return root
+    return write_pictures(tmp_path / "data", 6)
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from torch import Tensor
 from vitrail import Auxiliary, create_model, list_segmentors
 from vitrail.errors import ModelError
 from vitrail.layers import resize
-from vitrail.recipes import model_config_from_dict
+from vitrail.recipes import model_config_from_dict, model_file
 from vitrail.segmentors import SEGMENTORS, Head, build_model, register_segmentor
 from vitrail.segmentors.icnet import ICNetEncoder, ICNetHead
 
@@ -61,6 +61,17 @@ def test_every_option_is_documented_once_with_the_paper(name: str) -> None:
         for option in names.split(", ")
     }
     assert set(method.options) <= documented
+
+
+def test_no_path_of_a_method_is_taken_from_a_model_file() -> None:
+    paths = {option for name in list_segmentors() for option in SEGMENTORS[name].head.file_options}
+    assert paths == set(model_file._PATHS_OF_METHODS)
+
+
+@methods
+def test_what_a_head_declares_of_its_options_are_options(name: str) -> None:
+    head = SEGMENTORS[name].head
+    assert {*head.file_options, *head.training_options} <= SEGMENTORS[name].options.keys()
 
 
 @methods

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -16,8 +17,8 @@ from vitrail.checkpoints import save_model
 from vitrail.cli import cli
 from vitrail.errors import CheckpointError, ModelError
 from vitrail.segmentors import Segmentor
+from vitrail.segmentors.class_texts import ClassTexts
 from vitrail.segmentors.prompts import PROMPTS, prompts_of
-from vitrail.segmentors.san import ClassTexts
 from vitrail.segmentors.text_tokens import WORDS_FILE, KnownWords
 
 TEXTS = {"vocabulary_size": 49408}
@@ -88,6 +89,14 @@ def test_the_command_line_takes_a_list_of_names(tmp_path: Path) -> None:
         assert result.exit_code == 0, result.output
         card = load(target).card
         assert card is not None and card.classes == names
+
+
+@pytest.mark.parametrize(("name", "content"), [("names.txt", "\n"), ("classes.yaml", "classes: []")])
+def test_a_list_without_names_is_refused(name: str, content: str, tmp_path: Path) -> None:
+    (tmp_path / name).write_text(content)
+    target = str(tmp_path / "b.safetensors")
+    result = CliRunner().invoke(cli, ["convert", "missing.pth", target, "--classes", str(tmp_path / name)])
+    assert re.search(r"is empty: it should hold one class name|there are no classes", str(result.exception))
 
 
 @pytest.mark.parametrize(

@@ -16,14 +16,13 @@ from vitrail.checkpoints.hub import HUB, SMP_HUB, fetch_from_hub, weights_in
 from vitrail.checkpoints.imports import imports_of
 from vitrail.checkpoints.index import PROJECTS, Entry, find_by_name, index
 from vitrail.checkpoints.limits import check_described_model, no_more_than
-from vitrail.checkpoints.sources import SOURCES, Differences, Source, Writer
+from vitrail.checkpoints.sources import SOURCES, DeltaSource, Source, Writer
 from vitrail.checkpoints.sources.torchvision import TORCHVISION, torchvision_url
 from vitrail.checkpoints.state import few, load_state
 from vitrail.errors import CheckpointError, RecipeError, nearest
 from vitrail.files.download import discard, download, hash_in_name
 from vitrail.files.outputs import check_free
 from vitrail.layers.skip_init import SkipRandomInit
-from vitrail.recipes import model_config_from_dict
 from vitrail.segmentors import ModelCard, Segmentor, build_model
 
 DEFAULT_MODEL = "bisenetv2_camvid_trainval"  # of the shipped ones, for who names none
@@ -122,7 +121,7 @@ def load(
 def _on_base(checkpoint: Checkpoint, base: str | Path) -> Checkpoint:
     """Return the checkpoint of weights that one of differences makes of those in `base`, a name, file or address."""
     _, source = recognise(checkpoint)
-    if not isinstance(source, Differences) or not source.holds_differences(checkpoint):
+    if not isinstance(source, DeltaSource) or not source.holds_deltas(checkpoint):
         raise CheckpointError(f"base=… is for checkpoints that hold differences: {checkpoint.origin} holds weights")
     path, _ = _locate(str(base))
     return source.on_base(checkpoint, read_checkpoint(path))
@@ -166,11 +165,10 @@ def _model_in(
     where = str(path) if name == "vitrail" else f"{path} (from {source.title}, renamed)"
     with description_of(str(path)):
         card, state = source.translate(checkpoint, card)
-        settings = {**card.recipe["model"], "pretrained": False}
     try:
         with imports_of(card, str(path), trust=trust_imports):
-            model_config_from_dict(settings)
-            card, state = name_classes(card, state, str(path), classes=classes, vocabulary=vocabulary)
+            with description_of(str(path)):
+                card, state = name_classes(card, state, str(path), classes=classes, vocabulary=vocabulary)
             config = section_of(card, str(path))
             check_card(card, config.in_channels, str(path))
             check_described_model(config, len(card.classes), state, where)

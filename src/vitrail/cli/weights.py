@@ -133,7 +133,7 @@ def convert(
         if classes:
             raise VitrailError("--class and --classes both name the classes: give one of them")
         read = read_class_yaml if class_list.suffix in (".yaml", ".yml") else read_names
-        classes = read(class_list).classes or ()
+        classes = read(class_list).classes
     described = convert_file(
         source,
         target,

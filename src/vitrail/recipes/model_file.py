@@ -14,7 +14,7 @@ _OF_THE_MACHINE = (
     ("model", ("pretrained",)),
     ("train", ("start_from", "teacher", "loggers", "strategy")),
 )
-_PATHS_OF_METHODS = ("vocabulary", "clip")  # among model.options
+_PATHS_OF_METHODS = ("vocabulary", "clip")  # among model.options: the `Head.file_options` of all methods
 _LARGEST_OPTION = 1 << 16  # of a number among the dataset's options, such as a number of images
 _LARGEST = {"batch_size": 1024, "scales": 8.0, "window": 1 << 13, "stride": 1 << 13}
 _SMALLEST_STRIDE = 16  # pixels

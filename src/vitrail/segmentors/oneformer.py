@@ -190,6 +190,8 @@ class OneFormerHead(MaskClassificationHead):
         For a negative `contrastive_weight`, where no text queries are left, and for a `vocabulary` without use.
     """
 
+    file_options = ("vocabulary",)
+    training_options = ("initial_temperature", "causal_text")
     task_tokens: Tensor
     sentences: Tensor | None
 

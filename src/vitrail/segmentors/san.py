@@ -8,40 +8,31 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from timm.layers import LayerNorm2d, trunc_normal_
 from timm.models.vision_transformer import Block
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from vitrail.backbones import Backbone
-from vitrail.backbones.vit import ViT, interpolate_positions, set_norm_eps
-from vitrail.backbones.weights import read_state_dict
+from vitrail.backbones.vit import ViT
 from vitrail.errors import ModelError
 from vitrail.labels import ignore_index
 from vitrail.layers import resize
-from vitrail.layers.mlp import MLP
 from vitrail.layers.pooling import adaptive_max
 from vitrail.layers.resize import is_exporting
-from vitrail.layers.text_encoder import TextEncoder
 from vitrail.losses.mask_classification import QueryPrediction
 from vitrail.losses.mask_points import PointMaskLoss
+from vitrail.segmentors.class_texts import ClassTexts, fitting_tokenizer, read_clip, vectors_of_names
 from vitrail.segmentors.extended_backbone import ExtendedBackbone
 from vitrail.segmentors.mask_classification import MaskClassificationHead, semantic_scores
 from vitrail.segmentors.method import register_segmentor
 from vitrail.segmentors.prompts import prompts_of
 from vitrail.segmentors.segmentor import Criterion, FeatureMaps
-from vitrail.segmentors.text_tokens import Tokenizer, create_tokenizer
+from vitrail.segmentors.side_adapter import PATCH, SideAdapter
 
 _MULTIPLE = 32  # images are padded to multiples of this, as those that the published models predict on
-_PATCH = 16  # side of the adapter's patches
-_LENGTH = 77  # the most tokens of a text, of CLIP
-_NORM_EPS = 1e-6  # of the adapter
 _HEAD_CHANNELS = 64  # of CLIP's attention heads
 _FIRST_LOGIT_SCALE = math.log(1 / 0.07)  # where CLIP's training begins; trained ones end at log(100)
-_TEXTS_AT_ONCE = 256
 _EMBEDDINGS = "class_embeddings"
-# OpenAI's names of the modules in a layer of the text encoder, by ours.
-_LAYER = {"norm1": "ln_1", "attn.out_proj": "attn.out_proj", "norm2": "ln_2", "fc1": "mlp.c_fc", "fc2": "mlp.c_proj"}
 
 
 class FirstBlocks(ExtendedBackbone):
@@ -135,138 +126,6 @@ def _as_map(tokens: Tensor, grid: tuple[int, int]) -> Tensor:
     return tokens.transpose(1, 2).unflatten(2, grid)
 
 
-class SideAdapter(nn.Module):
-    """A small plain transformer over patches and queries, which CLIP's maps are added to.
-
-    Parameters
-    ----------
-    image_channels : int
-        Channels of the images.
-    fused_channels : sequence of int
-        Channels of CLIP's maps: the first is added before the first block, the others after one block each.
-    channels, num_layers, num_heads, num_queries
-        Of the transformer.
-    mask_channels : int
-        Channels of the embeddings whose products are the masks and the attention biases, and inside their MLPs.
-    img_size : int
-        The side of the images that position embeddings are laid out for.
-    bias_heads : int
-        Number of attention biases: CLIP's attention heads.
-    """
-
-    def __init__(
-        self,
-        image_channels: int,
-        fused_channels: Sequence[int],
-        *,
-        channels: int,
-        num_layers: int,
-        num_heads: int,
-        num_queries: int,
-        mask_channels: int,
-        img_size: int,
-        bias_heads: int,
-    ) -> None:
-        super().__init__()
-        self.grid = (img_size // _PATCH, img_size // _PATCH)
-        self.bias_heads = bias_heads
-        self.patch_embed = nn.Conv2d(image_channels, channels, _PATCH, stride=_PATCH)
-        self.pos_embed = nn.Parameter(torch.zeros(1, self.grid[0] * self.grid[1], channels))
-        self.query_pos_embed = nn.Parameter(torch.zeros(1, num_queries, channels))
-        self.query_embed = nn.Parameter(torch.zeros(1, num_queries, channels))
-        self.blocks = nn.ModuleList(
-            Block(channels, num_heads, qkv_bias=True, norm_layer=nn.LayerNorm) for _ in range(num_layers)
-        )
-        self.fuse = nn.ModuleList(
-            nn.Sequential(LayerNorm2d(width, eps=_NORM_EPS), nn.Conv2d(width, channels, 1)) for width in fused_channels
-        )
-        widths = (channels, mask_channels, mask_channels)
-        self.query_mlp = MLP((*widths, mask_channels))
-        self.pixel_mlp = MLP((*widths, mask_channels))
-        self.bias_mlp = MLP((*widths, mask_channels * bias_heads))
-        self.bias_scale = nn.Linear(1, 1)
-        trunc_normal_(self.pos_embed, std=0.02)
-        nn.init.normal_(self.query_embed, std=0.02)
-        nn.init.normal_(self.query_pos_embed, std=0.02)
-        set_norm_eps(self.blocks, _NORM_EPS)
-        for module in self.fuse.modules():
-            if isinstance(module, nn.Conv2d):
-                nn.init.kaiming_uniform_(module.weight, a=1)
-                if module.bias is not None:
-                    nn.init.zeros_(module.bias)
-
-    def forward(self, image: Tensor, maps: Sequence[Tensor], after: Sequence[int]) -> list[tuple[Tensor, Tensor]]:
-        """Return masks [B, Q, h, w] and attention biases [B, heads, Q, h, w] after these blocks and after the last.
-
-        Parameters
-        ----------
-        image : Tensor
-            [B, 3, 16 h, 16 w].
-        maps : sequence of Tensor
-            CLIP's maps [B, C, h', w'].
-        after : sequence of int
-            Numbers of blocks, from 1.
-        """
-        x = self.patch_embed(image)
-        grid = (x.shape[-2], x.shape[-1])
-        positions = torch.cat([self.query_pos_embed, interpolate_positions(self.pos_embed, self.grid, grid)], dim=1)
-        queries = self.query_embed.expand(x.shape[0], -1, -1).to(x.dtype)
-        tokens = torch.cat([queries, x.flatten(2).transpose(1, 2)], dim=1) + positions
-        tokens = self._fused(tokens, maps, 0, grid)
-        found = []
-        for number, block in enumerate(self.blocks, start=1):
-            tokens = self._fused(block(tokens), maps, number, grid)
-            if number in after or number == len(self.blocks):
-                found.append(self._decode(tokens, grid))
-            if number < len(self.blocks):
-                tokens = tokens + positions
-        return found
-
-    def _fused(self, tokens: Tensor, maps: Sequence[Tensor], number: int, grid: tuple[int, int]) -> Tensor:
-        if number >= len(self.fuse):
-            return tokens
-        added = resize(self.fuse[number](maps[number]), grid).flatten(2).transpose(1, 2)
-        return torch.cat([tokens[:, : -added.shape[1]], tokens[:, -added.shape[1] :] + added], dim=1)
-
-    def _decode(self, tokens: Tensor, grid: tuple[int, int]) -> tuple[Tensor, Tensor]:
-        count = self.query_embed.shape[1]
-        queries, patches = self.query_mlp(tokens[:, :count]), tokens[:, count:]
-        masks = queries @ self.pixel_mlp(patches).transpose(1, 2)  # [B, Q, h w]
-        pixels = self.bias_mlp(patches).unflatten(2, (self.bias_heads, -1)).permute(0, 2, 3, 1)  # [B, heads, C, h w]
-        biases = self.bias_scale((queries.unsqueeze(1) @ pixels).unsqueeze(-1)).squeeze(-1)
-        return masks.unflatten(2, grid), biases.unflatten(3, grid)
-
-
-class ClassTexts(nn.Module):
-    """CLIP's text encoder, which makes a vector of the name of each class.
-
-    Parameters
-    ----------
-    channels, vocabulary_size, num_layers
-        See `TextEncoder`.
-    out_channels : int
-        D, the channels of the vectors.
-    """
-
-    def __init__(self, channels: int, out_channels: int, *, vocabulary_size: int, num_layers: int) -> None:
-        super().__init__()
-        self.encoder = TextEncoder(channels, vocabulary_size, _LENGTH, num_layers, causal=True)
-        self.project = nn.Linear(channels, out_channels, bias=False)
-        nn.init.normal_(self.project.weight, std=channels**-0.5)
-
-    @torch.no_grad()
-    def forward(self, names: Sequence[str], prompts: Sequence[str], tokenizer: Tokenizer) -> Tensor:
-        """Return [K, D]: for each name the normalised mean of the normalised vectors of all prompts."""
-        texts = tokenizer([prompt.format(name) for prompt in prompts for name in names], _LENGTH)
-        lengths = texts.argmax(dim=1) + 1  # no token sees those behind it, and the one at the end of a text counts
-        weight = self.project.weight
-        vectors = weight.new_empty(len(texts), len(weight))
-        for part in lengths.argsort(stable=True).split(_TEXTS_AT_ONCE):
-            rows = texts[part, : int(lengths[part].max())].to(weight.device)
-            vectors[part.to(weight.device)] = F.normalize(self.project(self.encoder(rows)), dim=-1)
-        return F.normalize(vectors.unflatten(0, (len(prompts), len(names))).mean(dim=0), dim=-1)
-
-
 @register_segmentor("san", backbone="vit_base_patch16_clip_quickgelu_224")
 class SANHead(MaskClassificationHead):
     """SAN, Side Adapter Network (Xu, Zhang, Wei, Hu and Bai, CVPR 2023, arXiv:2302.12242).
@@ -336,6 +195,8 @@ class SANHead(MaskClassificationHead):
     """
 
     open_vocabulary = True
+    file_options = ("vocabulary", "clip")
+    training_options = ("frozen", "early_layers")
     blocks: nn.ModuleList
     norm: nn.Module
     class_embeddings: Tensor
@@ -374,8 +235,8 @@ class SANHead(MaskClassificationHead):
         image_channels, *fused, width = maps.channels
         if len(fused) > num_layers:
             raise ModelError(f"num_layers is at least {len(fused)}, one for each map of the encoder, not {num_layers}")
-        if img_size < _PATCH or img_size % _PATCH:
-            raise ModelError(f"img_size is a multiple of {_PATCH}, not {img_size}")
+        if img_size < PATCH or img_size % PATCH:
+            raise ModelError(f"img_size is a multiple of {PATCH}, not {img_size}")
         if sorted(set(early_layers)) != list(early_layers) or not all(0 < n < num_layers for n in early_layers):
             raise ModelError(f"early_layers ascend from 1 to {num_layers - 1}, not {list(early_layers)}")
         if not text_layers and (vocabulary is not None or clip is not None):
@@ -397,7 +258,7 @@ class SANHead(MaskClassificationHead):
             bias_heads=self.clip_heads,
         )
         # of the pixels that are pooled for a patch of CLIP's; where images are small, it has few patches
-        self.longest_bin = 2 * maps.strides[1] // _PATCH + 1
+        self.longest_bin = 2 * maps.strides[1] // PATCH + 1
         self.project = nn.Linear(width, embedding_channels, bias=False)
         self.logit_scale = nn.Parameter(torch.tensor([_FIRST_LOGIT_SCALE]))
         self.no_object = nn.Parameter(torch.randn(1, embedding_channels) * embedding_channels**-0.5)
@@ -461,7 +322,7 @@ class SANHead(MaskClassificationHead):
             self._read_clip(self.clip)
         self._texts_are_new = self._is_new()
         if not self._texts_are_new:  # or else a resumed run reads all of this
-            tokenizer = _fitting_tokenizer(self.vocabulary, self.vocabulary_size)
+            tokenizer = fitting_tokenizer(self.vocabulary, self.vocabulary_size)
             self.class_embeddings.copy_(self.texts(names, self.prompts, tokenizer))
 
     @classmethod
@@ -478,22 +339,9 @@ class SANHead(MaskClassificationHead):
         vocabulary: str | Path | None,
     ) -> dict[str, Tensor]:
         """Return the vectors of these names, made by the text encoder in a head's state; see `Head`."""
-        prefix = "texts."
-        encoder = {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)}
-        if not encoder:
-            raise ModelError("this model has no text encoder, so that its classes remain as they are")
-        try:
-            tokens, project = encoder["encoder.tokens.weight"], encoder["project.weight"]
-            layers = len({name.split(".")[2] for name in encoder if name.startswith("encoder.layers.")})
-            with torch.device("meta"):
-                texts = ClassTexts(
-                    tokens.shape[1], project.shape[0], vocabulary_size=tokens.shape[0], num_layers=layers
-                )
-            texts.load_state_dict({name: value.float() for name, value in encoder.items()}, strict=True, assign=True)
-        except (KeyError, IndexError, RuntimeError) as error:
-            raise ModelError(f"its text encoder is not one of CLIP ({type(error).__name__}: {error})") from error
-        tokenizer = _fitting_tokenizer(vocabulary, tokens.shape[0])
-        return {_EMBEDDINGS: texts(names, prompts_of(options.get("prompts", "vild")), tokenizer)}
+        given = {name.removeprefix("texts."): value for name, value in state.items() if name.startswith("texts.")}
+        vectors = vectors_of_names(given, names, prompts_of(options.get("prompts", "vild")), vocabulary)
+        return {_EMBEDDINGS: vectors}
 
     def queries(self, features: Sequence[Tensor]) -> list[QueryPrediction]:
         """Return the predictions after each of `early_layers` (unless training: none of these) and after the last."""
@@ -565,28 +413,7 @@ class SANHead(MaskClassificationHead):
     def _read_clip(self, path: str) -> None:
         """Fill the text encoder, the projection and the logit scale from a file of OpenAI's names."""
         assert self.texts is not None
-        state = read_state_dict(path)
-        try:
-            given = {
-                "project.weight": state["visual.proj"].t(),
-                "logit_scale": state["logit_scale"].reshape(1),
-                "texts.encoder.tokens.weight": state["token_embedding.weight"],
-                "texts.encoder.positions": state["positional_embedding"],
-                "texts.encoder.norm.weight": state["ln_final.weight"],
-                "texts.encoder.norm.bias": state["ln_final.bias"],
-                "texts.project.weight": state["text_projection"].t(),
-            }
-            for index in range(len(self.texts.encoder.layers)):
-                ours, theirs = f"texts.encoder.layers.{index}", f"transformer.resblocks.{index}"
-                for module, name in _LAYER.items():
-                    given |= {f"{ours}.{module}.{end}": state[f"{theirs}.{name}.{end}"] for end in ("weight", "bias")}
-                for name in ("attn.in_proj_weight", "attn.in_proj_bias"):
-                    given[f"{ours}.{name}"] = state[f"{theirs}.{name}"]
-        except KeyError as error:
-            raise ModelError(
-                f"{path} does not hold a whole CLIP: {error} is missing. It should have OpenAI's names, as open_clip's "
-                "files of ViT-B-16 and ViT-L-14-336 have, for the encoders of images and of texts"
-            ) from error
+        given = read_clip(path, len(self.texts.encoder.layers))
         own = self.state_dict()
         for name, tensor in given.items():
             if own[name].shape != tensor.shape:
@@ -597,16 +424,6 @@ class SANHead(MaskClassificationHead):
         with torch.no_grad():
             for name, tensor in given.items():
                 own[name].copy_(tensor)
-
-
-def _fitting_tokenizer(vocabulary: str | Path | None, size: int) -> Tokenizer:
-    tokenizer = create_tokenizer(vocabulary)
-    if tokenizer.size != size:
-        raise ModelError(
-            f"{vocabulary or 'the list of known words'} makes {tokenizer.size:,} tokens, and the text encoder has "
-            f"{size:,}: give its own list of merges (vocabulary)"
-        )
-    return tokenizer
 
 
 def _heads(block: Any, tokens: Tensor) -> tuple[Tensor, Tensor, Tensor]:

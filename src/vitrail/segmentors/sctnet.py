@@ -140,6 +140,8 @@ class SCTNetHead(Head):
         For another number of weights than four, for negative ones, and for fewer than three maps to align.
     """
 
+    training_options = ("alignment",)
+
     def __init__(
         self,
         maps: FeatureMaps,

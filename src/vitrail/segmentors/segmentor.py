@@ -87,6 +87,9 @@ class Head(nn.Module):
         criterion and of nothing else. A head that overrides `losses` has to say so.
     open_vocabulary : bool
         Whether `class_tensors` makes a model for other classes from their names alone.
+    file_options, training_options : tuple of str
+        Options that are paths of files on this machine, which may have moved when a run is resumed, and further ones
+        that change nothing in what a trained model computes.
 
     Raises
     ------
@@ -98,6 +101,8 @@ class Head(nn.Module):
     resizes_late: ClassVar[bool] = True
     one_output: ClassVar[bool] = True
     open_vocabulary: ClassVar[bool] = False
+    file_options: ClassVar[tuple[str, ...]] = ()
+    training_options: ClassVar[tuple[str, ...]] = ()
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)

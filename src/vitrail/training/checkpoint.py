@@ -6,7 +6,7 @@ import contextlib
 import copy
 import hashlib
 import secrets
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,7 @@ from vitrail.files.atomic import atomic_path
 from vitrail.layers.processes import held_part, sum_over_processes
 from vitrail.recipes import Recipe, recipe_from_dict
 from vitrail.runtime.distributed import Strategy, gather_objects, is_main, on_main, rank
-from vitrail.segmentors import Segmentor
+from vitrail.segmentors import SEGMENTORS, Segmentor
 from vitrail.training.ema import WeightAverage
 from vitrail.training.flatten import flatten
 from vitrail.training.folder import (
@@ -42,13 +42,12 @@ from vitrail.training.state import RunState
 
 # What may differ when a run is resumed: nothing here changes what a step does to the weights, except that the length of
 # the run gives the learning-rate schedule that length (`vitrail.training.notes.stretch` says so in the log), and that a
-# teacher and a vocabulary, whose files may have moved, may be other ones.
+# teacher and the `Head.file_options` of the method, whose files may have moved, may be other ones.
 MAY_CHANGE = (
     "name",
     "description",
     "reference",
     "model.pretrained",
-    "model.options.vocabulary",
     "data.root",
     "data.workers",
     "data.cache",
@@ -354,7 +353,9 @@ class Checkpoints:
     def _check_same_run(self, state: dict[str, Any]) -> None:
         before = flatten(_recipe_in(state, self.state.parent).model_dump(mode="json"))
         now = flatten(self._recipe.model_dump(mode="json"))
-        keys = [key for key in sorted({*before, *now}) if before.get(key) != now.get(key) and not _may_change(key)]
+        files = [f"model.options.{name}" for name in SEGMENTORS[self._recipe.model.segmentor].head.file_options]
+        allowed = (*MAY_CHANGE, *files)
+        keys = [key for key in sorted({*before, *now}) if before.get(key) != now.get(key) and not _is_in(key, allowed)]
         if keys:
             differing = "; ".join(f"{key} was {before.get(key)!r}, is {now.get(key)!r}" for key in keys)
             raise TrainingError(
@@ -435,5 +436,5 @@ def _set_random_state(states: list[dict[str, torch.Tensor]], device: torch.devic
         torch.cuda.set_rng_state(state["cuda"], device)
 
 
-def _may_change(key: str) -> bool:
-    return any(key == allowed or key.startswith(f"{allowed}.") for allowed in MAY_CHANGE)
+def _is_in(key: str, sections: Iterable[str]) -> bool:
+    return any(key == section or key.startswith(f"{section}.") for section in sections)

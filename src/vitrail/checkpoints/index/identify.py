@@ -10,15 +10,13 @@ from vitrail.checkpoints.index import Entry, find_by_file, find_by_fingerprint, 
 from vitrail.checkpoints.plain import as_tuples
 from vitrail.errors import CheckpointError
 from vitrail.recipes import ModelConfig
-from vitrail.segmentors import ModelCard
+from vitrail.segmentors import SEGMENTORS, ModelCard
 from vitrail.segmentors.build import has_one_output
 
 # What decides about the tensors of a model and the function that it computes.
 _BUILT_BY = ("segmentor", "backbone", "output_stride", "in_channels", "backbone_options", "options", "auxiliary")
-_TRAINING_ONLY = (
-    *("dropout", "drop_path_rate", "momentum", "early_weight", "coarse_weight", "deep_supervision", "alignment"),
-    *("initial_temperature", "vocabulary", "causal_text", "clip", "frozen", "early_layers"),
-)
+# Options that many methods and encoders have; heads declare their own, see `Head.training_options`.
+_TRAINING_ONLY = ("dropout", "drop_path_rate", "momentum", "early_weight", "coarse_weight", "deep_supervision")
 _SHOWN = 6
 
 
@@ -119,7 +117,9 @@ def _built(model: ModelConfig, key: str) -> Any:
         heads = value.model_dump(exclude={"weight", "losses", "dropout"})
         return heads if value.weight else None
     if key in ("backbone_options", "options"):
-        return {name: as_tuples(one) for name, one in value.items() if name not in _TRAINING_ONLY}
+        head = SEGMENTORS[model.segmentor].head
+        left_out = {*_TRAINING_ONLY, *head.file_options, *head.training_options}
+        return {name: as_tuples(one) for name, one in value.items() if name not in left_out}
     return value
 
 

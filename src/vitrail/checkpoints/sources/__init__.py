@@ -11,13 +11,13 @@ from vitrail.checkpoints.sources import (
 )
 from vitrail.checkpoints.sources.mmseg import source as mmseg_source
 from vitrail.checkpoints.sources.smp import source as smp_source
-from vitrail.checkpoints.sources.source import SOURCES, Differences, Source, Writer, register_source
+from vitrail.checkpoints.sources.source import SOURCES, DeltaSource, Source, Writer, register_source
 from vitrail.checkpoints.sources.ssseg import source as ssseg_source
 from vitrail.checkpoints.sources.transformers import source as transformers_source
 
 __all__ = [
     "SOURCES",
-    "Differences",
+    "DeltaSource",
     "Source",
     "Writer",
     "cgnet_authors",

@@ -99,15 +99,15 @@ class EoMTAuthors(IndexedSource):
         CheckpointError
             As `Source` says, and when the file holds differences from weights: see `on_base`.
         """
-        if self.holds_differences(checkpoint):
+        if self.holds_deltas(checkpoint):
             raise CheckpointError(
-                f"{checkpoint.origin} holds the differences from the weights of DINOv3, which are needed, too, as "
-                "transformers has them: give them as base=… of vitrail.load (vitrail convert IN OUT --base …), such as "
-                "base='hf/facebook/dinov3-vitl16-pretrain-lvd1689m', or a folder"
+                f"{checkpoint.origin} holds delta weights, the differences from those of DINOv3, which are needed, "
+                "too, as transformers has them: give them as base=… of vitrail.load (vitrail convert IN OUT --base …), "
+                "such as base='hf/facebook/dinov3-vitl16-pretrain-lvd1689m', or a folder"
             )
         return super().translate(checkpoint, card)
 
-    def holds_differences(self, checkpoint: Checkpoint) -> bool:
+    def holds_deltas(self, checkpoint: Checkpoint) -> bool:
         """Return whether the file holds differences from DINOv3's weights: that of the images' mean is zero."""
         mean = checkpoint.tensors.get(f"{_ENCODER}pixel_mean")
         return isinstance(mean, Tensor) and not mean.any()

@@ -82,10 +82,10 @@ class Writer(Protocol):
 
 
 @runtime_checkable
-class Differences(Protocol):
-    """A source whose checkpoints may hold the differences from other weights instead of weights."""
+class DeltaSource(Protocol):
+    """A source whose checkpoints may hold delta weights: the differences from other weights."""
 
-    def holds_differences(self, checkpoint: Checkpoint) -> bool:
+    def holds_deltas(self, checkpoint: Checkpoint) -> bool:
         """Return whether a checkpoint of this source does."""
         ...
 
