@@ -76,6 +76,29 @@ def attend(query: Tensor, key: Tensor, value: Tensor, *, scale: float | None = N
     return in_layout_of(context.squeeze(1).transpose(1, 2).unflatten(2, query.shape[-2:]), query)
 
 
+def attend_in_groups(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+    """Compute scaled dot-product attention within many small groups of tokens.
+
+    Where a gradient is needed on the CPU, it is two batched products with the softmax between them, whose backward pass
+    is faster for small groups than that of PyTorch's fused kernel.
+
+    Parameters
+    ----------
+    query, key, value : Tensor
+        [G, N, D], [G, N, D] and [G, N, C].
+
+    Returns
+    -------
+    Tensor
+        softmax(query keyᵀ / √D) value, [G, N, C].
+    """
+    if query.device.type != "cpu" or not (torch.is_grad_enabled() and query.requires_grad):
+        tokens = (each.unsqueeze(1) for each in (query, key, value))  # with heads, PyTorch takes its fused kernels
+        return F.scaled_dot_product_attention(*tokens).squeeze(1)
+    scores = torch.bmm(query * query.shape[-1] ** -0.5, key.transpose(1, 2))
+    return torch.bmm(scores.softmax(dim=2), value)
+
+
 def biased_attention(query: Tensor, key: Tensor, value: Tensor, bias: Tensor, *, dropout: float = 0.0) -> Tensor:
     """Compute scaled dot-product attention with an additive bias.
 

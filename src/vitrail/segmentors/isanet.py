@@ -10,8 +10,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from vitrail.errors import ModelError
+from vitrail.layers.attention import attend_in_groups
 from vitrail.layers.layout import in_layout_of
-from vitrail.layers.resize import is_exporting
 from vitrail.segmentors.auxiliary import Auxiliary
 from vitrail.segmentors.method import register_segmentor
 from vitrail.segmentors.segmentor import FeatureMaps, Head
@@ -51,14 +51,13 @@ class GroupedAttention(nn.Module):
         """Map [B, C, h, w], of whole windows, to the same shape."""
         height, width = self.window
         split = x.reshape(*x.shape[:2], x.shape[2] // height, height, x.shape[3] // width, width).permute(*self.order)
-        groups = split.flatten(3, 4).flatten(1, 2)  # a copy [B, groups, members, C]
-        maps = groups.permute(0, 3, 1, 2)  # [B, C, groups, members], channels_last
-        if is_exporting():
-            maps = maps.contiguous()  # PyTorch ties the program to batches of several images otherwise
-        tokens = (project(maps).permute(0, 2, 3, 1) for project in (self.query, self.key, self.value))
-        context = F.scaled_dot_product_attention(*tokens).reshape(split.shape)
+        groups = split.flatten(3, 4).flatten(0, 2)  # a copy [B * groups, members, C]
+        maps = groups.transpose(1, 2).unsqueeze(2)  # [B * groups, C, 1, members], channels_last
+        query, key, value = (project(maps).squeeze(2).transpose(1, 2) for project in (self.query, self.key, self.value))
+        context = attend_in_groups(query, key, value).transpose(1, 2).unsqueeze(2)
+        context = self.out(context).squeeze(2).transpose(1, 2).reshape(split.shape)
         context = context.permute(*(self.order.index(place) for place in range(6)))
-        return self.out(in_layout_of(context.reshape(x.shape), x))
+        return in_layout_of(context.reshape(x.shape), x)
 
 
 @register_segmentor("isanet", output_stride=8, auxiliary=Auxiliary())
