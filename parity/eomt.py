@@ -33,7 +33,13 @@ CLASSES, QUERIES, BLOCKS, SIZE = 5, 20, 2, 64
 
 
 def modules() -> tuple[Any, Any]:
-    """Return their modules of the method and of its encoders.
+    """Return their modules of the method and of its encoders; see `their_modules`."""
+    method, encoders = their_modules("models.eomt", "models.vit")
+    return method, encoders
+
+
+def their_modules(*names: str) -> list[Any]:
+    """Import modules of their code, which has packages of common names, and take them out of `sys.modules` again.
 
     Raises
     ------
@@ -43,15 +49,16 @@ def modules() -> tuple[Any, Any]:
     folder = os.environ.get(VARIABLE, "")
     if not folder or not Path(folder, "models", "eomt.py").is_file():
         raise MissingToolboxError(f"set {VARIABLE} to a clone of https://github.com/tue-mps/eomt")
-    names = ("models", "models.scale_block", "models.eomt", "models.vit")
-    before = {name: sys.modules.pop(name) for name in names if name in sys.modules}
+    packages = ("models", "training")
+    before = {name: sys.modules.pop(name) for name in [*sys.modules] if name.partition(".")[0] in packages}
     sys.path.insert(0, folder)
     try:
-        return importlib.import_module("models.eomt"), importlib.import_module("models.vit")
+        return [importlib.import_module(name) for name in names]
     finally:
         sys.path.remove(folder)
-        for name in names:
-            sys.modules.pop(name, None)
+        for name in [*sys.modules]:
+            if name.partition(".")[0] in packages:
+                del sys.modules[name]
         sys.modules.update(before)
 
 

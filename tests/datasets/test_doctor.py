@@ -18,7 +18,7 @@ from vitrail.datasets.doctor import RunPlan, act_on, examine, survey
 from vitrail.datasets.pixel_format import RGB, PixelFormat
 from vitrail.errors import DatasetError
 
-PLAN = RunPlan(crop=None, resized=False, largest_scale=1.0, iterations=1000, per_epoch=10, batch_size=4, warmup=0)
+PLAN = RunPlan(crop=None, resized=False, largest_scale=1.0, iterations=1000, per_epoch=10, batch_size=4, warmups={})
 SPLIT_BY_A_SHELL = re.compile(r"(?<!')\b[a-z]+\.[a-z_.]+=\[[^\]]*\s")  # advice is copied to a command line
 
 
@@ -178,7 +178,7 @@ def test_unusable_files_are_listed(root):
     [
         ("crop", {"crop": (512, 512)}, "At least 100% of every training image is padding"),
         ("iterations", {"per_epoch": 1, "iterations": 10}, "an epoch is one iteration of 4 images"),
-        ("warm-up", {"warmup": 1000}, "schedule.warmup.iterations=50"),
+        ("warm-up", {"warmups": {"schedule.warmup": (0, 1000)}}, "schedule.warmup.iterations=50"),
     ],
 )
 def test_the_run_is_checked_too(root, check, changes, says):

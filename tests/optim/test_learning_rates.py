@@ -72,6 +72,32 @@ def test_warmup_multiplies_the_schedule() -> None:
     assert warm[4:] == plain[4:]
 
 
+def test_a_schedule_may_begin_after_the_warmup() -> None:
+    warm = rates(20, name="poly", warmup=WarmupConfig(iterations=4, ratio=0.2, delay_schedule=True))
+    assert warm[:4] == pytest.approx([LR * factor for factor in (0.2, 0.4, 0.6, 0.8)])
+    assert warm[4:] == pytest.approx(rates(16, name="poly"))
+
+
+@pytest.mark.parametrize("iterations", [3, 4, 5])
+def test_a_warmup_that_outlasts_the_run_leaves_no_room_for_the_schedule(iterations: int) -> None:
+    warm = rates(iterations, name="poly", warmup=WarmupConfig(iterations=4, ratio=0.2, delay_schedule=True))
+    assert warm[:iterations][:4] == pytest.approx([LR * factor for factor in (0.2, 0.4, 0.6, 0.8)][:iterations])
+
+
+def test_a_group_may_have_a_warmup_of_its_own() -> None:
+    own = WarmupConfig(iterations=3, ratio=0.0, start=2)
+    groups = [{"params": [nn.Parameter(torch.zeros(1))]}, {"params": [nn.Parameter(torch.zeros(1))]}]
+    optim = torch.optim.SGD([groups[0], {**groups[1], "warmup": own.model_dump()}], lr=LR)
+    schedule = create_schedule(optim, ScheduleConfig(name="constant", warmup=WarmupConfig(iterations=2, ratio=0.5)), 6)
+    found = []
+    for _ in range(6):
+        found.append([group["lr"] for group in optim.param_groups])
+        optim.step()
+        schedule.step()
+    expected = [(0.5, 0.0), (0.75, 0.0), (1.0, 0.0), (1.0, 1 / 3), (1.0, 2 / 3), (1.0, 1.0)]
+    torch.testing.assert_close(torch.tensor(found), LR * torch.tensor(expected))
+
+
 def test_multipliers_of_groups_hold_throughout() -> None:
     options = {"name": "poly", "min_lr": 0.02, "warmup": WarmupConfig(iterations=3, ratio=0.1)}
     base = rates(10, multipliers=(1.0, 0.1, 0.0), group=0, **options)

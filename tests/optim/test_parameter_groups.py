@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from vitrail.backbones import Backbone
 from vitrail.errors import ModelError, TrainingError
 from vitrail.optim import parameter_groups
-from vitrail.recipes import OptimizerConfig, ParamRule
+from vitrail.recipes import OptimizerConfig, ParamRule, WarmupConfig
 from vitrail.segmentors import Head, Segmentor
 
 LR, DECAY = 0.01, 0.05
@@ -163,6 +163,18 @@ def test_rules_take_the_place_of_multipliers_and_the_last_wins(model: Segmentor)
     assert found["backbone.pos_embed"] == pytest.approx((LR * 0.1, 0))
     assert found["backbone.gamma"] == (0, DECAY)
     assert found["auxiliary.0.norm.weight"] == (LR, 0)
+
+
+def test_a_rule_may_give_a_warmup(model: Segmentor) -> None:
+    first, second = WarmupConfig(iterations=10), WarmupConfig(iterations=20, start=5)
+    rules = [ParamRule(match="backbone.", warmup=first), ParamRule(match="pos_embed", weight_decay=0.0, warmup=second)]
+    groups = parameter_groups(model, config(rules=rules))
+    found = {group["name"]: group.get("warmup") for group in groups}
+    assert found == {
+        "backbone, warm-up from 0 to 10": first.model_dump(),
+        "backbone, no weight decay, warm-up from 5 to 25": second.model_dump(),
+        "head and auxiliary": None,
+    }
 
 
 def test_a_rule_that_matches_nothing_is_an_error(model: Segmentor) -> None:

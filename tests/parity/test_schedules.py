@@ -10,6 +10,7 @@ import torch
 from torch import nn
 from torch.optim import SGD, Optimizer
 
+from parity.eomt import their_modules
 from parity.missing import require
 from parity.references import require_ssseg
 from vitrail.optim import create_schedule
@@ -101,6 +102,47 @@ def test_the_floor_that_ssseg_takes_when_none_is_given() -> None:
 def test_mmengine_poly() -> None:
     # MMEngine reaches the end with the last iteration, one iteration before us.
     assert_same(ours(name="poly", power=0.9), mmengine("PolyLR", power=0.9, eta_min=0.0, end=ITERATIONS + 1))
+
+
+def test_mmengine_poly_after_a_warmup() -> None:
+    module = require("mmengine.optim", "MMEngine")
+    optimizer = make_optimizer()
+    schedulers = [
+        module.LinearLR(optimizer, by_epoch=False, start_factor=0.1, end=11),
+        module.PolyLR(optimizer, by_epoch=False, power=0.9, eta_min=0.0, begin=10, end=ITERATIONS + 1),
+    ]
+    found = []
+    for _ in range(ITERATIONS):
+        found.append(now(optimizer))
+        optimizer.step()
+        for scheduler in schedulers:
+            scheduler.step()
+    warmup = WarmupConfig(iterations=10, ratio=0.1, delay_schedule=True)
+    assert_same(ours(name="poly", power=0.9, warmup=warmup), found)
+
+
+def test_eomt_warms_up_the_head_before_the_encoder() -> None:
+    (module,) = their_modules("training.two_stage_warmup_poly_schedule")
+    optimizer = make_optimizer()
+    reference = module.TwoStageWarmupPolySchedule(
+        optimizer, num_backbone_params=1, warmup_steps=(5, 10), total_steps=ITERATIONS, poly_power=0.9
+    )
+    expected = []
+    for _ in range(ITERATIONS):
+        expected.append(now(optimizer))
+        optimizer.step()
+        reference.step()
+    optimizer = make_optimizer()
+    encoder = WarmupConfig(start=5, iterations=10, ratio=0.0, delay_schedule=True)
+    optimizer.param_groups[0]["warmup"] = encoder.model_dump()
+    head = WarmupConfig(iterations=5, ratio=0.0, delay_schedule=True)
+    schedule = create_schedule(optimizer, ScheduleConfig(name="poly", power=0.9, warmup=head), ITERATIONS)
+    found = []
+    for _ in range(ITERATIONS):
+        found.append(now(optimizer))
+        optimizer.step()
+        schedule.step()
+    assert_same(found, expected)
 
 
 def test_mmengine_cosine() -> None:

@@ -42,7 +42,7 @@ def test_what_the_text_says_about_the_files() -> None:
     assert (second.train.epochs, second.train.iterations, second.train.eval_every) == (None, 8000, 500)
     assert second.model.pretrained is True
     assert second.data.augment.rotate == 0.5
-    assert len(load_recipe("bees-rules.yaml").optimizer.rules) == 2
+    assert len(load_recipe("bees-rules.yaml").optimizer.rules) == 3
 
 
 @pytest.mark.parametrize("command", COMMANDS)

@@ -102,8 +102,8 @@ def test_the_settings_of_a_transformer() -> None:
     assert [(rule.match, rule.lr, rule.weight_decay) for rule in optimizer.rules] == [
         (name, None, 0.0) for name in ("embed.norm", "norm1", "attn.norm", "norm2")
     ]
-    assert warmup is not None and (warmup.iterations, warmup.ratio) == (1500, 1e-6)
-    assert "the schedule's first iteration, 1500" in recipe.description
+    assert warmup is not None and (warmup.iterations, warmup.ratio, warmup.delay_schedule) == (1500, 1e-6, True)
+    assert "begin" not in recipe.description
     beit = RECIPES["mmseg/beit-large_upernet_8xb1-amp-160k_ade20k-640x640"]
     assert (beit.optimizer.layer_decay, beit.optimizer.backbone_lr) == (0.95, round(1 / 0.95, 10))
     assert (beit.train.batch_size, beit.train.accumulate, beit.train.amp) == (16, 2, "float16")

@@ -5,11 +5,14 @@ from __future__ import annotations
 import copy
 
 import pytest
+import timm
 import torch
 from helpers.small import small
 
 from vitrail import create_backbone, create_model
 from vitrail.errors import ModelError
+from vitrail.optim import parameter_groups
+from vitrail.recipes import WarmupConfig, load_recipe
 from vitrail.segmentors import Progress
 
 
@@ -79,3 +82,20 @@ def test_an_encoder_with_rotary_positions_and_checkpointing() -> None:
     sum(model.train()(images, targets).values()).backward()
     assert model.backbone.trunk.encoder.patch_embed.proj.weight.grad.any()
     assert model.eval()(images).shape == (1, 3, 64, 96)
+
+
+@pytest.mark.parametrize(
+    "recipe, start, iterations", [("eomt_dinov2large_ade20k", 500, 1000), ("eomt_dinov3large_ade20k", 2000, 3000)]
+)
+def test_published_recipes_warm_up_the_encoder_after_the_rest(recipe: str, start: int, iterations: int) -> None:
+    optimizer, schedule = load_recipe(recipe).optimizer, load_recipe(recipe).schedule
+    assert schedule.warmup == WarmupConfig(iterations=start, ratio=0, delay_schedule=True)
+    encoder = timm.create_model("vit_tiny_patch16_224", num_classes=0)
+    model = create_model("eomt", "vit_tiny_patch16_224", num_classes=3)
+    names = {id(parameter): name for name, parameter in model.named_parameters()}
+    own = WarmupConfig(start=start, iterations=iterations, ratio=0, delay_schedule=True).model_dump()
+    groups = [group for group in parameter_groups(model, optimizer) if group.get("warmup") == own]
+    later = {names[id(parameter)] for group in groups for parameter in group["params"]}
+    assert len(later) == len(list(encoder.parameters()))
+    new = ("head.query_tokens.", "head.classifier.", "head.mask_mlp.", "head.upscale.")
+    assert all(name.startswith(new) for name in set(names.values()) - later)

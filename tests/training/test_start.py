@@ -217,8 +217,8 @@ def test_a_longer_run_takes_its_place_in_the_longer_schedule(tmp_path: Path) -> 
 
 def test_a_warm_up_that_outlasts_the_run_is_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     run(tmp_path / "a", schedule__warmup={"iterations": 8, "ratio": 0.0})
-    assert "the warm-up of 8 iterations is as long as the run of 4, or longer" in caplog.text
-    advice = caplog.text.partition("schedule.warmup.iterations=")[2].partition(",")[0]
+    assert "schedule.warmup ends at iteration 8, and the run has 4" in caplog.text
+    advice = caplog.text.partition("schedule.warmup.iterations=")[2].partition(".")[0]
     caplog.clear()
     run(tmp_path / "b", schedule__warmup={"iterations": int(advice), "ratio": 0.0})
     assert "warm-up" not in caplog.text

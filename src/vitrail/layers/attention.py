@@ -93,8 +93,8 @@ def attend_in_groups(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
         softmax(query keyᵀ / √D) value, [G, N, C].
     """
     if query.device.type != "cpu" or not (torch.is_grad_enabled() and query.requires_grad):
-        tokens = (each.unsqueeze(1) for each in (query, key, value))  # with heads, PyTorch takes its fused kernels
-        return F.scaled_dot_product_attention(*tokens).squeeze(1)
+        q, k, v = (each.unsqueeze(1) for each in (query, key, value))  # with heads, PyTorch takes its fused kernels
+        return F.scaled_dot_product_attention(q, k, v).squeeze(1)
     scores = torch.bmm(query * query.shape[-1] ** -0.5, key.transpose(1, 2))
     return torch.bmm(scores.softmax(dim=2), value)
 

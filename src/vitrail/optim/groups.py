@@ -1,16 +1,16 @@
-"""Parameter groups: the learning rate and weight decay of each parameter."""
+"""Parameter groups: the learning rate, weight decay and warm-up of each parameter."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import timm.layers
 from torch import nn
 
 from vitrail.errors import TrainingError, nearest
-from vitrail.recipes import OptimizerConfig, ParamRule
+from vitrail.recipes import OptimizerConfig, ParamRule, WarmupConfig
 from vitrail.segmentors import Segmentor
 
 # timm's norms that derive from none of PyTorch's; older releases lack some of them.
@@ -31,19 +31,20 @@ NORMS: tuple[type[nn.Module], ...] = (
 
 
 @dataclass(frozen=True)
-class Multipliers:
-    """What the optimizer's learning rate and weight decay are multiplied by."""
+class GroupSettings:
+    """What learning rate and weight decay are multiplied by, and a warm-up in place of the schedule's."""
 
     lr: float
     weight_decay: float
+    warmup: WarmupConfig | None = None
 
 
 def parameter_groups(model: Segmentor, config: OptimizerConfig) -> list[dict[str, Any]]:
-    """Sort a model's trainable parameters into groups of equal learning rate and weight decay.
+    """Sort a model's trainable parameters into groups of equal learning rate, weight decay and warm-up.
 
-    `config.rules` take the place of `backbone_lr`, `head_lr`, `decay_norms` and `decay_biases` for the parameters whose
-    name contains the rule's `match`; later rules win. `layer_decay` applies on top, with the heads as one layer more.
-    Normalisation layers are found by their type, biases by their name.
+    `config.rules` take the place of `backbone_lr`, `head_lr`, `decay_norms`, `decay_biases` and the schedule's warm-up
+    for the parameters whose name contains the rule's `match`; later rules win. `layer_decay` applies on top, with the
+    heads as one layer more. Normalisation layers are found by their type, biases by their name.
 
     Parameters
     ----------
@@ -55,8 +56,8 @@ def parameter_groups(model: Segmentor, config: OptimizerConfig) -> list[dict[str
     Returns
     -------
     list of dict
-        With "name", "params", "lr" and "weight_decay"; each parameter is in exactly one group, and the groups come in
-        the order of their first parameter.
+        With "name", "params", "lr" and "weight_decay", and "warmup", the fields of a `WarmupConfig`, where a rule gives
+        one; each parameter is in exactly one group, and the groups come in the order of their first parameter.
 
     Raises
     ------
@@ -69,25 +70,26 @@ def parameter_groups(model: Segmentor, config: OptimizerConfig) -> list[dict[str
     _check_rules(config.rules, names)
     norms = _norm_parameters(model)
     factors = _layer_factors(model, config.layer_decay)
-    members: dict[Multipliers, list[tuple[str, nn.Parameter]]] = {}
+    members: dict[GroupSettings, list[tuple[str, nn.Parameter]]] = {}
     for name, parameter in model.named_parameters():
         if not parameter.requires_grad:
             continue
         decays = config.decay_norms if name in norms else config.decay_biases or not _is_bias(name)
         rate = config.backbone_lr if name.startswith("backbone.") else config.head_lr
-        multipliers = _apply(config.rules, name, Multipliers(rate, float(decays)))
-        multipliers = Multipliers(multipliers.lr * factors.get(name, 1.0), multipliers.weight_decay)
-        members.setdefault(multipliers, []).append((name, parameter))
+        settings = _apply(config.rules, name, GroupSettings(rate, float(decays)))
+        settings = replace(settings, lr=settings.lr * factors.get(name, 1.0))
+        members.setdefault(settings, []).append((name, parameter))
     if not members:
         raise TrainingError("the model has no parameter that requires a gradient: there is nothing to train")
     return [
         {
-            "name": _describe([name for name, _ in parameters], multipliers),
+            "name": _describe([name for name, _ in parameters], settings),
             "params": [parameter for _, parameter in parameters],
-            "lr": config.lr * multipliers.lr,
-            "weight_decay": config.weight_decay * multipliers.weight_decay,
+            "lr": config.lr * settings.lr,
+            "weight_decay": config.weight_decay * settings.weight_decay,
+            **({"warmup": settings.warmup.model_dump()} if settings.warmup else {}),
         }
-        for multipliers, parameters in members.items()
+        for settings, parameters in members.items()
     ]
 
 
@@ -116,14 +118,15 @@ def _layer_factors(model: Segmentor, layer_decay: float | None) -> dict[str, flo
     return {f"backbone.{name}": layer_decay ** (head - depth) for name, depth in depths.items()}
 
 
-def _apply(rules: Sequence[ParamRule], name: str, multipliers: Multipliers) -> Multipliers:
+def _apply(rules: Sequence[ParamRule], name: str, settings: GroupSettings) -> GroupSettings:
     for rule in rules:
         if rule.match in name:
-            multipliers = Multipliers(
-                multipliers.lr if rule.lr is None else rule.lr,
-                multipliers.weight_decay if rule.weight_decay is None else rule.weight_decay,
+            settings = GroupSettings(
+                settings.lr if rule.lr is None else rule.lr,
+                settings.weight_decay if rule.weight_decay is None else rule.weight_decay,
+                settings.warmup if rule.warmup is None else rule.warmup,
             )
-    return multipliers
+    return settings
 
 
 def _check_rules(rules: Sequence[ParamRule], names: Sequence[str]) -> None:
@@ -135,14 +138,16 @@ def _check_rules(rules: Sequence[ParamRule], names: Sequence[str]) -> None:
             )
 
 
-def _describe(names: Sequence[str], multipliers: Multipliers) -> str:
-    return ", ".join([" and ".join(dict.fromkeys(name.partition(".")[0] for name in names)), *_qualities(multipliers)])
+def _describe(names: Sequence[str], settings: GroupSettings) -> str:
+    return ", ".join([" and ".join(dict.fromkeys(name.partition(".")[0] for name in names)), *_qualities(settings)])
 
 
-def _qualities(multipliers: Multipliers) -> Iterator[str]:
-    if multipliers.lr != 1:
-        yield f"lr ×{multipliers.lr:.4g}"
-    if multipliers.weight_decay == 0:
+def _qualities(settings: GroupSettings) -> Iterator[str]:
+    if settings.lr != 1:
+        yield f"lr ×{settings.lr:.4g}"
+    if settings.weight_decay == 0:
         yield "no weight decay"
-    elif multipliers.weight_decay != 1:
-        yield f"weight decay ×{multipliers.weight_decay:.4g}"
+    elif settings.weight_decay != 1:
+        yield f"weight decay ×{settings.weight_decay:.4g}"
+    if settings.warmup:
+        yield f"warm-up from {settings.warmup.start} to {settings.warmup.end}"

@@ -10,7 +10,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR, LRScheduler
 
 from vitrail.errors import TrainingError
-from vitrail.recipes import ScheduleConfig
+from vitrail.recipes import ScheduleConfig, WarmupConfig
 from vitrail.registry import Registry, check_arguments
 
 Shape = Callable[[float], float]
@@ -61,21 +61,21 @@ def constant(config: ScheduleConfig, floor: float) -> Shape:
     return lambda t: 1.0
 
 
-def with_warmup(shape: Shape, iterations: int, warmup_iterations: int, ratio: float) -> Callable[[int], float]:
-    """Return the factor by iteration: the shape, times a linear rise from `ratio` to 1 over the first iterations."""
-    plain = _plain(shape, iterations)
+def with_warmup(shape: Shape, iterations: int, warmup: WarmupConfig | None) -> Callable[[int], float]:
+    """Return the factor by iteration: the shape over a run of `iterations`, times the factor of the warm-up."""
+    if warmup is None:
+        return lambda iteration: shape(min(iteration / iterations, 1.0))
+    first = min(warmup.end, iterations - 1) if warmup.delay_schedule else 0
 
     def factor(iteration: int) -> float:
-        value = plain(iteration)
-        if iteration >= warmup_iterations:
+        if iteration < warmup.start:
+            return 0.0
+        value = shape(min(max(iteration - first, 0) / (iterations - first), 1.0))
+        if iteration >= warmup.end:
             return value
-        return value * (1 - (1 - iteration / warmup_iterations) * (1 - ratio))
+        return value * (1 - (1 - (iteration - warmup.start) / warmup.iterations) * (1 - warmup.ratio))
 
     return factor
-
-
-def _plain(shape: Shape, iterations: int) -> Callable[[int], float]:
-    return lambda iteration: shape(min(iteration / iterations, 1.0))
 
 
 def create_schedule(optimizer: Optimizer, config: ScheduleConfig, iterations: int) -> LRScheduler:
@@ -84,11 +84,11 @@ def create_schedule(optimizer: Optimizer, config: ScheduleConfig, iterations: in
     Parameters
     ----------
     optimizer : Optimizer
-        Every group's learning rate is multiplied by the same factor, so multipliers of groups hold throughout.
-        `min_lr` is that of a group whose rate is the optimizer's own, and scales with the multipliers of the others.
+        Learning rates of groups are multiplied by the same factor, so that their multipliers hold throughout, but for
+        groups with a warm-up of their own, see `parameter_groups`. `min_lr` is that of a group whose rate is the
+        optimizer's own, and scales with the multipliers of the others.
     config : ScheduleConfig
-        The schedule section of a recipe. Over its first `warmup.iterations` the schedule is multiplied by a factor
-        that rises linearly from `warmup.ratio` to 1.
+        The schedule section of a recipe, see `ScheduleConfig` and `WarmupConfig`.
     iterations : int
         Length of the run.
 
@@ -100,14 +100,15 @@ def create_schedule(optimizer: Optimizer, config: ScheduleConfig, iterations: in
     Notes
     -----
     The function is SSSegmentation's, whose `CosineScheduler` stays constant within an epoch unless told otherwise.
-    MMSegmentation's differs at the ends: its schedule starts after the warm-up instead of running below it, reaches
-    `min_lr` one iteration earlier, and takes `eta_min` as it is for every group.
+    MMSegmentation's schedule starts after the warm-up (`delay_schedule`), reaches `min_lr` one iteration earlier, and
+    takes `eta_min` as it is for every group.
     """
     if iterations < 1:
         raise TrainingError(f"a schedule needs at least one iteration, not {iterations}")
     builder = SCHEDULES[config.name]
     check_arguments(builder, config.options, f"schedule {config.name!r}", TrainingError)
     shape = builder(config, config.min_lr / optimizer.defaults["lr"], **config.options)
-    warmup = config.warmup
-    factor = with_warmup(shape, iterations, warmup.iterations, warmup.ratio) if warmup else _plain(shape, iterations)
-    return LambdaLR(optimizer, factor)
+    warmups = [
+        WarmupConfig(**own) if (own := group.get("warmup")) else config.warmup for group in optimizer.param_groups
+    ]
+    return LambdaLR(optimizer, [with_warmup(shape, iterations, warmup) for warmup in warmups])

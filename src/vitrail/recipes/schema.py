@@ -13,6 +13,7 @@ from vitrail.recipes.section import (
     Count,
     Factor,
     Fraction,
+    Index,
     Named,
     Options,
     Pixels,
@@ -71,20 +72,37 @@ class ModelConfig(Section):
     auxiliary: AuxiliaryConfig = AuxiliaryConfig()
 
 
-class ParamRule(Section):
-    """Multipliers for the parameters whose name contains `match`; a later rule wins over an earlier one.
+class WarmupConfig(Section):
+    """Linear warm-up: a factor on the schedule that rises from `ratio` at iteration `start` to 1."""
 
-    A multiplier that is None leaves what the rest of the optimizer section says.
+    iterations: Count = Field(description="Iterations of the rise.")
+    ratio: Fraction = 1e-6
+    start: Index = Field(0, description="Iterations before the rise, in which the learning rate is 0.")
+    delay_schedule: bool = Field(
+        False, description="Whether the schedule begins after the warm-up, instead of with the run and below it."
+    )
+
+    @property
+    def end(self) -> int:
+        """The first iteration after the rise."""
+        return self.start + self.iterations
+
+
+class ParamRule(Section):
+    """Settings of the parameters whose name contains `match`; a later rule wins over an earlier one.
+
+    None leaves what earlier rules and the rest of the recipe say.
     """
 
     match: str = Field(min_length=1)
     lr: Factor | None = Field(None, description="In place of backbone_lr or head_lr.")
     weight_decay: Factor | None = Field(None, description="In place of decay_norms and decay_biases.")
+    warmup: WarmupConfig | None = Field(None, description="In place of schedule.warmup.")
 
     @model_validator(mode="after")
     def _says_something(self) -> ParamRule:
-        if self.lr is None and self.weight_decay is None:
-            raise ValueError(f"the rule for {self.match!r} gives neither lr nor weight_decay")
+        if self.lr is None and self.weight_decay is None and self.warmup is None:
+            raise ValueError(f"the rule for {self.match!r} gives neither lr nor weight_decay nor warmup")
         return self
 
 
@@ -103,13 +121,6 @@ class OptimizerConfig(Section):
         None, description="Learning-rate factor from one backbone layer to the one below."
     )
     rules: tuple[ParamRule, ...] = ()
-
-
-class WarmupConfig(Section):
-    """Linear warm-up: a factor on the schedule that rises from `ratio` at the first iteration to 1."""
-
-    iterations: Count
-    ratio: Fraction = 1e-6
 
 
 class ScheduleConfig(Section):

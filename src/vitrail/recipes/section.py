@@ -40,6 +40,7 @@ _LARGEST = 2**63 - 1
 # Bounds far beyond what is sensible, so that a slip of the keyboard is an error and not a run that fails.
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Count = Annotated[int, Field(gt=0, le=10**9)]
+Index = Annotated[int, Field(ge=0, le=10**9)]
 Channels = Annotated[int, Field(gt=0, le=2**16)]
 Pixels = Annotated[int, Field(gt=0, le=2**16)]
 Size = tuple[Pixels, Pixels]

@@ -33,7 +33,9 @@ def check_data(recipe: Recipe, train: SegmentationDataset, evaluation: Segmentat
 
 
 def _run_plan(recipe: Recipe, plan: Plan) -> RunPlan:
-    augment, warmup = recipe.data.augment, recipe.schedule.warmup
+    augment = recipe.data.augment
+    warmups = {"schedule.warmup": recipe.schedule.warmup}
+    warmups |= {f"optimizer.rules.{index}.warmup": rule.warmup for index, rule in enumerate(recipe.optimizer.rules)}
     return RunPlan(
         crop=augment.crop,
         resized=augment.resize is not None or augment.shortest_edge is not None,
@@ -41,5 +43,5 @@ def _run_plan(recipe: Recipe, plan: Plan) -> RunPlan:
         iterations=plan.iterations,
         per_epoch=plan.per_epoch,
         batch_size=recipe.train.images_per_step,
-        warmup=warmup.iterations if warmup else 0,
+        warmups={key: (warmup.start, warmup.end) for key, warmup in warmups.items() if warmup},
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 
@@ -21,8 +22,8 @@ class RunPlan:
         Length of the run and of an epoch.
     batch_size : int
         Images of one iteration.
-    warmup : int
-        Iterations of the warm-up of the learning rate.
+    warmups : mapping of str to (int, int)
+        The first iteration of each warm-up of learning rates, and the first after it, by its key in the recipe.
     """
 
     crop: tuple[int, int] | None
@@ -31,4 +32,4 @@ class RunPlan:
     iterations: int
     per_epoch: int
     batch_size: int
-    warmup: int
+    warmups: Mapping[str, tuple[int, int]]

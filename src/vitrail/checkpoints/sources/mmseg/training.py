@@ -221,6 +221,7 @@ def _read_parameter_groups(parameters: dict[str, Any], config: Values, made: Tra
 def _read_schedule(config: Values, made: Training) -> None:
     """Take a warm-up, and a polynomial or a step schedule."""
     schedule: dict[str, Any] = {}
+    first = 0
     for values in config["param_scheduler"]:
         kind, begin = values["type"], values["begin"]
         if kind == "LinearLR" and begin == 0:
@@ -229,14 +230,17 @@ def _read_schedule(config: Values, made: Training) -> None:
             schedule |= {"name": "poly", "power": values["power"], "min_lr": values["eta_min"]}
             if values["end"] != config["train_cfg"]["max_iters"]:
                 made.leave_out("param_scheduler.end", values["end"])
-            if begin:
-                made.left_out.append(f"the schedule's first iteration, {begin}: it begins with the warm-up")
+            first = begin
         elif kind == "MultiStepLR":
             length = config["train_cfg"]["max_iters"]
             schedule |= {"name": "step", "milestones": [step / length for step in values["milestones"]]}
             schedule["gamma"] = values.get("gamma", 0.1)
         else:
             made.leave_out("param_scheduler", values)
+    if first and schedule.get("warmup", {}).get("iterations") == first:
+        schedule["warmup"]["delay_schedule"] = True
+    elif first:
+        made.leave_out("param_scheduler.begin", first)
     made.recipe["schedule"] = schedule
 
 

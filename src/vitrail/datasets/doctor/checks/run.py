@@ -43,12 +43,14 @@ def short_epochs(surveys: list[SplitSurvey], plan: RunPlan) -> Iterator[Finding]
 
 
 def warmup_length(surveys: list[SplitSurvey], plan: RunPlan) -> Iterator[Finding]:
-    """Warn of a warm-up that is as long as the run."""
-    if plan.warmup >= plan.iterations:
-        yield Finding(
-            "warning",
-            "warm-up",
-            f"the warm-up of {plan.warmup} iterations is as long as the run of {plan.iterations}, or longer",
-            effect="the learning rate never gets to optimizer.lr",
-            fix=f"Set schedule.warmup.iterations={max(1, plan.iterations // 20)}, or schedule.warmup=null.",
-        )
+    """Warn of warm-ups that are as long as the run."""
+    for key, (start, end) in plan.warmups.items():
+        if end >= plan.iterations:
+            shorter = f"{key}.iterations={max(1, plan.iterations // 20)}"
+            yield Finding(
+                "warning",
+                "warm-up",
+                f"{key} ends at iteration {end}, and the run has {plan.iterations}",
+                effect="the learning rate never gets to what the optimizer section says",
+                fix=f"Set {shorter} and {key}.start=0." if start else f"Set {shorter}.",
+            )
