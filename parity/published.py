@@ -90,14 +90,20 @@ def build_reference(entry: Entry) -> nn.Module:
     """Build the model of a published checkpoint with the project that published it, with drawn weights."""
     model = reference_of(entry).build()
     randomise(model, ("network.encoder.pixel_",))  # of EoMT: what images are normalised with
+    keep_in_range(model, entry)
+    return model.eval()
+
+
+@torch.no_grad()
+def keep_in_range(model: nn.Module, entry: Entry) -> None:
+    """Change the drawn weights, of a project's model or of ours, with which a method gives no finite logits."""
     for name, tensor in model.state_dict().items():
         if name == "network.attn_mask_probs":
             tensor.zero_()  # of a trained EoMT, whose queries attend to the whole image
-        elif name == "memory_module.memory" and entry.method == "mcibiplusplus":
+        elif name.endswith(("memory", "memory.statistics")) and entry.method == "mcibiplusplus":
             tensor[:, 1].abs_()  # the deviations of the classes' features
-        elif "layer_scale" in name and entry.method == "segnext":
+        elif "scale" in name and entry.method == "segnext":
             tensor.mul_(0.1)  # its blocks multiply features, which overflow in the deep encoders otherwise
-    return model.eval()
 
 
 def save_as_published(model: nn.Module, entry: Entry, folder: Path) -> Path:

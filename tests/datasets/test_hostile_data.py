@@ -67,7 +67,7 @@ def test_a_file_of_an_archive_that_expands_a_thousandfold_is_refused(
     assert len(opened.read("honest.png")) == 2 << 20
     tracemalloc.start()
     try:
-        with pytest.raises(DatasetError, match="would expand from"):
+        with pytest.raises(DatasetError, match="would expand"):
             opened.read("bomb.jpg")
         assert tracemalloc.get_traced_memory()[1] < 1 << 20
     finally:
@@ -132,7 +132,7 @@ def test_parquet_files_that_stand_for_much_more_than_they_hold_are_refused(
     monkeypatch.setattr(parquet, "ALWAYS_ALLOWED", 1 << 20)
     table = pyarrow.table({"image": [bytes(4 << 20)], "label": [b"x"]})
     pyarrow.parquet.write_table(table, tmp_path / "cell.parquet", compression="zstd", use_dictionary=False)
-    with pytest.raises(DatasetError, match="would expand from"):
+    with pytest.raises(DatasetError, match="would expand"):
         parquet.ParquetFiles(tmp_path).read("cell.parquet/0/image")
 
 

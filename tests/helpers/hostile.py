@@ -148,9 +148,9 @@ def _changed(data: Any, changes: list[tuple[Any, ...]]) -> Any:
             if what == "remove":
                 del parent[path[-1]]
             elif what == "add":
-                parent[key] = value
+                parent[key] = copy.deepcopy(value)  # later changes are made in it
             else:
-                parent[path[-1]] = copy.deepcopy(_at(data, other)) if what == "exchange" else value
+                parent[path[-1]] = copy.deepcopy(_at(data, other) if what == "exchange" else value)
     return data
 
 
