@@ -11,6 +11,7 @@ from torch.nn import functional as F
 
 from vitrail.layers.layout import in_layout_of
 from vitrail.layers.pooling import AdaptiveAveragePool
+from vitrail.layers.resize import is_exporting
 from vitrail.segmentors.auxiliary import Auxiliary
 from vitrail.segmentors.method import register_segmentor
 from vitrail.segmentors.segmentor import FeatureMaps, Head
@@ -48,6 +49,8 @@ def _filtered(x: Tensor, filters: Tensor) -> Tensor:
     """Convolve each channel of each image [B, C, h, w] with its own filter [B, C, s, s]; the size stays."""
     size = filters.shape[-1]
     before, after = size // 2, (size - 1) // 2
+    if is_exporting() and isinstance(filters.shape[0], torch.SymInt):
+        return _filtered_by_shifts(F.pad(x, (before, after, before, after)), filters)
     padded = F.pad(x, (before, after, before, after)) if size % 2 == 0 else x
     # the images of a batch as channels of one, so that a single grouped convolution does them all
     result = F.conv2d(
@@ -57,6 +60,19 @@ def _filtered(x: Tensor, filters: Tensor) -> Tensor:
         groups=filters.shape[0] * filters.shape[1],
     )
     return result.view(x.shape)
+
+
+def _filtered_by_shifts(padded: Tensor, filters: Tensor) -> Tensor:
+    """Return what `_filtered` does, without a number of groups that depends on the batch, which ONNX cannot have."""
+    height, width = (length - filters.shape[-1] + 1 for length in padded.shape[-2:])
+    return sum(
+        (
+            padded[..., row : row + height, column : column + width] * filters[:, :, row, column, None, None]
+            for row in range(filters.shape[-2])
+            for column in range(filters.shape[-1])
+        ),
+        start=padded.new_zeros(()),
+    )
 
 
 @register_segmentor("dmnet", output_stride=8, auxiliary=Auxiliary())
