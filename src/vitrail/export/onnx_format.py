@@ -48,6 +48,7 @@ class OnnxExporter:
     def trace(self, graph: ExportGraph, example: Tensor, *, any_size: bool) -> Any:
         """Return the model as `onnx.ModelProto`; see `Exporter.trace`."""
         program = trace_program(OnnxGraph(graph), example, any_size=any_size)
+        keep_small_addends(program)
         try:
             with quiet(*_LOGGERS):
                 exported = torch.onnx.export(
@@ -217,3 +218,22 @@ def _name_dimensions(proto: Any, names: tuple[str, ...]) -> None:
         for dim in value.type.tensor_type.shape.dim:
             if dim.dim_param:
                 dim.dim_param = pattern.sub(lambda match: renamed[match.group()], dim.dim_param)
+
+
+def keep_small_addends(program: torch.export.ExportedProgram) -> None:
+    """Write numbers below 1e-6 that are added to a tensor as tensors of one element.
+
+    onnxscript's rewriting takes a small enough number for 0 and drops the addition, which may keep a divisor from being
+    0: the linear attention of EfficientViT adds 1e-15.
+    """
+    for part in program.graph_module.modules():  # one for each region of autocast
+        if not isinstance(part, torch.fx.GraphModule):
+            continue
+        for node in part.graph.find_nodes(op="call_function", target=torch.ops.aten.add.Tensor):
+            addend = node.args[1]
+            if isinstance(addend, float) and 0 < abs(addend) < 1e-6:
+                with part.graph.inserting_before(node):
+                    tensor = part.graph.call_function(torch.ops.aten.full.default, ([1], addend))
+                tensor.meta["val"] = node.args[0].meta["val"].new_full((1,), addend)
+                node.update_arg(1, tensor)
+        part.recompile()
