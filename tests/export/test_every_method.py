@@ -17,6 +17,7 @@ CARD = ModelCard(tuple(f"class {index}" for index in range(CLASSES)), ((0, 0, 0)
 
 # Methods that are exported for one size of images only, and what the error for any size says.
 ONE_SIZE = {
+    "lraspp": r"LR-ASPP averages windows of 49 pixels.*\n?.*Try one size only",
     "pan": r"ties this model to images whose height is 113 to .*\n?.*Try one size only",  # smaller maps are not halved
     "psanet": r"PSANet resizes maps by their corners or not.*\n?.*Try one size only",
 }
