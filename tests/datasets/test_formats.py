@@ -283,6 +283,10 @@ def test_yolo_polygons(tmp_path):
     (tmp_path / "labels/train/b.txt").write_text("1 0.5 0.5 0.2 0.2\n")
     with pytest.raises(DatasetError, match=r"b\.txt, line 1 is no polygon"):
         create_dataset("yolo", tmp_path, "train")
+    for index in ("1.5", "Infinity", "nan", "door"):
+        (tmp_path / "labels/train/b.txt").write_text(f"{index} 0.5 0.5 0.2 0.2 0.1 0.1\n")
+        with pytest.raises(DatasetError, match=rf"b\.txt, line 1: .*{index}"):
+            create_dataset("yolo", tmp_path, "train")
 
 
 def test_yolo_masks_with_a_label_mapping(tmp_path):

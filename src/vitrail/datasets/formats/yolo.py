@@ -143,7 +143,7 @@ def _labelled(root: Path, image: str, names: list[str]) -> Labelled:
         if not values:
             continue
         try:
-            index, points = int(float(values[0])), as_points([float(value) for value in values[1:]])
+            index, points = _index(values[0]), as_points([float(value) for value in values[1:]])
         except ValueError as error:
             raise DatasetError(f"{root / label}, line {number}: {error}") from error
         if len(points) < 3:
@@ -152,6 +152,13 @@ def _labelled(root: Path, image: str, names: list[str]) -> Labelled:
             raise DatasetError(f"{root / label}, line {number}: there is no class {index} under 'names'")
         shapes.append((names[index], RelativePolygon(points)))
     return Labelled(image, label.as_posix(), tuple(shapes))
+
+
+def _index(text: str) -> int:
+    """Return the index of a class, of which some tools write a fraction of 0."""
+    if not float(text).is_integer():
+        raise ValueError(f"{text[:40]!r} is no index of a class")
+    return int(float(text))
 
 
 def _with_masks(
