@@ -51,13 +51,17 @@ class GroupedAttention(nn.Module):
         """Map [B, C, h, w], of whole windows, to the same shape."""
         height, width = self.window
         split = x.reshape(*x.shape[:2], x.shape[2] // height, height, x.shape[3] // width, width).permute(*self.order)
-        groups = split.flatten(3, 4).flatten(0, 2)  # a copy [B * groups, members, C]
-        maps = groups.transpose(1, 2).unsqueeze(2)  # [B * groups, C, 1, members], channels_last
-        query, key, value = (project(maps).squeeze(2).transpose(1, 2) for project in (self.query, self.key, self.value))
-        context = attend_in_groups(query, key, value).transpose(1, 2).unsqueeze(2)
-        context = self.out(context).squeeze(2).transpose(1, 2).reshape(split.shape)
+        shape = split.shape
+        context = self.out(self._attend(split.flatten(3, 4).flatten(0, 2)))  # of a copy [B * groups, members, C]
+        context = context.squeeze(2).transpose(1, 2).reshape(shape)
         context = context.permute(*(self.order.index(place) for place in range(6)))
         return in_layout_of(context.reshape(x.shape), x)
+
+    def _attend(self, groups: Tensor) -> Tensor:
+        """Map groups [G, members, C] to their contexts [G, C, 1, members]."""
+        maps = groups.transpose(1, 2).unsqueeze(2)  # channels_last
+        query, key, value = (project(maps).squeeze(2).transpose(1, 2) for project in (self.query, self.key, self.value))
+        return attend_in_groups(query, key, value).transpose(1, 2).unsqueeze(2)
 
 
 @register_segmentor("isanet", output_stride=8, auxiliary=Auxiliary())
