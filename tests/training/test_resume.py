@@ -28,7 +28,12 @@ from vitrail.training import TrainingResult, TrainingRun, train
 from vitrail.training.folder import PREVIOUS, STATE, locked
 
 # 26 images in batches of 4 make epochs of 6 iterations: a kill at 10 and a checkpoint at 8 both lie inside the second.
-CHANGES: dict[str, Any] = {"train__iterations": 12, "train__save_every": 8, "train__eval_every": 8}
+CHANGES: dict[str, Any] = {
+    "train__iterations": 12,
+    "train__save_every": 8,
+    "train__eval_every": 8,
+    "optimizer__rules": [{"match": "backbone.", "warmup": {"start": 6, "iterations": 4}}],
+}
 
 
 @pytest.fixture(autouse=True)
@@ -211,6 +216,7 @@ def test_a_flipped_bit_in_a_state_is_noticed_and_the_advice_works(tmp_path: Path
         {"optimizer": {}}, {"schedule": {}}, {"model": {}}, {"model": []}, {"loggers": []}, {"scaler": None},
         {"iteration": 2}, {"history": []}, {"random": []}, {"classes": [1]}, {"classes": None}, {"images": 3},
         {"contents": 3}, {"contents": {"a": 1}},
+        {"history": [{"event": "start", "iteration": 0, "iterations": 1, "recipe": {"model": {}, "train": 0.5}}]},
     ],
 )  # fmt: skip
 def test_a_state_of_anything_else_is_an_error_that_says_how_to_go_on(

@@ -32,15 +32,23 @@ class _Origin(_Part):
     started_from: str
 
 
+class _Recipe(_Part):
+    """The sections of a recipe that a resumed run looks into."""
+
+    model: dict[str, Any]
+    train: dict[str, Any]
+
+
 class _Record(_Part):
     """A record of the history, of any event: a run of a subclass may have events of its own."""
 
     event: str
     iteration: int
+    recipe: _Recipe | None = None
 
 
 class _Start(_Record):
-    recipe: dict[str, Any]
+    recipe: _Recipe
     iterations: int
     started_from: _Origin | None = None
 
