@@ -14,7 +14,7 @@ import torch
 from click.testing import CliRunner
 from helpers.evaluation_models import Linear, small_model
 from helpers.small_file import SETTINGS, small_card
-from torch import nn
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 import vitrail
@@ -24,7 +24,7 @@ from vitrail.errors import ExportError
 from vitrail.export import EXPORTERS, export_model, pt2_format, read_export_metadata, register_exporter
 from vitrail.export.check import ExportCheck, street_images
 from vitrail.export.graph import ExportableOperations, adaptive_average
-from vitrail.export.onnx_format import OnnxGraph
+from vitrail.export.onnx_format import OnnxGraph, keep_small_addends
 from vitrail.inference import Predictor
 from vitrail.layers.points import uncertain_pixels
 from vitrail.recipes import model_config_from_dict
@@ -370,3 +370,19 @@ def test_mistakes_on_the_command_line_end_with_status_2(
 def test_modules_lists_what_is_imported() -> None:
     wanted: Mapping[str, str] = EXPORTERS["onnx"].modules
     assert set(wanted) == {"onnx", "onnxscript", "onnxruntime"}
+
+
+@pytest.mark.parametrize("small", [1e-15, -1e-15])
+def test_a_small_number_is_added_in_onnx_too(small: float) -> None:
+    pytest.importorskip("onnxscript")
+
+    class Share(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return x / (x + small) / (x - small)
+
+    program = torch.export.export(Share(), (torch.ones(2, 3),))
+    keep_small_addends(program)
+    exported = torch.onnx.export(program, dynamo=True, verbose=False)
+    assert exported is not None
+    kinds = [node.op_type for node in exported.model_proto.graph.node]
+    assert kinds.count("Add") + kinds.count("Sub") == 2

@@ -33,15 +33,21 @@ def now(optimizer: Optimizer) -> list[float]:
     return [group["lr"] for group in optimizer.param_groups]
 
 
-def ours(iterations: int = ITERATIONS, **options: Any) -> list[list[float]]:
-    optimizer = make_optimizer()
-    schedule = create_schedule(optimizer, ScheduleConfig(**options), iterations)
+def rates(optimizer: Optimizer, *schedules: Any) -> list[list[float]]:
+    """Return the learning rates of all groups in each iteration of a run."""
     found = []
     for _ in range(ITERATIONS):
         found.append(now(optimizer))
         optimizer.step()
-        schedule.step()
+        for schedule in schedules:
+            schedule.step()
     return found
+
+
+def ours(iterations: int = ITERATIONS, **options: Any) -> list[list[float]]:
+    optimizer = make_optimizer()
+    schedule = create_schedule(optimizer, ScheduleConfig(**options), iterations)
+    return rates(optimizer, schedule)
 
 
 def ssseg(kind: str, **options: Any) -> list[list[float]]:
@@ -68,12 +74,7 @@ def mmengine(kind: str, **options: Any) -> list[list[float]]:
     module = require("mmengine.optim", "MMEngine")
     optimizer = make_optimizer()
     scheduler = getattr(module, kind)(optimizer, by_epoch=False, **options)
-    found = []
-    for _ in range(ITERATIONS):
-        found.append(now(optimizer))
-        optimizer.step()
-        scheduler.step()
-    return found
+    return rates(optimizer, scheduler)
 
 
 def assert_same(left: list[list[float]], right: list[list[float]]) -> None:
@@ -111,14 +112,8 @@ def test_mmengine_poly_after_a_warmup() -> None:
         module.LinearLR(optimizer, by_epoch=False, start_factor=0.1, end=11),
         module.PolyLR(optimizer, by_epoch=False, power=0.9, eta_min=0.0, begin=10, end=ITERATIONS + 1),
     ]
-    found = []
-    for _ in range(ITERATIONS):
-        found.append(now(optimizer))
-        optimizer.step()
-        for scheduler in schedulers:
-            scheduler.step()
     warmup = WarmupConfig(iterations=10, ratio=0.1, delay_schedule=True)
-    assert_same(ours(name="poly", power=0.9, warmup=warmup), found)
+    assert_same(ours(name="poly", power=0.9, warmup=warmup), rates(optimizer, *schedulers))
 
 
 def test_eomt_warms_up_the_head_before_the_encoder() -> None:
@@ -127,22 +122,13 @@ def test_eomt_warms_up_the_head_before_the_encoder() -> None:
     reference = module.TwoStageWarmupPolySchedule(
         optimizer, num_backbone_params=1, warmup_steps=(5, 10), total_steps=ITERATIONS, poly_power=0.9
     )
-    expected = []
-    for _ in range(ITERATIONS):
-        expected.append(now(optimizer))
-        optimizer.step()
-        reference.step()
+    expected = rates(optimizer, reference)
     optimizer = make_optimizer()
     encoder = WarmupConfig(start=5, iterations=10, ratio=0.0, delay_schedule=True)
     optimizer.param_groups[0]["warmup"] = encoder.model_dump()
     head = WarmupConfig(iterations=5, ratio=0.0, delay_schedule=True)
     schedule = create_schedule(optimizer, ScheduleConfig(name="poly", power=0.9, warmup=head), ITERATIONS)
-    found = []
-    for _ in range(ITERATIONS):
-        found.append(now(optimizer))
-        optimizer.step()
-        schedule.step()
-    assert_same(found, expected)
+    assert_same(rates(optimizer, schedule), expected)
 
 
 def test_mmengine_cosine() -> None:

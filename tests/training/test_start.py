@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 from pathlib import Path
 from typing import Any
@@ -221,6 +222,13 @@ def test_a_warm_up_that_outlasts_the_run_is_said(tmp_path: Path, caplog: pytest.
     advice = caplog.text.partition("schedule.warmup.iterations=")[2].partition(".")[0]
     caplog.clear()
     run(tmp_path / "b", schedule__warmup={"iterations": int(advice), "ratio": 0.0})
+    assert "warm-up" not in caplog.text
+    rule = {"match": "backbone.", "warmup": {"start": 5, "iterations": 8}}
+    run(tmp_path / "c", optimizer__rules=[rule])
+    assert "optimizer.rules.0.warmup ends at iteration 13, and the run has 4" in caplog.text
+    advice = re.findall(r"optimizer\.rules\.0\.warmup\.(\w+)=(\d+)", caplog.text)
+    caplog.clear()
+    run(tmp_path / "d", optimizer__rules=[{**rule, "warmup": {key: int(value) for key, value in advice}}])
     assert "warm-up" not in caplog.text
 
 

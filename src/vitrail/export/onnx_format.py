@@ -221,15 +221,20 @@ def _name_dimensions(proto: Any, names: tuple[str, ...]) -> None:
 
 
 def keep_small_addends(program: torch.export.ExportedProgram) -> None:
-    """Write numbers below 1e-6 that are added to a tensor as tensors of one element.
+    """Write numbers below 1e-6 that are added to a tensor, or subtracted from it, as tensors of one element.
 
-    onnxscript's rewriting takes a small enough number for 0 and drops the addition, which may keep a divisor from being
+    onnxscript's rewriting takes a small enough number for 0 and drops the sum, which may keep a divisor from being
     0: the linear attention of EfficientViT adds 1e-15.
     """
     for part in program.graph_module.modules():  # one for each region of autocast
         if not isinstance(part, torch.fx.GraphModule):
             continue
-        for node in part.graph.find_nodes(op="call_function", target=torch.ops.aten.add.Tensor):
+        sums = (
+            node
+            for target in (torch.ops.aten.add.Tensor, torch.ops.aten.sub.Tensor)
+            for node in part.graph.find_nodes(op="call_function", target=target)
+        )
+        for node in sums:
             addend = node.args[1]
             if isinstance(addend, float) and 0 < abs(addend) < 1e-6:
                 with part.graph.inserting_before(node):

@@ -123,7 +123,7 @@ class LRASPPHead(Head):
         if is_exporting() and any(isinstance(side, torch.SymInt) for side in x.shape[-2:]):
             raise ModelError(
                 f"LR-ASPP averages windows of {self.pool_size} pixels, and smaller maps whole, which no program for "
-                "any size can do: export it for images of one size, or build it with pool_size null"
+                "any size can do: export it for images of one size"
             )
         window = [min(self.pool_size, side) for side in x.shape[-2:]]
         return self.gate(F.avg_pool2d(x, window, self.pool_strides)).sigmoid()
