@@ -7,7 +7,8 @@
 
 The service runs in a process of its own, the clients in this one; each keeps its connection. The bare Predictor does
 what the service does for a request, one picture after the other: it decodes the JPEG, predicts, and encodes the mask as
-PNG. Ratios above 1 mean that the service answers more pictures in a second. Needs the [serve] extra.
+PNG. Ratios above 1 mean that the service answers more pictures in a second. Both keep freed memory, as the `vitrail`
+command does. Needs the [serve] extra.
 """
 
 from __future__ import annotations
@@ -29,6 +30,8 @@ from urllib.parse import urlsplit
 
 import numpy as np
 from PIL import Image
+
+from vitrail.runtime.host_memory import keep_freed_memory
 
 WARM_UP = 20
 
@@ -199,6 +202,7 @@ def main() -> None:
     parser.add_argument("--soak", type=int, help="requests")
     parser.add_argument("--slow", type=int, help="silent connections")
     arguments = parser.parse_args()
+    keep_freed_memory()
     files = pictures(*arguments.size)
     if arguments.soak:
         soak(arguments, files)

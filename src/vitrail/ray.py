@@ -32,6 +32,7 @@ from vitrail.inference.predictor import PredictorOptions
 from vitrail.inference.run_length_table import run_length_columns, run_length_row
 from vitrail.inference.shards import Shard
 from vitrail.inference.sources import Frame
+from vitrail.runtime.host_memory import keep_freed_memory
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -122,6 +123,7 @@ def predict_files_on_ray(
     existing: Existing = "refuse",
     failures: str | Path | None = None,
     readers: int = 0,
+    writers: int | None = None,
     shards: int | None = None,
     **options: Unpack[PredictorOptions],
 ) -> RayResult:
@@ -135,7 +137,7 @@ def predict_files_on_ray(
     ----------
     address : str
         Of the cluster, as `ray.init` takes it: "auto", "ray://host:10001", or "local" for this machine.
-    model, images, output_dir, kinds, alpha, failures, readers
+    model, images, output_dir, kinds, alpha, failures, readers, writers
         As in `predict_files`; names and paths only.
     existing : {"refuse", "skip"}
         "refuse" wants a folder without files, or one that is not there.
@@ -173,6 +175,7 @@ def predict_files_on_ray(
             alpha,
             failures and _everywhere(failures),
             readers,
+            writers,
             options,
         )
         results = ray.get([task.remote(Shard(index, count), *given) for index in range(count)])
@@ -197,9 +200,11 @@ def _predict_shard(
     alpha: float,
     failures: str | Path | None,
     readers: int,
+    writers: int | None,
     options: PredictorOptions,
 ) -> RayResult:
     """Segment one shard, in a task."""
+    keep_freed_memory()
     counts = {False: 0, True: 0}
 
     def count(record: Mapping[str, Any]) -> None:
@@ -217,6 +222,7 @@ def _predict_shard(
             shard=shard,
             failures=failures,
             readers=readers,
+            writers=writers,
             on_record=count,
             **options,
         )

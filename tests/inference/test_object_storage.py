@@ -107,7 +107,7 @@ def test_an_interrupted_prediction_goes_on_after_one_listing(
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        predict_files(predictor, photos, out, kinds=kinds, on_record=stop)
+        predict_files(predictor, photos, out, kinds=kinds, writers=0, on_record=stop)
     fsspec.filesystem("memory").pipe("/bucket/out/1/1_index.png", b"")  # as a storage that was full may leave it
     assert set(stored("memory://bucket/out")) == {
         *("0/0_index.png", "1/1_index.png", "rle/00000-of-00001-000000.parquet")
@@ -141,7 +141,7 @@ def test_passing_faults_are_tried_again_and_lasting_ones_are_said(
     ):
         storage.faults = [fault] * count
         with pytest.raises(PredictionError, match=message):
-            predict_files(predictor, photos, "memory://bucket/no", kinds=["index"])
+            predict_files(predictor, photos, "memory://bucket/no", kinds=["index"], writers=0)
         assert not storage.faults and not stored("memory://bucket/no")
 
 

@@ -292,7 +292,7 @@ def test_an_error_while_a_picture_is_written_leaves_the_old_one(model: Segmentor
     prediction = predict(model, Image.new("RGB", (40, 32)))
     (tmp_path / "a.png").write_text("old")
 
-    def fail(self: Image.Image, file: Path, *arguments: object) -> None:
+    def fail(self: Image.Image, file: Path, *arguments: object, **options: object) -> None:
         file.write_bytes(b"half")
         raise OSError("no space left")
 

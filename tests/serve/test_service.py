@@ -9,6 +9,8 @@ import json
 import re
 import socket
 import struct
+import subprocess
+import sys
 import threading
 import time
 import zlib
@@ -364,3 +366,31 @@ def test_a_missing_extra_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None if name == "uvicorn" else object())
     with pytest.raises(ServiceError, match=r"needs uvicorn: pip install 'vitrail\[serve\]'"):
         Service([])
+
+
+THREADS = """
+import os, sys, time
+import torch
+from vitrail.serve import ServedModel, load_models
+
+torch.set_num_threads(3)
+before = len(os.listdir("/proc/self/task"))
+if sys.argv[1] == "load":
+    models = load_models(["fastscnn_camvid"], device="cpu")
+else:
+    models = ServedModel("a", "fastscnn_camvid", device="cpu")
+end = time.monotonic() + 5  # a thread of the system ends a little after Python's
+while len(os.listdir("/proc/self/task")) > before and time.monotonic() < end:
+    time.sleep(0.05)
+print(len(os.listdir("/proc/self/task")) - before)
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="counts threads in /proc")
+def test_loading_leaves_no_threads_of_openmp() -> None:
+    def left(how: str) -> int:
+        command = [sys.executable, "-W", "ignore", "-c", THREADS, how]
+        return int(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+
+    assert left("construct") >= 2
+    assert left("load") == 0

@@ -29,6 +29,7 @@ from vitrail.cli.weights import convert, weights
 from vitrail.cli.zoo import zoo
 from vitrail.errors import VitrailError
 from vitrail.files.printable import PrintableWarnings
+from vitrail.runtime.host_memory import keep_freed_memory
 
 COMMANDS = (
     train,
@@ -75,6 +76,7 @@ def main() -> None:
     logger = logging.getLogger("vitrail")
     if not logger.hasHandlers():
         logger.addHandler(PrintableWarnings())
+    keep_freed_memory()
     try:
         cli()
     except VitrailError as error:

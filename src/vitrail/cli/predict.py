@@ -78,6 +78,12 @@ if TYPE_CHECKING:
     help="Threads that read images ahead, for a GPU or images from afar; three images for each are in memory.",
 )
 @click.option(
+    "--writers",
+    type=click.IntRange(0),
+    help="Threads that encode and write pictures while the model goes on; two results for each are in memory. "
+    "Without the option 2, or 0 on a CPU with fewer than four threads.",
+)
+@click.option(
     "--by-window",
     is_flag=True,
     help="For TIFF, COG and whole slides that do not fit into memory: read and write them window by window.",
@@ -113,6 +119,7 @@ def predict(
     on_error: OnError,
     failures: Path | None,
     readers: int,
+    writers: int | None,
     by_window: bool,
     regions: bool,
     ray: str | None,
@@ -158,6 +165,7 @@ def predict(
         "--on-error": on_error != "skip",
         "--failures": failures is not None,
         "--readers": readers > 0,
+        "--writers": writers is not None,
         "--by-window": by_window,
         "--ray": ray is not None,
         "--every": video.every > 1,
@@ -178,7 +186,7 @@ def predict(
         return
     if ray is not None:
         _refuse(given, _NOT_ON_RAY, "does not go with --ray, which divides the images by itself: leave it out")
-        _predict_on_ray(ray, model, images, output_dir, kinds, alpha, existing, failures, readers, options)
+        _predict_on_ray(ray, model, images, output_dir, kinds, alpha, existing, failures, readers, writers, options)
         return
     if by_window:
         _refuse(given, _NOT_BY_WINDOW, "does not go with --by-window, which writes class indices: leave it out")
@@ -207,15 +215,16 @@ def predict(
             on_error=on_error,
             failures=failures,
             readers=readers,
+            writers=writers,
             on_record=records.add,
             **options,
         )
 
 
 # Options that an output does not take.
-_OF_MANY_PICTURES = ("--shard", "--on-error", "--failures", "--readers", "--by-window", "--ray")
+_OF_MANY_PICTURES = ("--shard", "--on-error", "--failures", "--readers", "--writers", "--by-window", "--ray")
 _NOT_ON_RAY = ("--shard", "--on-error", "--by-window", "--json", "--every")
-_NOT_BY_WINDOW = ("--kind", "--on-error", "--failures", "--readers")
+_NOT_BY_WINDOW = ("--kind", "--on-error", "--failures", "--readers", "--writers")
 
 
 def _refuse(given: Mapping[str, bool], names: Sequence[str], reason: str) -> None:
@@ -235,6 +244,7 @@ def _predict_on_ray(
     existing: Existing,
     failures: Path | None,
     readers: int,
+    writers: int | None,
     options: PredictorOptions,
 ) -> None:
     """Segment images on a cluster and print the counts; images that could not be read are an error at the end."""
@@ -252,6 +262,7 @@ def _predict_on_ray(
         existing=existing,
         failures=failures,
         readers=readers,
+        writers=writers,
         **options,
     )
     echo(f"{count(result.predicted, 'image')}: results are in {shown_path(output_dir)}")

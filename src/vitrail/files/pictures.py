@@ -8,6 +8,8 @@ from PIL import Image
 
 from vitrail.files.atomic import atomic_path
 
+PNG_LEVEL = 2  # of compression: a photograph takes a tenth more bytes than at PIL's level 6, and a third of the time
+
 
 def save_picture(picture: Image.Image, path: Path, *, quality: int | None = None) -> None:
     """Write a picture in the format of the path's suffix; missing folders are made.
@@ -32,4 +34,7 @@ def save_picture(picture: Image.Image, path: Path, *, quality: int | None = None
     if format is None:
         raise ValueError(f"no format of pictures has the suffix {path.suffix!r}")
     with atomic_path(path, durable=False) as temporary:
-        picture.save(temporary, format, **({} if quality is None else {"quality": quality}))
+        options = {"compress_level": PNG_LEVEL} if format == "PNG" else {}
+        if quality is not None:
+            options["quality"] = quality
+        picture.save(temporary, format, **options)

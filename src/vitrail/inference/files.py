@@ -6,13 +6,15 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, TypeAlias, get_args
 
+import torch
 from typing_extensions import Unpack
 
 from vitrail.errors import PredictionError
 from vitrail.files.output_folder import open_output_folder
 from vitrail.inference.failures import Failures
 from vitrail.inference.output_files import Existing, OutputFrames
-from vitrail.inference.prediction import Kind
+from vitrail.inference.parallel_writing import ParallelWriting
+from vitrail.inference.prediction import Kind, Prediction
 from vitrail.inference.predictor import Predictor, PredictorOptions, as_predictor
 from vitrail.inference.run_length_table import RunLengthTable
 from vitrail.inference.shards import Shard
@@ -23,6 +25,7 @@ from vitrail.segmentors import Segmentor
 OutputKind: TypeAlias = "Kind | Literal['rle']"
 OnError: TypeAlias = Literal["skip", "stop"]
 RLE_FOLDER = "rle"
+WRITERS, THREADS_TO_SPARE = 2, 4
 
 
 class UnreadableImagesError(PredictionError):
@@ -53,10 +56,11 @@ def predict_files(
     on_error: OnError = "skip",
     failures: str | Path | None = None,
     readers: int = 0,
+    writers: int | None = None,
     on_record: Callable[[dict[str, Any]], None] | None = None,
     **options: Unpack[PredictorOptions],
 ) -> list[dict[str, Any]]:
-    """Segment images and write pictures and run lengths; one batch of images at a time is in memory.
+    """Segment images and write pictures and run lengths, in bounded memory.
 
     Parameters
     ----------
@@ -87,6 +91,11 @@ def predict_files(
     readers : int
         Threads that read and decode images ahead of the model, in whose order results stay; three images for each are
         in memory. 0 reads each batch when its turn comes.
+    writers : int
+        Threads that encode and write pictures while the model goes on; two predictions for each are in memory, but
+        never several with more than 32 million pixels together. 0 writes the pictures of a batch before the next one.
+        None is 2, but 0 for a model on a CPU with fewer than four threads, which it needs itself.
+        After an error, pictures of the next few images may be there too.
     on_record : callable
         Gets the record of each image when its files are written. Nothing is returned then: for more images than fit
         into a list.
@@ -120,6 +129,20 @@ def predict_files(
     keep = on_record or records.append
     done = 0
 
+    def write(prediction: Prediction) -> tuple[Prediction, dict[str, Any]]:
+        files = frames.files(prediction.id)
+        for kind, file in files.items():
+            if existing != "skip" or not folder.is_written(file):
+                with folder.writing(file) as path:
+                    prediction.save(path, kind, alpha=alpha)
+        return prediction, {**prediction.to_dict(), "files": where(files)}
+
+    def finish_written(written: tuple[Prediction, dict[str, Any]]) -> None:
+        prediction, record = written
+        if table:
+            table.add(prediction)
+        finish(record)
+
     def finish(record: dict[str, Any]) -> None:
         nonlocal done
         done += 1
@@ -135,18 +158,15 @@ def predict_files(
     has_row = table.has if table else lambda name: True
     frames = OutputFrames(open_frames(images), folder, pictures, existing, note_skipped, shard, has_row)
     predictor = as_predictor(model, options)
+    if writers is None:
+        busy = predictor.device.type == "cpu" and torch.get_num_threads() < THREADS_TO_SPARE
+        writers = 0 if busy or not pictures else WRITERS
     source = ParallelReading(frames, predictor.pixel_format, readers) if readers else frames
     with ProgressBar("predict", total=frames.num_frames) as bar:
         try:
-            for prediction in predictor(source, on_error=failed.add if on_error == "skip" else None):
-                files = frames.files(prediction.id)
-                for kind, file in files.items():
-                    if existing != "skip" or not folder.is_written(file):
-                        with folder.writing(file) as path:
-                            prediction.save(path, kind, alpha=alpha)
-                if table:
-                    table.add(prediction)
-                finish({**prediction.to_dict(), "files": where(files)})
+            with ParallelWriting(write, finish_written, writers) as writing:
+                for prediction in predictor(source, on_error=failed.add if on_error == "skip" else None):
+                    writing.add(prediction)
         finally:
             if table:
                 table.flush()

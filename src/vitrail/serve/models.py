@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -87,7 +88,11 @@ def _with_scores(plain: Predictor, options: PredictorOptions) -> Predictor | Non
 
 
 def load_models(models: Sequence[str], **options: Unpack[PredictorOptions]) -> list[ServedModel]:
-    """Load the models of a service.
+    """Load the models of a service, in a thread that ends with it.
+
+    Every thread that computes with PyTorch on the CPU keeps OpenMP threads of its own until it ends. When there are
+    more of them than processors, they sleep where they would wait actively for each other, and a small model takes up
+    to a third longer. So the thread that runs the models has to be the only one with such threads.
 
     Parameters
     ----------
@@ -101,7 +106,12 @@ def load_models(models: Sequence[str], **options: Unpack[PredictorOptions]) -> l
     VitrailError
         When a model cannot be loaded, or two have one name.
     """
-    return [ServedModel(name, model, **options) for name, model in named_models(models).items()]
+
+    def load() -> list[ServedModel]:
+        return [ServedModel(name, model, **options) for name, model in named_models(models).items()]
+
+    with ThreadPoolExecutor(1) as loader:
+        return loader.submit(load).result()
 
 
 def named_models(models: Sequence[str]) -> dict[str, str]:

@@ -20,6 +20,7 @@ from typing_extensions import Unpack
 
 from vitrail.errors import ServiceError, VitrailError
 from vitrail.inference.predictor import PredictorOptions
+from vitrail.runtime.host_memory import keep_freed_memory
 from vitrail.serve.limits import ServiceLimits
 from vitrail.serve.metrics import SHARED_FOLDER, forget_process
 from vitrail.serve.models import load_models, named_models
@@ -169,6 +170,7 @@ def _serve(settings: WorkerSettings, listening: socket.socket, ready: Semaphore,
     """Serve in a process of its own; a model that cannot be loaded is told to the first one."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl+C reaches all processes: the first one ends the others
     torch.set_num_threads(settings.threads)
+    keep_freed_memory()
     try:
         models = load_models(settings.models, **settings.options)
     except VitrailError as error:
