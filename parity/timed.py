@@ -7,14 +7,19 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+import torch
+
 from parity.case import Case
 from parity.cases import DETAIL_KERNELS, FOUR_MAPS, KERNELS, R18_ENCODER, RESNET18_WITHOUT_DILATION, SMALL_WINDOWS
 from parity.reference import Reference
 from parity.smp import Smp, import_smp
 from parity.toolboxes import (
     Mmseg,
+    MmsegMask2Former,
+    MmsegSAN,
     MmsegSegNeXt,
     MmsegSmallWindows,
+    MmsegWithEdges,
     Ssseg,
     SssegCascade,
     SssegMaskFormer,
@@ -250,6 +255,40 @@ TIMED = [
     smp("fpn", "FPN"),
     smp("pan", "PAN"),
     timed("stdc", "", Mmseg("stdc/stdc1_4xb12-80k_cityscapes-512x1024"), keep=DETAIL_KERNELS),
+    mmseg("ddrnet", "", "ddrnet/ddrnet_23-slim_in1k-pre_2xb6-120k_cityscapes-1024x1024"),
+    timed(
+        "pidnet",
+        "",
+        MmsegWithEdges(
+            "pidnet/pidnet-s_2xb6-120k_1024x1024-cityscapes",
+            {"decode_head.loss_decode.0.class_weight": None},  # with which it stumbles over ignored pixels
+        ),
+    ),
+    timed(
+        "mask2former",
+        "resnet18",
+        MmsegMask2Former(
+            "mask2former/mask2former_r50_8xb2-90k_cityscapes-512x1024",
+            {"backbone.depth": 18, "decode_head.in_channels": FOUR_MAPS},
+        ),
+        dtype=torch.float32,
+        same_points=True,
+    ),
+    timed(
+        "san",
+        "vit_base_patch16_clip_quickgelu_224",
+        MmsegSAN(
+            "san/san-vit-b16_coco-stuff164k-640x640",
+            {
+                "decode_head.num_classes": CLASSES,
+                "decode_head.loss_decode.0.class_weight": [1.0] * CLASSES + [0.1],
+                "text_encoder.dataset_name": None,
+                "text_encoder.vocabulary": [f"class {index}" for index in range(CLASSES)],
+            },
+        ),
+        dtype=torch.float32,
+        same_points=True,
+    ),
     mmseg("bisenetv2", "", "bisenetv2/bisenetv2_fcn_4xb4-160k_cityscapes-1024x1024"),
     mmseg("icnet", "resnet18c", "icnet/icnet_r18-d8_4xb2-80k_cityscapes-832x832"),
     timed(

@@ -1,8 +1,8 @@
 """Losses of every pixel at the resolution of the targets, computed from the logits at the resolution of the head.
 
 Resized logits of all classes take B × K × H × W values, the largest tensor of a training step by far; here they exist
-in bands of rows (on the CPU) or in registers (in the CUDA kernel) only, in the forward and in the backward pass. (Those
-of two to four classes are resized on the CPU.)
+in bands of rows (on the CPU) or in registers (in the CUDA kernel) only, in the forward and in the backward pass. On the
+CPU, logits of two to four classes are resized, and those that have the size of the targets are taken as they are.
 
 The width is resized first, as a map of its own: it is H / h times smaller than the resized logits. What is left, mixing
 two rows for each row of the targets and the loss itself, is one operator, opaque to `torch.compile`.
@@ -56,7 +56,9 @@ def per_pixel_cross_entropy(
     Tensor [B, H, W]
         0 at ignored pixels. It equals `F.cross_entropy(F.interpolate(logits, …), targets, reduction="none")`.
     """
-    if logits.shape[1] <= _RESIZED_CLASSES and logits.device.type == "cpu":
+    # Without bands, losses of logits that are as large as the targets take 0.55 to 0.7 of the time on the CPU.
+    plain = logits.shape[1] <= _RESIZED_CLASSES or logits.shape[-2:] == targets.shape[-2:]
+    if plain and logits.device.type == "cpu":
         return _of_resized(logits, targets, class_weights, label_smoothing, align_corners=align_corners)
     keep, spread = 1 - label_smoothing, label_smoothing / logits.shape[1]
     return _per_pixel(logits, targets, class_weights, keep, spread, binary=False, align_corners=align_corners)
