@@ -17,6 +17,7 @@ from pathlib import Path
 import torch
 
 from vitrail.inference import Predictor, predict_files
+from vitrail.runtime.host_memory import keep_freed_memory
 
 KINDS = ("rle", "index", "colour", "overlay")
 
@@ -46,6 +47,7 @@ def main() -> None:
     parser.add_argument("--put", type=float, default=0.005, help="dollars for 1000 writings")
     options = parser.parse_args()
     torch.set_num_threads(1)
+    keep_freed_memory()  # as the command does
     predictor = Predictor(options.model, device="cpu")
     images = sorted(path for path in options.folder.iterdir() if path.suffix in (".png", ".jpg"))[: options.images]
     read = sum(path.stat().st_size for path in images) / len(images)

@@ -31,6 +31,7 @@ from vitrail import ModelCard, create_model, export_model, list_segmentors
 from vitrail.errors import ExportError
 from vitrail.export import EXPORTERS, aoti_format, pt2_format
 from vitrail.export.check import street_images
+from vitrail.export.exporter import ReducedPrecision
 from vitrail.export.graph import ExportGraph
 from vitrail.export.onnx_format import OnnxExporter
 from vitrail.inference import Predictor
@@ -45,6 +46,7 @@ TURNS = 3
 COLUMNS: dict[str, tuple[str, str]] = {
     "onnx": ("onnx", "float32"),
     "pt2": ("pt2", "float32"),
+    "pt2 bfloat16": ("pt2", "bfloat16"),
     "openvino": ("openvino", "float32"),
     "aoti": ("aoti", "float32"),
     "executorch": ("executorch", "float32"),
@@ -71,13 +73,13 @@ def build(name: str) -> Segmentor:
 @contextlib.contextmanager
 def tracing_once() -> Iterator[None]:
     """Trace a model once for all formats that begin with the same program, in a block that exports one model."""
-    programs: dict[tuple[type, bool], Any] = {}
+    programs: dict[Any, Any] = {}
     trace = pt2_format.trace_program
 
-    def once(graph: nn.Module, example: Tensor, *, any_size: bool) -> Any:
-        key = (type(graph), any_size)
+    def once(graph: nn.Module, example: Tensor, *, any_size: bool, precision: ReducedPrecision | None = None) -> Any:
+        key = (type(graph), any_size, precision)
         if key not in programs:
-            programs[key] = trace(graph, example, any_size=any_size)
+            programs[key] = trace(graph, example, any_size=any_size, precision=precision)
         return programs[key]
 
     trace_onnx = OnnxExporter.trace

@@ -145,7 +145,7 @@ def test_the_miou_of_a_file_is_that_of_its_masks_against_the_models() -> None:
 
 
 def test_what_a_format_cannot_do_is_an_error(model: Segmentor, tmp_path: Path) -> None:
-    with pytest.raises(ExportError, match="'pt2' cannot be written in 'int8'; it can in float32"):
+    with pytest.raises(ExportError, match="'pt2' cannot be written in 'int8'; it can in float32, bfloat16, float16"):
         export_model(model, tmp_path / "m.pt2", precision="int8", images=PICTURES)
     with pytest.raises(ExportError, match="int8 needs images"):
         export_model(model, tmp_path / "m.onnx", precision="int8")
@@ -153,7 +153,34 @@ def test_what_a_format_cannot_do_is_an_error(model: Segmentor, tmp_path: Path) -
 
 def test_two_precisions_at_once_are_an_error() -> None:
     result = CliRunner().invoke(cli, ["export", "fastscnn_camvid", "m.xml", "--half", "--int8"])
-    assert "--half and --int8 exclude each other" in str(result.exception)
+    assert "--half, --bfloat16 and --int8 exclude each other" in str(result.exception)
+
+
+@pytest.mark.parametrize(("precision", "rounding"), [("bfloat16", 2**-8), ("float16", 2**-11)])
+def test_a_pt2_file_computes_in_half_precision(
+    model: Segmentor, tmp_path: Path, precision: str, rounding: float
+) -> None:
+    path = tmp_path / "model.pt2"
+    check = export_model(model, path, precision=precision, raw=True).check
+    assert check.passed and all(rounding / 10 < each.difference < 20 * rounding for each in check.agreements)
+    program = torch.export.load(path)
+    calls = [node for node in program.graph.nodes if node.op == "call_function"]
+    convolutions = [node for node in calls if "conv" in str(node.target)]
+    assert {node.meta["val"].dtype for node in convolutions} == {getattr(torch, precision)}
+    assert not any("autocast" in str(node.target) for node in calls)  # which is of one type of device
+    assert program.module()(torch.zeros(1, 3, 96, 80, dtype=torch.uint8))[0].dtype == torch.float32
+    assert read_export_metadata(path)["precision"] == precision
+    loaded = Predictor(vitrail.load(path, trust_imports=True), device="cpu")
+    expected = Predictor(model, device="cpu")
+    for found, wanted in zip(loaded.segment(PICTURES), expected.segment(PICTURES), strict=True):
+        assert (found == wanted).float().mean() > 0.95
+
+
+@pytest.mark.nightly
+@pytest.mark.skipif(sys.platform != "linux" or shutil.which("g++") is None, reason="needs a C++ compiler")
+def test_a_program_compiled_ahead_of_time_in_bfloat16(model: Segmentor, tmp_path: Path) -> None:
+    check = export_model(model, tmp_path / "m.aoti.pt2", size=(96, 128), raw=True, precision="bfloat16").check
+    assert check.passed and check.agreements[0].difference > 2**-12  # values were rounded
 
 
 @pytest.mark.nightly

@@ -28,6 +28,7 @@ COSTS: dict[str, dict[str, float]] = json.loads(
 EXPORT_COLUMNS = {
     "onnx": "ONNX",
     "pt2": "torch.export",
+    "pt2 bfloat16": "torch.export bfloat16",
     "openvino": "OpenVINO",
     "aoti": "AOTInductor",
     "executorch": "ExecuTorch",

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from vitrail.cli.options import FILE, key_values, model_argument, overwrite_option, trust_imports_option
 from vitrail.cli.output import echo
 from vitrail.errors import VitrailError
+
+if TYPE_CHECKING:
+    from vitrail.export.exporter import ReducedPrecision
 
 
 @click.command()
@@ -22,6 +26,7 @@ from vitrail.errors import VitrailError
 @click.option("--raw", is_flag=True, help="Return the values of all classes (logits) instead of class indices.")
 @click.option("--scores", is_flag=True, help="Return the probability of each pixel's class too.")
 @click.option("--half", is_flag=True, help="Weights, or all values, in float16.")
+@click.option("--bfloat16", is_flag=True, help="Convolutions and products in bfloat16, in .pt2 files.")
 @click.option("--int8", is_flag=True, help="Convolutions and products in 8 bits; needs --calibrate.")
 @click.option("--calibrate", metavar="IMAGES", help="Images for --int8; the masks of the file are compared on them.")
 @click.option(
@@ -39,6 +44,7 @@ def export(
     raw: bool,
     scores: bool,
     half: bool,
+    bfloat16: bool,
     int8: bool,
     calibrate: str | None,
     force: bool,
@@ -58,8 +64,10 @@ def export(
 
     if size and dynamic:
         raise VitrailError("--size and --dynamic exclude each other: give one of them")
-    if half and int8:
-        raise VitrailError("--half and --int8 exclude each other: give one of them")
+    precisions: dict[ReducedPrecision, bool] = {"float16": half, "bfloat16": bfloat16, "int8": int8}
+    chosen = [precision for precision, given in precisions.items() if given]
+    if len(chosen) > 1:
+        raise VitrailError("--half, --bfloat16 and --int8 exclude each other: give one of them")
     exported = export_model(
         model,
         target,
@@ -67,7 +75,7 @@ def export(
         size=size or None,
         raw=raw,
         scores=scores,
-        precision="int8" if int8 else "float16" if half else "float32",
+        precision=chosen[0] if chosen else "float32",
         images=calibrate,
         force=force,
         overwrite=overwrite,

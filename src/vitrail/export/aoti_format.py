@@ -63,23 +63,30 @@ class InductorExporter:
     suffix: ClassVar[str] = ".aoti.pt2"
     modules: ClassVar[Mapping[str, str]] = {}
     runs_code: ClassVar[bool] = True  # machine code
-    precisions: ClassVar[tuple[ReducedPrecision, ...]] = ()
+    precisions: ClassVar[tuple[ReducedPrecision, ...]] = ("bfloat16", "float16")
 
     def __init__(self, *, device: str = "cpu") -> None:
         self.device = pick_device(device)
 
     def trace(self, graph: ExportGraph, example: Tensor, *, any_size: bool) -> InductorProgram:
         """Return the program of the graph; see `Exporter.trace`."""
+        self._trace = functools.partial(self._program, graph, example, any_size=any_size)
+        return self._trace()
+
+    def _program(
+        self, graph: ExportGraph, example: Tensor, *, any_size: bool, precision: ReducedPrecision | None = None
+    ) -> InductorProgram:
+        graph, example = graph.to(self.device), example.to(self.device)
         try:
-            return InductorProgram(trace_program(graph.to(self.device), example.to(self.device), any_size=any_size))
+            return InductorProgram(trace_program(graph, example, any_size=any_size, precision=precision))
         finally:
             graph.cpu()
 
     def reduce(
         self, program: InductorProgram, precision: ReducedPrecision, images: Sequence[Tensor]
     ) -> InductorProgram:
-        """Raise an ExportError: these files hold float32."""
-        raise ExportError(f"an .aoti.pt2 file cannot be written in {precision}")
+        """Return the program of the graph under autocast; see `Exporter.reduce`."""
+        return self._trace(precision=precision)
 
     def write(self, program: InductorProgram, path: Path, metadata: str) -> None:
         """Write the compiled program with its metadata."""

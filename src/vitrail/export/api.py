@@ -15,7 +15,15 @@ from vitrail.checkpoints import load
 from vitrail.checkpoints.exported import ExportedSegmentor
 from vitrail.errors import ExportError
 from vitrail.export.check import ExportCheck, Shape, check_export, street_images
-from vitrail.export.exporter import EXPORTERS, Exporter, NotRunnableError, Runner, find_format, require_modules
+from vitrail.export.exporter import (
+    EXPORTERS,
+    Exporter,
+    NotRunnableError,
+    ReducedPrecision,
+    Runner,
+    find_format,
+    require_modules,
+)
 from vitrail.export.graph import ExportGraph
 from vitrail.export.images import read_images
 from vitrail.export.returned import ExportOutput
@@ -65,7 +73,7 @@ def export_model(
     size: tuple[int, int] | None = None,
     raw: bool = False,
     scores: bool = False,
-    precision: Literal["float32", "float16", "int8"] = "float32",
+    precision: Literal["float32"] | ReducedPrecision = "float32",
     images: Pictures | None = None,
     force: bool = False,
     overwrite: bool = False,
@@ -95,9 +103,10 @@ def export_model(
         Return what the model returns, float32 [B, K, H, W] (logits, for most methods), instead of classes.
     scores : bool
         Return "scores" too: the probability of each pixel's class, float32 [B, H, W].
-    precision : {"float32", "float16", "int8"}
-        "float16" halves the file; "int8" computes convolutions and matrix products in 8 bits, with ranges measured on
-        `images`. Formats say which they have.
+    precision : {"float32", "bfloat16", "float16", "int8"}
+        "float16" halves the file, but in the formats of PyTorch, which compute in "bfloat16" or "float16" as autocast
+        does, with weights in float32; "int8" computes convolutions and matrix products in 8 bits, with ranges measured
+        on `images`. Formats say which they have.
     images : optional
         Images of the kind that the model will see, as `Predictor` takes them: a folder, files, pixels. Required for
         int8, which reads at most 300 of them, evenly chosen. The check compares the masks of these images too.

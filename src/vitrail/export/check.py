@@ -37,7 +37,12 @@ class Limits:
 
 
 # int8 changes every value; what counts is how many pixels of the user's own images change their class.
-LIMITS = {"float32": Limits(1e-4, 0.999), "float16": Limits(0.02, 0.99), "int8": Limits(math.inf, 0.0)}
+LIMITS = {
+    "float32": Limits(1e-4, 0.999),
+    "float16": Limits(0.02, 0.99),
+    "bfloat16": Limits(0.1, 0.97),
+    "int8": Limits(math.inf, 0.0),
+}
 MIN_EQUAL_INT8 = 0.9  # of the user's images
 
 
@@ -178,7 +183,7 @@ def check_export(
         Runs the file.
     shapes : sequence of (int, int, int)
         Number of images, height and width of each batch.
-    precision : {"float32", "float16", "int8"}
+    precision : {"float32", "bfloat16", "float16", "int8"}
         Of the file; it decides what may differ.
     images : sequence of Tensor [1, 3, H, W]
         Images of the user's, uint8, that are compared too.

@@ -15,7 +15,7 @@ from vitrail.export.graph import ExportGraph
 from vitrail.registry import Registry
 
 Runner = Callable[[Tensor], tuple[Tensor, ...]]
-ReducedPrecision: TypeAlias = Literal["float16", "int8"]
+ReducedPrecision: TypeAlias = Literal["bfloat16", "float16", "int8"]
 
 
 class NotRunnableError(ExportError):
@@ -71,10 +71,10 @@ class Exporter(Protocol):
         ----------
         program
             What `trace` returned.
-        precision : {"float16", "int8"}
+        precision : {"bfloat16", "float16", "int8"}
             The precision.
         images : sequence of Tensor [1, 3, H, W]
-            Images, uint8, from whose activations the ranges of int8 are measured; empty for float16.
+            Images, uint8, from whose activations the ranges of int8 are measured; empty for the others.
 
         Raises
         ------

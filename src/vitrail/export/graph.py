@@ -55,6 +55,30 @@ class ExportGraph(nn.Module):
         return self.returned.outputs(values)
 
 
+class AutocastGraph(nn.Module):
+    """A graph that computes convolutions and matrix products in half precision, as PyTorch's autocast does.
+
+    Parameters
+    ----------
+    graph : ExportGraph
+        Whatever it returns in floating point is float32 here too.
+    dtype : torch.dtype
+        bfloat16 or float16.
+    device : str
+        Type of the device whose operations autocast chooses.
+    """
+
+    def __init__(self, graph: nn.Module, dtype: torch.dtype, device: str) -> None:
+        super().__init__()
+        self.inner, self.dtype, self.device = graph, dtype, device
+
+    def forward(self, images: Tensor) -> tuple[Tensor, ...]:
+        """See `ExportGraph`."""
+        with torch.autocast(self.device, self.dtype):
+            outputs = self.inner(images)
+        return tuple(output.float() if output.is_floating_point() else output for output in outputs)
+
+
 class ExportableOperations(TorchFunctionMode):
     """Replaces operations that exporters cannot express for any size, or at all, by equal ones that they can.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import io
 import zipfile
 from collections.abc import Mapping, Sequence
@@ -15,7 +16,8 @@ from torch.fx.experimental import _config as fx_config
 
 from vitrail.errors import ExportError
 from vitrail.export.exporter import ReducedPrecision, Runner, register_exporter
-from vitrail.export.graph import ExportGraph
+from vitrail.export.graph import AutocastGraph, ExportGraph
+from vitrail.runtime.device import HALF_DTYPES
 
 MIN_SIDE = 64  # of images; smaller feature maps have sides of one pixel, for which programs are specialised
 MAX_SIDE = 16384
@@ -31,17 +33,19 @@ class TorchExporter:
     suffix: ClassVar[str] = ".pt2"
     modules: ClassVar[Mapping[str, str]] = {}
     runs_code: ClassVar[bool] = True  # torch.export.load unpickles and evaluates text
-    precisions: ClassVar[tuple[ReducedPrecision, ...]] = ()
+    precisions: ClassVar[tuple[ReducedPrecision, ...]] = ("bfloat16", "float16")
 
     def trace(self, graph: ExportGraph, example: Tensor, *, any_size: bool) -> ExportedProgram:
         """Return the program of the graph; see `Exporter.trace`."""
-        return trace_program(graph, example, any_size=any_size)
+        self._trace = functools.partial(trace_program, graph, example, any_size=any_size)
+        return self._trace()
 
     def reduce(
         self, program: ExportedProgram, precision: ReducedPrecision, images: Sequence[Tensor]
     ) -> ExportedProgram:
-        """Raise an ExportError: these files hold float32."""
-        raise ExportError(f"a .pt2 file cannot be written in {precision}")
+        """Return the program of the graph under autocast; see `Exporter.reduce`. Weights stay in float32."""
+        # Casts become operations of their own: an autocast region is of one type of device, and the file of none.
+        return self._trace(precision=precision).run_decompositions({})
 
     def write(self, program: ExportedProgram, path: Path, metadata: str) -> None:
         """Write the program with its metadata."""
@@ -75,8 +79,12 @@ def read_archive_metadata(path: Path) -> str:
         return text.decode()
 
 
-def trace_program(graph: nn.Module, example: Tensor, *, any_size: bool) -> ExportedProgram:
+def trace_program(
+    graph: nn.Module, example: Tensor, *, any_size: bool, precision: ReducedPrecision | None = None
+) -> ExportedProgram:
     """Return the program of a graph, for any number of images and, with `any_size`, images of any size.
+
+    With `precision`, "bfloat16" or "float16", it is that of the graph under autocast.
 
     Raises
     ------
@@ -84,6 +92,8 @@ def trace_program(graph: nn.Module, example: Tensor, *, any_size: bool) -> Expor
         With torch before 2.8, and when the model computes something that depends on the values of tensors or ties the
         program to one size.
     """
+    if precision is not None:
+        graph = AutocastGraph(graph, HALF_DTYPES[precision], example.device.type)
     variable = torch.export.Dim.DYNAMIC
     if not callable(variable):
         raise ExportError(f"exporting needs torch 2.8 or later, this is {torch.__version__}: upgrade torch")

@@ -143,7 +143,7 @@ class Prediction:
         else:
             raise PredictionError(f"unknown kind of picture {kind!r}: {', '.join(get_args(Kind))}")
         try:
-            save_picture(picture, path)
+            save_picture(picture, path, photograph=kind == "overlay")
         except (OSError, ValueError) as error:
             raise PredictionError(f"cannot write {path}: {error}") from error
 
