@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import pytest
 
 import vitrail.cli
-from vitrail.runtime.host_memory import CHOSEN_BY_USER, keep_freed_memory
+from vitrail.runtime.host_memory import (
+    CHOSEN_BY_USER,
+    M_ARENA_MAX,
+    M_MMAP_MAX,
+    M_MMAP_THRESHOLD,
+    M_TRIM_THRESHOLD,
+    MMAP_THRESHOLD,
+    keep_freed_memory,
+)
 
 PAGES = """
 import resource, sys, threading
@@ -59,6 +69,21 @@ def test_what_the_user_has_set_stays(monkeypatch: pytest.MonkeyPatch, environmen
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
     assert not keep_freed_memory()
+
+
+def test_an_older_glibc_refuses_the_threshold(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in (*CHOSEN_BY_USER, "GLIBC_TUNABLES"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(os, "confstr", lambda name: "glibc 2.31", raising=False)
+    calls = []
+
+    def mallopt(name: int, value: int) -> int:
+        calls.append((name, value))
+        return int((name, value) != (M_MMAP_THRESHOLD, MMAP_THRESHOLD))
+
+    monkeypatch.setattr(ctypes, "CDLL", lambda name: SimpleNamespace(mallopt=mallopt))
+    assert keep_freed_memory()
+    assert calls[1:] == [(M_MMAP_MAX, 0), (M_TRIM_THRESHOLD, -1), (M_ARENA_MAX, 1)]
 
 
 def test_other_c_libraries_are_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ctypes
 import os
 
-M_TRIM_THRESHOLD, M_MMAP_THRESHOLD, M_ARENA_MAX = -1, -3, -8  # of glibc's malloc.h
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD, M_MMAP_MAX, M_ARENA_MAX = -1, -3, -4, -8  # of glibc's malloc.h
 MMAP_THRESHOLD = 1 << 30
 CHOSEN_BY_USER = (
     "MALLOC_ARENA_MAX",
@@ -34,9 +34,10 @@ def keep_freed_memory() -> bool:
     if not _has_glibc() or _chosen_by_user():
         return False
     mallopt = ctypes.CDLL(None).mallopt
-    # One arena, since the others return memory whatever the thresholds are; -1 never returns the end of the heap.
-    settings = ((M_MMAP_THRESHOLD, MMAP_THRESHOLD), (M_TRIM_THRESHOLD, -1), (M_ARENA_MAX, 1))
-    return all(mallopt(name, value) == 1 for name, value in settings)
+    # Buffers from the heap: an older glibc refuses so large a threshold, and then the heap serves all of them.
+    from_heap = mallopt(M_MMAP_THRESHOLD, MMAP_THRESHOLD) or mallopt(M_MMAP_MAX, 0)
+    # -1 never returns the end of the heap. One arena, since the others return memory whatever the thresholds are.
+    return bool(from_heap and mallopt(M_TRIM_THRESHOLD, -1) and mallopt(M_ARENA_MAX, 1))
 
 
 def _chosen_by_user() -> bool:
