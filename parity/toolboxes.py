@@ -104,9 +104,10 @@ class MmsegMaskFormer(Mmseg):
         return replaced("einsum", lambda equation, *terms: einsum(equation, *(term.to(terms[0]) for term in terms)))
 
 
-def in_double_precision() -> AbstractContextManager[Any]:
-    """Return the context in which a model that casts to float32 for precision casts to float64."""
-    return mock.patch.object(Tensor, "float", Tensor.double)
+def in_own_precision(model: nn.Module) -> AbstractContextManager[Any]:
+    """Return the context in which a model that casts to float32 casts to the type of its parameters."""
+    dtype = next(model.parameters()).dtype
+    return mock.patch.object(Tensor, "float", lambda tensor: tensor.to(dtype))
 
 
 class MmsegMask2Former(Mmseg):
@@ -114,7 +115,7 @@ class MmsegMask2Former(Mmseg):
 
     def training(self, model: nn.Module) -> AbstractContextManager[Any]:
         """See `Reference`."""
-        return in_double_precision()
+        return in_own_precision(model)
 
 
 class MmsegSAN(MmsegMask2Former):
@@ -220,7 +221,7 @@ class SssegMask2Former(SssegMaskFormer):
 
     def training(self, model: nn.Module) -> AbstractContextManager[Any]:
         """See `Reference`."""
-        return in_double_precision()
+        return in_own_precision(model)
 
 
 class SssegSmallWindows(Ssseg):
