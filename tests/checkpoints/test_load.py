@@ -39,8 +39,15 @@ def test_missing_files_are_said_to_be_missing(name: str, tmp_path: Path, monkeyp
 
 
 def test_a_folder_is_no_model(tmp_path: Path) -> None:
-    with pytest.raises(CheckpointError, match="is a folder; give a model file"):
+    with pytest.raises(CheckpointError, match=r"is a folder without best.safetensors .*; give a model file"):
         load(tmp_path)
+
+
+def test_the_folder_of_a_training_is_its_best_model(model_file: Path, tmp_path: Path) -> None:
+    (tmp_path / "best.safetensors").write_bytes(model_file.read_bytes())
+    (tmp_path / "last.safetensors").write_bytes(b"another one")
+    found, expected = load(tmp_path).state_dict(), load(model_file).state_dict()
+    assert all(torch.equal(found[name], expected[name]) for name in expected)
 
 
 def test_a_model_goes_to_the_device_asked_for(model_file: Path) -> None:

@@ -15,19 +15,20 @@ HUB = "hf/"
 SMP_HUB = "smp-hub/"  # the organisation of segmentation_models_pytorch there, whose models also go without HUB
 # Files of weights in the order in which they are looked for.
 WEIGHTS = ("model.safetensors", "pytorch_model.bin")
+BEST_OF_A_RUN = "best.safetensors"
 _DESCRIPTIONS = ("config.json", "preprocessor_config.json")
 _SPLIT = tuple(f"{name}.index.json" for name in WEIGHTS)
 
 
 def weights_in(folder: Path) -> Path:
-    """Return the file of weights in a folder as `save_pretrained` writes it.
+    """Return the file of weights in a folder as `save_pretrained` writes it, or the best model in one of a training.
 
     Raises
     ------
     CheckpointError
         When there is none, or the weights are split over several files.
     """
-    found = next((folder / name for name in WEIGHTS if (folder / name).is_file()), None)
+    found = next((folder / name for name in (*WEIGHTS, BEST_OF_A_RUN) if (folder / name).is_file()), None)
     if found is not None:
         return found
     if any((folder / name).is_file() for name in _SPLIT):
@@ -36,8 +37,8 @@ def weights_in(folder: Path) -> Path:
             "model.save_pretrained(…, max_shard_size='100GB')"
         )
     raise CheckpointError(
-        f"{folder} is a folder; give a model file in it, such as best.safetensors (it holds no {' or '.join(WEIGHTS)}, "
-        "which folders of transformers do)"
+        f"{folder} is a folder without {BEST_OF_A_RUN} of a training, and without {' or '.join(WEIGHTS)} of "
+        "transformers; give a model file in it, such as last.safetensors"
     )
 
 

@@ -51,12 +51,13 @@ def load(
     name : str or path
         A model that comes with the package, by name; a published one, such as "ssseg/pspnet_resnet50os8_ade20k" or
         "mmseg/pspnet_r50-d8_4xb4-80k_ade20k-512x512" (`vitrail weights` lists them); a local file: vitrail's
-        .safetensors or another project's checkpoint, recognised by its content; a folder as transformers or
-        segmentation_models_pytorch saves models; "hf/ORG/NAME" or "hf/ORG/NAME@REVISION", a model on the Hugging Face
-        hub; "smp-hub/NAME", one of segmentation_models_pytorch's there; "torchvision/fcn_resnet50", or
-        "torchvision/deeplabv3_resnet101"; "efficientvit/efficientvit_seg_l1_cityscapes", or others of its authors, and
-        those of RegSeg's, SCTNet's and EoMT's; a file that `vitrail.export_model` wrote, such as an .onnx file,
-        recognised by its suffix; or the http(s) address of such a file.
+        .safetensors or another project's checkpoint, recognised by its content; the folder of a training, whose best
+        model is taken; a folder as transformers or segmentation_models_pytorch saves models; "hf/ORG/NAME" or
+        "hf/ORG/NAME@REVISION", a model on the Hugging Face hub; "smp-hub/NAME", one of segmentation_models_pytorch's
+        there; "torchvision/fcn_resnet50", or "torchvision/deeplabv3_resnet101";
+        "efficientvit/efficientvit_seg_l1_cityscapes", or others of its authors, and those of RegSeg's, SCTNet's and
+        EoMT's; a file that `vitrail.export_model` wrote, such as an .onnx file, recognised by its suffix; or the
+        http(s) address of such a file.
     device : str or torch.device
         Where to put it.
     like : str, optional
