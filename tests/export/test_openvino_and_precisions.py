@@ -15,6 +15,7 @@ from helpers.evaluation_models import small_model
 from helpers.processes import execute, in_own_process
 
 import vitrail
+from vitrail import ModelCard, create_model
 from vitrail.cli import cli
 from vitrail.errors import CheckpointError, ExportError
 from vitrail.export import export_model, read_export_metadata
@@ -174,6 +175,15 @@ def test_a_pt2_file_computes_in_half_precision(
     expected = Predictor(model, device="cpu")
     for found, wanted in zip(loaded.segment(PICTURES), expected.segment(PICTURES), strict=True):
         assert (found == wanted).float().mean() > 0.95
+
+
+@pytest.mark.nightly
+@pytest.mark.parametrize("method", ["ddrnet", "pidnet"])
+def test_half_precision_takes_a_single_image_too(tmp_path: Path, method: str) -> None:
+    model = create_model(method, num_classes=3).eval()
+    model.card = ModelCard(("a", "b", "c"), ((0, 0, 0),) * 3)
+    check = export_model(model, tmp_path / "m.pt2", precision="bfloat16", raw=True, force=True).check
+    assert {1, 3} <= {shape[0] for shape in (each.shape for each in check.agreements)}
 
 
 @pytest.mark.nightly

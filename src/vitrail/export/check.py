@@ -40,7 +40,7 @@ class Limits:
 LIMITS = {
     "float32": Limits(1e-4, 0.999),
     "float16": Limits(0.02, 0.99),
-    "bfloat16": Limits(0.1, 0.97),
+    "bfloat16": Limits(0.1, 0.95),
     "int8": Limits(math.inf, 0.0),
 }
 MIN_EQUAL_INT8 = 0.9  # of the user's images

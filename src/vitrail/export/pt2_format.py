@@ -44,8 +44,10 @@ class TorchExporter:
         self, program: ExportedProgram, precision: ReducedPrecision, images: Sequence[Tensor]
     ) -> ExportedProgram:
         """Return the program of the graph under autocast; see `Exporter.reduce`. Weights stay in float32."""
+        traced = self._trace(precision=precision)
         # Casts become operations of their own: an autocast region is of one type of device, and the file of none.
-        return self._trace(precision=precision).run_decompositions({})
+        with fx_config.patch(backed_size_oblivious=True):  # type: ignore[attr-defined]  # or it may exclude one image
+            return traced.run_decompositions({})
 
     def write(self, program: ExportedProgram, path: Path, metadata: str) -> None:
         """Write the program with its metadata."""
