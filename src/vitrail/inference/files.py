@@ -91,11 +91,11 @@ def predict_files(
     readers : int
         Threads that read and decode images ahead of the model, in whose order results stay; three images for each are
         in memory. 0 reads each batch when its turn comes.
-    writers : int
+    writers : int, optional
         Threads that encode and write pictures while the model goes on; two predictions for each are in memory, but
         never several with more than 32 million pixels together. 0 writes the pictures of a batch before the next one.
-        None is 2, but 0 for a model on a CPU with fewer than four threads, which it needs itself.
-        After an error, pictures of the next few images may be there too.
+        None is 2, but 0 for a model on a CPU with fewer than four threads, which it needs itself. After an error,
+        pictures of the next few images may be there too.
     on_record : callable
         Gets the record of each image when its files are written. Nothing is returned then: for more images than fit
         into a list.

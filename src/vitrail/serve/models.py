@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
+import threading
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
 
@@ -106,12 +107,19 @@ def load_models(models: Sequence[str], **options: Unpack[PredictorOptions]) -> l
     VitrailError
         When a model cannot be loaded, or two have one name.
     """
+    loaded: Future[list[ServedModel]] = Future()
 
-    def load() -> list[ServedModel]:
-        return [ServedModel(name, model, **options) for name, model in named_models(models).items()]
+    def load() -> None:
+        try:
+            loaded.set_result([ServedModel(name, model, **options) for name, model in named_models(models).items()])
+        except BaseException as error:  # it is raised where the models are waited for
+            loaded.set_exception(error)
 
-    with ThreadPoolExecutor(1) as loader:
-        return loader.submit(load).result()
+    thread = threading.Thread(target=load, name="vitrail load", daemon=True)  # Ctrl+C does not wait for a download
+    thread.start()
+    result = loaded.result()
+    thread.join()
+    return result
 
 
 def named_models(models: Sequence[str]) -> dict[str, str]:
