@@ -49,13 +49,15 @@ def test_large_predictions_are_not_kept_side_by_side() -> None:
     assert len(finished) == 4
 
 
+@pytest.mark.parametrize("early", [False, True])
 @pytest.mark.parametrize("threads", [0, 3])
-def test_an_error_of_writing_is_raised_after_what_came_before(threads: int) -> None:
+def test_an_error_of_writing_is_raised_after_what_came_before(threads: int, early: bool) -> None:
     finished: list[str] = []
 
     def write(each: Prediction) -> str:
         if each.id == "5":
             raise PredictionError("disk full")
+        time.sleep(0 if early else 0.05)  # the error is met when another prediction is added, or at the end
         return each.id
 
     with pytest.raises(PredictionError, match="disk full"), ParallelWriting(write, finished.append, threads) as writing:
@@ -71,6 +73,19 @@ def test_what_was_added_is_finished_when_the_block_fails() -> None:
         writing.add(prediction(1))
         raise KeyError("reading")
     assert finished == ["0", "1"]
+
+
+def test_nothing_is_finished_after_an_interruption() -> None:
+    finished: list[str] = []
+
+    def finish(name: str) -> None:
+        finished.append(name)
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt), ParallelWriting(lambda each: each.id, finish, 2) as writing:
+        for number in range(9):
+            writing.add(prediction(number))
+    assert finished == ["0"]
 
 
 def test_files_do_not_depend_on_the_threads(tmp_path: Path) -> None:

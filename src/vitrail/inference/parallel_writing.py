@@ -33,7 +33,8 @@ class ParallelWriting(Generic[Record]):
     Raises
     ------
     Exception
-        By `add`, or at the end of the block: what `write` raised, when all predictions before are finished.
+        By `add`, or at the end of the block: what `write` or `finish` raised, when all predictions before are
+        finished; those after are not.
     """
 
     def __init__(self, write: Callable[[Prediction], Record], finish: Callable[[Record], None], threads: int) -> None:
@@ -72,4 +73,8 @@ class ParallelWriting(Generic[Record]):
     def _finish_first(self) -> None:
         pixels, future = self._pending.popleft()
         self._pixels -= pixels
-        self._finish(future.result())
+        try:
+            self._finish(future.result())
+        except BaseException:
+            self._pending.clear()  # nothing is finished after a failure
+            raise
