@@ -1,7 +1,7 @@
 """Time and memory of steps on the CPU with memory that is kept (`vitrail.runtime.host_memory`) and without.
 
     python -m benchmarks.host_memory                                        # three methods
-    python -m benchmarks.host_memory segformer_b0_ade20k --crop 512 --batch 8
+    python -m benchmarks.host_memory segformer_mitb0_ade20k --crop 512 --batch 8
 
 Each measurement runs in a process of its own, and the two take turns. A training step is forward, losses, backward and
 the optimizer; a prediction is the forward pass of the same batch without gradients. "peak" is the largest resident set.

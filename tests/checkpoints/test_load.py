@@ -43,6 +43,13 @@ def test_a_folder_is_no_model(tmp_path: Path) -> None:
         load(tmp_path)
 
 
+def test_the_folder_of_a_training_without_a_best_model_says_what_to_give(model_file: Path, tmp_path: Path) -> None:
+    (tmp_path / "last.safetensors").write_bytes(model_file.read_bytes())
+    with pytest.raises(CheckpointError, match=r"give a model file in it, such as last\.safetensors"):
+        load(tmp_path)
+    load(tmp_path / "last.safetensors")
+
+
 def test_the_folder_of_a_training_is_its_best_model(model_file: Path, tmp_path: Path) -> None:
     (tmp_path / "best.safetensors").write_bytes(model_file.read_bytes())
     (tmp_path / "last.safetensors").write_bytes(b"another one")

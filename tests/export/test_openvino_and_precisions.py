@@ -183,7 +183,7 @@ def test_half_precision_takes_a_single_image_too(tmp_path: Path, method: str) ->
     model = create_model(method, num_classes=3).eval()
     model.card = ModelCard(("a", "b", "c"), ((0, 0, 0),) * 3)
     check = export_model(model, tmp_path / "m.pt2", precision="bfloat16", raw=True, force=True).check
-    assert {1, 3} <= {shape[0] for shape in (each.shape for each in check.agreements)}
+    assert {1, 3} <= {each.shape[0] for each in check.agreements}
 
 
 @pytest.mark.nightly

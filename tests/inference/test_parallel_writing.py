@@ -8,12 +8,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from vitrail import ModelCard, Predictor, create_model
 from vitrail.errors import PredictionError
 from vitrail.inference import Prediction
-from vitrail.inference.files import predict_files
+from vitrail.inference.files import default_writers, predict_files
 from vitrail.inference.parallel_writing import MAX_PIXELS, ParallelWriting
 
 
@@ -86,6 +87,14 @@ def test_nothing_is_finished_after_an_interruption() -> None:
         for number in range(9):
             writing.add(prediction(number))
     assert finished == ["0"]
+
+
+def test_a_model_on_a_small_cpu_keeps_its_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = []
+    for threads in (2, 4):
+        monkeypatch.setattr(torch, "get_num_threads", lambda threads=threads: threads)
+        found += [default_writers(torch.device(device)) for device in ("cpu", "cuda")]
+    assert found == [0, 2, 2, 2]
 
 
 def test_files_do_not_depend_on_the_threads(tmp_path: Path) -> None:

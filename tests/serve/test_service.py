@@ -7,6 +7,7 @@ import contextlib
 import io
 import json
 import re
+import signal
 import socket
 import struct
 import subprocess
@@ -394,3 +395,30 @@ def test_loading_leaves_no_threads_of_openmp() -> None:
 
     assert left("construct") >= 2
     assert left("load") == 0
+
+
+INTERRUPTED = """
+import signal, time
+from vitrail.serve import load_models, models
+
+def never(*arguments, **options):
+    signal.alarm(1)
+    time.sleep(600)
+
+def interrupt(*arguments):
+    raise KeyboardInterrupt
+
+signal.signal(signal.SIGALRM, interrupt)
+models.ServedModel = never
+try:
+    load_models(["fastscnn_camvid"])
+except KeyboardInterrupt:
+    print("interrupted")
+"""
+
+
+@pytest.mark.skipif(not hasattr(signal, "alarm"), reason="needs SIGALRM")
+def test_an_interruption_does_not_wait_for_a_model_that_is_downloaded() -> None:
+    command = [sys.executable, "-W", "ignore", "-c", INTERRUPTED]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=120)
+    assert done.stdout == "interrupted\n"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from vitrail.checkpoints.native import BEST
 from vitrail.errors import CheckpointError
 from vitrail.files.environment import env_switch
 
@@ -15,7 +16,6 @@ HUB = "hf/"
 SMP_HUB = "smp-hub/"  # the organisation of segmentation_models_pytorch there, whose models also go without HUB
 # Files of weights in the order in which they are looked for.
 WEIGHTS = ("model.safetensors", "pytorch_model.bin")
-BEST_OF_A_RUN = "best.safetensors"
 _DESCRIPTIONS = ("config.json", "preprocessor_config.json")
 _SPLIT = tuple(f"{name}.index.json" for name in WEIGHTS)
 
@@ -28,7 +28,7 @@ def weights_in(folder: Path) -> Path:
     CheckpointError
         When there is none, or the weights are split over several files.
     """
-    found = next((folder / name for name in (*WEIGHTS, BEST_OF_A_RUN) if (folder / name).is_file()), None)
+    found = next((folder / name for name in (*WEIGHTS, BEST) if (folder / name).is_file()), None)
     if found is not None:
         return found
     if any((folder / name).is_file() for name in _SPLIT):
@@ -37,7 +37,7 @@ def weights_in(folder: Path) -> Path:
             "model.save_pretrained(…, max_shard_size='100GB')"
         )
     raise CheckpointError(
-        f"{folder} is a folder without {BEST_OF_A_RUN} of a training, and without {' or '.join(WEIGHTS)} of "
+        f"{folder} is a folder without {BEST} of a training, and without {' or '.join(WEIGHTS)} of "
         "transformers; give a model file in it, such as last.safetensors"
     )
 

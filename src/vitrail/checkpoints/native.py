@@ -23,6 +23,7 @@ from vitrail.files.json_text import parse_json
 from vitrail.segmentors import ModelCard, Segmentor
 
 MODEL_FORMAT = 1
+BEST = "best.safetensors"  # the best model in the folder of a training
 METADATA_KEY = "vitrail"
 CHECKSUM = "checksum"
 

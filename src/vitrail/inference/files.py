@@ -25,7 +25,11 @@ from vitrail.segmentors import Segmentor
 OutputKind: TypeAlias = "Kind | Literal['rle']"
 OnError: TypeAlias = Literal["skip", "stop"]
 RLE_FOLDER = "rle"
-WRITERS, THREADS_TO_SPARE = 2, 4
+
+
+def default_writers(device: torch.device) -> int:
+    """Return the number of threads that write beside a model on a device: none where it needs all of a small CPU."""
+    return 0 if device.type == "cpu" and torch.get_num_threads() < 4 else 2
 
 
 class UnreadableImagesError(PredictionError):
@@ -159,8 +163,7 @@ def predict_files(
     frames = OutputFrames(open_frames(images), folder, pictures, existing, note_skipped, shard, has_row)
     predictor = as_predictor(model, options)
     if writers is None:
-        busy = predictor.device.type == "cpu" and torch.get_num_threads() < THREADS_TO_SPARE
-        writers = 0 if busy or not pictures else WRITERS
+        writers = default_writers(predictor.device)
     source = ParallelReading(frames, predictor.pixel_format, readers) if readers else frames
     with ProgressBar("predict", total=frames.num_frames) as bar:
         try:

@@ -17,6 +17,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from vitrail.checkpoints import save_model
+from vitrail.checkpoints.native import BEST
 from vitrail.errors import CheckpointError, RecipeError, TrainingError, VitrailError
 from vitrail.files.atomic import atomic_path
 from vitrail.layers.processes import held_part, sum_over_processes
@@ -26,7 +27,6 @@ from vitrail.segmentors import SEGMENTORS, Segmentor
 from vitrail.training.ema import WeightAverage
 from vitrail.training.flatten import flatten
 from vitrail.training.folder import (
-    BEST,
     LAST,
     STATE,
     UNSAVED,

@@ -11,11 +11,12 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+from vitrail.checkpoints.native import BEST
 from vitrail.errors import TrainingError
 from vitrail.files.outputs import check_local
 from vitrail.runtime.distributed import on_main
 
-LAST, BEST, STATE, PREVIOUS = "last.safetensors", "best.safetensors", "last.state.pt", "previous.state.pt"
+LAST, STATE, PREVIOUS = "last.safetensors", "last.state.pt", "previous.state.pt"
 LOGS = ("log.jsonl", "train.log")
 LOCK = "run.lock"
 UNSAVED = ".unsaved"  # there from the start of a run until its first state is saved

@@ -17,6 +17,7 @@ from torch.amp.grad_scaler import GradScaler
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
+from vitrail.checkpoints.native import BEST
 from vitrail.datasets import SampleKey, SegmentationDataset
 from vitrail.datasets.fingerprint import fingerprint
 from vitrail.datasets.worker_errors import explain_dead_workers
@@ -39,7 +40,7 @@ from vitrail.training.checkpoint import Checkpoints, saved_recipe
 from vitrail.training.class_counts import class_sampling
 from vitrail.training.class_weights import with_class_weights
 from vitrail.training.ema import WeightAverage, sharded_average
-from vitrail.training.folder import BEST, LAST, can_resume, check_output_dir, locked
+from vitrail.training.folder import LAST, can_resume, check_output_dir, locked
 from vitrail.training.loader import batches_on, training_dataset, training_loader, with_augmentation, with_eval_resize
 from vitrail.training.loggers import Logger, RunInfo, create_loggers
 from vitrail.training.meter import Meter, peak_memory
