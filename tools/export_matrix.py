@@ -32,8 +32,6 @@ from vitrail.errors import ExportError
 from vitrail.export import EXPORTERS, aoti_format, pt2_format
 from vitrail.export.check import street_images
 from vitrail.export.exporter import ReducedPrecision
-from vitrail.export.graph import ExportGraph
-from vitrail.export.onnx_format import OnnxExporter
 from vitrail.inference import Predictor
 from vitrail.segmentors import SEGMENTORS, Segmentor
 
@@ -82,18 +80,9 @@ def tracing_once() -> Iterator[None]:
             programs[key] = trace(graph, example, any_size=any_size, precision=precision)
         return programs[key]
 
-    trace_onnx = OnnxExporter.trace
-
-    def onnx_once(self: OnnxExporter, graph: ExportGraph, example: Tensor, *, any_size: bool) -> Any:
-        key = (OnnxExporter, any_size)
-        if key not in programs:
-            programs[key] = trace_onnx(self, graph, example, any_size=any_size)
-        return programs[key]
-
     with (
         mock.patch.object(pt2_format, "trace_program", once),
         mock.patch.object(aoti_format, "trace_program", once),
-        mock.patch.object(OnnxExporter, "trace", onnx_once),
     ):
         yield
 

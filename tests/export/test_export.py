@@ -24,7 +24,8 @@ from vitrail.errors import ExportError
 from vitrail.export import EXPORTERS, export_model, pt2_format, read_export_metadata, register_exporter
 from vitrail.export.check import ExportCheck, street_images
 from vitrail.export.graph import ExportableOperations, adaptive_average
-from vitrail.export.onnx_format import OnnxGraph, keep_small_addends
+from vitrail.export.onnx_format import keep_small_addends
+from vitrail.export.onnx_operations import OnnxGraph
 from vitrail.inference import Predictor
 from vitrail.layers.points import uncertain_pixels
 from vitrail.recipes import model_config_from_dict

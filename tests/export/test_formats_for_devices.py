@@ -19,9 +19,8 @@ import vitrail
 from vitrail.checkpoints import save_model
 from vitrail.cli import cli
 from vitrail.errors import CheckpointError, ExportError
-from vitrail.export import export_model, read_export_metadata
+from vitrail.export import export_model, read_export_metadata, tensorrt_format
 from vitrail.export.check import street_images
-from vitrail.export.onnx_format import OnnxExporter
 from vitrail.inference import Predictor
 from vitrail.recipes import model_config_from_dict
 from vitrail.segmentors import Segmentor, build_model
@@ -129,7 +128,7 @@ def test_tensorrt_builds_an_engine_of_the_onnx_model(
     images = helper.make_tensor_value_info("images", TensorProto.UINT8, ["batch", 3, "height", "width"])
     classes = helper.make_tensor_value_info("classes", TensorProto.UINT8, ["batch", 3, "height", "width"])
     graph = helper.make_graph([helper.make_node("Identity", ["images"], ["classes"])], "copy", [images], [classes])
-    monkeypatch.setattr(OnnxExporter, "trace", lambda self, *given, any_size: helper.make_model(graph))
+    monkeypatch.setattr(tensorrt_format, "trace_onnx", lambda *given, any_size: helper.make_model(graph))
     library = FakeTensorRt()
     monkeypatch.setitem(sys.modules, "tensorrt", library)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import re
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
-from torch import Tensor, nn
-from torch.overrides import TorchFunctionMode
+from torch import Tensor
 
 from vitrail.errors import ExportError
 from vitrail.export.exporter import ReducedPrecision, Runner, register_exporter
 from vitrail.export.graph import ExportGraph
+from vitrail.export.onnx_operations import OnnxGraph, OnnxOperations, OnnxRuntimeOperations
 from vitrail.export.pt2_format import trace_program
 from vitrail.export.quiet import quiet
 from vitrail.files.regular import check_regular
@@ -46,25 +46,8 @@ class OnnxExporter:
         self.opset = opset
 
     def trace(self, graph: ExportGraph, example: Tensor, *, any_size: bool) -> Any:
-        """Return the model as `onnx.ModelProto`; see `Exporter.trace`."""
-        program = trace_program(OnnxGraph(graph), example, any_size=any_size)
-        keep_small_addends(program)
-        try:
-            with quiet(*_LOGGERS):
-                exported = torch.onnx.export(
-                    program,
-                    dynamo=True,
-                    opset_version=self.opset,
-                    input_names=["images"],
-                    output_names=list(graph.returned.names),
-                    verbose=False,
-                )
-        except Exception as error:  # torch raises many kinds
-            raise ExportError(f"torch.onnx cannot express this model\n{str(error)[:600]}") from error
-        assert exported is not None  # with dynamo=True
-        proto = exported.model_proto
-        _name_dimensions(proto, ("batch", "3", "height", "width"))
-        return proto
+        """Return the model as `onnx.ModelProto`, of operations that ONNX Runtime is fast at; see `Exporter.trace`."""
+        return trace_onnx(graph, example, OnnxRuntimeOperations, any_size=any_size, opset=self.opset)
 
     def reduce(self, program: Any, precision: ReducedPrecision, images: Sequence[Tensor]) -> Any:
         """Return the model in float16, or with convolutions and products in int8 (a range for each output channel)."""
@@ -102,6 +85,43 @@ class OnnxExporter:
         """Return the metadata of the file."""
         entries = {entry.key: entry.value for entry in _load(path).metadata_props}
         return str(entries[_KEY])
+
+
+def trace_onnx(
+    graph: ExportGraph,
+    example: Tensor,
+    operations: type[OnnxOperations] = OnnxOperations,
+    *,
+    any_size: bool,
+    opset: int = MIN_OPSET,
+) -> Any:
+    """Return a graph as `onnx.ModelProto`; see `Exporter.trace`.
+
+    Parameters
+    ----------
+    operations : type of OnnxOperations
+        Which operations are replaced: by default those that ONNX cannot express.
+    opset : int
+        Version of the operator set.
+    """
+    program = trace_program(OnnxGraph(graph, operations), example, any_size=any_size)
+    keep_small_addends(program)
+    try:
+        with quiet(*_LOGGERS):
+            exported = torch.onnx.export(
+                program,
+                dynamo=True,
+                opset_version=opset,
+                input_names=["images"],
+                output_names=list(graph.returned.names),
+                verbose=False,
+            )
+    except Exception as error:  # torch raises many kinds
+        raise ExportError(f"torch.onnx cannot express this model\n{str(error)[:600]}") from error
+    assert exported is not None  # with dynamo=True
+    proto = exported.model_proto
+    _name_dimensions(proto, ("batch", "3", "height", "width"))
+    return proto
 
 
 def _load(path: Path) -> Any:
@@ -165,46 +185,6 @@ def _in_int8(proto: Any, images: Sequence[Tensor]) -> Any:
             weight_type=QuantType.QInt8,
         )
         return onnx.load(str(reduced))
-
-
-class OnnxGraph(nn.Module):
-    """A graph whose `topk` takes a number of values that depends on the size of the images.
-
-    ONNX's translation takes a constant number only, so the values are taken from all values in descending order.
-
-    Parameters
-    ----------
-    graph : nn.Module
-        The graph.
-    """
-
-    def __init__(self, graph: nn.Module) -> None:
-        super().__init__()
-        self.wrapped = graph  # not "graph": the exported module has an attribute of that name
-
-    def forward(self, images: Tensor) -> Any:
-        """Run the graph."""
-        with _SortedTopk():
-            return self.wrapped(images)
-
-
-class _SortedTopk(TorchFunctionMode):
-    def __torch_function__(
-        self,
-        function: Callable[..., Any],
-        types: Sequence[type],
-        args: Sequence[Any] = (),
-        kwargs: Mapping[str, Any] | None = None,
-    ) -> Any:
-        if function is torch.Tensor.topk and isinstance(args[1], torch.SymInt):
-            return _largest(*args, **(kwargs or {}))
-        return function(*args, **(kwargs or {}))
-
-
-def _largest(x: Tensor, k: torch.SymInt, dim: int = -1) -> torch.return_types.topk:
-    """Return `x.topk(k, dim)` by sorting."""
-    values, indices = x.sort(dim=dim, descending=True)
-    return torch.return_types.topk((values.narrow(dim, 0, k), indices.narrow(dim, 0, k)))
 
 
 def _name_dimensions(proto: Any, names: tuple[str, ...]) -> None:

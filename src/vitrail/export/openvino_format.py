@@ -17,7 +17,7 @@ from torch import Tensor
 from vitrail.errors import ExportError
 from vitrail.export.exporter import ReducedPrecision, Runner, register_exporter, require_modules
 from vitrail.export.graph import ExportGraph
-from vitrail.export.onnx_format import OnnxExporter
+from vitrail.export.onnx_format import OnnxExporter, trace_onnx
 
 _KEY = "vitrail"
 _WEIGHTS_KEY = "vitrail_weights"
@@ -50,7 +50,7 @@ class OpenVinoExporter:
     def trace(self, graph: ExportGraph, example: Tensor, *, any_size: bool) -> OpenVinoProgram:
         """Return the program; see `Exporter.trace`."""
         require_modules(OnnxExporter.modules, "format 'openvino'")
-        proto = OnnxExporter().trace(graph, example, any_size=any_size)
+        proto = trace_onnx(graph, example, any_size=any_size)
         try:
             return OpenVinoProgram(_core().read_model(proto.SerializeToString()))
         except Exception as error:  # of OpenVINO's

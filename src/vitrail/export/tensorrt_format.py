@@ -13,7 +13,7 @@ from torch import Tensor
 from vitrail.errors import ExportError
 from vitrail.export.exporter import NotRunnableError, ReducedPrecision, Runner, register_exporter
 from vitrail.export.graph import ExportGraph
-from vitrail.export.onnx_format import OnnxExporter
+from vitrail.export.onnx_format import OnnxExporter, trace_onnx
 from vitrail.export.pt2_format import MIN_SIDE
 
 Shape = tuple[int, ...]
@@ -81,7 +81,7 @@ class TensorRtExporter:
 
     def trace(self, graph: ExportGraph, example: Tensor, *, any_size: bool) -> TensorRtProgram:
         """Return the program; see `Exporter.trace`."""
-        proto = OnnxExporter().trace(graph, example, any_size=any_size)
+        proto = trace_onnx(graph, example, any_size=any_size)
         channels, height, width = example.shape[1:]
         smallest, middle, largest = (
             ((MIN_SIDE, MIN_SIDE), (self.max_side // 2,) * 2, (self.max_side,) * 2)

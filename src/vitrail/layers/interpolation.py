@@ -92,6 +92,33 @@ def averaging_matrix(source: int, target: int, like: Tensor) -> Tensor:
     return inside / inside.sum(dim=1, keepdim=True)
 
 
+def cubic_matrix(source: int, target: int, like: Tensor) -> Tensor:
+    """Return the matrix [target, source] that resizes an axis of `source` positions to `target` by cubic convolution.
+
+    Its products equal `interpolate(mode="bicubic", align_corners=False)`: Keys' kernel with a = -0.75 (Keys, "Cubic
+    convolution interpolation for digital image processing", 1981, equation 4), positions beyond the ends taken from
+    there. Sizes may be symbolic; dtype and device are those of `like`.
+    """
+    position = (torch.arange(target, dtype=like.dtype, device=like.device) + 0.5) * (source / target) - 0.5
+    first = position.floor()
+    offset = (position - first)[:, None]
+    index = torch.arange(source, dtype=like.dtype, device=like.device)
+    distances = (offset + 1, offset, 1 - offset, 2 - offset)
+    matrix = torch.zeros_like(offset * index)
+    for step, distance in enumerate(distances, start=-1):
+        taken = (first[:, None] + step).clamp(0, source - 1)
+        matrix = matrix + _keys_kernel(distance, near=step in (0, 1)) * (index == taken).to(like.dtype)
+    return matrix
+
+
+def _keys_kernel(distance: Tensor, *, near: bool) -> Tensor:
+    """Return the weights of the cubic convolution at distances of up to 1 (`near`), or of 1 to 2."""
+    a = -0.75
+    if near:
+        return ((a + 2) * distance - (a + 3)) * distance * distance + 1
+    return ((a * distance - 5 * a) * distance + 8 * a) * distance - 4 * a
+
+
 def separable(x: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
     """Return rows · x · columnsᵀ for each channel of a map: two matrix products, the one that shrinks more first.
 

@@ -1,0 +1,95 @@
+"""Operations that are replaced in ONNX models: the same results, and kernels that ONNX Runtime has for them."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+import torch
+from helpers.evaluation_models import Linear, small_model
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from vitrail.export import export_model
+from vitrail.export.graph import ExportGraph
+from vitrail.export.onnx_format import OnnxExporter, trace_onnx
+from vitrail.export.onnx_operations import OnnxRuntimeOperations
+from vitrail.layers.interpolation import cubic_matrix
+from vitrail.transforms import Normalize
+
+needs_onnx = pytest.mark.skipif(
+    any(importlib.util.find_spec(name) is None for name in ("onnx", "onnxscript", "onnxruntime")),
+    reason="needs the [export] extra",
+)
+
+
+@pytest.mark.parametrize("shape", [(2, 3, 5, 7), (2, 3), (2, 3, 4)])
+@pytest.mark.parametrize("weights", [1, 3])
+def test_parametric_relu_as_a_sum_is_the_same(shape: tuple[int, ...], weights: int) -> None:
+    x, weight = torch.randn(*shape), torch.tensor([0.25, -0.5, 1.5])[:weights]
+    with OnnxRuntimeOperations():
+        found = F.prelu(x, weight)
+    assert torch.equal(found, F.prelu(x, weight))
+
+
+@pytest.mark.parametrize("source", [(14, 14), (1, 2), (37, 23)])
+@pytest.mark.parametrize("target", [(32, 20), (5, 3), (14, 14)])
+def test_bicubic_interpolation_by_products_is_the_same(source: tuple[int, int], target: tuple[int, int]) -> None:
+    x = torch.randn(2, 3, *source, dtype=torch.float64)
+    expected = F.interpolate(x, target, mode="bicubic")
+    with OnnxRuntimeOperations():
+        found = F.interpolate(x, size=target, mode="bicubic", align_corners=False)
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-13)
+
+
+def test_rows_of_a_cubic_matrix_sum_to_one() -> None:
+    sums = cubic_matrix(9, 31, torch.zeros(1)).sum(dim=1)
+    torch.testing.assert_close(sums, torch.ones(31))
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"size": (9, 9), "mode": "bicubic", "align_corners": True},
+        {"size": (9, 9), "mode": "bicubic", "antialias": True},
+        {"scale_factor": 2.0, "mode": "bicubic"},
+        {"size": (9, 9), "mode": "bilinear"},
+        {"size": 9},
+    ],
+)
+def test_other_interpolations_are_left_alone(options: dict[str, object]) -> None:
+    x = torch.randn(1, 2, 4, 6)
+    expected = F.interpolate(x, **options)
+    with OnnxRuntimeOperations():
+        assert torch.equal(F.interpolate(x, **options), expected)
+
+
+class Resized(Linear):
+    """A head with a parametric ReLU, and with logits that are resized bicubically."""
+
+    resizes_late = False
+
+    def __init__(self, num_classes: int, align_corners: bool = False) -> None:
+        super().__init__(num_classes, align_corners)
+        self.activation = nn.PReLU(num_classes, init=0.3)
+
+    def forward(self, features: Sequence[Tensor]) -> Tensor:
+        return self.activation(super().forward(features))
+
+    def predict(self, features: Sequence[Tensor], size: Sequence[int]) -> Tensor:
+        return F.interpolate(F.avg_pool2d(self(features), 2), tuple(size), mode="bicubic")
+
+
+@needs_onnx
+def test_onnx_runtime_gets_other_operations_than_other_runtimes(tmp_path: Path) -> None:
+    model = small_model(3, 4, head=Resized)
+    assert export_model(model, tmp_path / "m.onnx", raw=True).check.passed  # at several sizes
+    graph = ExportGraph(model, Normalize((0, 0, 0), (1, 1, 1)), "raw")
+    example = torch.zeros(2, 3, 64, 96, dtype=torch.uint8)
+    kinds = [
+        {node.op_type for node in proto.graph.node}
+        for proto in (OnnxExporter().trace(graph, example, any_size=True), trace_onnx(graph, example, any_size=True))
+    ]
+    assert [{"PRelu", "Resize"} & each for each in kinds] == [set(), {"PRelu", "Resize"}]
