@@ -24,29 +24,37 @@ METHODS = ("depthwiseseparablefcn_fastscnn_cityscapes", "pspnet_resnet50os8_city
 STEPS = 5
 
 
-def measure(recipe_name: str, crop: int, batch: int, keep: bool) -> dict[str, float]:
-    """Return milliseconds of a training step and of a prediction, and the peak in megabytes."""
+def create_steps(recipe_name: str, crop: int, batch: int) -> tuple[Callable[[], None], Callable[[], object]]:
+    """Return a training step and a prediction of a recipe's model, with random weights."""
     from vitrail.recipes import load_recipe
-    from vitrail.runtime.host_memory import keep_freed_memory
     from vitrail.segmentors import build_model
 
-    if keep and not keep_freed_memory():
-        raise SystemExit("memory cannot be kept here: no glibc, or the environment has settings for its malloc")
     torch.manual_seed(0)
-    model = build_model(load_recipe(recipe_name, ["model.pretrained=false"]).model, 19).train()
+    model = build_model(load_recipe(recipe_name, ["model.pretrained=false"]).model, 19)
     optimizer = torch.optim.SGD(model.parameters(), lr=0.01)
     images = torch.randn(batch, 3, crop, crop)
     targets = torch.randint(0, 19, (batch, crop, crop))
 
-    def train_step() -> None:
+    def train() -> None:
+        model.train()
         optimizer.zero_grad()
         torch.stack(list(model(images, targets).values())).sum().backward()
         optimizer.step()
 
-    train = milliseconds(train_step)
-    model.eval()
-    with torch.inference_mode():
-        predict = milliseconds(lambda: model(images))
+    @torch.inference_mode()
+    def predict() -> object:
+        return model.eval()(images)
+
+    return train, predict
+
+
+def measure(recipe_name: str, crop: int, batch: int, keep: bool) -> dict[str, float]:
+    """Return milliseconds of a training step and of a prediction, and the peak in megabytes."""
+    from vitrail.runtime.host_memory import keep_freed_memory
+
+    if keep and not keep_freed_memory():
+        raise SystemExit("memory cannot be kept here: no glibc, or the environment has settings for its malloc")
+    train, predict = (milliseconds(step) for step in create_steps(recipe_name, crop, batch))
     return {"train": train, "predict": predict, "peak": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024}
 
 

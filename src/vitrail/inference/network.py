@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from vitrail.errors import DeviceError, nearest
 from vitrail.precision import Precision
+from vitrail.runtime.cpu_products import fast_products
 from vitrail.runtime.device import HALF_DTYPES, autocast
 from vitrail.runtime.graphs import GraphedFunction
 from vitrail.segmentors import Segmentor
@@ -53,7 +54,7 @@ class Network:
         layout = torch.channels_last if self.channels_last else torch.contiguous_format
         images = self.normalize(images).contiguous(memory_format=layout)
         model = self.model
-        with autocast(self.device, self.amp):
+        with autocast(self.device, self.amp), fast_products(self.device):
             scores: Tensor = model.unresized(images) if model.head.resizes_late else model(images)
         return scores.float().contiguous()
 

@@ -1,4 +1,4 @@
-"""Which kernels PyTorch chooses on CUDA: cuDNN's search, TF32, deterministic ones; and compiled models."""
+"""Which kernels PyTorch chooses: cuDNN's search, TF32, deterministic ones, oneDNN's; and compiled models."""
 
 from __future__ import annotations
 
@@ -11,10 +11,14 @@ from typing import Any
 import torch
 from torch import nn
 
+from vitrail.runtime.cpu_products import fast_products
+
 
 @contextlib.contextmanager
-def training_kernels(device: torch.device, *, tf32: bool, deterministic: bool) -> Iterator[None]:
-    """Choose the kernels of a training step, for a block; nothing changes on other devices than CUDA.
+def training_kernels(
+    device: torch.device, *, tf32: bool, deterministic: bool, compiled: bool = False
+) -> Iterator[None]:
+    """Choose the kernels of a training step, for a block: on CUDA, and on the CPU those of `fast_products`.
 
     Parameters
     ----------
@@ -25,9 +29,12 @@ def training_kernels(device: torch.device, *, tf32: bool, deterministic: bool) -
     deterministic : bool
         False lets cuDNN time its algorithms for each new shape and take the fastest: the shapes of a training step
         repeat.
+    compiled : bool
+        Whether the step is compiled, and chooses its own kernels on the CPU.
     """
     if device.type != "cuda":
-        yield
+        with contextlib.nullcontext() if compiled else fast_products(device):
+            yield
         return
     cudnn, matmul = torch.backends.cudnn, torch.backends.cuda.matmul
     before = cudnn.benchmark, cudnn.allow_tf32, matmul.allow_tf32

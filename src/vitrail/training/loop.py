@@ -354,7 +354,8 @@ class TrainingRun:
             This process's share of the batch, uint8; 255 is ignored.
         """
         train = self.recipe.train
-        with training_kernels(self.device, tf32=train.tf32, deterministic=train.deterministic):
+        compiled = train.compile == "inductor"
+        with training_kernels(self.device, tf32=train.tf32, deterministic=train.deterministic, compiled=compiled):
             for part in split(images, targets, train.accumulate):
                 with contextlib.nullcontext() if part.last else self.strategy.accumulate(self.network):
                     losses = self._backward(part.images, part.targets, part.share)
