@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from types import ModuleType
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from parity.case import CLASSES, FULL_SIZE, Case
 from parity.missing import require
@@ -349,9 +350,11 @@ class Mask2Former(Transformers):
         return Losses(out.loss, {name: term.item() for name, term in terms.items()})
 
 
-def _mean_of_queries(out: Any) -> Tensor:
+def _mean_of_queries(out: Any, size: Sequence[int] | None = None) -> Tensor:
+    """Return scores [B, K, h, w], as image processors make them, of masks of their own size or resized to `size`."""
     belief = out.class_queries_logits.softmax(-1)[..., :-1]
-    return torch.einsum("bqc,bqhw->bchw", belief, out.masks_queries_logits.sigmoid())
+    masks = out.masks_queries_logits if size is None else F.interpolate(out.masks_queries_logits, size, mode="bilinear")
+    return torch.einsum("bqc,bqhw->bchw", belief, masks.sigmoid())
 
 
 def _labelled_masks(targets: Tensor, dtype: torch.dtype) -> tuple[list[Tensor], list[Tensor]]:
@@ -402,9 +405,26 @@ def import_mask2former(tensors: Mapping[str, Tensor]) -> Segmentor:
 
 @dataclass(frozen=True)
 class EoMT(Transformers):
-    """EoMT on a small ViT of DINOv2, or of DINOv3."""
+    """EoMT on a small ViT of DINOv2, or of DINOv3.
+
+    Attributes
+    ----------
+    dinov3 : bool
+        Whether it is DINOv3's.
+    image_size : int
+        Side of the images.
+    classes : int
+        K.
+    head : mapping
+        Settings of the head that are not the published ones.
+    """
 
     dinov3: bool = False
+    image_size: int = 64
+    classes: int = CLASSES
+    head: Mapping[str, int] = field(
+        default_factory=lambda: {"num_queries": 20, "num_blocks": 2, "train_num_points": 128}
+    )
     encoder = "embeddings"
 
     def configuration(self) -> Any:
@@ -415,11 +435,10 @@ class EoMT(Transformers):
     @property
     def given(self) -> dict[str, Any]:
         """What the configuration does not leave to its defaults."""
-        shape = {"hidden_size": 384, "num_hidden_layers": 12, "num_attention_heads": 6, "image_size": 64}
-        head = {"num_queries": 20, "num_blocks": 2, "train_num_points": 128, "num_labels": CLASSES}
+        shape = {"hidden_size": 384, "num_hidden_layers": 12, "num_attention_heads": 6, "image_size": self.image_size}
         # the random change of positions in training is left out
         rest = {"intermediate_size": 1536, "pos_embed_rescale": None, "layer_norm_eps": 1e-5}
-        return {**shape, **head, **(rest if self.dinov3 else {})}
+        return {**shape, **self.head, "num_labels": self.classes, **(rest if self.dinov3 else {})}
 
     def create(self, configuration: Any) -> nn.Module:
         """See `Transformers`."""
@@ -431,8 +450,8 @@ class EoMT(Transformers):
         return self.configuration().to_json_string(use_diff=False)
 
     def logits(self, model: nn.Module, images: Tensor, *, at_image_size: bool) -> Tensor:
-        """Return scores [B, K, h, w], as its image processor makes them, without the resizes that it does."""
-        return _mean_of_queries(model(images))
+        """Return scores [B, K, h, w], as its image processor makes them, without the resizes that it does last."""
+        return _mean_of_queries(model(images), images.shape[-2:] if at_image_size else None)
 
     def losses(self, model: nn.Module, images: Tensor, targets: Tensor) -> Losses:
         """Return the losses of the masks of each image's classes, for each prediction in turn."""
@@ -451,31 +470,50 @@ class EoMT(Transformers):
         return Losses(total, terms)
 
 
-def import_eomt(tensors: Mapping[str, Tensor], *, dinov3: bool = False) -> Segmentor:
+def import_eomt(reference: EoMT, tensors: Mapping[str, Tensor]) -> Segmentor:
     """Return EoMT, by the importer of folders; it needs no transformers, as a golden file is read without."""
-    given = EoMT(dinov3).given
+    given = reference.given
     names = {str(index): f"LABEL_{index}" for index in range(given.pop("num_labels"))}
-    model = translate_config(
-        {"model_type": "eomt_dinov3" if dinov3 else "eomt", "id2label": names, **given}, "config.json"
-    )
+    kind = "eomt_dinov3" if reference.dinov3 else "eomt"
+    model = translate_config({"model_type": kind, "id2label": names, **given}, "config.json")
     encoder = model.encoder
-    ours = create_model("eomt", encoder.name, CLASSES, backbone_options=encoder.options, **model.options)
+    ours = create_model("eomt", encoder.name, reference.classes, backbone_options=encoder.options, **model.options)
     ours.load_state_dict(model.renaming.to_ours(tensors, "the reference"), strict=True)
     return ours
 
 
 @dataclass(frozen=True)
 class OneFormer(Transformers):
-    """OneFormer on a ResNet-18, asked for semantic segmentation; with texts about the classes, or without."""
+    """OneFormer on a ResNet-18, asked for semantic segmentation.
+
+    Attributes
+    ----------
+    texts : bool
+        Whether it is trained with texts about the classes.
+    classes : int
+        K.
+    head : mapping
+        Settings of the head that are not the published ones.
+    """
 
     texts: bool = False
+    classes: int = CLASSES
+    head: Mapping[str, int] = field(
+        default_factory=lambda: {
+            **{"conv_dim": 64, "mask_dim": 64, "hidden_dim": 64, "encoder_feedforward_dim": 96, "encoder_layers": 2},
+            **{"query_dec_layers": 2, "decoder_layers": 3, "dim_feedforward": 64, "num_queries": 20},
+            "train_num_points": 128,
+        }
+    )
     encoder = "model"
 
     def configuration(self) -> Any:
         """See `Transformers`."""
         given = dict(self.given)
         return transformers().OneFormerConfig(
-            backbone_config=transformers().ResNetConfig(**given.pop("backbone_config")), num_labels=CLASSES, **given
+            backbone_config=transformers().ResNetConfig(**given.pop("backbone_config")),
+            num_labels=self.classes,
+            **given,
         )
 
     @property
@@ -484,9 +522,7 @@ class OneFormer(Transformers):
         backbone = {"depths": [2, 2, 2, 2], "hidden_sizes": [64, 128, 256, 512], "layer_type": "basic"}
         return {
             "backbone_config": {"model_type": "resnet", "embedding_size": 64, "out_features": LEVELS, **backbone},
-            **{"conv_dim": 64, "mask_dim": 64, "hidden_dim": 64, "encoder_feedforward_dim": 96, "encoder_layers": 2},
-            **{"query_dec_layers": 2, "decoder_layers": 3, "dim_feedforward": 64, "num_queries": 20},
-            "train_num_points": 128,
+            **self.head,
             **({"is_training": True, "text_encoder_width": 64, "text_encoder_num_layers": 2} if self.texts else {}),
             # dropout of the pixel decoder follows is_training, in evaluation too
             **({"text_encoder_vocab_size": _VOCABULARY, "text_encoder_n_ctx": 4, "dropout": 0.0} if self.texts else {}),
@@ -498,7 +534,8 @@ class OneFormer(Transformers):
 
     def logits(self, model: nn.Module, images: Tensor, *, at_image_size: bool) -> Tensor:
         """Return scores [B, K, h, w], as its image processor makes them, without the resize that it does last."""
-        return _mean_of_queries(model(images, task_inputs(len(images)), **self.logits_inputs(len(images))))
+        out = model(images, task_inputs(len(images)), **self.logits_inputs(len(images)))
+        return _mean_of_queries(out, images.shape[-2:] if at_image_size else None)
 
     def losses(self, model: nn.Module, images: Tensor, targets: Tensor) -> Losses:
         """Return the losses of the masks of each image's classes."""
@@ -544,12 +581,12 @@ def task_inputs(count: int) -> Tensor:
     return torch.tensor([[*TASK_TOKENS, *[0] * (TASK_LENGTH - len(TASK_TOKENS))]] * count)
 
 
-def import_oneformer(tensors: Mapping[str, Tensor], *, texts: bool = False) -> Segmentor:
+def import_oneformer(reference: OneFormer, tensors: Mapping[str, Tensor]) -> Segmentor:
     """Return OneFormer, by the importer of folders; it needs no transformers, as a golden file is read without."""
-    model = translate_config({"model_type": "oneformer", **OneFormer(texts).given}, "config.json")
-    ours = create_model("oneformer", model.encoder.name, CLASSES, **model.options)
+    model = translate_config({"model_type": "oneformer", **reference.given}, "config.json")
+    ours = create_model("oneformer", model.encoder.name, reference.classes, **model.options)
     ours.load_state_dict(model.renaming.to_ours(tensors, "the reference"), strict=True)
-    if texts:
+    if reference.texts:
         ours.head.sentences = _sentences()
     return ours
 
@@ -619,7 +656,7 @@ HUGGING_FACE = [
             dtype=torch.float32 if texts else torch.float64,
             keep=("criterion.empty_weight",),
             same_points=True,
-            imports=partial(import_oneformer, texts=texts),
+            imports=partial(import_oneformer, OneFormer(texts)),
         )
         for name, texts in (("resnet18", False), ("texts", True))
     ),
@@ -637,7 +674,7 @@ HUGGING_FACE = [
             keep=("criterion.",),
             fixed={"attn_mask_probs": [1.0, 1.0]},
             same_points=True,
-            imports=partial(import_eomt, dinov3=dinov3),
+            imports=partial(import_eomt, EoMT(dinov3)),
         )
         for name, dinov3 in (("dinov2", False), ("dinov3", True))
     ),

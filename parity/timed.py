@@ -11,7 +11,11 @@ import torch
 
 from parity.case import Case
 from parity.cases import DETAIL_KERNELS, FOUR_MAPS, KERNELS, R18_ENCODER, RESNET18_WITHOUT_DILATION, SMALL_WINDOWS
+from parity.efficientvit import EfficientViT, import_efficientvit
+from parity.huggingface import EoMT, OneFormer, import_eomt, import_oneformer
 from parity.reference import Reference
+from parity.regseg import RegSeg, import_regseg
+from parity.sctnet import SCTNet, import_sctnet
 from parity.smp import Smp, import_smp
 from parity.toolboxes import (
     Mmseg,
@@ -92,6 +96,9 @@ def _in_channels(*heads: str) -> dict[str, int]:
     """Return the settings of heads that read the maps of the smallest plain transformer."""
     return {f"{head}.in_channels": 192 for head in heads}
 
+
+_EOMT = EoMT(image_size=256, classes=CLASSES, head={})
+_ONEFORMER = OneFormer(classes=CLASSES, head={"dropout": 0})
 
 TIMED = [
     mmseg("upernet", "resnet18c", "upernet/upernet_r18_4xb2-40k_cityscapes-512x1024", NARROW_MMSEG),
@@ -289,6 +296,28 @@ TIMED = [
         dtype=torch.float32,
         same_points=True,
     ),
+    timed(
+        "eomt",
+        "vit_small_patch16_224",
+        _EOMT,
+        dtype=torch.float32,
+        keep=("criterion.",),
+        fixed={"attn_mask_probs": [1.0] * 4},
+        same_points=True,
+        imports=partial(import_eomt, _EOMT),
+    ),
+    timed(
+        "oneformer",
+        "resnet18",
+        _ONEFORMER,
+        dtype=torch.float32,
+        keep=("criterion.empty_weight",),
+        same_points=True,
+        imports=partial(import_oneformer, _ONEFORMER),
+    ),
+    timed("efficientvit", "efficientvit_b0", EfficientViT("b0", "cityscapes"), imports=import_efficientvit),
+    timed("regseg", "", RegSeg("exp48_decoder26"), imports=import_regseg),
+    timed("sctnet", "", SCTNet("s", "cityscapes"), imports=partial(import_sctnet, "s", "cityscapes")),
     mmseg("bisenetv2", "", "bisenetv2/bisenetv2_fcn_4xb4-160k_cityscapes-1024x1024"),
     mmseg("icnet", "resnet18c", "icnet/icnet_r18-d8_4xb2-80k_cityscapes-832x832"),
     timed(
