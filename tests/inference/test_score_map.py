@@ -9,6 +9,7 @@ import torch
 from helpers.versions import CAN_EXPORT
 from torch.nn import functional as F
 
+from vitrail.inference import score_map
 from vitrail.inference.score_map import (
     DenseMap,
     FlippedMap,
@@ -79,6 +80,23 @@ def test_flipped_maps_exchange_sides_and_paired_classes():
     assert torch.equal(flipped[0], logits[0].flip(-1))
     assert torch.equal(flipped[1], logits[2].flip(-1))
     assert torch.equal(flipped[2], logits[1].flip(-1))
+
+
+@pytest.mark.parametrize("band", [4 * 6 * 97 * height for height in (16, 17, 40, 64)])  # bytes
+def test_one_tensor_is_filled_a_band_at_a_time(band: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(score_map, "CPU_BAND_BYTES", band)
+    logits = torch.randn(6, 11, 13)
+    read: list[int] = []
+
+    class Noted(DenseMap):
+        def rows(self, start: int, stop: int) -> torch.Tensor:
+            read.append(stop - start)
+            return super().rows(start, stop)
+
+    found = materialise(ResizedMap(Noted(logits), (40, 97), align_corners=False))
+    expected = F.interpolate(logits[None], (40, 97), mode="bilinear")[0]
+    torch.testing.assert_close(found, expected, rtol=0, atol=TOLERANCE)
+    assert max(read) < 11 or read == [11]
 
 
 def test_mean_of_probabilities_and_their_scores():

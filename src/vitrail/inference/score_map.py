@@ -338,5 +338,15 @@ def resized(source: ScoreMap, size: tuple[int, int], *, align_corners: bool) -> 
 
 
 def materialise(scores: ScoreMap) -> Tensor:
-    """Return a map as one tensor [K, H, W]."""
-    return scores.rows(0, scores.size[0])
+    """Return a map as one tensor [K, H, W], filled a band at a time: resizing a band reads few rows of its source."""
+    height, width = scores.size
+    step = _band_rows(scores)
+    first = scores.rows(0, min(step, height))
+    if step >= height:
+        return first
+    values = first.new_empty(scores.num_classes, height, width)
+    values[:, :step] = first
+    for start in range(step, height, step):
+        stop = min(start + step, height)
+        values[:, start:stop] = scores.rows(start, stop)
+    return values
