@@ -25,7 +25,7 @@ from vitrail.export import EXPORTERS, export_model, pt2_format, read_export_meta
 from vitrail.export.check import ExportCheck, street_images
 from vitrail.export.graph import ExportableOperations, adaptive_average
 from vitrail.export.onnx_format import keep_small_addends
-from vitrail.export.onnx_operations import OnnxGraph
+from vitrail.export.operations import ONNX, ReplacingGraph
 from vitrail.inference import Predictor
 from vitrail.layers.points import uncertain_pixels
 from vitrail.recipes import model_config_from_dict
@@ -322,7 +322,7 @@ class UncertainPixels(nn.Module):
 def test_as_many_uncertain_pixels_are_chosen_as_the_size_has(format: str, tmp_path: Path) -> None:
     any_size = torch.export.Dim.DYNAMIC
     shapes = ({0: any_size, 2: any_size, 3: any_size},)
-    module = OnnxGraph(UncertainPixels()) if format == "onnx" else UncertainPixels()
+    module = ReplacingGraph(UncertainPixels(), ONNX) if format == "onnx" else UncertainPixels()
     program = torch.export.export(module, (torch.randn(2, 5, 8, 10),), dynamic_shapes=shapes, strict=False)
     if format == "onnx":
         options = {"dynamo": True, "verbose": False, "input_names": ["images"]}

@@ -19,6 +19,7 @@ from torch.export import ExportedProgram
 from vitrail.errors import ExportError
 from vitrail.export.exporter import NotRunnableError, ReducedPrecision, Runner, register_exporter
 from vitrail.export.graph import ExportGraph
+from vitrail.export.operations import DEVICES, ReplacingGraph
 from vitrail.export.pt2_format import first_lines
 from vitrail.export.quiet import quiet
 
@@ -64,8 +65,9 @@ class CoreMlExporter:
             raise ExportError(f"Core ML takes RGB images, not images of {example.shape[1]} channels")
         try:
             with torch.no_grad():
-                program = torch.export.export(_CoreMlGraph(graph), (example[:1].float(),), strict=False)
-                program = program.run_decompositions({})
+                replacing = ReplacingGraph(_CoreMlGraph(graph), DEVICES)
+                program = torch.export.export(replacing, (example[:1].float(),), strict=False)
+                program = _without_aliases(program.run_decompositions({}))
         except Exception as error:  # torch raises many kinds
             raise ExportError(f"torch.export cannot express this model:\n{first_lines(error)}") from error
         return CoreMlProgram(program, graph.returned.names, _convert(program, graph.returned.names, "float32"))
@@ -115,6 +117,15 @@ class _CoreMlGraph(nn.Module):
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
         outputs = self.wrapped(images)
         return outputs if self.wrapped.output == "raw" else (outputs[0].to(torch.int32), *outputs[1:])
+
+
+def _without_aliases(program: ExportedProgram) -> ExportedProgram:
+    """Return the program without operations that give their input another name, which coremltools does not know."""
+    for node in program.graph.find_nodes(op="call_function", target=torch.ops.aten.alias.default):
+        node.replace_all_uses_with(node.args[0])
+        program.graph.erase_node(node)
+    program.graph_module.recompile()
+    return program
 
 
 def _convert(program: ExportedProgram, names: Sequence[str], precision: Literal["float32", "float16"]) -> Any:

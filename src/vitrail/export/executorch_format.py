@@ -9,10 +9,12 @@ from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
+from torch.export import ExportedProgram
 
 from vitrail.errors import ExportError
 from vitrail.export.exporter import ReducedPrecision, Runner, register_exporter
 from vitrail.export.graph import ExportGraph
+from vitrail.export.operations import DEVICES, ReplacingGraph
 from vitrail.export.pt2_format import first_lines
 from vitrail.export.quiet import quiet
 
@@ -40,7 +42,8 @@ class ExecuTorchExporter:
                 from executorch.backends.xnnpack.partition.xnnpack_partitioner import XnnpackPartitioner
                 from executorch.exir import to_edge_transform_and_lower
 
-                program = torch.export.export(graph, (example[:1],), strict=False)
+                program = torch.export.export(ReplacingGraph(graph, DEVICES), (example[:1],), strict=False)
+                program = _fold_constants(program)
                 return to_edge_transform_and_lower(program, partitioner=[XnnpackPartitioner()]).exported_program()
         except Exception as error:  # torch and ExecuTorch raise many kinds
             raise ExportError(f"ExecuTorch cannot express this model:\n{first_lines(error)}") from error
@@ -75,6 +78,21 @@ class ExecuTorchExporter:
         """Return the metadata of the file."""
         (text,) = _load(path).load_method(_METADATA).execute(())
         return str(text)
+
+
+def _fold_constants(program: ExportedProgram) -> ExportedProgram:
+    """Return the program with what depends on weights alone computed.
+
+    XNNPACK takes convolutions and products only where their weights are constants; those that are added up or divided
+    in the forward pass are computed by ExecuTorch's portable operations else, up to a hundred times slower.
+    """
+    from executorch.exir.passes.constant_prop_pass import constant_prop_pass
+
+    folded: ExportedProgram = constant_prop_pass(program)
+    for name, value in folded.constants.items():
+        if isinstance(value, Tensor):  # views of a larger tensor, or transposed ones, are written as what they view
+            folded.constants[name] = value.detach().clone(memory_format=torch.contiguous_format)
+    return folded
 
 
 def _load(path: Path) -> Any:

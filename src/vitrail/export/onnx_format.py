@@ -14,7 +14,7 @@ from torch import Tensor
 from vitrail.errors import ExportError
 from vitrail.export.exporter import ReducedPrecision, Runner, register_exporter
 from vitrail.export.graph import ExportGraph
-from vitrail.export.onnx_operations import OnnxGraph, OnnxOperations, OnnxRuntimeOperations
+from vitrail.export.operations import ONNX, ONNX_RUNTIME, Replacements, ReplacingGraph
 from vitrail.export.pt2_format import trace_program
 from vitrail.export.quiet import quiet
 from vitrail.files.regular import check_regular
@@ -47,7 +47,7 @@ class OnnxExporter:
 
     def trace(self, graph: ExportGraph, example: Tensor, *, any_size: bool) -> Any:
         """Return the model as `onnx.ModelProto`, of operations that ONNX Runtime is fast at; see `Exporter.trace`."""
-        return trace_onnx(graph, example, OnnxRuntimeOperations, any_size=any_size, opset=self.opset)
+        return trace_onnx(graph, example, ONNX_RUNTIME, any_size=any_size, opset=self.opset)
 
     def reduce(self, program: Any, precision: ReducedPrecision, images: Sequence[Tensor]) -> Any:
         """Return the model in float16, or with convolutions and products in int8 (a range for each output channel)."""
@@ -90,7 +90,7 @@ class OnnxExporter:
 def trace_onnx(
     graph: ExportGraph,
     example: Tensor,
-    operations: type[OnnxOperations] = OnnxOperations,
+    replacements: Replacements = ONNX,
     *,
     any_size: bool,
     opset: int = MIN_OPSET,
@@ -99,12 +99,12 @@ def trace_onnx(
 
     Parameters
     ----------
-    operations : type of OnnxOperations
+    replacements : tuple of types of Replacement
         Which operations are replaced: by default those that ONNX cannot express.
     opset : int
         Version of the operator set.
     """
-    program = trace_program(OnnxGraph(graph, operations), example, any_size=any_size)
+    program = trace_program(ReplacingGraph(graph, replacements), example, any_size=any_size)
     keep_small_addends(program)
     try:
         with quiet(*_LOGGERS):

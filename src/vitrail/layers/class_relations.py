@@ -62,7 +62,7 @@ class ClassRelations(nn.Module):
         by_mean, by_variance : Tensor [B, K, C]
             Zero for classes that are not present. Only positive means count, unless no class that is present has one.
         """
-        positive = torch.where(self.mean > 0, self.mean, _NO_RELATION)
+        positive = self.mean.masked_fill(self.mean <= 0, _NO_RELATION)
         return _mix(positive, vectors, present), _mix(self.variance, vectors, present)
 
     @torch.no_grad()

@@ -140,4 +140,4 @@ class MaskedQueryDecoder(nn.Module):
 def _outside(embeddings: Tensor, pixels: Tensor) -> Tensor:
     """Return bool [B, Q, h·w], True outside of each query's mask; one with an empty mask may attend everywhere."""
     outside = (embeddings @ pixels.to(embeddings.dtype)).sigmoid() < 0.5
-    return outside & ~outside.all(-1, keepdim=True)
+    return torch.logical_and(outside, torch.logical_not(outside.all(-1, keepdim=True)))

@@ -1,21 +1,23 @@
-"""Operations that are replaced in ONNX models: the same results, and kernels that ONNX Runtime has for them."""
+"""Operations that are replaced in exported files: the same results, in operations that the format has."""
 
 from __future__ import annotations
 
 import importlib.util
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from helpers.evaluation_models import Linear, small_model
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.overrides import TorchFunctionMode
 
 from vitrail.export import export_model
 from vitrail.export.graph import ExportGraph
 from vitrail.export.onnx_format import OnnxExporter, trace_onnx
-from vitrail.export.onnx_operations import OnnxRuntimeOperations
+from vitrail.export.operations import PlainResizing, PreluAsSum
 from vitrail.layers.interpolation import cubic_matrix
 from vitrail.transforms import Normalize
 
@@ -29,7 +31,7 @@ needs_onnx = pytest.mark.skipif(
 @pytest.mark.parametrize("weights", [1, 3])
 def test_parametric_relu_as_a_sum_is_the_same(shape: tuple[int, ...], weights: int) -> None:
     x, weight = torch.randn(*shape), torch.tensor([0.25, -0.5, 1.5])[:weights]
-    with OnnxRuntimeOperations():
+    with PreluAsSum():
         found = F.prelu(x, weight)
     assert torch.equal(found, F.prelu(x, weight))
 
@@ -39,7 +41,7 @@ def test_parametric_relu_as_a_sum_is_the_same(shape: tuple[int, ...], weights: i
 def test_bicubic_interpolation_by_products_is_the_same(source: tuple[int, int], target: tuple[int, int]) -> None:
     x = torch.randn(2, 3, *source, dtype=torch.float64)
     expected = F.interpolate(x, target, mode="bicubic")
-    with OnnxRuntimeOperations():
+    with PlainResizing():
         found = F.interpolate(x, size=target, mode="bicubic", align_corners=False)
     torch.testing.assert_close(found, expected, rtol=0, atol=1e-13)
 
@@ -54,7 +56,8 @@ def test_rows_of_a_cubic_matrix_sum_to_one() -> None:
     [
         {"size": (9, 9), "mode": "bicubic", "align_corners": True},
         {"size": (9, 9), "mode": "bicubic", "antialias": True},
-        {"scale_factor": 2.0, "mode": "bicubic"},
+        {"scale_factor": 1.3, "mode": "bilinear"},
+        {"scale_factor": (2.0, 3.0)},
         {"size": (9, 9), "mode": "bilinear"},
         {"size": 9},
     ],
@@ -62,8 +65,32 @@ def test_rows_of_a_cubic_matrix_sum_to_one() -> None:
 def test_other_interpolations_are_left_alone(options: dict[str, object]) -> None:
     x = torch.randn(1, 2, 4, 6)
     expected = F.interpolate(x, **options)
-    with OnnxRuntimeOperations():
+    with PlainResizing():
         assert torch.equal(F.interpolate(x, **options), expected)
+
+
+@pytest.mark.parametrize("mode", ["bicubic", "bilinear", "nearest"])
+@pytest.mark.parametrize("factor", [2.0, 0.5])
+def test_resizing_by_a_factor_is_resizing_to_a_size(mode: str, factor: float) -> None:
+    x = torch.randn(1, 2, 4, 6, dtype=torch.float64)
+    expected = F.interpolate(x, scale_factor=factor, mode=mode)
+    with Calls() as calls, PlainResizing():
+        found = F.interpolate(x, scale_factor=factor, mode=mode)
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-13)
+    sizes = [arguments["size"] for function, arguments in calls.noted if function is F.interpolate]
+    assert sizes == ([] if mode == "bicubic" else [list(expected.shape[2:])])
+
+
+class Calls(TorchFunctionMode):
+    """Notes functions that are called, and their keyword arguments."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.noted: list[tuple[object, dict[str, Any]]] = []
+
+    def __torch_function__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        self.noted.append((function, kwargs or {}))
+        return function(*args, **(kwargs or {}))
 
 
 class Resized(Linear):

@@ -1,0 +1,137 @@
+"""Operations that some formats cannot express, or that their runtimes compute slowly, and what stands for them."""
+
+from __future__ import annotations
+
+import contextlib
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeAlias
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.overrides import TorchFunctionMode
+
+from vitrail.layers.interpolation import cubic_matrix
+
+
+class Replacement(TorchFunctionMode, ABC):
+    """Computes some functions of PyTorch by others of the same result, in a block."""
+
+    @abstractmethod
+    def replaced(self, function: Callable[..., Any], args: Sequence[Any]) -> Callable[..., Any]:
+        """Return what to call instead of `function` with positional arguments `args`, or `function` itself."""
+
+    def __torch_function__(
+        self,
+        function: Callable[..., Any],
+        types: Sequence[type],
+        args: Sequence[Any] = (),
+        kwargs: Mapping[str, Any] | None = None,
+    ) -> Any:
+        """Run `function`, or what replaces it."""
+        return self.replaced(function, args)(*args, **(kwargs or {}))
+
+
+class SortedTopk(Replacement):
+    """`topk` of a number of values that depends on the size of the images: from all values in descending order.
+
+    ONNX takes a constant number only.
+    """
+
+    def replaced(self, function: Callable[..., Any], args: Sequence[Any]) -> Callable[..., Any]:
+        """See `Replacement`."""
+        variable = function is torch.Tensor.topk and isinstance(args[1], torch.SymInt)
+        return _largest if variable else function
+
+
+class PreluAsSum(Replacement):
+    """PReLU as the sum of the positive and the scaled negative part.
+
+    ONNX Runtime takes three times as long for its own PReLU, and converts the memory format of maps around it.
+    """
+
+    def replaced(self, function: Callable[..., Any], args: Sequence[Any]) -> Callable[..., Any]:
+        """See `Replacement`."""
+        return _prelu if function is torch.prelu else function
+
+
+class PlainResizing(Replacement):
+    """Bicubic resizing as two matrix products, and resizing by a factor as resizing to the size that it gives.
+
+    ONNX Runtime computes bicubic resizing slowly, ExecuTorch in dozens of steps, and Core ML not at all; Core ML wants
+    sizes instead of factors.
+    """
+
+    def replaced(self, function: Callable[..., Any], args: Sequence[Any]) -> Callable[..., Any]:
+        """See `Replacement`."""
+        return _interpolate if function is F.interpolate else function
+
+
+Replacements: TypeAlias = tuple[type[Replacement], ...]
+
+ONNX: Replacements = (SortedTopk,)
+ONNX_RUNTIME: Replacements = (SortedTopk, PreluAsSum, PlainResizing)
+DEVICES: Replacements = (PlainResizing,)  # of Core ML and ExecuTorch
+
+
+class ReplacingGraph(nn.Module):
+    """A graph that computes some operations by others.
+
+    Parameters
+    ----------
+    graph : nn.Module
+        The graph.
+    replacements : tuple of types of Replacement
+        What is replaced.
+    """
+
+    def __init__(self, graph: nn.Module, replacements: Replacements) -> None:
+        super().__init__()
+        self.wrapped = graph  # not "graph": the exported module has an attribute of that name
+        self.replacements = replacements
+
+    def forward(self, images: Tensor) -> Any:
+        """Run the graph."""
+        with contextlib.ExitStack() as stack:
+            for replacement in self.replacements:
+                stack.enter_context(replacement())
+            return self.wrapped(images)
+
+
+def _largest(x: Tensor, k: torch.SymInt, dim: int = -1) -> torch.return_types.topk:
+    """Return `x.topk(k, dim)` by sorting."""
+    values, indices = x.sort(dim=dim, descending=True)
+    return torch.return_types.topk((values.narrow(dim, 0, k), indices.narrow(dim, 0, k)))
+
+
+def _prelu(x: Tensor, weight: Tensor) -> Tensor:
+    """Return `torch.nn.functional.prelu(x, weight)`, for [B, C, …] and weight [C] or [1]."""
+    weight = weight.view(-1, *[1] * (x.ndim - 2))
+    return x.clamp(min=0) + weight * x.clamp(max=0)
+
+
+def _interpolate(
+    x: Tensor,
+    size: int | Sequence[int] | None = None,
+    scale_factor: float | Sequence[float] | None = None,
+    mode: str = "nearest",
+    align_corners: bool | None = None,
+    recompute_scale_factor: bool | None = None,
+    antialias: bool = False,
+) -> Tensor:
+    """Return `torch.nn.functional.interpolate` of the same arguments."""
+    if isinstance(scale_factor, float) and (found := _whole_size(x.shape[2:], scale_factor)):
+        size, scale_factor, recompute_scale_factor = found, None, None
+    if mode != "bicubic" or size is None or align_corners or antialias:
+        return F.interpolate(x, size, scale_factor, mode, align_corners, recompute_scale_factor, antialias)
+    height, width = (size, size) if isinstance(size, int) else size
+    rows, columns = cubic_matrix(x.shape[-2], height, x), cubic_matrix(x.shape[-1], width, x)
+    return rows @ (x @ columns.transpose(0, 1))
+
+
+def _whole_size(size: Sequence[int], factor: float) -> list[int] | None:
+    """Return sizes times a factor; None where they are variable, or not whole, for which positions differ."""
+    sizes = [factor * length for length in size if isinstance(length, int)]
+    whole = len(sizes) == len(size) and all(length == int(length) for length in sizes)
+    return [int(length) for length in sizes] if whole else None
