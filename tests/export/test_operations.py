@@ -57,6 +57,7 @@ def test_rows_of_a_cubic_matrix_sum_to_one() -> None:
         {"size": (9, 9), "mode": "bicubic", "align_corners": True},
         {"size": (9, 9), "mode": "bicubic", "antialias": True},
         {"scale_factor": 1.3, "mode": "bilinear"},
+        {"scale_factor": 0.5, "mode": "bilinear", "align_corners": True},
         {"scale_factor": (2.0, 3.0)},
         {"size": (9, 9), "mode": "bilinear"},
         {"size": 9},
@@ -70,15 +71,18 @@ def test_other_interpolations_are_left_alone(options: dict[str, object]) -> None
 
 
 @pytest.mark.parametrize("mode", ["bicubic", "bilinear", "nearest"])
-@pytest.mark.parametrize("factor", [2.0, 0.5])
-def test_resizing_by_a_factor_is_resizing_to_a_size(mode: str, factor: float) -> None:
-    x = torch.randn(1, 2, 4, 6, dtype=torch.float64)
+@pytest.mark.parametrize(("factor", "size"), [(2.0, (4, 5)), (0.5, (4, 6)), (0.5, (9, 13)), (0.25, (11, 8))])
+def test_resizing_by_a_factor_is_resizing_to_a_size(mode: str, factor: float, size: tuple[int, int]) -> None:
+    x = torch.randn(1, 2, *size, dtype=torch.float64)
     expected = F.interpolate(x, scale_factor=factor, mode=mode)
     with Calls() as calls, PlainResizing():
         found = F.interpolate(x, scale_factor=factor, mode=mode)
     torch.testing.assert_close(found, expected, rtol=0, atol=1e-13)
     sizes = [arguments["size"] for function, arguments in calls.noted if function is F.interpolate]
-    assert sizes == ([] if mode == "bicubic" else [list(expected.shape[2:])])
+    whole = all(factor * length == int(factor * length) for length in size)
+    assert sizes == (
+        [None] if mode == "bicubic" and not whole else [] if mode == "bicubic" else [[*expected.shape[2:]]]
+    )
 
 
 class Calls(TorchFunctionMode):

@@ -121,8 +121,12 @@ def _interpolate(
     antialias: bool = False,
 ) -> Tensor:
     """Return `torch.nn.functional.interpolate` of the same arguments."""
-    if isinstance(scale_factor, float) and (found := _whole_size(x.shape[2:], scale_factor)):
-        size, scale_factor, recompute_scale_factor = found, None, None
+    if isinstance(scale_factor, float) and not (recompute_scale_factor or align_corners):
+        read, target = _sizes(x.shape[2:], scale_factor)
+        if read == list(x.shape[2:]) or (read and mode != "bicubic"):  # which reads a position further
+            for dimension, length in enumerate(read, start=2):
+                x = x.narrow(dimension, 0, length)
+            size, scale_factor, recompute_scale_factor = target, None, None
     if mode != "bicubic" or size is None or align_corners or antialias:
         return F.interpolate(x, size, scale_factor, mode, align_corners, recompute_scale_factor, antialias)
     height, width = (size, size) if isinstance(size, int) else size
@@ -130,8 +134,16 @@ def _interpolate(
     return rows @ (x @ columns.transpose(0, 1))
 
 
-def _whole_size(size: Sequence[int], factor: float) -> list[int] | None:
-    """Return sizes times a factor; None where they are variable, or not whole, for which positions differ."""
-    sizes = [factor * length for length in size if isinstance(length, int)]
-    whole = len(sizes) == len(size) and all(length == int(length) for length in sizes)
-    return [int(length) for length in sizes] if whole else None
+def _sizes(size: Sequence[int], factor: float) -> tuple[list[int], list[int]]:
+    """Return the part of a map that is read when its size is multiplied by a factor, and the size of the result.
+
+    Half of 9 positions is 4, which are those of half of the first 8. Both are empty where sizes are variable, and where
+    there is no such part.
+    """
+    if any(isinstance(length, torch.SymInt) for length in size):
+        return [], []
+    targets = [int(factor * length) for length in size]
+    read = [target / factor for target in targets]
+    if any(part != int(part) for part in read) or (factor > 1 and read != list(size)):
+        return [], []
+    return [int(part) for part in read], targets
