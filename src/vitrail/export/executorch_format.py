@@ -83,8 +83,9 @@ class ExecuTorchExporter:
 def _fold_constants(program: ExportedProgram) -> ExportedProgram:
     """Return the program with what depends on weights alone computed.
 
-    XNNPACK takes convolutions and products only where their weights are constants; those that are added up or divided
-    in the forward pass are computed by ExecuTorch's portable operations else, up to a hundred times slower.
+    XNNPACK takes convolutions and products only where their weights are constants. Without this, those whose weights
+    are added up or divided in the forward pass are left to ExecuTorch's portable operations (SegFormer: 40 times
+    slower).
     """
     from executorch.exir.passes.constant_prop_pass import constant_prop_pass
 

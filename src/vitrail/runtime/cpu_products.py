@@ -26,7 +26,7 @@ def fast_products(device: torch.device) -> contextlib.AbstractContextManager[obj
     """Return a context in which linear layers and 1 × 1 convolutions are computed by the faster library.
 
     PyTorch gives matrix products in float32 to MKL, and with one thread also the 1 × 1 convolutions. On processors of
-    other makers than Intel MKL does not use AVX-512, and oneDNN, which PyTorch has for other convolutions, is twice as
+    other makers than Intel, MKL does not use AVX-512, and oneDNN, which PyTorch has for other convolutions, is twice as
     fast (`benchmarks/cpu_products.py`). Elsewhere, for a program that is being compiled, and where oneDNN is switched
     off (`torch.backends.mkldnn.enabled`), the context does nothing.
 
@@ -55,7 +55,7 @@ def mkl_is_slow() -> bool:
 
 
 def processor_maker() -> str:
-    """Return the processor's name of its maker, such as "AuthenticAMD" or "GenuineIntel"; "" where it is not known."""
+    """Return the name of the processor's maker, such as "AuthenticAMD" or "GenuineIntel"; "" where it is not known."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     except OSError:  # not Linux
