@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Sequence
 from functools import partial
@@ -264,9 +265,10 @@ class EoMTHead(MaskClassificationHead):
         inside = resize(masks, grid).flatten(2) > 0  # [B, Q, h w]
         if not self._always[index]:
             inside |= (torch.rand(inside.shape[:2], device=inside.device) > self.mask_probability[index])[..., None]
-        mask = torch.ones(inside.shape[0], 1, length, length, dtype=torch.bool, device=inside.device)
-        mask[:, 0, : inside.shape[1], -inside.shape[2] :] = inside
-        return mask
+        batch, queries, patches = inside.shape
+        ones = functools.partial(torch.ones, dtype=torch.bool, device=inside.device)
+        of_queries = torch.cat([ones(batch, queries, length - patches), inside], dim=2)
+        return torch.cat([of_queries, ones(batch, length - queries, length)], dim=1)[:, None]
 
 
 def _follow_loaded(head: EoMTHead, _: Any) -> None:

@@ -38,16 +38,16 @@ def relative_attention(scores: Tensor, mask_size: tuple[int, int]) -> Tensor:
     rows, down = _offsets(height, mask_size[0], scores.device)
     columns, along = _offsets(width, mask_size[1], scores.device)
     places = rows[:, None, :, None] * mask_size[1] + columns[None, :, None, :]  # [h, w, h, w]: other, own
-    inside = (down[:, None, :, None] & along[None, :, None, :]).flatten(0, 1).flatten(1)
+    inside = torch.logical_and(down[:, None, :, None], along[None, :, None, :]).flatten(0, 1).flatten(1)
     index = places.flatten(0, 1).flatten(1).expand(scores.shape[0], -1, -1)
-    return scores.flatten(2).gather(1, index).masked_fill(~inside, 0.0)
+    return scores.flatten(2).gather(1, index).masked_fill(torch.logical_not(inside), 0.0)
 
 
 def _offsets(size: int, mask: int, device: torch.device) -> tuple[Tensor, Tensor]:
     """Return where in a mask each position is, seen from each, [size (other), size (own)], and whether it is in it."""
     positions = torch.arange(size, device=device)
     offsets = positions[:, None] - positions[None, :] + (mask - 1) // 2
-    return offsets.clamp(0, mask - 1), (offsets >= 0) & (offsets < mask)
+    return offsets.clamp(0, mask - 1), torch.logical_and(offsets >= 0, offsets < mask)
 
 
 class PointwiseAttention(nn.Module):
