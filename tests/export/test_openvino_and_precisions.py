@@ -5,14 +5,17 @@ from __future__ import annotations
 import importlib.util
 import shutil
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner
-from helpers.evaluation_models import small_model
+from helpers.evaluation_models import Linear, small_model
 from helpers.processes import execute, in_own_process
+from torch import Tensor
+from torch.nn import functional as F
 
 import vitrail
 from vitrail import ModelCard, create_model
@@ -21,6 +24,7 @@ from vitrail.errors import CheckpointError, ExportError
 from vitrail.export import export_model, read_export_metadata
 from vitrail.export.check import Agreement, ExportCheck, ImagesCheck, street_images
 from vitrail.inference import Predictor
+from vitrail.layers import resize
 from vitrail.segmentors import Segmentor
 
 pytestmark = pytest.mark.skipif(
@@ -205,3 +209,19 @@ def test_a_program_compiled_ahead_of_time_is_a_model_again(model: Segmentor, tmp
     torch.testing.assert_close(
         loaded.scores(PICTURES), Predictor(model, device="cpu").scores(PICTURES), atol=1e-4, rtol=0
     )
+
+
+class Pooled(Linear):
+    """Adds two coarser maps: pooled with a rest at odd sizes, and pooled to one position at small sizes."""
+
+    def forward(self, features: Sequence[Tensor]) -> Tensor:
+        x = super().forward(features)
+        coarse = (F.avg_pool2d(x, 2, ceil_mode=True), F.avg_pool2d(x, 65, 160, 32))
+        return x + sum(resize(each, x.shape[-2:]) for each in coarse)
+
+
+@pytest.mark.nightly
+@pytest.mark.skipif(sys.platform != "linux" or shutil.which("g++") is None, reason="needs a C++ compiler")
+def test_a_program_compiled_for_any_size_pools_maps_of_any_size(tmp_path: Path) -> None:
+    check = export_model(small_model(3, 4, head=Pooled), tmp_path / "m.aoti.pt2", raw=True).check
+    assert check.passed and {each.shape[1:] for each in check.agreements} >= {(161, 129), (512, 640)}
