@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
@@ -12,8 +13,10 @@ from typing import Any
 import pytest
 import torch
 from click.testing import CliRunner
-from helpers.evaluation_models import small_model
+from helpers.evaluation_models import Linear, small_model
 from helpers.small_file import SETTINGS, small_card
+from torch import Tensor
+from torch.nn import functional as F
 
 import vitrail
 from vitrail.checkpoints import save_model
@@ -51,6 +54,41 @@ def test_an_executorch_file_is_a_model_again(model: Segmentor, tmp_path: Path) -
     images = list(street_images((2, *SIZE)))
     loaded = Predictor(vitrail.load(path), device="cpu")
     torch.testing.assert_close(loaded.scores(images), Predictor(model, device="cpu").scores(images), atol=1e-4, rtol=0)
+
+
+class Computed(Linear):
+    """A convolution with computed weights, half a table of weights, and resizing that devices do not have."""
+
+    def __init__(self, num_classes: int, align_corners: bool = False) -> None:
+        super().__init__(num_classes, align_corners)
+        self.table = torch.nn.Parameter(torch.randn(2 * num_classes, num_classes))
+
+    def forward(self, features: Sequence[Tensor]) -> Tensor:
+        x = F.conv2d(features[-1], self.classifier.weight + 0.5 * self.classifier.weight.flip(0))
+        x = F.interpolate(x[..., :-1, :-1], scale_factor=0.5, mode="bilinear")  # odd sides
+        x = F.linear(x.movedim(1, -1), self.table.chunk(2)[1]).movedim(-1, 1)
+        return F.interpolate(x, size=(20, 24), mode="bicubic")
+
+
+@pytest.mark.nightly
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.skipif(importlib.util.find_spec("executorch") is None, reason="needs the [executorch] extra")
+def test_xnnpack_computes_what_has_computed_weights(tmp_path: Path) -> None:
+    model = small_model(3, 4, head=Computed)
+    path = tmp_path / "model.pte"
+    assert export_model(model, path, size=SIZE, raw=True).check.passed
+    content = path.read_bytes()
+    for operation in (b"aten::convolution", b"aten::addmm", b"aten::index"):  # portable ones
+        assert operation not in content
+
+
+@pytest.mark.nightly
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.skipif(importlib.util.find_spec("coremltools") is None, reason="needs the [coreml] extra")
+def test_core_ml_takes_resizing_that_it_does_not_have(tmp_path: Path) -> None:
+    path = tmp_path / "model.mlpackage"
+    export_model(small_model(3, 4, head=Computed), path, size=SIZE, raw=True, force=True)
+    assert path.is_dir()
 
 
 @pytest.mark.nightly
