@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.overrides import TorchFunctionMode
 
 from vitrail.export.returned import RETURNED, Decision, ExportOutput
 from vitrail.layers.interpolation import averaging_matrix
+from vitrail.runtime.replacement import Replacement
 from vitrail.segmentors import Segmentor
 from vitrail.transforms import Normalize
 
@@ -79,7 +79,7 @@ class AutocastGraph(nn.Module):
         return tuple(output.float() if output.is_floating_point() else output for output in outputs)
 
 
-class ExportableOperations(TorchFunctionMode):
+class ExportableOperations(Replacement):
     """Replaces operations that exporters cannot express for any size, or at all, by equal ones that they can.
 
     Adaptive average pooling becomes two products with averaging matrices: its usual decomposition indexes beyond the
@@ -87,20 +87,18 @@ class ExportableOperations(TorchFunctionMode):
     ONNX's translation requires.
     """
 
-    def __torch_function__(
-        self,
-        function: Callable[..., Any],
-        types: Sequence[type],
-        args: Sequence[Any] = (),
-        kwargs: Mapping[str, Any] | None = None,
-    ) -> Any:
-        """Run `function`, or its replacement."""
+    def replaced(self, function: Callable[..., Any], args: Sequence[Any]) -> Callable[..., Any]:
+        """See `Replacement`."""
         if function is F.adaptive_avg_pool2d:
-            return adaptive_average(*args, **(kwargs or {}))
-        if function is F.scaled_dot_product_attention and args[0].ndim == 3:
-            heads = (each.unsqueeze(1) for each in args[:3])
-            return function(*heads, *args[3:], **(kwargs or {})).squeeze(1)
-        return function(*args, **(kwargs or {}))
+            return adaptive_average
+        without_heads = function is F.scaled_dot_product_attention and args[0].ndim == 3
+        return _attention_of_one_head if without_heads else function
+
+
+def _attention_of_one_head(query: Tensor, key: Tensor, value: Tensor, *args: Any, **options: Any) -> Tensor:
+    """Return attention of tensors [B, N, C], computed as that of one head [B, 1, N, C]."""
+    query, key, value = (each.unsqueeze(1) for each in (query, key, value))
+    return F.scaled_dot_product_attention(query, key, value, *args, **options).squeeze(1)
 
 
 def adaptive_average(x: Tensor, output_size: int | Sequence[int | None]) -> Tensor:

@@ -6,7 +6,7 @@ import contextlib
 import functools
 import math
 import platform
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,8 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
-from torch.overrides import TorchFunctionMode
+
+from vitrail.runtime.replacement import Replacement
 
 # Multiplications of an image below which a product takes longer to prepare than it gains.
 _MIN_PRODUCT = 1 << 21
@@ -63,22 +64,12 @@ def processor_maker() -> str:
     return next((line.partition(":")[2].strip() for line in lines if line.startswith("vendor_id")), "")
 
 
-class OneDnnProducts(TorchFunctionMode):
+class OneDnnProducts(Replacement):
     """Gives linear layers, and with one thread 1 × 1 convolutions without gradients, to oneDNN."""
 
-    def __torch_function__(
-        self,
-        function: Callable[..., Any],
-        types: Sequence[type],
-        args: Sequence[Any] = (),
-        kwargs: Mapping[str, Any] | None = None,
-    ) -> Any:
-        """Run `function`, or its replacement."""
-        if function is F.linear:
-            return _linear(*args, **(kwargs or {}))
-        if function is torch.conv2d:
-            return _conv2d(*args, **(kwargs or {}))
-        return function(*args, **(kwargs or {}))
+    def replaced(self, function: Callable[..., Any], args: Sequence[Any]) -> Callable[..., Any]:
+        """See `Replacement`."""
+        return _linear if function is F.linear else _conv2d if function is torch.conv2d else function
 
 
 def _linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
