@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
+from helpers import tiny_training as tiny
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from vitrail import ModelCard, Predictor, create_model
+from vitrail.checkpoints import load_model
 from vitrail.runtime import cpu_products
 from vitrail.runtime.cpu_products import OneDnnProducts, fast_products, mkl_is_slow
 from vitrail.runtime.device import autocast
+from vitrail.training import train
 
 CPU = torch.device("cpu")
 LINEAR, CONVOLUTION = "mkldnn._linear_pointwise", "aten.convolution"
@@ -163,3 +169,30 @@ def test_linear_of_functional_is_replaced_by_keyword_too() -> None:
         found = F.linear(input=x, weight=weight, bias=bias)
     assert operations.count == 1
     close(found, F.linear(x, weight, bias))
+
+
+@pytest.fixture
+def chosen_for_every_product(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cpu_products, "mkl_is_slow", lambda: True)
+    monkeypatch.setattr(cpu_products, "_MIN_PRODUCT", 1)
+
+
+@pytest.mark.usefixtures("chosen_for_every_product")
+def test_prediction_computes_so() -> None:
+    model = create_model("segformer", "mit_b0", num_classes=2, channels=16)
+    model.card = ModelCard(("sky", "road"), ((0, 0, 0), (1, 1, 1)))
+    predictor = Predictor(model, device="cpu")
+    with Operations() as operations:
+        predictor.predict(np.zeros((64, 64, 3), np.uint8))
+    assert operations.count
+
+
+@pytest.mark.usefixtures("chosen_for_every_product")
+def test_training_computes_so_forward_and_backward(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    tiny.register(monkeypatch.setitem)
+    model = {"segmentor": "segformer", "backbone": "mit_b0", "pretrained": False, "options": {"channels": 16}}
+    recipe = tiny.recipe(model=model, train__iterations=1, train__batch_size=2, train__eval_every=2)
+    with Operations() as operations:
+        train(recipe, output_dir=tmp_path / "run", device="cpu")
+    layers = sum(isinstance(layer, nn.Linear) for layer in load_model(tmp_path / "run/last.safetensors").modules())
+    assert operations.count > 2 * layers  # the products of the backward pass are twice those of the forward pass

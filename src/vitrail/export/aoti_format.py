@@ -20,10 +20,6 @@ from vitrail.export.graph import ExportGraph
 from vitrail.export.pt2_format import METADATA_NAME, read_archive_metadata, trace_program
 from vitrail.runtime.device import pick_device
 
-# Inductor compiles for any size, but takes an axis for one of a single position, or one that pooling divides without a
-# rest, where it is so in the example. At this size the axes of all strides are long and odd: they have 64 n + 1 pixels.
-_TRACED_SIZE = (1025, 1281)
-
 
 class InductorProgram:
     """A program that is compiled once, when it is first written.
@@ -80,8 +76,6 @@ class InductorExporter:
     def _program(
         self, graph: ExportGraph, example: Tensor, *, any_size: bool, precision: ReducedPrecision | None = None
     ) -> InductorProgram:
-        if any_size:
-            example = example.new_zeros(*example.shape[:2], *_TRACED_SIZE)
         graph, example = graph.to(self.device), example.to(self.device)
         try:
             return InductorProgram(trace_program(graph, example, any_size=any_size, precision=precision))

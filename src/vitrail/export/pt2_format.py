@@ -21,6 +21,10 @@ from vitrail.runtime.device import HALF_DTYPES
 
 MIN_SIDE = 64  # of images; smaller feature maps have sides of one pixel, for which programs are specialised
 MAX_SIDE = 16384
+# The size that a program for any size is traced with. Tracing takes an axis for one of a single position, or one that
+# pooling divides without a rest, where it is so in the example. Here the axes of all strides are long and odd: they
+# have 64 n + 1 pixels.
+_TRACED_SIZE = (1025, 1281)
 METADATA_NAME = "vitrail.json"
 _ANY_SIDES = [(MIN_SIDE, MAX_SIDE)] * 2
 _MAX_METADATA = 16 << 20  # bytes
@@ -60,8 +64,12 @@ class TorchExporter:
         module = torch.export.load(io.BytesIO(path.read_bytes())).module()
 
         def run(images: Tensor) -> tuple[Tensor, ...]:
-            with torch.no_grad():
-                return tuple(module(images))
+            try:
+                with torch.no_grad():
+                    return tuple(module(images))
+            except AssertionError as error:  # a guard, whose message is some lines of arithmetic
+                height, width = images.shape[-2:]
+                raise ExportError(f"torch.export tied the program to other sizes than {height} × {width}") from error
 
         return run
 
@@ -99,6 +107,8 @@ def trace_program(
     variable = torch.export.Dim.DYNAMIC
     if not callable(variable):
         raise ExportError(f"exporting needs torch 2.8 or later, this is {torch.__version__}: upgrade torch")
+    if any_size:
+        example = example.new_zeros(*example.shape[:2], *_TRACED_SIZE)
     sides = {2: variable(min=MIN_SIDE, max=MAX_SIDE), 3: variable(min=MIN_SIDE, max=MAX_SIDE)} if any_size else {}
     shapes = ({0: variable(min=1), **sides},)
     try:

@@ -7,12 +7,17 @@ for its columns.
 from __future__ import annotations
 
 import functools
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import torch
 from torch import Tensor
 
 from vitrail.layers.layout import is_channels_last
+
+
+def larger(one: int, other: int) -> int:
+    """Return the larger of two sizes, which may be symbolic: `max` would tie a program to the size that it returns."""
+    return cast(int, torch.sym_max(one, other))
 
 
 class Neighbours(NamedTuple):
@@ -92,6 +97,37 @@ def averaging_matrix(source: int, target: int, like: Tensor) -> Tensor:
     return inside / inside.sum(dim=1, keepdim=True)
 
 
+def window_matrix(source: int, window: int, stride: int, like: Tensor) -> Tensor:
+    """Return the matrix [T, source] whose rows average `window` positions, `stride` apart; all positions if fewer.
+
+    Its products equal `avg_pool2d` with windows of `min(window, source)`. Sizes may be symbolic; dtype and device are
+    those of `like`.
+    """
+    target = larger(source - window, 0) // stride + 1
+    first = torch.arange(target, device=like.device)[:, None] * stride
+    position = torch.arange(source, device=like.device)
+    inside = torch.logical_and(position >= first, position < first + window).to(like.dtype)
+    return inside / inside.sum(dim=1, keepdim=True)
+
+
+def linear_matrix(source: int, target: int, align_corners: int, like: Tensor) -> Tensor:
+    """Return the matrix [target, source] that resizes an axis of `source` positions to `target` linearly.
+
+    Its products equal `interpolate(mode="bilinear")`. Sizes may be symbolic, and so may `align_corners` (0 or 1): the
+    same program then does both. Dtype and device are those of `like`.
+    """
+    dtype = _of_positions(like)
+    index = torch.arange(target, dtype=dtype, device=like.device)
+    corners = index * ((source - 1) / larger(target - 1, 1))
+    centres = ((index + 0.5) * (source / target) - 0.5).clamp(min=0)
+    position = align_corners * corners + (1 - align_corners) * centres
+    first = position.floor().clamp(max=source - 1)
+    weight = (position - first)[:, None]
+    step = torch.arange(source, dtype=dtype, device=like.device) - first[:, None]
+    last = first[:, None] == source - 1
+    return ((step == 0) * torch.where(last, 1.0, 1 - weight) + (step == 1) * weight).to(like.dtype)
+
+
 def cubic_matrix(source: int, target: int, like: Tensor) -> Tensor:
     """Return the matrix [target, source] that resizes an axis of `source` positions to `target` by cubic convolution.
 
@@ -99,16 +135,22 @@ def cubic_matrix(source: int, target: int, like: Tensor) -> Tensor:
     convolution interpolation for digital image processing", 1981, equation 4), positions beyond the ends taken from
     there. Sizes may be symbolic; dtype and device are those of `like`.
     """
-    position = (torch.arange(target, dtype=like.dtype, device=like.device) + 0.5) * (source / target) - 0.5
+    dtype = _of_positions(like)
+    position = (torch.arange(target, dtype=dtype, device=like.device) + 0.5) * (source / target) - 0.5
     first = position.floor()
     offset = (position - first)[:, None]
-    index = torch.arange(source, dtype=like.dtype, device=like.device)
+    index = torch.arange(source, dtype=dtype, device=like.device)
     distances = (offset + 1, offset, 1 - offset, 2 - offset)
     matrix = torch.zeros_like(offset * index)
     for step, distance in enumerate(distances, start=-1):
         taken = (first[:, None] + step).clamp(0, source - 1)
-        matrix = matrix + _keys_kernel(distance, near=step in (0, 1)) * (index == taken).to(like.dtype)
-    return matrix
+        matrix = matrix + _keys_kernel(distance, near=step in (0, 1)) * (index == taken).to(dtype)
+    return matrix.to(like.dtype)
+
+
+def _of_positions(like: Tensor) -> torch.dtype:
+    """Return the dtype for positions along an axis: half precision has no whole numbers beyond some hundreds."""
+    return torch.promote_types(like.dtype, torch.float32)
 
 
 def _keys_kernel(distance: Tensor, *, near: bool) -> Tensor:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from vitrail.layers.interpolation import interpolation_matrix, separable
+from vitrail.layers.interpolation import interpolation_matrix, linear_matrix, separable
 from vitrail.layers.layout import is_channels_last
 from vitrail.layers.operators import gradient_operator, operator
 
@@ -85,6 +85,28 @@ def resize(x: Tensor, size: Sequence[int], *, align_corners: bool = False) -> Te
     if x.is_cuda and (needs_gradient(x) or (not is_exporting() and max(x.shape[-2:]) <= _MAX_SIDE)):
         return resize_by_products(x, size[0], size[1], align_corners)
     return F.interpolate(x, size=tuple(size), mode="bilinear", align_corners=align_corners)
+
+
+def resize_variable(x: Tensor, size: Sequence[int], *, align_corners: int) -> Tensor:
+    """Resize a map as `resize` does, where a program for any size has to do what `interpolate` does for some only.
+
+    In such a program, the map may have a side of one pixel, and whether corners are aligned may depend on the sizes.
+
+    Parameters
+    ----------
+    x : Tensor [B, C, h, w]
+        The map.
+    size : (int, int)
+        H and W.
+    align_corners : bool or int
+        0 or 1; in a program that is exported it may be variable.
+    """
+    if not is_variable((*x.shape[-2:], *size)):
+        return resize(x, size, align_corners=bool(align_corners))
+    rows, columns = (
+        linear_matrix(source, target, align_corners, x) for source, target in zip(x.shape[-2:], size, strict=True)
+    )
+    return rows @ x @ columns.transpose(0, 1)
 
 
 def enlarge(x: Tensor, factor: int, *, align_corners: bool = False) -> Tensor:

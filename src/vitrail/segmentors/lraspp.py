@@ -10,9 +10,9 @@ from timm.layers import ConvNormAct
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from vitrail.errors import ModelError
 from vitrail.layers import resize
-from vitrail.layers.resize import is_exporting
+from vitrail.layers.interpolation import window_matrix
+from vitrail.layers.resize import is_variable
 from vitrail.segmentors.method import register_segmentor
 from vitrail.segmentors.segmentor import FeatureMaps, Head
 
@@ -120,10 +120,11 @@ class LRASPPHead(Head):
         """Return a weight of every channel for each window over a map [B, C, h, w]."""
         if self.pool_size is None:
             return self.gate(F.adaptive_avg_pool2d(x, 1)).sigmoid()
-        if is_exporting() and any(isinstance(side, torch.SymInt) for side in x.shape[-2:]):
-            raise ModelError(
-                f"LR-ASPP averages windows of {self.pool_size} pixels, and smaller maps whole, which no program for "
-                "any size can do: export it for images of one size"
+        if is_variable(x.shape[-2:]):
+            rows, columns = (
+                window_matrix(side, self.pool_size, stride, x)
+                for side, stride in zip(x.shape[-2:], self.pool_strides, strict=True)
             )
+            return self.gate(rows @ x @ columns.transpose(0, 1)).sigmoid()
         window = [min(self.pool_size, side) for side in x.shape[-2:]]
         return self.gate(F.avg_pool2d(x, window, self.pool_strides)).sigmoid()

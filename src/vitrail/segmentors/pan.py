@@ -9,6 +9,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from vitrail.layers import resize
+from vitrail.layers.interpolation import larger
+from vitrail.layers.resize import is_variable, resize_variable
 from vitrail.layers.up_block import initialise_decoder
 from vitrail.segmentors.method import register_segmentor
 from vitrail.segmentors.segmentor import FeatureMaps, Head
@@ -45,14 +47,18 @@ class PyramidAttention(nn.Module):
             coarse = conv(_halved(coarse))
             levels.append(coarse)
         for lateral, level in zip(reversed(self.lateral), reversed(levels[:-1]), strict=True):
-            coarse = lateral(level) + resize(coarse, level.shape[-2:], align_corners=True)
-        context = resize(coarse, x.shape[-2:], align_corners=True)
+            coarse = lateral(level) + resize_variable(coarse, level.shape[-2:], align_corners=True)
+        context = resize_variable(coarse, x.shape[-2:], align_corners=True)
         return context * self.project(x) + self.pooled(x)
 
 
 def _halved(x: Tensor) -> Tensor:
     """Return the maxima of 2 × 2 pixels; a side of one pixel stays."""
-    window = [min(2, side) for side in x.shape[-2:]]
+    height, width = x.shape[-2:]
+    if is_variable((height, width)):  # what is added to a side of one pixel is that pixel again
+        x = F.pad(x, (0, larger(2 - width, 0), 0, larger(2 - height, 0)), mode="replicate")
+        return F.max_pool2d(x, 2)
+    window = [min(2, height), min(2, width)]
     return F.max_pool2d(x, window, window)
 
 

@@ -10,8 +10,8 @@ from timm.layers import ConvNormAct
 from torch import Tensor, nn
 
 from vitrail.errors import ModelError
-from vitrail.layers import resize
-from vitrail.layers.resize import is_variable
+from vitrail.layers.interpolation import larger
+from vitrail.layers.resize import resize_variable
 from vitrail.segmentors.auxiliary import Auxiliary
 from vitrail.segmentors.method import register_segmentor
 from vitrail.segmentors.segmentor import FeatureMaps, Head
@@ -99,9 +99,9 @@ class PointwiseAttention(nn.Module):
         self.softmax = softmax
         self.scale = scale
 
-    def forward(self, x: Tensor, size: tuple[int, int], *, align_corners: bool) -> Tensor:
+    def forward(self, x: Tensor, size: tuple[int, int], *, align_corners: int) -> Tensor:
         """Map [B, C, h, w] to [B, channels, *size], computed at that size."""
-        x = resize(self.reduce(x), size, align_corners=align_corners)
+        x = resize_variable(self.reduce(x), size, align_corners=align_corners)
         attention = self._attention(self.scores(self.hidden(x)))
         attention = attention.softmax(dim=1) if self.softmax else attention
         return (x.flatten(2) @ attention / self.scale).unflatten(2, size)
@@ -205,18 +205,18 @@ class PSAHead(Head):
         x = features[-1]
         size, align_corners = self._shrunk(x.shape[-2], x.shape[-1])
         gathered = [attention(x, size, align_corners=align_corners) for attention in self.attentions]
-        context = resize(self.project(torch.cat(gathered, dim=1)), x.shape[-2:], align_corners=align_corners)
+        context = self.project(torch.cat(gathered, dim=1))
+        context = resize_variable(context, x.shape[-2:], align_corners=align_corners)
         return self.classifier(self.dropout(self.fuse(torch.cat([x, context], dim=1))))
 
-    def _shrunk(self, height: int, width: int) -> tuple[tuple[int, int], bool]:
-        """Return the size for the attention, and how maps are resized to it: by their corners where both are odd."""
+    def _shrunk(self, height: int, width: int) -> tuple[tuple[int, int], int]:
+        """Return the size for the attention, and whether maps are resized to it by their corners: where both are odd.
+
+        Variable sizes of a program that is exported have a variable answer, 0 or 1.
+        """
         if self.shrink == 1:
             return (height, width), self.align_corners
-        if is_variable((height, width)):
-            raise ModelError(
-                f"with shrink={self.shrink}, PSANet resizes maps by their corners or not, as their sides are odd or "
-                "even: one program cannot do both"
-            )
-        if height % self.shrink and width % self.shrink:
-            return ((height - 1) // self.shrink + 1, (width - 1) // self.shrink + 1), True
-        return (max(1, height // self.shrink), max(1, width // self.shrink)), False
+        odd = [(side % self.shrink + self.shrink - 1) // self.shrink for side in (height, width)]  # 0 or 1
+        by_corners = odd[0] * odd[1]
+        height, width = (larger((side - by_corners) // self.shrink + by_corners, 1) for side in (height, width))
+        return (height, width), by_corners
