@@ -22,7 +22,7 @@ from torch import Tensor
 from vitrail.backbones.backbone import Backbone
 from vitrail.backbones.timm_bridge import TimmBackbone, register_family
 from vitrail.backbones.timm_model import build_model, chosen_levels
-from vitrail.backbones.windows import from_windows, pad_to_multiple, to_windows
+from vitrail.backbones.windows import from_windows, pad_to_multiple, padded, to_windows
 from vitrail.layers.attention import biased_attention
 from vitrail.layers.layout import in_layout_of
 
@@ -71,7 +71,7 @@ def _window_attention(block: Any, x: Tensor, mask: Tensor | None) -> Tensor:
     batch, height, width = x.shape[:3]
     window, shift, attention = block.window_size, block.shift_size, block.attn
     x = pad_to_multiple(x, window, dims=(1, 2))
-    padded = x.shape[1:3]
+    size = x.shape[1:3]
     if any(shift):
         x = torch.roll(x, shifts=(-shift[0], -shift[1]), dims=(1, 2))
     x = to_windows(x, window)  # [B, n, N, C] for n windows of N positions
@@ -87,7 +87,7 @@ def _window_attention(block: Any, x: Tensor, mask: Tensor | None) -> Tensor:
     query, key, value = qkv.unbind(0)
     x = biased_attention(query, key, value, scores.to(query.dtype), dropout=dropout)
     x = x.view(batch, count, heads, area, -1).transpose(2, 3).reshape(batch, count, area, -1)
-    x = from_windows(attention.proj_drop(attention.proj(x)), window, padded)
+    x = from_windows(attention.proj_drop(attention.proj(x)), window, size)
     if any(shift):
         x = torch.roll(x, shifts=shift, dims=(1, 2))
     return x[:, :height, :width]
@@ -95,7 +95,7 @@ def _window_attention(block: Any, x: Tensor, mask: Tensor | None) -> Tensor:
 
 def _shift_mask(x: Tensor, window: Sequence[int], shift: Sequence[int]) -> Tensor:
     """Return [n, N, N]: 0 for two positions of a window from the same region before the shift, else `_MASKED`."""
-    height, width = (size + -size % side for size, side in zip(x.shape[1:3], window, strict=True))
+    height, width = map(padded, x.shape[1:3], window)
     region = 3 * _parts(height, window[0], shift[0], x.device)[:, None] + _parts(width, window[1], shift[1], x.device)
     regions = to_windows(region[None, :, :, None], window)[0, :, :, 0]  # [n, N]
     return torch.where(regions[:, None] == regions[:, :, None], 0.0, _MASKED)

@@ -25,6 +25,7 @@ from vitrail.backbones.timm_bridge import TimmBackbone, register_family
 from vitrail.backbones.timm_model import build_model
 from vitrail.backbones.windows import from_windows, pad_to_multiple, to_windows
 from vitrail.layers.layout import in_layout_of
+from vitrail.layers.resize import is_variable
 
 _MASKED = -1000.0  # added to the attention scores of positions and padding, as in the published models
 _LEVELS = (0, 1, 2, 3)
@@ -109,13 +110,17 @@ def _padding_mask(
 
     The published models mask padding only where both height and width are padded, and were trained so.
     """
-    if size[0] == padded[0] or size[1] == padded[1]:
+    rows, columns = (
+        (whole - length + side - 1) // side for whole, length, side in zip(padded, size, window, strict=True)
+    )
+    both = rows * columns  # 0 or 1; variable in a program for any size
+    if not is_variable((both,)) and not both:
         return None
-    outside = torch.zeros(padded, device=device)
-    outside[size[0] :] = 1
-    outside[:, size[1] :] = 1
+    below = torch.arange(padded[0], device=device) >= size[0]
+    beside = torch.arange(padded[1], device=device) >= size[1]
+    outside = torch.logical_or(below[:, None], beside)
     positions = to_windows(outside[None, :, :, None], window)[0, :, :, 0]  # [n, N]
-    return torch.where(positions[:, None] == positions[:, :, None], 0.0, _MASKED)
+    return torch.where(positions[:, None] == positions[:, :, None], 0.0, _MASKED) * both
 
 
 @register_family("twins")

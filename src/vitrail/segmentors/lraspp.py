@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from vitrail.layers import resize
 from vitrail.layers.interpolation import window_matrix
-from vitrail.layers.resize import is_variable
+from vitrail.layers.resize import is_variable, resize_variable
 from vitrail.segmentors.method import register_segmentor
 from vitrail.segmentors.segmentor import FeatureMaps, Head
 
@@ -106,7 +106,7 @@ class LRASPPHead(Head):
     def forward(self, features: Sequence[Tensor]) -> Tensor:
         """Decode the backbone's maps into logits [B, K, h, w] at the size of the finest map."""
         x = features[-1]
-        x = self.reduce(x) * resize(self._gate(x), x.shape[-2:], align_corners=self.align_corners)
+        x = self.reduce(x) * resize_variable(self._gate(x), x.shape[-2:], align_corners=self.align_corners)
         if self.fuse_logits:
             x = resize(x, features[0].shape[-2:], align_corners=self.align_corners)
             return self.low_classifier(features[0]) + self.classifier(self.dropout(x))

@@ -14,6 +14,7 @@ from torch.nn import functional as F
 
 from vitrail.backbones import Backbone
 from vitrail.backbones.vit import ViT
+from vitrail.backbones.windows import pad_to_multiple
 from vitrail.errors import ModelError
 from vitrail.labels import ignore_index
 from vitrail.layers import resize
@@ -87,7 +88,7 @@ class FirstBlocks(ExtendedBackbone):
 
     def forward(self, images: Tensor) -> list[Tensor]:
         """Encode images [B, 3, H, W]; see the class."""
-        padded = _pad(images)
+        padded = pad_to_multiple(images, (_MULTIPLE, _MULTIPLE), dims=(2, 3))
         small = F.interpolate(padded, scale_factor=self.image_scale, mode="bilinear", align_corners=False)
         patch = self.trunk.encoder.patch_embed.patch_size  # what is no whole patch is left out
         height, width = (max(1, length // side) * side for length, side in zip(small.shape[-2:], patch, strict=True))
@@ -98,14 +99,6 @@ class FirstBlocks(ExtendedBackbone):
             if index in self.fused:
                 maps.append(_as_map(tokens[:, 1:], grid))
         return [*maps, tokens[:, 0, :, None, None]]
-
-
-def _pad(images: Tensor) -> Tensor:
-    """Zero-pad images at the bottom and the right to multiples; exported programs do so whatever the size."""
-    down, right = (-length % _MULTIPLE for length in images.shape[-2:])
-    if not is_exporting() and not down and not right:
-        return images
-    return F.pad(images, (0, right, 0, down))
 
 
 def _is_plain(backbone: ViT) -> bool:
