@@ -29,7 +29,7 @@ class SortedTopk(Replacement):
 class PreluAsSum(Replacement):
     """PReLU as the sum of the positive and the scaled negative part.
 
-    ONNX Runtime takes three times as long for its own PReLU, and converts the memory format of maps around it.
+    ONNX Runtime is slow at its own PReLU, and converts the memory format of maps around it.
     """
 
     def replaced(self, function: Callable[..., Any], args: Sequence[Any]) -> Callable[..., Any]:
