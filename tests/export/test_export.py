@@ -112,7 +112,7 @@ def test_the_metadata_say_what_the_file_is_and_how_well_it_agrees(
     assert described["card"]["license"] == "CC-BY-4.0"
     assert described["outputs"] == ["classes"] and described["size"] is None
     assert described["check"] == json.loads(json.dumps(exported.check.to_dict()))
-    assert described["check"]["passed"] and len({tuple(a["shape"]) for a in described["check"]["agreements"]}) == 5
+    assert described["check"]["passed"] and len({tuple(a["shape"]) for a in described["check"]["agreements"]}) == 7
 
 
 @needs_onnx
@@ -123,6 +123,8 @@ def test_onnx_files_name_their_inputs_outputs_and_dimensions(model: Segmentor, t
     proto = onnx.load(str(tmp_path / "m.onnx"))
     onnx.checker.check_model(proto)
     assert {entry.version for entry in proto.opset_import if not entry.domain} == {19}
+    with pytest.raises(ExportError, match=r"writes opset \d+ in place of 99"):
+        export_model(model, tmp_path / "newest.onnx", options={"opset": 99})
     (images,), (classes, scores) = proto.graph.input, proto.graph.output
     assert (images.name, classes.name, scores.name) == ("images", "classes", "scores")
     assert [dim.dim_param or dim.dim_value for dim in images.type.tensor_type.shape.dim] == [
@@ -272,6 +274,9 @@ def test_mistakes_are_named(model: Segmentor, tmp_path: Path) -> None:
         export_model(model, tmp_path / "m.pt2", raw=True, scores=True)
     with pytest.raises(ExportError, match="at least 18"):
         EXPORTERS["onnx"](opset=11)
+    for size in (512, (0, 3), (100.5, 64), (64, 64, 3), "ab"):
+        with pytest.raises(ExportError, match=r"size is \(height, width\) in pixels"):
+            export_model(model, tmp_path / "m.pt2", size=size)  # type: ignore[arg-type]
     model.card = None
     with pytest.raises(ExportError, match="no card"):
         export_model(model, tmp_path / "m.pt2")

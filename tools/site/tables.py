@@ -265,8 +265,8 @@ def export_matrix() -> str:
             "as `vitrail.Predictor` runs the model, and the largest difference of a logit from PyTorch's as a share of "
             "the largest one (for int8, the share of pixels with the same class). "
             f"Measured for one image of 512 × 512 on one thread of {' or '.join(machines)}. int8 gains most where the "
-            "processor multiplies 8-bit numbers (AVX-512 VNNI, AMX). Most cells but ExecuTorch's were measured before "
-            "vitrail's own prediction on AMD's processors became up to a third faster "
+            "processor multiplies 8-bit numbers (AVX-512 VNNI, AMX). Cells of AOTInductor, int8 and bfloat16 are "
+            "mostly of before vitrail's own prediction on AMD's processors became up to a third faster "
             "([Speed](speed.md#what-is-done-for-speed)).",
             "ONNX, torch.export, OpenVINO and AOTInductor files take images of any size, ExecuTorch and Core ML files "
             "those of one size; ExecuTorch was timed at 128 × 160, and a Core ML file can be checked on macOS only. An "

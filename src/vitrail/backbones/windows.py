@@ -28,7 +28,12 @@ def padded(length: int, multiple: int) -> int:
     It is written as a multiple, so that torch.export sees that it is divided without a rest: with
     `length + -length % multiple`, tracing a Swin transformer for any size did not end within minutes.
     """
-    return (length + multiple - 1) // multiple * multiple
+    return parts(length, multiple) * multiple
+
+
+def parts(length: int, size: int) -> int:
+    """Return length / size, rounded up. ONNX rounds quotients of negative numbers otherwise than Python."""
+    return (length + size - 1) // size
 
 
 def to_windows(x: Tensor, window: Sequence[int]) -> Tensor:

@@ -39,7 +39,8 @@ from vitrail.transforms import Normalize
 
 METADATA_FORMAT = 1  # of the metadata
 _EXAMPLE = (128, 160)  # size that a program for any size is traced with
-_OTHER_SIZES = ((161, 129), (96, 224), (512, 640))  # far from the example, where limits may take effect
+# Far from the example, where limits may take effect; among them the smallest side, and one longer than every window.
+_OTHER_SIZES = ((161, 129), (96, 224), (512, 640), (64, 65), (64, 2250))
 
 
 @dataclass(frozen=True)
@@ -126,9 +127,9 @@ def export_model(
     Raises
     ------
     ExportError
-        When the format is unknown or lacks a library or the precision, when the model cannot be expressed in it, or
-        when the file does not agree with the model; there is no file then, or the one that was there before. When the
-        file exists.
+        For a size that is none; when the format is unknown or lacks a library or the precision, when the model cannot
+        be expressed in it, or when the file does not agree with the model; there is no file then, or the one that was
+        there before. When the file exists.
 
     Examples
     --------
@@ -138,6 +139,7 @@ def export_model(
     path = Path(path)
     if raw and scores:
         raise ExportError("raw and scores exclude each other: a raw export returns the values of all classes")
+    _check_size(size)
     name = find_format(path, format)
     exporter = _exporter(name, options or {})
     _check_precision(name, exporter, precision, images)
@@ -242,6 +244,14 @@ def _graph(model: Segmentor, output: ExportOutput) -> ExportGraph:
     threshold = chosen_threshold(recipe.evaluation, model.num_classes) if recipe else None
     normalize = Normalize(model.card.mean, model.card.std)
     return ExportGraph(model, normalize, output, threshold).eval().requires_grad_(False)
+
+
+def _check_size(size: object) -> None:
+    if size is None:
+        return
+    sides = size if isinstance(size, Sequence) else ()
+    if len(sides) != 2 or not all(isinstance(side, int) and side > 0 for side in sides):
+        raise ExportError(f"size is (height, width) in pixels, such as (512, 640), not {size!r}")
 
 
 def _check_shapes(size: tuple[int, int] | None) -> Sequence[Shape]:

@@ -120,6 +120,9 @@ def trace_onnx(
         raise ExportError(f"torch.onnx cannot express this model\n{str(error)[:600]}") from error
     assert exported is not None  # with dynamo=True
     proto = exported.model_proto
+    (written,) = (each.version for each in proto.opset_import if not each.domain)
+    if written != opset:
+        raise ExportError(f"torch {torch.__version__} writes opset {written} in place of {opset}: ask for another one")
     _name_dimensions(proto, ("batch", "3", "height", "width"))
     return proto
 

@@ -24,8 +24,8 @@ MIN_SIDE = 64  # of images; smaller feature maps have sides of one pixel, for wh
 MAX_SIDE = 16384
 # The size that a program for any size is traced with. Tracing takes an axis for one of a single position, or one that
 # pooling divides without a rest, where it is so in the example. Here the axes of all strides are long and odd: they
-# have 64 n + 1 pixels.
-_TRACED_SIZE = (1025, 1281)
+# have 64 n + 1 pixels, and are longer than all windows.
+_TRACED_SIZE = (2177, 2433)
 METADATA_NAME = "vitrail.json"
 _ANY_SIDES = [(MIN_SIDE, MAX_SIDE)] * 2
 _MAX_METADATA = 16 << 20  # bytes
