@@ -38,7 +38,7 @@ from vitrail.segmentors import Segmentor
 from vitrail.transforms import Normalize
 
 METADATA_FORMAT = 1  # of the metadata
-_EXAMPLE = (128, 160)  # size that a program for any size is traced with
+_EXAMPLE = (128, 160)  # size of the first images of a check, and of a program for one size that is advised
 # Far from the example, where limits may take effect; among them the smallest side, and one longer than every window.
 _OTHER_SIZES = ((161, 129), (96, 224), (512, 640), (64, 65), (64, 2250))
 
