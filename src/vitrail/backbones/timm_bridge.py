@@ -22,7 +22,7 @@ from vitrail.backbones.backbone import Backbone
 from vitrail.backbones.dilation import dilate_as_published
 from vitrail.backbones.timm_families import family_of, is_padded, norm_eps, takes_any_size
 from vitrail.backbones.timm_model import build_model, chosen_levels, feature_levels
-from vitrail.backbones.windows import pad_to_multiple, parts
+from vitrail.backbones.windows import ceil_divide, pad_to_multiple
 from vitrail.errors import ModelError, nearest
 from vitrail.registry import check_arguments, keyword_arguments
 
@@ -77,7 +77,8 @@ class TimmBackbone(Backbone):
         padded = pad_to_multiple(images, multiple, dims=(2, 3)) if self.multiple > 1 else images
         maps = self.encoder.forward_intermediates(padded, indices=list(self.indices), intermediates_only=True)
         if padded is not images:
-            maps = [x[..., : parts(height, s), : parts(width, s)] for x, s in zip(maps, self.strides, strict=True)]
+            sizes = [(ceil_divide(height, stride), ceil_divide(width, stride)) for stride in self.strides]
+            maps = [x[..., :rows, :columns] for x, (rows, columns) in zip(maps, sizes, strict=True)]
         return [norm(x) for norm, x in zip(self.norms, maps, strict=True)]
 
     def set_grad_checkpointing(self, enable: bool = True) -> None:

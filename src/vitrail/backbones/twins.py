@@ -23,7 +23,7 @@ from torch.nn import functional as F
 from vitrail.backbones.backbone import Backbone
 from vitrail.backbones.timm_bridge import TimmBackbone, register_family
 from vitrail.backbones.timm_model import build_model
-from vitrail.backbones.windows import from_windows, pad_to_multiple, parts, to_windows
+from vitrail.backbones.windows import ceil_divide, from_windows, pad_to_multiple, to_windows
 from vitrail.layers.layout import in_layout_of
 from vitrail.layers.resize import is_variable
 
@@ -110,7 +110,8 @@ def _padding_mask(
 
     The published models mask padding only where both height and width are padded, and were trained so.
     """
-    both = parts(padded[0] - size[0], window[0]) * parts(padded[1] - size[1], window[1])  # 0 or 1; it may be variable
+    # 0 or 1; in a program for any size it is variable
+    both = ceil_divide(padded[0] - size[0], window[0]) * ceil_divide(padded[1] - size[1], window[1])
     if not is_variable((both,)) and not both:
         return None
     below = torch.arange(padded[0], device=device) >= size[0]

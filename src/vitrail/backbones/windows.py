@@ -28,10 +28,10 @@ def padded(length: int, multiple: int) -> int:
     It is written as a multiple, so that torch.export sees that it is divided without a rest: with
     `length + -length % multiple`, tracing a Swin transformer for any size did not end within minutes.
     """
-    return parts(length, multiple) * multiple
+    return ceil_divide(length, multiple) * multiple
 
 
-def parts(length: int, size: int) -> int:
+def ceil_divide(length: int, size: int) -> int:
     """Return length / size, rounded up. ONNX rounds quotients of negative numbers otherwise than Python."""
     return (length + size - 1) // size
 

@@ -68,7 +68,7 @@ class TorchExporter:
         program = torch.export.load(io.BytesIO(path.read_bytes()))
         # Guards compare strides, which differ where a map has one pixel or needs no padding: programs that compute the
         # same are refused. That they do is checked on images of several sizes when the file is written.
-        guarded = "check_guards" in inspect.signature(program.module).parameters  # since torch 2.9
+        guarded = "check_guards" in inspect.signature(program.module).parameters  # not in older versions of torch
         module = program.module(check_guards=False) if guarded else program.module()
 
         def run(images: Tensor) -> tuple[Tensor, ...]:
