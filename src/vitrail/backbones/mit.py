@@ -19,6 +19,7 @@ from torch.nn import functional as F
 
 from vitrail.backbones.backbone import Backbone, register_backbone
 from vitrail.backbones.weights import load_local
+from vitrail.layers.resize import is_exporting
 
 _HEADS = (1, 2, 5, 8)
 _SHRINK = (8, 4, 2, 1)
@@ -77,8 +78,16 @@ class MixFFN(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map [B, h, w, C] to the same shape."""
+        if is_exporting():  # runtimes would bring the wide map from one memory layout to another, and back
+            mixed = F.gelu(self.conv(_pointwise(x.permute(0, 3, 1, 2), self.fc1)))
+            return _pointwise(mixed, self.fc2).permute(0, 2, 3, 1)
         mixed = self.conv(self.fc1(x).permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
         return self.fc2(F.gelu(mixed))
+
+
+def _pointwise(x: Tensor, layer: nn.Linear) -> Tensor:
+    """Apply a linear layer to each position of [B, C, h, w]; returns [B, D, h, w]."""
+    return F.conv2d(x, layer.weight[:, :, None, None], layer.bias)
 
 
 class Block(nn.Module):

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from vitrail.export.padding import plain_padding
 from vitrail.export.returned import RETURNED, Decision, ExportOutput
-from vitrail.export.same_padding import plain_same_padding
 from vitrail.layers.interpolation import averaging_matrix
 from vitrail.runtime.replacement import Replacement
 from vitrail.segmentors import Segmentor
@@ -51,7 +51,7 @@ class ExportGraph(nn.Module):
             Class indices [B, H, W] (uint8, or int32 for more than 255 classes), with "scores" also float32 [B, H, W];
             with "raw" only the model's float32 [B, K, H, W].
         """
-        with ExportableOperations(), plain_same_padding():
+        with ExportableOperations(), plain_padding():
             values = self.model((images.to(torch.float32) - self.normalize.mean) / self.normalize.std)
         return self.returned.outputs(values)
 

@@ -111,6 +111,8 @@ def trace_program(
     variable = torch.export.Dim.DYNAMIC
     if not callable(variable):
         raise ExportError(f"exporting needs torch 2.8 or later, this is {torch.__version__}: upgrade torch")
+    with torch.no_grad():  # what timm's attention keeps from its first run on has to be there, or torch warns of it
+        graph(example)
     if any_size:
         example = example.new_zeros(*example.shape[:2], *_TRACED_SIZE)
     sides = {2: variable(min=MIN_SIDE, max=MAX_SIDE), 3: variable(min=MIN_SIDE, max=MAX_SIDE)} if any_size else {}

@@ -25,6 +25,15 @@ def is_variable(sizes: Sequence[int]) -> bool:
     return any(isinstance(size, torch.SymInt) for size in sizes)
 
 
+def _are_equal(sizes: Sequence[int], others: Sequence[int]) -> bool:
+    """Return whether sizes are equal; in a program that is exported, whether they are for images of every size."""
+    if not is_exporting():
+        return tuple(sizes) == tuple(others)
+    from torch.fx.experimental.symbolic_shapes import statically_known_true  # which takes long to import
+
+    return all(statically_known_true(size == other) for size, other in zip(sizes, others, strict=True))
+
+
 # The arithmetic of a matrix product grows with the side of the map, that of `interpolate` does not; larger maps than
 # this are of large images in prediction, where no gradient is needed.
 _MAX_SIDE = 512
@@ -80,7 +89,7 @@ def resize(x: Tensor, size: Sequence[int], *, align_corners: bool = False) -> Te
     On CUDA it is computed as two matrix products, in both directions: the gradient of PyTorch's own adds atomically,
     which is slow in half precision and differs from run to run. Large maps without a gradient are left to PyTorch.
     """
-    if not is_exporting() and tuple(x.shape[-2:]) == tuple(size):
+    if _are_equal(x.shape[-2:], size):
         return x
     if x.is_cuda and (needs_gradient(x) or (not is_exporting() and max(x.shape[-2:]) <= _MAX_SIDE)):
         return resize_by_products(x, size[0], size[1], align_corners)
