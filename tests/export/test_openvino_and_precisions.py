@@ -14,7 +14,8 @@ import torch
 from click.testing import CliRunner
 from helpers.evaluation_models import Linear, small_model
 from helpers.processes import execute, in_own_process
-from torch import Tensor
+from helpers.small import small
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 import vitrail
@@ -23,9 +24,12 @@ from vitrail.cli import cli
 from vitrail.errors import CheckpointError, ExportError
 from vitrail.export import export_model, read_export_metadata
 from vitrail.export.check import Agreement, ExportCheck, ImagesCheck, street_images
+from vitrail.export.graph import ExportGraph
+from vitrail.export.onnx_format import OnnxExporter
 from vitrail.inference import Predictor
 from vitrail.layers import resize
 from vitrail.segmentors import Segmentor
+from vitrail.transforms import Normalize
 
 pytestmark = pytest.mark.skipif(
     any(importlib.util.find_spec(name) is None for name in ("onnxruntime", "openvino", "nncf")),
@@ -135,6 +139,25 @@ def test_a_lower_precision_is_compared_on_the_images_of_the_user(
     else:
         assert own.equal > 0.5 and exported.check.agreements[0].difference > 1e-3  # values were rounded
     assert read_export_metadata(path)["check"]["images"]["count"] == 3
+
+
+@pytest.mark.slow
+def test_int8_of_a_transformer_has_weights_of_8_bits_and_attention_of_floats() -> None:
+    torch.manual_seed(0)
+    model = small("segformer").eval()
+    exported = ExportGraph(model, Normalize((120.0, 120.0, 120.0), (60.0, 60.0, 60.0)), "raw")
+    exporter = OnnxExporter()
+    program = exporter.trace(exported, torch.stack(PICTURES[:2]), any_size=False)
+    graph = exporter.reduce(program, "int8", [image[None] for image in PICTURES]).graph
+    made_by = {name: node.op_type for node in graph.node for name in node.output}
+    weights = {tensor.name: tensor for tensor in graph.initializer}
+    layers = [node for node in graph.node if node.op_type in ("Conv", "MatMul", "Gemm")]
+    reduced = [{made_by.get(name) == "DequantizeLinear" for name in node.input[:2]} for node in layers]
+    linear = sum(isinstance(each, nn.Conv2d | nn.Linear) for each in model.modules())
+    assert all(len(each) == 1 for each in reduced)  # both of a layer's inputs, or none
+    assert reduced.count({True}) >= linear  # the keys and values of MiT are two products with parts of one weight
+    assert not [node.name for node in layers if weights.keys() & set(node.input[:2])]  # a weight in float32
+    assert {made_by[node.input[0]] for node in graph.node if node.op_type == "Softmax"}.isdisjoint({"DequantizeLinear"})
 
 
 def test_masks_that_differ_too_much_are_an_error(model: Segmentor, tmp_path: Path, monkeypatch) -> None:

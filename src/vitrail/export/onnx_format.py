@@ -175,19 +175,41 @@ def _in_int8(proto: Any, images: Sequence[Tensor]) -> Any:
             return None if image is None else {"images": image.numpy()}
 
     with tempfile.TemporaryDirectory() as folder:
-        full, reduced = Path(folder, "full.onnx"), Path(folder, "reduced.onnx")
+        full, folded, reduced = (Path(folder, name) for name in ("full.onnx", "folded.onnx", "reduced.onnx"))
         full.write_bytes(proto.SerializeToString())
+        _fold_constants(full, folded)
         quantize_static(
-            str(full),
+            str(folded),
             str(reduced),
             Images(),
             quant_format=QuantFormat.QDQ,
             op_types_to_quantize=["Conv", "MatMul", "Gemm"],
+            nodes_to_exclude=_products_of_maps(onnx.load(str(folded))),
             per_channel=True,
             activation_type=QuantType.QUInt8,
             weight_type=QuantType.QInt8,
         )
         return onnx.load(str(reduced))
+
+
+def _fold_constants(path: Path, folded: Path) -> None:
+    """Write a model with what its weights alone decide computed, such as the slices of a layer's weight."""
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
+    options.optimized_model_filepath = str(folded)
+    onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+
+
+def _products_of_maps(proto: Any) -> list[str]:
+    """Return the names of the matrix products without weights: of attention, pooling and resizing.
+
+    ONNX Runtime is slow at the softmax between such products in 8 bits, and an average in 8 bits is not one.
+    """
+    weights = {tensor.name for tensor in proto.graph.initializer}
+    products = (node for node in proto.graph.node if node.op_type == "MatMul")
+    return [node.name for node in products if weights.isdisjoint(node.input)]
 
 
 def _name_dimensions(proto: Any, names: tuple[str, ...]) -> None:
