@@ -117,7 +117,7 @@ def trace_onnx(
                 verbose=False,
             )
     except Exception as error:  # torch raises many kinds
-        raise ExportError(f"torch.onnx cannot express this model\n{str(error)[:600]}") from error
+        raise ExportError(f"torch.onnx cannot express this model\n{_reason(error)}") from error
     assert exported is not None  # with dynamo=True
     proto = exported.model_proto
     (written,) = (each.version for each in proto.opset_import if not each.domain)
@@ -154,6 +154,15 @@ def _tensors(message: Any) -> Iterator[Any]:
         if field.message_type is not None:
             for part in value if isinstance(value, Iterable) else (value,):
                 yield from _tensors(part)
+
+
+def _reason(error: BaseException) -> str:
+    """Return the node that torch.onnx fails at, and why; what it says first is advice for those who mend PyTorch."""
+    chain = [error]
+    while (cause := chain[-1].__cause__) is not None:
+        chain.append(cause)
+    lines = dict.fromkeys(f"{type(each).__name__}: {str(each)[:400]}" for each in (chain[1:2] or chain) + chain[-1:])
+    return "\n".join(lines)
 
 
 def _in_float16(proto: Any) -> Any:

@@ -27,9 +27,10 @@ class SortedTopk(Replacement):
 
 
 class PreluAsSum(Replacement):
-    """PReLU as the sum of the positive and the scaled negative part.
+    """PReLU as w x + (1 - w) max(x, 0), whose products are convolutions of one channel each.
 
-    ONNX Runtime is slow at its own PReLU, and converts the memory format of maps around it.
+    ONNX Runtime is slow at its own PReLU, and for it, as for products and maxima, it brings maps from the memory format
+    of convolutions to another and back.
     """
 
     def replaced(self, function: Callable[..., Any], args: Sequence[Any]) -> Callable[..., Any]:
@@ -88,8 +89,12 @@ def _largest(x: Tensor, k: torch.SymInt, dim: int = -1) -> torch.return_types.to
 
 def _prelu(x: Tensor, weight: Tensor) -> Tensor:
     """Return `torch.nn.functional.prelu(x, weight)`, for [B, C, …] and weight [C] or [1]."""
-    weight = weight.view(-1, *[1] * (x.ndim - 2))
-    return x.clamp(min=0) + weight * x.clamp(max=0)
+    if x.ndim != 4:
+        weight = weight.view(-1, *[1] * (x.ndim - 2))
+        return weight * x + (1 - weight) * F.relu(x)
+    channels = x.shape[1]
+    weight = weight.expand(channels).view(channels, 1, 1, 1)
+    return F.conv2d(x, weight, groups=channels) + F.conv2d(F.relu(x), 1 - weight, groups=channels)
 
 
 def _interpolate(
