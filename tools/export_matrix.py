@@ -1,10 +1,14 @@
-"""Export every method to every format, and measure: `python -m tools.export_matrix [METHOD...] [--formats onnx pt2]`.
+"""Export every method to every format, and measure: `python -m tools.export_matrix [NAME...] [--formats onnx pt2]`.
 
 Writes `tools/site/export_matrix.json`, from which the table of the documentation is made. What is in the file is not
 measured again unless `--again` is given, and `--minutes` ends a run early, so that the whole, which takes hours, can be
 made in pieces. A method is built as published, on a small encoder of the published kind (a ResNet-18 for the
 ResNets, a tiny ViT for the ViTs) and with random weights: what a method differs by is its head. Speed is that of one
 image, 512 × 512, on one thread, in turns with PyTorch.
+
+With `--encoders`, the names are encoders, each under the same light head, and the file is
+`tools/site/export_encoders.json`. When none is named, they are those of the file: a small one of each module
+of timm's, and others.
 """
 
 from __future__ import annotations
@@ -20,6 +24,7 @@ import tempfile
 import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -28,7 +33,7 @@ import torch
 from torch import Tensor, nn
 
 from vitrail import ModelCard, create_model, export_model, list_segmentors
-from vitrail.errors import ExportError
+from vitrail.errors import ExportError, ModelError
 from vitrail.export import EXPORTERS, aoti_format, pt2_format
 from vitrail.export.check import street_images
 from vitrail.export.exporter import ReducedPrecision
@@ -36,6 +41,7 @@ from vitrail.inference import Predictor
 from vitrail.segmentors import SEGMENTORS, Segmentor
 
 RESULTS = Path(__file__).parent / "site" / "export_matrix.json"
+ENCODER_RESULTS = RESULTS.with_name("export_encoders.json")
 CLASSES = 19
 SMALL_SIZE = (128, 160)  # of the formats that take one size
 TIMED_SIZE = (512, 512)
@@ -56,6 +62,29 @@ ONE_SIZE = ("executorch", "coreml")
 LIGHT = ("bisenetv1", "bisenetv2", "cgnet", "ddrnet", "fastscnn", "icnet", "lraspp", "pidnet", "segformer")
 
 
+@dataclass(frozen=True)
+class Rows:
+    """The rows of a table: the file of what was measured, what builds the model of a name, and the names.
+
+    Without names, they are those of the file.
+    """
+
+    path: Path
+    build: Callable[[str], Segmentor]
+    names: Callable[[], Sequence[str]] | None = None
+
+    def read(self) -> dict[str, Any]:
+        """Return what was measured before, by name and column."""
+        results: dict[str, Any] = json.loads(self.path.read_text(encoding="utf-8")) if self.path.exists() else {}
+        return results
+
+    def note(self, name: str, column: str, cell: dict[str, Any]) -> None:
+        """Put one cell into the file; another run may have written since."""
+        results = self.read()
+        results.setdefault(name, {})[column] = cell
+        self.path.write_text(json.dumps(dict(sorted(results.items())), indent=1) + "\n", encoding="utf-8")
+
+
 def build(name: str) -> Segmentor:
     """Return a method as published but for its encoder, with statistics of a trained network's size."""
     torch.manual_seed(0)
@@ -63,9 +92,27 @@ def build(name: str) -> Segmentor:
     backbone = "resnet18" if re.fullmatch(r"resnet\d+c?", published) else published
     if published.startswith("vit_"):
         backbone = "vit_tiny_patch16_224"
-    model = create_model(name, backbone, CLASSES, output_stride=SEGMENTORS[name].output_stride).eval()
+    return described(create_model(name, backbone, CLASSES, output_stride=SEGMENTORS[name].output_stride))
+
+
+def build_encoder(name: str) -> Segmentor:
+    """Return an encoder under the head of FPN, or, where it has fewer maps than that reads, of FCN."""
+    torch.manual_seed(0)
+    try:
+        model = create_model("fpn", name, CLASSES)
+    except ModelError:
+        model = create_model("fcn", name, CLASSES)
+    return described(model)
+
+
+def described(model: Segmentor) -> Segmentor:
+    """Return the model as it is used, with a card, which exporting wants."""
     model.card = ModelCard(tuple(f"class {index}" for index in range(CLASSES)), ((0, 0, 0),) * CLASSES)
-    return model
+    return model.eval()
+
+
+METHODS = Rows(RESULTS, build, list_segmentors)
+ENCODERS = Rows(ENCODER_RESULTS, build_encoder)
 
 
 @contextlib.contextmanager
@@ -142,12 +189,6 @@ def installed(column: str) -> bool:
     return all(importlib.util.find_spec(module) is not None for module in modules)
 
 
-def read_results() -> dict[str, Any]:
-    """Return what was measured before, by method and column."""
-    results: dict[str, Any] = json.loads(RESULTS.read_text(encoding="utf-8")) if RESULTS.exists() else {}
-    return results
-
-
 def wanted(name: str, columns: Sequence[str], results: dict[str, Any], again: bool) -> list[str]:
     """Return the columns in which a method is to be measured."""
     return [
@@ -159,17 +200,11 @@ def wanted(name: str, columns: Sequence[str], results: dict[str, Any], again: bo
     ]
 
 
-def note(name: str, column: str, cell: dict[str, Any]) -> None:
-    """Put one cell into the file; another run may have written since."""
-    results = read_results()
-    results.setdefault(name, {})[column] = cell
-    RESULTS.write_text(json.dumps(dict(sorted(results.items())), indent=1) + "\n", encoding="utf-8")
-
-
 def main() -> None:
     """Measure what is missing, and write the results after each cell."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("methods", nargs="*", help="all when none is named")
+    parser.add_argument("names", nargs="*", help="of methods; all when none is named")
+    parser.add_argument("--encoders", action="store_true", help="the names are those of encoders")
     parser.add_argument("--formats", nargs="+", choices=COLUMNS, default=list(COLUMNS))
     parser.add_argument("--again", action="store_true", help="measure anew what is there")
     parser.add_argument("--minutes", type=float, default=float("inf"), help="begin nothing after this time")
@@ -177,19 +212,20 @@ def main() -> None:
     torch.set_num_threads(1)
     warnings.filterwarnings("ignore")
     end = time.monotonic() + 60 * arguments.minutes
-    results = read_results()
+    rows = ENCODERS if arguments.encoders else METHODS
+    results = rows.read()
     with tempfile.TemporaryDirectory() as folder:
-        for name in arguments.methods or list_segmentors():
+        for name in arguments.names or (rows.names or results.keys)():
             columns = wanted(name, arguments.formats, results, arguments.again)
             if not columns or time.monotonic() > end:
                 continue
-            model = build(name)
+            model = rows.build(name)
             with tracing_once():
                 for column in columns:
                     start = time.monotonic()
                     cell = measure(model, column, Path(folder))
-                    note(name, column, cell)
-                    print(f"{name:20}{column:15}{time.monotonic() - start:5.0f} s  {cell}", flush=True)
+                    rows.note(name, column, cell)
+                    print(f"{name:30}{column:15}{time.monotonic() - start:5.0f} s  {cell}", flush=True)
 
 
 if __name__ == "__main__":

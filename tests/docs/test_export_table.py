@@ -8,6 +8,7 @@ import pytest
 
 from tools import export_matrix
 from tools.site import tables
+from vitrail.backbones import list_backbones
 from vitrail.segmentors import SEGMENTORS
 
 
@@ -17,8 +18,10 @@ def test_every_cell_is_of_a_method_and_a_column_and_can_be_shown() -> None:
     assert list(tables.EXPORT_COLUMNS) == list(export_matrix.COLUMNS)
     for cells in results.values():
         assert set(cells) <= set(export_matrix.COLUMNS)
+    encoders = tables.measured("export_encoders.json")
+    assert set(encoders) <= set(list_backbones())
     page = tables.export_matrix()
-    assert all(f"\n| `{name}` |" in page for name in SEGMENTORS)
+    assert all(f"\n| `{name}` |" in page for name in (*SEGMENTORS, *encoders))
 
 
 @pytest.mark.parametrize(

@@ -254,9 +254,11 @@ def extensions() -> str:
 
 
 def export_matrix() -> str:
-    """Return the page of what every method becomes in every export format."""
-    matrix = json.loads(Path(__file__).with_name("export_matrix.json").read_text(encoding="utf-8"))
-    machines = sorted({cell["machine"] for row in matrix.values() for cell in row.values() if "machine" in cell})
+    """Return the page of what every method, and every kind of encoder, becomes in every export format."""
+    matrix, encoders = measured("export_matrix.json"), measured("export_encoders.json")
+    cells = [cell for rows in (matrix, encoders) for row in rows.values() for cell in row.values()]
+    machines = sorted({cell["machine"] for cell in cells if "machine" in cell})
+    columns = [each for each in EXPORT_COLUMNS if any(each in row for row in encoders.values())]
     return "\n\n".join(
         [
             "# Methods and export formats",
@@ -271,15 +273,29 @@ def export_matrix() -> str:
             "ONNX, torch.export, OpenVINO and AOTInductor files take images of any size, ExecuTorch and Core ML files "
             "those of one size; ExecuTorch was timed at 128 × 160, and a Core ML file can be checked on macOS only. An "
             "empty cell was not measured. `python -m tools.export_matrix` makes this table.",
-            table(
-                ["method", *EXPORT_COLUMNS.values()],
-                [
-                    (f"`{name}`", *(export_cell(matrix.get(name, {}).get(each)) for each in EXPORT_COLUMNS))
-                    for name in SEGMENTORS
-                ],
-            ),
+            export_table("method", matrix, SEGMENTORS, EXPORT_COLUMNS),
+            "## Encoders",
+            "A small encoder of each of timm's modules, and some of vitrail's own, under the head of FPN (of FCN where "
+            "there are fewer than four maps), exported for any size and measured alike: "
+            "`python -m tools.export_matrix --encoders`.",
+            export_table("encoder", encoders, encoders, columns),
         ]
     )
+
+
+def measured(file: str) -> dict[str, dict[str, dict[str, Any]]]:
+    """Return a file of `tools.export_matrix`: its cells by row and column."""
+    rows: dict[str, dict[str, dict[str, Any]]] = json.loads(Path(__file__).with_name(file).read_text(encoding="utf-8"))
+    return rows
+
+
+def export_table(
+    head: str, rows: dict[str, dict[str, dict[str, Any]]], names: Iterable[str], columns: Iterable[str]
+) -> str:
+    """Return the table of some rows and columns of `measured`."""
+    columns = list(columns)
+    cells = ((f"`{name}`", *(export_cell(rows.get(name, {}).get(each)) for each in columns)) for name in names)
+    return table([head, *(EXPORT_COLUMNS[each] for each in columns)], cells)
 
 
 def export_cell(cell: dict[str, Any] | None) -> str:
