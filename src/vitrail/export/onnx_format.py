@@ -203,12 +203,19 @@ def _in_int8(proto: Any, images: Sequence[Tensor]) -> Any:
 
 def _fold_constants(path: Path, folded: Path) -> None:
     """Write a model with what its weights alone decide computed, such as the slices of a layer's weight."""
+    import onnx
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
     options.optimized_model_filepath = str(folded)
     onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    proto = onnx.load(str(folded))
+    domains = {node.domain for node in proto.graph.node}
+    needed = [each for each in proto.opset_import if each.domain in domains]  # it lists all that ONNX Runtime has
+    del proto.opset_import[:]
+    proto.opset_import.extend(needed)
+    onnx.save(proto, str(folded))
 
 
 def _products_of_maps(proto: Any) -> list[str]:
