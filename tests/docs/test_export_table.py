@@ -29,6 +29,7 @@ def test_every_cell_is_of_a_method_and_a_column_and_can_be_shown() -> None:
     [
         (None, ""),
         ({"error": "ExecuTorch cannot express this model"}, "no: ExecuTorch cannot express this model"),
+        ({"error": "fails at %mul[1](x_2)"}, r"no: fails at %mul\[1\](x\_2)"),
         ({"precision": "float32", "checked": False}, "converts"),
         ({"precision": "float32", "torch_seconds": 3, "seconds": 2, "difference": 2e-6}, "1.5×, 2e-06"),
         ({"precision": "int8", "torch_seconds": 4, "seconds": 2, "difference": 1, "equal": 0.987}, "2.0×, 98.7% equal"),

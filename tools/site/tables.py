@@ -303,7 +303,7 @@ def export_cell(cell: dict[str, Any] | None) -> str:
     if cell is None:
         return ""
     if "error" in cell:
-        return f"no: {cell['error']}"
+        return "no: " + re.sub(r"[\[\]<>*_`\\]", r"\\\g<0>", cell["error"])  # which is not Markdown
     if "seconds" not in cell:
         return "converts"
     agreement = f"{cell['equal']:.1%} equal" if cell["precision"] == "int8" else f"{cell['difference']:.0e}"
