@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import inspect
+import io
+import math
 from collections.abc import Sequence
 
 import pytest
@@ -85,6 +87,27 @@ def test_maps_padded_to_a_multiple_as_timm_does_stay_short_expressions() -> None
     for height, width in [(64, 65), (70, 112), (113, 280), (500, 501)]:
         x = torch.randn(2, 1, height, width)
         torch.testing.assert_close(unguarded(program)(x), Windows()(x))
+
+
+class Rounded(nn.Module):
+    """Enlarges maps to whole patches as timm's MobileViT does."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        with plain_padding():
+            height, width = (math.ceil(side / 7) * 7 for side in x.shape[-2:])
+            return F.interpolate(x, (height, width), mode="bilinear")
+
+
+def test_a_quotient_rounded_up_as_timm_does_can_be_written() -> None:
+    program = traced(Rounded())
+    content = io.BytesIO()
+    torch.export.save(program, content)
+    content.seek(0)
+    module = unguarded(torch.export.load(content))
+    for height, width in [(64, 65), (70, 112), (500, 501)]:
+        x = torch.randn(2, 1, height, width)
+        torch.testing.assert_close(module(x), Rounded()(x))
+    assert math.ceil(2.5) == 3
 
 
 def assert_one_program_for(model: Segmentor, sizes: Sequence[tuple[int, int]]) -> None:

@@ -7,6 +7,7 @@ tracing EfficientNet takes more than eight minutes instead of four seconds.
 from __future__ import annotations
 
 import contextlib
+import math
 from collections.abc import Callable, Iterator
 from typing import Any
 from unittest import mock
@@ -20,11 +21,36 @@ from vitrail.backbones.windows import ceil_divide, padded
 @contextlib.contextmanager
 def plain_padding() -> Iterator[None]:
     """Compute padding by whole numbers: TensorFlow's "same" padding, and padding up to a multiple."""
+    quotients = Quotients()
     with (
         mock.patch.object(padding, "get_same_padding", _same_padding),
         mock.patch.object(torch.SymInt, "__mod__", _remembering(torch.SymInt.__mod__)),
+        mock.patch.object(torch.SymInt, "__truediv__", quotients.divide),
+        mock.patch.object(math, "ceil", quotients.ceil),
     ):
         yield
+
+
+class Quotients:
+    """Computes `math.ceil(size / n)` of a variable size by whole numbers: a `.pt2` file cannot hold `math.ceil`."""
+
+    def __init__(self) -> None:
+        self._terms: dict[object, tuple[Any, int]] = {}  # by the quotient
+        self._ceil: Callable[[Any], Any] = math.ceil
+        truediv: Callable[[Any, Any], Any] = torch.SymInt.__truediv__
+
+        def divide(size: torch.SymInt, divisor: Any) -> Any:
+            quotient = truediv(size, divisor)
+            if isinstance(divisor, int) and isinstance(quotient, torch.SymFloat):
+                self._terms[quotient.node.expr] = size, divisor
+            return quotient
+
+        self.divide = divide  # a function, which becomes a method of SymInt
+
+    def ceil(self, value: Any) -> Any:
+        """Return `math.ceil(value)`."""
+        terms = self._terms.get(value.node.expr) if isinstance(value, torch.SymFloat) else None
+        return self._ceil(value) if terms is None else ceil_divide(*terms)
 
 
 def _same_padding(size: int, kernel_size: int, stride: int, dilation: int) -> int:

@@ -58,9 +58,12 @@ class TorchExporter:
             return traced.run_decompositions({})
 
     def write(self, program: ExportedProgram, path: Path, metadata: str) -> None:
-        """Write the program with its metadata."""
+        """Write the program with its metadata; raises ExportError for an operation that such files cannot hold."""
         content = io.BytesIO()  # torch complains about the names of temporary files
-        torch.export.save(program, content, extra_files={METADATA_NAME: metadata})
+        try:
+            torch.export.save(program, content, extra_files={METADATA_NAME: metadata})
+        except Exception as error:  # of torch's own kind
+            raise ExportError(f"torch.export cannot write this model\n{first_lines(error)}") from error
         path.write_bytes(content.getvalue())
 
     def open(self, path: Path) -> Runner:
