@@ -7,8 +7,8 @@ ResNets, a tiny ViT for the ViTs) and with random weights: what a method differs
 image, 512 × 512, on one thread, in turns with PyTorch.
 
 With `--encoders`, the names are encoders, each under the same light head, and the file is
-`tools/site/export_encoders.json`. When none is named, they are those of the file: a small one of each module
-of timm's, and others.
+`tools/site/export_encoders.json`. When none is named, they are those of the file: a small one of nearly every
+module of timm's, and others.
 """
 
 from __future__ import annotations

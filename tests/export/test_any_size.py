@@ -6,6 +6,7 @@ import inspect
 import io
 import math
 from collections.abc import Sequence
+from pathlib import Path
 
 import pytest
 import torch
@@ -17,9 +18,10 @@ from torch.nn import functional as F
 
 from vitrail import create_model
 from vitrail.backbones.mit import MixFFN
+from vitrail.errors import ExportError
 from vitrail.export.graph import ExportGraph
 from vitrail.export.padding import plain_padding
-from vitrail.export.pt2_format import trace_program
+from vitrail.export.pt2_format import TorchExporter, trace_program
 from vitrail.layers import resize
 from vitrail.segmentors import Segmentor
 from vitrail.transforms import Normalize
@@ -107,7 +109,17 @@ def test_a_quotient_rounded_up_as_timm_does_can_be_written() -> None:
     for height, width in [(64, 65), (70, 112), (500, 501)]:
         x = torch.randn(2, 1, height, width)
         torch.testing.assert_close(module(x), Rounded()(x))
-    assert math.ceil(2.5) == 3
+
+
+class Ceil(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return x.new_zeros(math.ceil(x.shape[-1] / 7))
+
+
+def test_what_a_file_cannot_hold_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(ExportError, match=r"cannot write this model\n.*ceil"):
+        TorchExporter().write(traced(Ceil()), tmp_path / "m.pt2", "{}")
+    assert not list(tmp_path.iterdir())
 
 
 def assert_one_program_for(model: Segmentor, sizes: Sequence[tuple[int, int]]) -> None:

@@ -275,8 +275,8 @@ def export_matrix() -> str:
             "empty cell was not measured. `python -m tools.export_matrix` makes this table.",
             export_table("method", matrix, SEGMENTORS, EXPORT_COLUMNS),
             "## Encoders",
-            "A small encoder of each of timm's modules, and some of vitrail's own, under the head of FPN (of FCN where "
-            "there are fewer than four maps), exported for any size and measured alike: "
+            "A small encoder of nearly every module of timm's, and some of vitrail's own, under the head of FPN (of "
+            "FCN where there are fewer than four maps), exported for any size and measured alike: "
             "`python -m tools.export_matrix --encoders`.",
             export_table("encoder", encoders, encoders, columns),
         ]

@@ -1,7 +1,7 @@
 """The padding of timm's encoders, computed in a form that programs for any size can be traced with.
 
-Of variable sizes, timm's own forms make expressions that torch.export cannot simplify and that grow with every layer:
-tracing EfficientNet takes more than eight minutes instead of four seconds.
+Of variable sizes, timm's own forms make expressions that torch.export cannot write, or cannot simplify: they grow with
+every layer, and tracing does not end within minutes.
 """
 
 from __future__ import annotations
@@ -21,36 +21,14 @@ from vitrail.backbones.windows import ceil_divide, padded
 @contextlib.contextmanager
 def plain_padding() -> Iterator[None]:
     """Compute padding by whole numbers: TensorFlow's "same" padding, and padding up to a multiple."""
-    quotients = Quotients()
+    divide, ceil = _division()
     with (
         mock.patch.object(padding, "get_same_padding", _same_padding),
-        mock.patch.object(torch.SymInt, "__mod__", _remembering(torch.SymInt.__mod__)),
-        mock.patch.object(torch.SymInt, "__truediv__", quotients.divide),
-        mock.patch.object(math, "ceil", quotients.ceil),
+        mock.patch.object(torch.SymInt, "__mod__", _modulo()),
+        mock.patch.object(torch.SymInt, "__truediv__", divide),
+        mock.patch.object(math, "ceil", ceil),
     ):
         yield
-
-
-class Quotients:
-    """Computes `math.ceil(size / n)` of a variable size by whole numbers: a `.pt2` file cannot hold `math.ceil`."""
-
-    def __init__(self) -> None:
-        self._terms: dict[object, tuple[Any, int]] = {}  # by the quotient
-        self._ceil: Callable[[Any], Any] = math.ceil
-        truediv: Callable[[Any, Any], Any] = torch.SymInt.__truediv__
-
-        def divide(size: torch.SymInt, divisor: Any) -> Any:
-            quotient = truediv(size, divisor)
-            if isinstance(divisor, int) and isinstance(quotient, torch.SymFloat):
-                self._terms[quotient.node.expr] = size, divisor
-            return quotient
-
-        self.divide = divide  # a function, which becomes a method of SymInt
-
-    def ceil(self, value: Any) -> Any:
-        """Return `math.ceil(value)`."""
-        terms = self._terms.get(value.node.expr) if isinstance(value, torch.SymFloat) else None
-        return self._ceil(value) if terms is None else ceil_divide(*terms)
 
 
 def _same_padding(size: int, kernel_size: int, stride: int, dilation: int) -> int:
@@ -60,12 +38,13 @@ def _same_padding(size: int, kernel_size: int, stride: int, dilation: int) -> in
     return total if span >= stride else max(total, 0)
 
 
-def _remembering(remainder: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
+def _modulo() -> Callable[[Any, Any], Any]:
     """Return `size % multiple` that recognises what is meant as the distance to the next multiple.
 
     Swin V2, DaViT, TinyViT and most other encoders with windows pad their maps by `(multiple - size % multiple) %
     multiple`; those that merge pairs of positions by `size % 2`.
     """
+    remainder: Callable[[Any, Any], Any] = torch.SymInt.__mod__
     sizes: dict[tuple[object, int], torch.SymInt] = {}  # by `multiple - size % multiple`, and the multiple
 
     def modulo(dividend: torch.SymInt, divisor: Any) -> Any:
@@ -78,3 +57,25 @@ def _remembering(remainder: Callable[[Any, Any], Any]) -> Callable[[Any, Any], A
         return rest
 
     return modulo
+
+
+def _division() -> tuple[Callable[[Any, Any], Any], Callable[[Any], Any]]:
+    """Return `size / number`, and a `math.ceil` that rounds up what the first returned by whole numbers.
+
+    MobileViT, EVA-02 and others compute so. A program can hold `math.ceil`, but a `.pt2` file cannot.
+    """
+    quotient: Callable[[Any, Any], Any] = torch.SymInt.__truediv__
+    rounded_up: Callable[[Any], Any] = math.ceil
+    terms: dict[object, tuple[Any, int]] = {}  # by the quotient
+
+    def divide(size: torch.SymInt, divisor: Any) -> Any:
+        result = quotient(size, divisor)
+        if isinstance(divisor, int) and isinstance(result, torch.SymFloat):
+            terms[result.node.expr] = size, divisor
+        return result
+
+    def ceil(value: Any) -> Any:
+        known = terms.get(value.node.expr) if isinstance(value, torch.SymFloat) else None
+        return rounded_up(value) if known is None else ceil_divide(*known)
+
+    return divide, ceil
